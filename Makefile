@@ -1,0 +1,47 @@
+# make demo: set up, run the bundled model on a real recording, draw build/demo.png
+# make test: set up, lint, check types, run all tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+DEMO := tests/data/recordings/yard.flac
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.demo
+	@mkdir -p build
+	$(BIN)/htsat-edge detect $(DEMO) --plot build/demo.png
+	@echo "The picture is in build/demo.png"
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+# A stamp a set of packages: done once, and again when setup.py changes.
+$(VENV)/.demo: setup.py | $(BIN)/python
+	$(PIP) --editable ".[plot]"
+	@touch $@
+
+# torch is named alone and first, so that its small CPU build is taken where one is at hand.
+$(VENV)/.test: setup.py | $(BIN)/python
+	$(PIP) torch==2.13.0
+	$(PIP) --editable ".[export,plot,test]"
+	@touch $@ $(VENV)/.demo
+
+# Debian and Ubuntu split venv from Python: install it where we may, else say what to install.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "htsat-edge needs Python 3.10 or newer: make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		if [ "$$(id -u)" = 0 ]; then apt-get install -qy python3-venv; \
+		elif sudo -n true 2>/dev/null; then sudo apt-get install -qy python3-venv; \
+		else echo "please install Python's venv first: sudo apt-get install python3-venv" >&2; exit 2; fi
+	$(PYTHON) -m venv $(VENV)

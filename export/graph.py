@@ -1,0 +1,285 @@
+"""HTS-AT as an ONNX graph, written node by node from the network's weights.
+
+A tracer of the torch code freezes the batch size somewhere, or fills the graph with shape arithmetic. Written out, the
+graph is what TensorRT likes: static shapes behind one batch axis, few nodes, every op known to TensorRT 8.6. What is
+computed is `htsat.network`, with these exact rewritings:
+
+- Fold, patches and Z-order are one Gather on the flattened log-mel.
+- bn0 is one scale and one shift per mel band. The stretch of a short clip is one matrix product.
+- A shift is one Gather of runs of 16 tokens; attention bias and mask are one constant.
+- q's scaling sits in its weights. The key bias adds the same to every score of a query, which softmax ignores; the
+  value bias passes through attention unchanged, since the weights sum to one, and joins the projection's bias.
+- The head is a convolution over time on the two frequency bands' channels.
+
+Axes: B batch, T frames, F mel bands, N tokens, W windows, C channels (or classes), H heads, D channels of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from htsat.config import MELS
+from htsat.network import (
+    ATTN_WINDOW,
+    FRAMES,
+    GRID,
+    HTSAT,
+    PATCH,
+    SHIFT,
+    SPANS,
+    STEPS,
+    Block,
+    PatchMerging,
+    Stage,
+    z_order,
+)
+from runtime.features import FLOOR_POWER, hann, mel_filters
+from runtime.stretch import stretch_matrix
+
+OPSET = 17
+IR_VERSION = 8
+"""The file format of opset 17's time, which TensorRT 8.6 and old onnxruntimes read."""
+WINDOW_TOKENS = ATTN_WINDOW**2
+Array = NDArray[Any]
+
+
+class GraphWriter:
+    """Nodes and constants, one after the other; each op's output is named after the place in the network."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+
+    def op(self, kind: str, name: str, *inputs: str | Array, **attributes: Any) -> str:
+        """Add a node and return its output's name, which is its own. An array among the inputs becomes a constant."""
+        names = [self._constant(f"{name}.{i}", x) if isinstance(x, np.ndarray) else x for i, x in enumerate(inputs)]
+        self._nodes.append(helper.make_node(kind, names, [name], name=name, **attributes))
+        return name
+
+    def reshape(self, name: str, x: str, *shape: int) -> str:
+        """Reshape to (B, *shape)."""
+        return self.op("Reshape", name, x, np.array([0, *shape], np.int64))
+
+    def linear(self, name: str, x: str, weight: Array, bias: Array | None = None) -> str:
+        """X @ weight + bias, weight (C_in, C_out)."""
+        x = self.op("MatMul", f"{name}.matmul", x, weight)
+        return x if bias is None else self.op("Add", f"{name}.bias", x, bias)
+
+    def model(self, inputs: dict[str, Sequence[Any]], outputs: dict[str, Sequence[Any]]) -> onnx.ModelProto:
+        """The finished model; inputs and outputs are float32 with these shapes."""
+
+        def values(shapes: dict[str, Sequence[Any]]) -> list[onnx.ValueInfoProto]:
+            return [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()]
+
+        graph = helper.make_graph(
+            self._nodes, "htsat", values(inputs), values(outputs), initializer=list(self._constants.values())
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="htsat-edge",
+        )
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+    def _constant(self, name: str, value: Array) -> str:
+        if value.dtype == np.float64:
+            value = value.astype(np.float32)
+        self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        return name
+
+
+def build(network: HTSAT, frames: int) -> onnx.ModelProto:
+    """log_mel (B, frames, F) -> framewise (B, 32, classes), clipwise (B, classes), embedding (B, C)."""
+    g = GraphWriter()
+    _network(g, network, "log_mel", frames)
+    return g.model({"log_mel": ["batch", frames, MELS]}, _outputs(network))
+
+
+def build_with_front_end(network: HTSAT, frames: int) -> onnx.ModelProto:
+    """Audio (B, S) -> the same outputs, S = (frames - 1) * hop samples, which give just these frames."""
+    g = GraphWriter()
+    samples = (frames - 1) * network.config.front_end.hop
+    _network(g, network, _log_mel(g, network, samples), frames)
+    return g.model({"audio": ["batch", samples]}, _outputs(network))
+
+
+def _outputs(network: HTSAT) -> dict[str, Sequence[Any]]:
+    config = network.config
+    return {
+        "framewise": ["batch", STEPS, config.classes],
+        "clipwise": ["batch", config.classes],
+        "embedding": ["batch", config.channels],
+    }
+
+
+def _log_mel(g: GraphWriter, network: HTSAT, samples: int) -> str:
+    """The front end without an STFT op, which TensorRT's parsers lack: a convolution with sines and cosines."""
+    front_end = network.config.front_end
+    n_fft, reach = front_end.n_fft, front_end.n_fft // 2
+    mirrored = np.pad(np.arange(samples), reach, mode="reflect")
+    x = g.op("Gather", "audio.mirror", "audio", index(mirrored), axis=1)
+    x = g.reshape("audio.channel", x, 1, len(mirrored))
+    turns = np.outer(np.arange(reach + 1), np.arange(n_fft)) % n_fft * (2 * np.pi / n_fft)
+    waves = np.concatenate([np.cos(turns), np.sin(turns)]) * hann(n_fft)
+    x = g.op("Conv", "stft", x, waves[:, None], strides=[front_end.hop])  # (B, 2 * bins, T)
+    x = g.op("Mul", "stft.square", x, x)
+    filters = mel_filters(front_end).T
+    x = g.op("MatMul", "mel", np.concatenate([filters, filters], axis=1), x)  # sums re^2 and im^2 as well
+    x = g.op("Transpose", "mel.transpose", x, perm=[0, 2, 1])
+    x = g.op("Max", "mel.floor", x, np.array([FLOOR_POWER]))
+    x = g.op("Log", "mel.log", x)
+    return g.op("Mul", "log_mel", x, np.array([10 / np.log(10)]))
+
+
+def _network(g: GraphWriter, network: HTSAT, log_mel: str, frames: int) -> None:
+    x = _batch_norm(g, network, log_mel)
+    if frames < FRAMES:
+        x = g.op("MatMul", "stretch", stretch_matrix(frames, FRAMES), x)
+    x = _patch_embed(g, network, x)
+    for i, stage in enumerate(network.layers):
+        assert isinstance(stage, Stage)
+        side = GRID >> i
+        for j, block in enumerate(stage.blocks):
+            assert isinstance(block, Block)
+            x = _block(g, f"layers.{i}.blocks.{j}", block, side, x)
+        if isinstance(stage.downsample, PatchMerging):
+            x = _merge(g, f"layers.{i}.downsample", stage.downsample, side, x)
+    _head(g, network, _layer_norm(g, "norm", network.norm, x))
+
+
+def _batch_norm(g: GraphWriter, network: HTSAT, x: str) -> str:
+    bn = network.bn0
+    scale = numpy(bn.weight) / np.sqrt(numpy(bn.running_var) + bn.eps)
+    x = g.op("Mul", "bn0.scale", x, scale)
+    return g.op("Add", "bn0.shift", x, numpy(bn.bias) - numpy(bn.running_mean) * scale)
+
+
+def _patch_embed(g: GraphWriter, network: HTSAT, x: str) -> str:
+    """(B, 1024, F) -> (B, 4096, C), tokens in Z-order."""
+    embed = network.patch_embed
+    cell = np.arange(FRAMES * MELS).reshape(SPANS, FRAMES // SPANS, MELS).transpose(0, 2, 1)  # (span, F, time)
+    cell = cell.reshape(GRID, PATCH, GRID, PATCH).transpose(0, 2, 1, 3).reshape(GRID * GRID, PATCH * PATCH)
+    order = z_order(GRID).numpy()
+    x = g.reshape("patch_embed.flat", x, FRAMES * MELS)
+    x = g.op("Gather", "patch_embed.patches", x, index(cell[order]), axis=1)  # (B, 4096, 16)
+    weight, bias = numpy(embed.proj.weight), numpy(embed.proj.bias)
+    if embed.frequency_bias is not None:
+        bias = bias + numpy(embed.frequency_bias)[order // GRID % (GRID // SPANS)]
+    x = g.linear("patch_embed.proj", x, weight.reshape(len(weight), -1).T, bias)
+    return _layer_norm(g, "patch_embed.norm", embed.norm, x)
+
+
+def _block(g: GraphWriter, name: str, block: Block, side: int, x: str) -> str:
+    """(B, N, C) -> (B, N, C)."""
+    y = _layer_norm(g, f"{name}.norm1", block.norm1, x)
+    attend = _shifted_attention if block.shifted else _attention
+    x = g.op("Add", f"{name}.attn.residual", x, attend(g, f"{name}.attn", block, side, y))
+    y = _layer_norm(g, f"{name}.norm2", block.norm2, x)
+    y = _linear(g, f"{name}.mlp.fc1", block.mlp.fc1, y)
+    y = _linear(g, f"{name}.mlp.fc2", block.mlp.fc2, _gelu(g, f"{name}.mlp.gelu", y))
+    return g.op("Add", f"{name}.mlp.residual", x, y)
+
+
+def _attention(g: GraphWriter, name: str, block: Block, side: int, x: str) -> str:
+    """All windows have the same bias, so they join the batch: the plain form that fused attention kernels take."""
+    return _heads(g, name, block, x, (-1,), (-1, side * side), numpy(block.attn.bias()))
+
+
+def _shifted_attention(g: GraphWriter, name: str, block: Block, side: int, x: str) -> str:
+    """Each window has its own mask, so windows keep an axis."""
+    channels, windows, runs = block.attn.proj.in_features, (side // ATTN_WINDOW) ** 2, (side // SHIFT) ** 2
+    x = g.reshape(f"{name}.runs", x, runs, SHIFT**2, channels)
+    x = g.op("Gather", f"{name}.roll", x, index(block.roll), axis=1)
+    x = _heads(g, name, block, x, (0, windows), (0, runs, SHIFT**2), numpy(block.attn.bias() + block.mask))
+    x = g.op("Gather", f"{name}.unroll", x, index(block.unroll), axis=1)
+    return g.reshape(f"{name}.tokens", x, side * side, channels)
+
+
+def _heads(
+    g: GraphWriter, name: str, block: Block, x: str, windows: tuple[int, ...], tokens: tuple[int, ...], bias: Array
+) -> str:
+    """Multi-head attention (*tokens, C) -> (*tokens, C), over (*windows, 64) tokens each.
+
+    The bias ([W,] H, 64, 64) is added to the scores.
+    """
+    attn = block.attn
+    channels, heads = attn.proj.in_features, attn.heads
+    head_dim, axes = channels // heads, len(windows)
+    swap = [*range(axes), axes + 1, axes, axes + 2]  # (*windows, 64, H, D) <-> (*windows, H, 64, D)
+    channels_first = [*range(axes), axes + 1, axes + 2, axes]  # (*windows, 64, H, D) -> (*windows, H, D, 64)
+    weight, qkv_bias = numpy(attn.qkv.weight).reshape(3, channels, channels), numpy(attn.qkv.bias).reshape(3, channels)
+
+    def split(part: str, y: str, perm: list[int]) -> str:
+        y = g.op("Reshape", f"{name}.{part}.heads", y, np.array([*windows, WINDOW_TOKENS, heads, head_dim], np.int64))
+        return g.op("Transpose", f"{name}.{part}.transpose", y, perm=perm)
+
+    scale = head_dim**-0.5
+    q = split("q", g.linear(f"{name}.q", x, weight[0].T * scale, qkv_bias[0] * scale), swap)
+    k = split("k", g.linear(f"{name}.k", x, weight[1].T), channels_first)
+    v = split("v", g.linear(f"{name}.v", x, weight[2].T), swap)
+    scores = g.op("Add", f"{name}.scores.bias", g.op("MatMul", f"{name}.scores", q, k), bias)
+    scores = g.op("Softmax", f"{name}.softmax", scores, axis=-1)
+    x = g.op("Transpose", f"{name}.join", g.op("MatMul", f"{name}.mix", scores, v), perm=swap)
+    x = g.op("Reshape", f"{name}.join.heads", x, np.array([*tokens, channels], np.int64))
+    proj = numpy(attn.proj.weight)
+    return g.linear(f"{name}.proj", x, proj.T, numpy(attn.proj.bias) + proj @ qkv_bias[2])
+
+
+def _merge(g: GraphWriter, name: str, merging: PatchMerging, side: int, x: str) -> str:
+    x = g.reshape(f"{name}.squares", x, side * side // 4, merging.reduction.in_features)
+    x = _layer_norm(g, f"{name}.norm", merging.norm, x)
+    return g.linear(f"{name}.reduction", x, numpy(merging.reduction.weight).T)
+
+
+def _head(g: GraphWriter, network: HTSAT, tokens: str) -> None:
+    """Tokens (B, 64, C) -> the three outputs."""
+    bands, config = GRID // ATTN_WINDOW // SPANS, network.config
+    grid = np.argsort(z_order(ATTN_WINDOW).numpy()).reshape(SPANS, bands, ATTN_WINDOW)
+    x = g.op("Gather", "head.grid", tokens, index(grid.transpose(0, 2, 1).ravel()), axis=1)  # (B, time and band, C)
+    x = g.reshape("head.steps", x, STEPS, bands * config.channels)
+    x = g.op("Transpose", "head.time_last", x, perm=[0, 2, 1])
+    weight = numpy(network.tscam_conv.weight)  # (classes, C, band, 3)
+    weight = weight.transpose(0, 2, 1, 3).reshape(config.classes, bands * config.channels, 3)
+    x = g.op("Conv", "tscam_conv", x, weight, numpy(network.tscam_conv.bias), pads=[1, 1])
+    logits = g.op("Transpose", "logits", x, perm=[0, 2, 1])  # (B, 32, classes)
+    g.op("Sigmoid", "framewise", logits)
+    if config.loss == "ce":
+        g.op("ReduceMean", "clipwise", logits, axes=[1], keepdims=0)
+    else:
+        g.op("Sigmoid", "clipwise", g.op("ReduceMean", "logits.mean", logits, axes=[1], keepdims=0))
+    g.op("ReduceMean", "embedding", tokens, axes=[1], keepdims=0)
+
+
+def _layer_norm(g: GraphWriter, name: str, norm: nn.LayerNorm, x: str) -> str:
+    return g.op("LayerNormalization", name, x, numpy(norm.weight), numpy(norm.bias), axis=-1, epsilon=norm.eps)
+
+
+def _linear(g: GraphWriter, name: str, linear: nn.Linear, x: str) -> str:
+    return g.linear(name, x, numpy(linear.weight).T, numpy(linear.bias))
+
+
+def _gelu(g: GraphWriter, name: str, x: str) -> str:
+    """The exact form, in the five nodes that onnxruntime and TensorRT recognise."""
+    y = g.op("Div", f"{name}.scaled", x, np.array([2**0.5]))
+    y = g.op("Add", f"{name}.one", g.op("Erf", f"{name}.erf", y), np.array([1.0]))
+    return g.op("Mul", f"{name}.half", g.op("Mul", f"{name}.gate", x, y), np.array([0.5]))
+
+
+def numpy(value: Tensor | None) -> Array:
+    """A weight as an array; torch's types say that some layers have none, but those of this network do."""
+    assert value is not None
+    return value.detach().cpu().numpy()
+
+
+def index(value: Array | Tensor) -> Array:
+    """The indices of a Gather: 32-bit, which TensorRT takes without a cast."""
+    return np.asarray(value, np.int32)

@@ -1,0 +1,225 @@
+"""Export a checkpoint as a bundle that the runtime can use.
+
+python export/to_onnx.py CHECKPOINT --network configs/networks/NAME.yaml --labels configs/labels/NAME.csv --out BUNDLE
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import io
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from export.graph import OPSET, build, build_with_front_end
+from htsat.checkpoint import load_network
+from htsat.config import NetworkConfig, read_network
+from htsat.front_end import TorchLogMel
+from htsat.network import FRAMES, HTSAT, STEPS, Output
+from runtime.backends import Scores
+from runtime.bundle import MODEL_FILE, ModelInfo
+from runtime.command import Parser, run
+from runtime.config import read_json, read_text
+from runtime.errors import CheckFailed, UserError
+from runtime.features import FLOOR_POWER
+
+CHECK_BATCHES = (1, 2, 5)
+TOLERANCE = 1e-4
+"""Greatest difference from torch that is float rounding; a wrong graph is off by 1e-2 and more."""
+
+
+class Tuning(BaseModel):
+    """What a threshold file says, such as the one that the trainer writes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    thresholds: dict[str, float] = {}
+    median_steps: dict[str, int] = {}
+
+
+def read_labels(path: Path, classes: int) -> list[str]:
+    """The column `label` of a label file; it must name each of the network's outputs."""
+    rows = csv.DictReader(io.StringIO(read_text(path)))
+    if "label" not in (rows.fieldnames or ()):
+        raise UserError(f"{path}: has no column 'label' in its header")
+    labels = [row["label"] for row in rows]
+    if len(labels) != classes:
+        raise UserError(f"{path}: has {len(labels)} labels, but the network has {classes} classes")
+    return labels
+
+
+def step_seconds(frames: int, frame_s: float) -> float:
+    """Seconds of one of the 32 steps.
+
+    A clip of 1024 frames fills the network's grid as it is. A shorter one is stretched from the centre of its first
+    frame to that of its last: 10 s for 1001 frames.
+    """
+    return (frames if frames == FRAMES else frames - 1) * frame_s / STEPS
+
+
+def difference(network: HTSAT, model: onnx.ModelProto, inputs: np.ndarray, log_mel: torch.Tensor) -> float:
+    """The greatest difference of any output between the graph and torch."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found = Scores(*session.run(list(Scores._fields), {session.get_inputs()[0].name: inputs}))
+    with torch.no_grad():
+        wanted: Output = network(log_mel)
+    return max(float(np.abs(getattr(found, name) - getattr(wanted, name).numpy()).max()) for name in Scores._fields)
+
+
+def check_graph(network: HTSAT, model: onnx.ModelProto, frames: int) -> dict[str, float]:
+    """Differences from torch on random log-mels, by batch size."""
+    rng = np.random.default_rng(0)
+    floor_db = 10 * np.log10(FLOOR_POWER)
+    differences = {}
+    for batch in CHECK_BATCHES:
+        shape = (batch, frames, network.config.front_end.n_mels)
+        log_mel = np.maximum(rng.normal(-40, 20, shape), floor_db).astype(np.float32)
+        differences[str(batch)] = difference(network, model, log_mel, torch.from_numpy(log_mel))
+    return _accept("fp32.onnx", differences)
+
+
+def check_with_front_end(network: HTSAT, model: onnx.ModelProto, frames: int) -> dict[str, float]:
+    """Differences from torch on random audio, by batch size."""
+    rng = np.random.default_rng(0)
+    front_end = network.config.front_end
+    log_mel_of = TorchLogMel(front_end)
+    differences = {}
+    for batch in CHECK_BATCHES:
+        audio = rng.normal(0, 0.1, (batch, (frames - 1) * front_end.hop)).astype(np.float32)
+        differences[str(batch)] = difference(network, model, audio, log_mel_of(torch.from_numpy(audio)))
+    return _accept("fp32-audio.onnx", differences)
+
+
+def _accept(name: str, differences: dict[str, float]) -> dict[str, float]:
+    worst = max(differences.values())
+    if not worst <= TOLERANCE:
+        raise CheckFailed(f"{name}: differs from torch by {worst:.2g}, allowed are {TOLERANCE:g}; nothing was written")
+    return {batch: float(f"{value:.2g}") for batch, value in differences.items()}
+
+
+@contextmanager
+def replacing(out: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes `out` in one move at the end, or never."""
+    if out.exists() and not (out / MODEL_FILE).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"--out {out}: exists and is no bundle; give another name")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
+    try:
+        yield part
+        part.chmod(0o755)
+        old = part.with_name(part.name + ".old")
+        if out.exists():
+            out.replace(old)
+        part.replace(out)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write the bundle that the arguments ask for."""
+    config = read_network(args.network)
+    labels = read_labels(args.labels, config.classes)
+    tuning = read_json(args.thresholds, Tuning) if args.thresholds else Tuning()
+    network = load_network(args.checkpoint, config)
+    graphs = {"fp32.onnx": build(network, args.frames)}
+    checks = {"fp32.onnx": check_graph(network, graphs["fp32.onnx"], args.frames)}
+    if args.with_front_end:
+        graphs["fp32-audio.onnx"] = build_with_front_end(network, args.frames)
+        checks["fp32-audio.onnx"] = check_with_front_end(network, graphs["fp32-audio.onnx"], args.frames)
+    info = describe(args, config, labels, tuning, checks)
+    with replacing(args.out) as folder:
+        for name, model in graphs.items():
+            onnx.save(model, folder / name)
+        (folder / MODEL_FILE).write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name, differences in checks.items():
+        nodes, size = len(graphs[name].graph.node), (args.out / name).stat().st_size
+        worst = max(differences.values())
+        print(f"{args.out / name}: {nodes} nodes, {size / 1e6:.1f} MB, within {worst:.1g} of torch at batch 1, 2 and 5")
+    return 0
+
+
+def describe(
+    args: argparse.Namespace, config: NetworkConfig, labels: list[str], tuning: Tuning, checks: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of model.json."""
+    content = {
+        "name": args.name or args.network.stem,
+        "front_end": config.front_end.model_dump(),
+        "frames": args.frames,
+        "steps": STEPS,
+        "step_s": step_seconds(args.frames, config.front_end.frame_s),
+        "loss": config.loss,
+        "labels": labels,
+        "thresholds": tuning.thresholds,
+        "median_steps": tuning.median_steps,
+        "provenance": {
+            "checkpoint": args.checkpoint.name,
+            "checkpoint_sha256": hashlib.sha256(args.checkpoint.read_bytes()).hexdigest(),
+            "network": config.model_dump(exclude={"front_end"}, mode="json"),
+            "opset": OPSET,
+            "versions": {name: version(name) for name in ("htsat-edge", "torch", "onnx", "onnxruntime", "numpy")},
+            "largest_difference_from_torch_by_batch": checks,
+        },
+    }
+    try:
+        ModelInfo.model_validate(content)
+    except ValueError as error:
+        raise UserError(f"{args.thresholds or args.labels}: {error.errors()[0]['msg']}") from None  # type: ignore[attr-defined]
+    return content
+
+
+def frames(text: str) -> int:
+    """A number of frames that the network can take."""
+    if not text.isdecimal() or not 2 <= int(text) <= FRAMES:
+        raise argparse.ArgumentTypeError(f"{text} is not between 2 and {FRAMES}")
+    return int(text)
+
+
+def main() -> int:
+    """The command line."""
+    parser = Parser(prog="to_onnx.py", description="Export a checkpoint of HTS-AT as a bundle for the runtime.")
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a .ckpt, .pt or .safetensors file")
+    parser.add_argument(
+        "--network", type=Path, required=True, help="its description, such as configs/networks/audioset.yaml"
+    )
+    parser.add_argument(
+        "--labels", type=Path, required=True, help="CSV with a column `label`, in the order of the outputs"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
+    parser.add_argument(
+        "--frames",
+        type=frames,
+        default=FRAMES,
+        help="frames of a clip (default 1024: 10.24 s; 1001 is the reference's 10 s)",
+    )
+    parser.add_argument("--with-front-end", action="store_true", help="also write fp32-audio.onnx, which takes audio")
+    parser.add_argument("--thresholds", type=Path, metavar="JSON", help="thresholds and median lengths by label")
+    parser.add_argument("--name", help="the model's name (default: the network file's)")
+    args = parser.parse_args()
+    return run(parser.prog, lambda: export(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""Loading checkpoints: every published form of HTS-AT's weights, strict about everything else, safe on any file.
+
+Published are Lightning files (weights under `sed_model.`), LAION-CLAP files (under `audio_branch.`, beside a text
+encoder), and either of them saved from several GPUs (under `module.`). The buffers that follow from the network's
+sizes may be there or not; `head` is in every checkpoint and used by none.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from htsat.config import NetworkConfig, read_network
+from htsat.network import HTSAT
+from runtime.errors import UserError
+
+State = Mapping[str, Tensor]
+
+PREFIXES = ("", "sed_model.", "module.", "module.sed_model.", "audio_branch.", "module.audio_branch.")
+ANCHOR = "patch_embed.proj.weight"
+"""A key that every HTS-AT has."""
+FUSION = ("patch_embed.mel_conv2d.", "patch_embed.fusion_model.")
+IGNORED = re.compile(
+    r"^(spectrogram_extractor|logmel_extractor|head)\.|\.(relative_position_index|attn_mask|num_batches_tracked)$"
+)
+NETWORKS = Path(__file__).parent.parent / "configs" / "networks"
+
+
+class _Inert:
+    """Stands for the classes that Lightning's files name beside the weights; nothing of theirs is run."""
+
+
+SAFE_GLOBALS: list[Any] = [
+    (_Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
+    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),  # type: ignore[attr-defined]
+    np.dtype,
+    np.dtypes.Float64DType,
+    np.dtypes.Float32DType,
+    np.dtypes.Int64DType,
+]
+"""What published files hold beside tensors: the figures of their best epoch."""
+
+
+def load_network(path: Path, config: NetworkConfig) -> HTSAT:
+    """The network with a checkpoint's weights, ready to infer; a UserError names the key that does not fit."""
+    state = read_state(path)
+    network = HTSAT(config).eval()
+    expected = {key: value for key, value in network.state_dict().items() if not IGNORED.search(key)}
+    _check(path, state, expected)
+    network.load_state_dict({key: value.float() for key, value in state.items()}, strict=False)
+    return network
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """A checkpoint's weights under the network's own names, without what is derived or unused."""
+    state = _unwrap(path, _read(path))
+    prefix = next((p for p in PREFIXES if p + ANCHOR in state), None)
+    if prefix is None:
+        some = ", ".join(list(state)[:3])
+        raise UserError(f"{path}: holds no HTS-AT: there is no key '{ANCHOR}' under a known prefix; it has {some}, …")
+    foreign = [key for key in state if not key.startswith(prefix)]
+    if foreign and not prefix.endswith("audio_branch."):  # beside CLAP's audio encoder is its text encoder
+        raise UserError(f"{path}: unexpected key '{foreign[0]}', want all under '{prefix}'")
+    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    if any(key.startswith(FUSION) for key in own):
+        raise UserError(
+            f"{path}: is a fusion variant of LAION-CLAP, whose patch embedding merges several inputs; "
+            "take a checkpoint without fusion, such as 630k-audioset-best.pt"
+        )
+    return {key: value for key, value in own.items() if not IGNORED.search(key)}
+
+
+def _read(path: Path) -> Any:
+    if path.is_dir():
+        raise UserError(f"{path}: is a directory, want a checkpoint")
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals(SAFE_GLOBALS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        what = found.group(1) if found else "something"
+        if found or ("weights_only" in str(error).casefold() and "unsupported" in str(error).casefold()):
+            raise UserError(
+                f"{path}: holds {what} beside weights, and loading it could run code; refused. "
+                "Save its state_dict as safetensors where you trust it"
+            ) from None
+        raise UserError(f"{path}: is not a checkpoint, or a damaged one") from None
+    except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError):
+        raise UserError(f"{path}: is not a checkpoint, or a damaged one") from None
+
+
+def _unwrap(path: Path, content: Any) -> State:
+    """The mapping of names to tensors, within `state_dict` or bare."""
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise UserError(f"{path}: holds no weights: want a dictionary of tensors, bare or under 'state_dict'")
+    return content
+
+
+def _check(path: Path, state: State, expected: State) -> None:
+    def problem(key: str, text: str) -> UserError:
+        return UserError(f"{path}: '{key}' {text}; {_advice(state)}")
+
+    for key, value in expected.items():
+        if key not in state:
+            raise problem(key, "is missing")
+        if state[key].shape != value.shape:
+            raise problem(key, f"is {list(state[key].shape)}, but the network has {list(value.shape)}")
+        if not state[key].isfinite().all():
+            raise UserError(f"{path}: '{key}' holds values that are not numbers: the checkpoint is damaged")
+    for key in state:
+        if key not in expected:
+            raise problem(key, "is unexpected")
+
+
+def _advice(state: State) -> str:
+    """What network the checkpoint looks like, and the file that describes it if there is one."""
+    try:
+        sizes = describe(state)
+    except (KeyError, ValueError, IndexError):
+        return "is this an HTS-AT?"
+    same = [file for file in sorted(NETWORKS.glob("*.yaml")) if _sizes(read_network(file)) == sizes]
+    looks = ", ".join(f"{name}: {value}" for name, value in sizes.items())
+    hint = f", as in {' or '.join(f'configs/networks/{file.name}' for file in same)}" if same else ""
+    return f"the checkpoint looks like {{{looks}}}{hint}"
+
+
+def describe(state: State) -> dict[str, Any]:
+    """The sizes of the network that these weights belong to."""
+    blocks: dict[int, int] = {}
+    heads: dict[int, int] = {}
+    for key, value in state.items():
+        if found := re.fullmatch(r"layers\.(\d+)\.blocks\.(\d+)\.attn\.relative_position_bias_table", key):
+            stage, block = int(found.group(1)), int(found.group(2))
+            blocks[stage] = max(blocks.get(stage, 0), block + 1)
+            heads[stage] = value.shape[1]
+    return {
+        "embed_dim": state[ANCHOR].shape[0],
+        "depths": [blocks[stage] for stage in sorted(blocks)],
+        "heads": [heads[stage] for stage in sorted(heads)],
+        "classes": state["tscam_conv.weight"].shape[0],
+    }
+
+
+def _sizes(config: NetworkConfig) -> dict[str, Any]:
+    return {
+        "embed_dim": config.embed_dim,
+        "depths": list(config.depths),
+        "heads": list(config.heads),
+        "classes": config.classes,
+    }

@@ -1,0 +1,240 @@
+"""Train a network on synthetic scenes: python -m htsat.train --config configs/train.yaml --data FOLDER --out RUN."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from pydantic import BaseModel, ConfigDict, Field
+from rich.progress import track
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from htsat.config import NetworkConfig, read_network
+from htsat.corpus import BACKGROUND, Recording, read_manifest
+from htsat.network import FRAMES, HTSAT, Output
+from htsat.scenes import Scene, SceneMaker, Sound, load_sound, mask_bands
+from runtime.clips import tile
+from runtime.config import read_yaml
+from runtime.errors import UserError
+
+Split = dict[str, list[Sound]]
+
+
+class TrainConfig(BaseModel):
+    """What configs/train.yaml says; the comments there explain each key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: Path
+    labels: list[str] = Field(min_length=1)
+    auxiliary: list[str] = []
+    steps: int = Field(gt=0)
+    batch: int = Field(8, gt=0)
+    dense_share: float = Field(0.5, ge=0, le=1)
+    tiled_share: float = Field(0.3, ge=0, le=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    ema: float = Field(0.998, gt=0, lt=1)
+    clip_weight: float = Field(0.5, ge=0)
+    seed: int = 1
+
+
+def initialise(network: HTSAT) -> None:
+    """Weights with a variance of one over the fan-in; biases zero."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    # Most classes are silent most of the time: begin there.
+    nn.init.normal_(network.tscam_conv.weight, std=0.01)
+    assert network.tscam_conv.bias is not None
+    nn.init.constant_(network.tscam_conv.bias, -3.0)
+
+
+def make_optimisers(network: HTSAT, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the backbone, AdamW for everything else."""
+    matrices = [p for name, p in network.layers.named_parameters() if p.ndim == 2 and "bias_table" not in name]
+    taken = {id(p) for p in matrices}
+    rest = [p for p in network.parameters() if id(p) not in taken]
+    decay, lr = config.weight_decay, config.learning_rate
+    return [
+        torch.optim.Muon(matrices, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=lr, weight_decay=0.0, betas=(0.9, 0.98)),
+    ]
+
+
+def learning_rate_factor(step: int, steps: int) -> float:
+    """A short warm-up, then a straight line to zero."""
+    warm_up = max(1, steps // 50)
+    return min((step + 1) / warm_up, (steps - step) / (steps - warm_up + 1))
+
+
+def loss_of(output: Output, target: Tensor, clip_weight: float) -> Tensor:
+    """Binary cross-entropy of the steps, and of the mean logits where a class clearly fills the clip or is absent.
+
+    A class that sounds for a moment only is left out of the second: the mean of its logits ought to be low.
+    """
+    framewise = functional.binary_cross_entropy_with_logits(output.logits, target)
+    share = target.mean(1)
+    clear = ((share == 0) | (share > 0.5)).float()
+    clipwise = functional.binary_cross_entropy_with_logits(output.logits.mean(1), share.ceil(), weight=clear)
+    return framewise + clip_weight * clipwise
+
+
+def draw(maker: SceneMaker, rng: np.random.Generator, config: TrainConfig, step: int) -> Scene:
+    """A scene for this step of the training."""
+    if rng.random() < config.tiled_share:
+        return maker.tiled(rng)
+    dense = step < config.dense_share * config.steps
+    return maker.mixture(rng, (4, 8) if dense else (0, 4))
+
+
+def draw_batch(maker: SceneMaker, config: TrainConfig, step: int) -> tuple[Tensor, Tensor]:
+    """log_mel (B, T, F) and target (B, 32, classes); the same for the same step and seed."""
+    rng = np.random.default_rng((config.seed, step))
+    scenes = [draw(maker, rng, config, step) for _ in range(config.batch)]
+    for scene in scenes:
+        mask_bands(rng, scene.log_mel)
+    return torch.from_numpy(np.stack([s.log_mel for s in scenes])), torch.from_numpy(
+        np.stack([s.target for s in scenes])
+    )
+
+
+def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
+    """The area under precision over recall, of one class."""
+    truth = truth[np.argsort(-scores, kind="stable")]
+    precision = np.cumsum(truth) / np.arange(1, len(truth) + 1)
+    return float(precision[truth].mean())
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, sounds: list[Sound], scenes: list[Scene], labels: list[str]) -> dict[str, float]:
+    """Balanced accuracy and mAP on whole recordings, mAP of the steps on scenes; the `labels` only."""
+    network.eval()
+    sounds = [sound for sound in sounds if sound.recording.label in labels]
+    clips = torch.from_numpy(np.stack([tile(10 * np.log10(np.maximum(s.power[0], 1e-10)), FRAMES) for s in sounds]))
+    clipwise = torch.cat([network(batch).clipwise for batch in clips.split(16)])[:, : len(labels)].numpy()
+    truth = np.array([labels.index(sound.recording.label) for sound in sounds])
+    right = clipwise.argmax(1) == truth
+    present = sorted(set(truth))
+    log_mel = torch.from_numpy(np.stack([scene.log_mel for scene in scenes]))
+    framewise = torch.cat([network(batch).framewise for batch in log_mel.split(16)]).flatten(0, 1).numpy()
+    active = np.concatenate([scene.target for scene in scenes]) > 0.5
+    network.train()
+    return {
+        "accuracy": float(np.mean([right[truth == k].mean() for k in present])),
+        "clip_map": float(np.mean([average_precision(clipwise[:, k], truth == k) for k in present])),
+        "frame_map": float(
+            np.mean([average_precision(framewise[:, k], active[:, k]) for k in present if active[:, k].any()])
+        ),
+    }
+
+
+def finished(network: nn.Module, config: NetworkConfig) -> dict[str, Tensor]:
+    """The weights of the model to ship: without the outputs of auxiliary classes."""
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    for name in ("tscam_conv.weight", "tscam_conv.bias"):
+        state[name] = state[name][: config.classes].contiguous()
+    return state
+
+
+def load_split(
+    recordings: list[Recording], config: TrainConfig, network: NetworkConfig
+) -> tuple[list[Sound], list[Sound]]:
+    """The sounds to learn from, at several speeds, and those to validate on, as they are."""
+    train = [r for r in recordings if r.split == "train"]
+    held = [r for r in recordings if r.split == "val"]
+    known = {r.label for r in train}
+    for label in [*config.labels, *config.auxiliary]:
+        if label not in known:
+            raise UserError(f"--data: has no training recording of {label}; it has {', '.join(sorted(known))}")
+    front_end = network.front_end
+    return (
+        [load_sound(r, front_end) for r in track(train, "reading, train", transient=True)],
+        [load_sound(r, front_end, speeds=(1.0,)) for r in track(held, "reading, val", transient=True)],
+    )
+
+
+def train(config: TrainConfig, network_config: NetworkConfig, recordings: list[Recording], out: Path) -> None:
+    """Train, write RUN/curve.csv on the way, and RUN/model.safetensors at the end."""
+    train_sounds, held = load_split(recordings, config, network_config)
+    names = [*config.labels, *config.auxiliary]
+    maker = SceneMaker(train_sounds, names, network_config.front_end)
+    backgrounds = [sound for sound in train_sounds if sound.recording.label == BACKGROUND]
+    judge = SceneMaker(held + backgrounds, names, network_config.front_end)
+    rng = np.random.default_rng(0)
+    scenes = [judge.mixture(rng, (0, 4)) for _ in range(128)]
+    print(
+        f"{len(train_sounds)} recordings to learn from, {len(held)} held: {dict(Counter(r.split for r in recordings))}"
+    )
+
+    torch.manual_seed(config.seed)
+    network = HTSAT(network_config.model_copy(update={"classes": len(names)}))
+    initialise(network)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+    optimisers = make_optimisers(network, config)
+    network.train()
+    out.mkdir(parents=True, exist_ok=True)
+    begun, losses = time.monotonic(), []
+    with (out / "curve.csv").open("w", newline="") as file:
+        curve = csv.writer(file)
+        for step in range(config.steps):
+            log_mel, target = draw_batch(maker, config, step)
+            for optimiser in optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = config.learning_rate * learning_rate_factor(step, config.steps)
+                optimiser.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16):
+                output = network(log_mel)
+            loss = loss_of(output._replace(logits=output.logits.float()), target, config.clip_weight)
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            for optimiser in optimisers:
+                optimiser.step()
+            average.update_parameters(network)
+            losses.append(loss.item())
+            if (step + 1) % 500 == 0 or step + 1 == config.steps:
+                figures = evaluate(average.module, held, scenes, config.labels)
+                row = {"step": step + 1, "minutes": (time.monotonic() - begun) / 60, "loss": np.mean(losses), **figures}
+                if file.tell() == 0:
+                    curve.writerow(row)
+                curve.writerow(f"{value:.5g}" for value in row.values())
+                file.flush()
+                print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+                losses.clear()
+                save_file(finished(average.module, network_config), out / "model.safetensors")
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m htsat.train", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="a training file, such as configs/train.yaml")
+    parser.add_argument("--data", type=Path, required=True, help="a folder with manifest.csv and its recordings")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the model and its curve")
+    args = parser.parse_args()
+    try:
+        config = read_yaml(args.config, TrainConfig)
+        network = read_network(args.config.parent / config.network)
+        if network.classes != len(config.labels):
+            raise UserError(
+                f"{args.config}: {len(config.labels)} labels, but the network has {network.classes} classes"
+            )
+        train(config, network, read_manifest(args.data / "manifest.csv"), args.out)
+    except UserError as error:
+        print(f"htsat.train: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Models on onnxruntime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from runtime.backends import Scores
+from runtime.bundle import MODEL_FILE, ModelInfo
+from runtime.errors import UserError
+from runtime.features import FloatArray
+
+OUTPUTS = list(Scores._fields)
+
+
+class OrtBackend:
+    """An ONNX file on the CPU."""
+
+    def __init__(self, path: Path, info: ModelInfo) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # its warnings are about optimisations, not about the model
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors share no class of their own
+            raise UserError(f"{path}: onnxruntime cannot load it: {' '.join(str(error).split())}") from None
+        self._check(path, info)
+
+    def infer(self, log_mel: FloatArray) -> Scores:
+        """Score clips, log_mel (B, T, F) in dB."""
+        return Scores(*self._session.run(OUTPUTS, {"log_mel": np.ascontiguousarray(log_mel, np.float32)}))
+
+    def close(self) -> None:
+        """Release the model."""
+        del self._session
+
+    def _check(self, path: Path, info: ModelInfo) -> None:
+        """The graph must be what model.json says it is."""
+        shapes = {x.name: x.shape[1:] for x in [*self._session.get_inputs(), *self._session.get_outputs()]}
+        classes = len(info.labels)
+        for name, want in {
+            "log_mel": [info.frames, info.front_end.n_mels],
+            "framewise": [info.steps, classes],
+            "clipwise": [classes],
+        }.items():
+            if name not in shapes:
+                raise UserError(f"{path}: has no input or output '{name}': not a graph of export/to_onnx.py")
+            if shapes[name] != want:
+                raise UserError(
+                    f"{path.parent / MODEL_FILE}: does not fit {path.name}: its {name} is {shapes[name]} a clip, but "
+                    f"frames, steps and the {classes} labels say {want}"
+                )

@@ -1,0 +1,91 @@
+"""A bundle: a folder with everything that the runtime must know about one model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from runtime.config import read_json
+from runtime.errors import UserError
+from runtime.features import FrontEnd
+
+MODEL_FILE = "model.json"
+BUNDLED = Path(__file__).parent / "models" / "bundled"
+"""The model that ships inside this package."""
+DEFAULT_THRESHOLD = 0.5
+
+
+class ModelInfo(BaseModel):
+    """What model.json says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    front_end: FrontEnd
+    frames: int = Field(gt=0)
+    """Frames of a clip."""
+    steps: int = Field(gt=0)
+    """Steps in time that the model gives for a clip."""
+    step_s: float = Field(gt=0)
+    """Seconds of a step."""
+    loss: Literal["bce", "ce"] = "bce"
+    """What clipwise means: `bce` a probability for each class, `ce` logits of which softmax makes probabilities."""
+    labels: list[str] = Field(min_length=1)
+    """In the order of the outputs."""
+    thresholds: dict[str, float] = {}
+    """By label; a class that is not here has 0.5."""
+    median_steps: dict[str, int] = {}
+    """Length of the median filter by label, odd; a class that is not here has 1, which is none."""
+    provenance: dict[str, Any] = {}
+    """The checkpoint's sha256, versions, how far the graph is from torch."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelInfo:
+        repeated = {label for label in self.labels if self.labels.count(label) > 1}
+        if repeated:
+            raise ValueError(f"labels: {', '.join(sorted(repeated))} stands there twice")
+        for name in ("thresholds", "median_steps"):
+            unknown = set(getattr(self, name)) - set(self.labels)
+            if unknown:
+                raise ValueError(f"{name}: {', '.join(sorted(unknown))}: no such label")
+        for label, threshold in self.thresholds.items():
+            if not 0 < threshold < 1:
+                raise ValueError(f"thresholds: {label}: {threshold} is not between 0 and 1")
+        for label, length in self.median_steps.items():
+            if length < 1 or length % 2 == 0:
+                raise ValueError(f"median_steps: {label}: {length} is not an odd number of steps")
+        return self
+
+    @property
+    def step_frames(self) -> Fraction:
+        """Frames of a step, exactly."""
+        return Fraction(self.step_s / self.front_end.frame_s).limit_denominator(self.steps)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model on disk."""
+
+    path: Path
+    info: ModelInfo
+
+    def graph(self, precision: str = "fp32") -> Path:
+        """The ONNX file of a precision; a UserError names those that there are."""
+        path = self.path / f"{precision}.onnx"
+        if not path.is_file():
+            there = ", ".join(sorted(file.stem for file in self.path.glob("*.onnx"))) or "none"
+            raise UserError(f"{self.path}: has no {path.name}; precisions here: {there}")
+        return path
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read and check a bundle's model.json."""
+    if not path.exists():
+        raise UserError(f"{path}: no such bundle; export/to_onnx.py makes one from a checkpoint")
+    if not (path / MODEL_FILE).is_file():
+        raise UserError(f"{path}: is not a bundle: it has no {MODEL_FILE}")
+    return Bundle(path, read_json(path / MODEL_FILE, ModelInfo))

@@ -1,0 +1,85 @@
+"""The command line, `htsat-edge`. Libraries are imported where they are used, so that --help comes at once."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from runtime.command import Parser, run
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return its exit status."""
+    args = make_parser().parse_args(arguments)
+    return run("htsat-edge", lambda: int(args.command(args)))
+
+
+def make_parser() -> Parser:
+    """Every command and option."""
+    parser = Parser(prog="htsat-edge", description="Sound event detection with HTS-AT: what sounds, and when.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    detect = commands.add_parser("detect", help="events of recordings", description="Print the events of recordings.")
+    detect.add_argument(
+        "files", nargs="+", metavar="FILE", type=Path, help="wav, flac, ogg or mp3; any rate, any channels"
+    )
+    detect.add_argument("--bundle", type=Path, help="folder of the model (default: the bundled one)")
+    detect.add_argument("--precision", default="fp32", metavar="P", help="which of the bundle's graphs (default: fp32)")
+    detect.add_argument("--json", action="store_true", help="JSON Lines on stdout in place of a table")
+    detect.add_argument(
+        "--plot", type=Path, metavar="PNG", help="draw a timeline; a folder where there are several files"
+    )
+    detect.add_argument("--top", type=count, metavar="N", help="also show the N classes that scored highest")
+    detect.add_argument("--threshold", type=share, metavar="T", help="for every class, in place of the model's own")
+    detect.add_argument("--labels", metavar="A,B", help="only these classes")
+    detect.add_argument(
+        "--hop-s", type=seconds, metavar="S", help="from one run of the model to the next (default: 1.28)"
+    )
+    detect.add_argument("--start", type=moment, metavar="TIME", help="when the recordings began, ISO 8601, for `time`")
+    detect.set_defaults(command=_detect)
+    return parser
+
+
+def _detect(args: argparse.Namespace) -> int:
+    from runtime.detect import detect
+
+    return detect(args)
+
+
+def count(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """A number above 0 and below 1."""
+    value = _number(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def seconds(text: str) -> float:
+    """A positive number."""
+    value = _number(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return value
+
+
+def moment(text: str) -> object:
+    """A date and time; local time where it names no zone."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-05-01T21:30:00+02:00") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None

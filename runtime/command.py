@@ -1,0 +1,34 @@
+"""What every command line of ours shares: one line for each fault, and the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from runtime.errors import CheckFailed, UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+
+def run(prog: str, command: Callable[[], int]) -> int:
+    """Run a command; return its exit status: 1 where a check failed, 2 for bad usage or input."""
+    try:
+        return command()
+    except CheckFailed as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 1
+    except UserError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone, as `| head` does: nobody is left to tell
+        return 0
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,152 @@
+"""`htsat-edge detect`: the events of recordings."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from runtime.audio import AudioFile
+from runtime.backends import Backend, open_backend
+from runtime.bundle import BUNDLED, ModelInfo, read_bundle
+from runtime.detector import Detector, Event, Settings
+from runtime.errors import UserError
+from runtime.features import FloatArray
+from runtime.report import print_events, print_top
+from runtime.trace import Trace
+
+BLOCK_S = 1.0
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What was found in one recording."""
+
+    path: Path
+    duration_s: float
+    events: list[Event]
+    trace: Trace
+
+
+def detect(args: argparse.Namespace) -> int:
+    """Run the command; 2 where a recording could not be read, with the others done all the same."""
+    pictures = _pictures(args.files, args.plot)
+    bundle = read_bundle(args.bundle or BUNDLED)
+    labels = pick_labels(args.labels, bundle.info.labels) if args.labels else bundle.info.labels
+    settings = Settings(threshold=args.threshold)
+    if args.hop_s is not None:
+        settings = replace(settings, hop_s=args.hop_s)
+    backend = open_backend(bundle, args.precision)
+    status = 0
+    for path, picture in zip(args.files, pictures, strict=True):
+        try:
+            heard = listen_to(path, bundle.info, backend, settings)
+            heard = replace(heard, events=[event for event in heard.events if event.label in labels])
+            if picture is not None:
+                from runtime.plot import draw
+
+                draw(picture, path.name, bundle.info, heard.trace, heard.events, heard.duration_s)
+            tell(heard, bundle.info, labels, args)
+        except UserError as error:
+            print(f"htsat-edge: {error}", file=sys.stderr)
+            status = 2
+    backend.close()
+    return status
+
+
+def listen_to(path: Path, info: ModelInfo, backend: Backend, settings: Settings) -> Heard:
+    """Stream a recording through the detector, with a progress bar on a terminal."""
+    file, trace = AudioFile(path), Trace()
+    detector = Detector(info, backend, file.sample_rate, settings, trace)
+    events: list[Event] = []
+    samples = 0
+    for block in _progress(file):
+        events += detector.push(block)
+        samples += len(block)
+    try:
+        events += detector.close()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return Heard(path, samples / file.sample_rate, events, trace)
+
+
+def tell(heard: Heard, info: ModelInfo, labels: Sequence[str], args: argparse.Namespace) -> None:
+    """Print what was found."""
+    top = [(info.labels[k], score, step * info.step_s) for k, score, step in heard.trace.top(len(info.labels))]
+    top = [row for row in top if row[0] in labels][: args.top or 0]
+    if not args.json:
+        console = Console()
+        print_events(console, str(heard.path), heard.duration_s, heard.events)
+        if top:
+            print_top(console, top)
+        return
+    started: datetime | None = args.start
+    for event in heard.events:
+        print(json.dumps(event.line(str(heard.path), started), ensure_ascii=False))
+    if top:
+        best = [{"label": label, "score": round(score, 4), "at": round(at, 4)} for label, score, at in top]
+        print(json.dumps({"type": "status", "source": str(heard.path), "top": best}, ensure_ascii=False))
+
+
+def pick_labels(text: str, known: Sequence[str]) -> list[str]:
+    """Split at commas, of which some are within labels: "Gunshot, gunfire,Dog" are two."""
+    by_name = {label.casefold(): label for label in known}
+    parts, picked = text.split(","), []
+    while parts:
+        for length in range(len(parts), 0, -1):
+            name = ",".join(parts[:length]).strip()
+            if name.casefold() in by_name:
+                picked.append(by_name[name.casefold()])
+                parts = parts[length:]
+                break
+        else:
+            name = parts[0].strip()
+            near = difflib.get_close_matches(name.casefold(), by_name, n=1)
+            hint = f"meant {by_name[near[0]]}?" if near else f"the model knows {'; '.join(known[:30])}"
+            raise UserError(f"--labels: '{name}' is no class of this model, {hint}")
+    return picked
+
+
+def _pictures(files: Sequence[Path], plot: Path | None) -> list[Path | None]:
+    """Where to draw each recording; what cannot be is said before any work is done."""
+    if plot is None:
+        return [None] * len(files)
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError:
+        raise UserError('--plot needs matplotlib: pip install "htsat-edge[plot]"') from None
+    if plot.is_dir():
+        return [plot / f"{file.name}.png" for file in files]
+    if len(files) > 1:
+        raise UserError(f"--plot {plot}: is no folder, and {len(files)} recordings need a picture each")
+    if not plot.parent.is_dir():
+        raise UserError(f"--plot {plot}: there is no folder {plot.parent}")
+    return [plot]
+
+
+def _progress(file: AudioFile) -> Iterator[FloatArray]:
+    """The recording's blocks, with a bar on a terminal."""
+    block = max(1, round(BLOCK_S * file.sample_rate))
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from file.blocks(block)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(file.path.name, total=file.samples)
+        for samples in file.blocks(block):
+            yield samples
+            progress.advance(task, len(samples))

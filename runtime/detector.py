@@ -1,0 +1,187 @@
+"""The whole path, from samples to events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from runtime import events
+from runtime.audio import Resampler
+from runtime.backends import Backend
+from runtime.bundle import DEFAULT_THRESHOLD, ModelInfo
+from runtime.clips import Clip, ClipStream, Grid, untile
+from runtime.errors import UserError
+from runtime.features import FloatArray, LogMelStream
+from runtime.smooth import MedianFilter
+from runtime.timeline import Timeline
+
+PRECISION_DIGITS = 4
+"""Decimals of a score that is told."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may choose; seconds become whole steps of the model."""
+
+    hop_s: float = 1.28
+    """From one run of the model to the next."""
+    look_ahead_s: float = 2.56
+    """How much is heard after a moment before its scores are final."""
+    threshold: float | None = None
+    """For every class, in place of the model's own."""
+    release: float = 0.6
+    """An event goes on while its score is at least this share of the threshold."""
+    min_length_s: float = 0.3
+    merge_gap_s: float = 0.7
+
+
+@dataclass(frozen=True)
+class Event:
+    """A sound has started or ended; times are seconds of audio since the source started."""
+
+    type: Literal["start", "end"]
+    label: str
+    onset: float
+    offset: float | None
+    """None at the start."""
+    score: float
+    """The peak so far."""
+
+    def line(self, source: str, started: datetime | None) -> dict[str, Any]:
+        """The event as an object for JSON Lines. `time` is null where it is not known when the source started."""
+        time = None if started is None else (started + timedelta(seconds=self.onset)).isoformat()
+        line = {"type": self.type, "source": source, "label": self.label, "onset": self.onset}
+        if self.offset is not None:
+            line["offset"] = self.offset
+        return {**line, "time": time, "score": self.score}
+
+
+class Watcher(Protocol):
+    """Sees what goes by, for a picture or to tell why nothing was found."""
+
+    def frames(self, log_mel: FloatArray) -> None:
+        """The next frames (T, F)."""
+
+    def scores(self, scores: FloatArray) -> None:
+        """The next final scores (n, C), before thresholds."""
+
+
+class Detector:
+    """Samples of one source in, events out. Chunks may have any length: the events are the same to the bit."""
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        backend: Backend,
+        sample_rate: int,
+        settings: Settings = Settings(),
+        watcher: Watcher | None = None,
+    ) -> None:
+        self._info, self._backend, self._rate, self._watcher = info, backend, sample_rate, watcher
+        self.grid = make_grid(info, settings)
+        look_ahead = steps(settings.look_ahead_s, info)
+        if look_ahead >= info.steps:
+            raise UserError(f"look-ahead of {settings.look_ahead_s:g} s is not shorter than a clip of the model")
+        self._resampler = Resampler(sample_rate, info.front_end.sample_rate)
+        self._features = LogMelStream(info.front_end, self.grid.hop_frames)
+        self._clips = ClipStream(self.grid)
+        self._timeline = Timeline(info.steps, look_ahead)
+        self._median = MedianFilter([info.median_steps.get(label, 1) for label in info.labels])
+        self._rule = make_rule(info, settings)
+        self._state = events.quiet(len(info.labels))
+        self._samples = 0
+        self.latency_s = (self.grid.hop_steps + look_ahead + self._median.delay) * info.step_s
+        """From a sound to its event at the latest, once a whole clip was heard; inference comes on top."""
+
+    def push(self, samples: FloatArray) -> list[Event]:
+        """Take samples (S,) in [-1, 1]; return the events that they settle."""
+        self._samples += len(samples)
+        return self._frames(self._features.push(self._resampler.push(samples)))
+
+    def close(self) -> list[Event]:
+        """The recording is over: return the events that are left."""
+        found = self._frames(self._features.push(self._resampler.flush()))
+        try:
+            found += self._frames(self._features.flush())
+        except ValueError:
+            raise UserError(f"{self._samples / self._rate * 1000:.1f} ms are too short to hear anything") from None
+        if (clip := self._clips.flush()) is not None:
+            found += self._clip(clip)
+        if (scores := self._timeline.flush()) is not None:
+            found += self._final(scores)
+        if (scores := self._median.flush()) is not None:
+            found += self._track(scores)
+        return found + self._tell(events.finish(self._state))
+
+    def _frames(self, log_mel: FloatArray) -> list[Event]:
+        if len(log_mel) == 0:
+            return []
+        if self._watcher is not None:
+            self._watcher.frames(log_mel)
+        return [event for clip in self._clips.push(log_mel) for event in self._clip(clip)]
+
+    def _clip(self, clip: Clip) -> list[Event]:
+        framewise = self._backend.infer(clip.log_mel[None]).framewise[0]
+        if self._clips.total < self.grid.frames:
+            return self._final(untile(framewise, self.grid, self._clips.total))
+        return self._final(self._timeline.push(clip.step, framewise))
+
+    def _final(self, scores: FloatArray) -> list[Event]:
+        if self._watcher is not None and len(scores):
+            self._watcher.scores(scores)
+        return self._track(self._median.push(scores))
+
+    def _track(self, scores: FloatArray) -> list[Event]:
+        self._state, changes = events.track(self._state, scores, self._rule)
+        return self._tell(changes)
+
+    def _tell(self, changes: list[events.Change]) -> list[Event]:
+        duration, step_s = self._samples / self._rate, self._info.step_s
+        return [
+            Event(
+                change.type,
+                self._info.labels[change.label],
+                round(change.onset * step_s, PRECISION_DIGITS),
+                # The last step may reach past the end of the recording.
+                round(min(change.offset * step_s, duration), PRECISION_DIGITS) if change.type == "end" else None,
+                round(change.score, PRECISION_DIGITS),
+            )
+            for change in changes
+        ]
+
+
+def steps(seconds: float, info: ModelInfo) -> int:
+    """Seconds as the nearest whole number of the model's steps."""
+    return round(seconds / info.step_s)
+
+
+def make_grid(info: ModelInfo, settings: Settings) -> Grid:
+    """How the model's clips lie on a recording."""
+    hop = steps(settings.hop_s, info)
+    if not 1 <= hop <= info.steps:
+        longest = info.steps * info.step_s
+        raise UserError(f"hop of {settings.hop_s:g} s: want between {info.step_s:g} and {longest:g} s")
+    return Grid(info.frames, info.steps, info.step_frames, hop)
+
+
+def make_rule(info: ModelInfo, settings: Settings) -> events.Rule:
+    """Thresholds and lengths for each class."""
+    if settings.threshold is not None:
+        threshold = np.full(len(info.labels), settings.threshold, np.float32)
+    else:
+        threshold = np.array([info.thresholds.get(label, DEFAULT_THRESHOLD) for label in info.labels], np.float32)
+    return events.Rule(
+        threshold=threshold,
+        release=(threshold * settings.release).astype(np.float32),
+        min_length=max(1, steps(settings.min_length_s, info)),
+        merge_gap=steps(settings.merge_gap_s, info),
+    )
+
+
+def only(found: Sequence[Event], labels: frozenset[str] | None) -> list[Event]:
+    """The events of these labels; all of them where there are none."""
+    return [event for event in found if labels is None or event.label in labels]

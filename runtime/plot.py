@@ -1,0 +1,117 @@
+"""A recording's timeline as a picture: spectrogram, class scores and events on one time axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
+from runtime.bundle import ModelInfo
+from runtime.detector import Event
+from runtime.errors import UserError
+from runtime.features import hz_to_mel
+from runtime.report import clock
+from runtime.trace import Trace
+
+MOST_CLASSES = 10
+PALETTE = matplotlib.color_sequences["tab10"]
+DYNAMIC_DB = 80
+"""What is this far below the loudest is drawn black."""
+
+
+def draw(path: Path, title: str, info: ModelInfo, trace: Trace, events: Sequence[Event], duration_s: float) -> None:
+    """Write the picture; nothing is left half-written."""
+    shown = _classes(info, trace, events)
+    figure, (spectrogram, scores, bars) = plt.subplots(
+        3,
+        1,
+        figsize=(12, 5.2 + 0.5 * len(shown)),
+        sharex=True,
+        height_ratios=[3.2, 0.3 * len(shown) + 0.4, 0.25 * len(shown) + 0.4],
+        layout="constrained",
+    )
+    _draw_spectrogram(spectrogram, info, trace)
+    _draw_scores(scores, info, trace, shown)
+    _draw_events(bars, info, events, shown)
+    spectrogram.set_title(title, loc="left", fontweight="bold")
+    bars.set_xlim(0, duration_s)
+    bars.xaxis.set_major_formatter(FuncFormatter(lambda x, _: clock(x, digits=0 if duration_s > 60 else 1)))
+    bars.set_xlabel("time (min:s)")
+    part = path.with_name(f".{path.name}.part")
+    try:
+        figure.savefig(part, dpi=110, format="png")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        plt.close(figure)
+
+
+def _classes(info: ModelInfo, trace: Trace, events: Sequence[Event]) -> list[int]:
+    """The classes worth a row: those with events, then the highest scores; in the order of their first event."""
+    found = list(dict.fromkeys(info.labels.index(event.label) for event in events))
+    best = [index for index, _, _ in trace.top(MOST_CLASSES) if index not in found]
+    return (found + best[: max(3, 6 - len(found))])[:MOST_CLASSES]
+
+
+def _draw_spectrogram(axes: Axes, info: ModelInfo, trace: Trace) -> None:
+    rows = trace.spectrogram.rows()
+    front_end, top = info.front_end, float(rows.max())
+    low, high = hz_to_mel(front_end.fmin), hz_to_mel(front_end.fmax)
+    axes.imshow(
+        rows.T,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=max(top - DYNAMIC_DB, float(rows.min())),
+        vmax=top + 1e-3,
+        extent=(0, len(rows) * trace.spectrogram.span * front_end.frame_s, float(low), float(high)),
+        interpolation="nearest",
+    )
+    ticks_khz = [k for k in (0.1, 0.5, 1, 2, 4, 8) if front_end.fmin < k * 1000 < front_end.fmax]
+    axes.set_yticks([float(hz_to_mel(k * 1000)) for k in ticks_khz], [f"{k:g}" for k in ticks_khz])
+    axes.set_ylabel("kHz")
+
+
+def _draw_scores(axes: Axes, info: ModelInfo, trace: Trace, shown: Sequence[int]) -> None:
+    rows = trace.score.rows()[:, list(shown)]
+    image = axes.imshow(
+        rows.T,
+        aspect="auto",
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        extent=(0, len(rows) * trace.score.span * info.step_s, len(shown) - 0.5, -0.5),
+        interpolation="nearest",
+    )
+    _label_rows(axes, info, shown)
+    axes.figure.colorbar(image, ax=axes, pad=0.01, ticks=[0, 0.5, 1]).set_label("score")
+
+
+def _draw_events(axes: Axes, info: ModelInfo, events: Sequence[Event], shown: Sequence[int]) -> None:
+    for event in events:
+        index = info.labels.index(event.label)
+        if event.offset is None or index not in shown:
+            continue
+        row = list(shown).index(index)
+        width = event.offset - event.onset
+        axes.barh(row, width, left=event.onset, height=0.66, color=PALETTE[row % len(PALETTE)])
+        axes.annotate(f"{event.score:.2f}", (event.onset + width / 2, row), ha="center", va="center", fontsize=7)
+    _label_rows(axes, info, shown)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.grid(axis="x", color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _label_rows(axes: Axes, info: ModelInfo, shown: Sequence[int]) -> None:
+    axes.set_yticks(np.arange(len(shown)), [info.labels[index] for index in shown])

@@ -1,0 +1,53 @@
+"""Events as a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from runtime.detector import Event
+
+
+def clock(seconds: float, digits: int = 2) -> str:
+    """Seconds as 1:02:03.45, without the hours where there are none."""
+    ticks = round(seconds * 10**digits)
+    whole, fraction = divmod(ticks, 10**digits)
+    minutes, second = divmod(whole, 60)
+    hours, minute = divmod(minutes, 60)
+    text = f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+    return f"{text}.{fraction:0{digits}}" if digits else text
+
+
+def print_events(console: Console, source: str, duration_s: float, events: Sequence[Event]) -> None:
+    """A table of the events that have ended, in the order of their onsets."""
+    ended = sorted((event for event in events if event.offset is not None), key=lambda e: (e.onset, e.label))
+    console.print(f"[bold]{source}[/bold]  {clock(duration_s)}", highlight=False)
+    if not ended:
+        console.print("  no events; --top 5 shows what came nearest\n", highlight=False)
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2), header_style="dim")
+    for name, justify in (("from", "right"), ("to", "right"), ("sound", "left"), ("score", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for event in ended:
+        assert event.offset is not None
+        table.add_row(clock(event.onset), clock(event.offset), event.label, f"{event.score:.2f} {bar(event.score)}")
+    console.print(table)
+    console.print()
+
+
+def print_top(console: Console, top: Sequence[tuple[str, float, float]]) -> None:
+    """The classes that scored highest, with the score and when it was reached."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2), header_style="dim")
+    for name in ("highest", "at", "sound"):
+        table.add_column(name, justify="left" if name == "sound" else "right")
+    for label, score, at in top:
+        table.add_row(f"{score:.2f}", clock(at), label)
+    console.print(table)
+    console.print()
+
+
+def bar(score: float, width: int = 10) -> str:
+    """A score as a bar."""
+    return "▇" * max(1, round(score * width))

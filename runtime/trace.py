@@ -1,0 +1,71 @@
+"""What a recording looked like to the model, kept small enough for a picture however long it was."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from runtime.features import FloatArray
+
+
+class Pooled:
+    """The rows of a stream (n, K), at most `most` of them: each the greatest of a span that doubles as needed."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most + most % 2
+        self._rows: list[FloatArray] = []
+        self._count = 0
+        self.span = 1
+        """How many rows of the stream are one here."""
+
+    def push(self, rows: FloatArray) -> None:
+        """Take the next rows."""
+        for row in rows:
+            if self._count % self.span:
+                np.maximum(self._rows[-1], row, out=self._rows[-1])
+            else:
+                if len(self._rows) == self._most:
+                    self._halve()
+                self._rows.append(row.copy())
+            self._count += 1
+
+    def rows(self) -> FloatArray:
+        """The reduced rows (m, K)."""
+        return np.array(self._rows)
+
+    def _halve(self) -> None:
+        self._rows = [np.maximum(a, b) for a, b in zip(self._rows[::2], self._rows[1::2], strict=True)]
+        self.span *= 2
+
+
+class Trace:
+    """Follows a detector: spectrogram, scores, and where each class scored highest."""
+
+    def __init__(self, columns: int = 2000) -> None:
+        self.spectrogram = Pooled(columns)
+        self.score = Pooled(columns)
+        self.peak: FloatArray | None = None
+        """(C,)."""
+        self.peak_step = np.empty(0, np.int64)
+        self._steps = 0
+
+    def frames(self, log_mel: FloatArray) -> None:
+        """The next frames (T, F)."""
+        self.spectrogram.push(log_mel)
+
+    def scores(self, scores: FloatArray) -> None:
+        """The next final scores (n, C)."""
+        self.score.push(scores)
+        best, at = scores.max(axis=0), scores.argmax(axis=0) + self._steps
+        if self.peak is None:
+            self.peak, self.peak_step = best, at
+        else:
+            self.peak_step = np.where(best > self.peak, at, self.peak_step)
+            self.peak = np.maximum(best, self.peak)
+        self._steps += len(scores)
+
+    def top(self, count: int) -> list[tuple[int, float, int]]:
+        """The classes that scored highest: index, score, step; best first."""
+        if self.peak is None:
+            return []
+        best = np.argsort(-self.peak, kind="stable")[:count]
+        return [(int(k), float(self.peak[k]), int(self.peak_step[k])) for k in best]

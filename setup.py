@@ -1,0 +1,40 @@
+"""Metadata; the tools' settings are in pyproject.toml."""
+
+from setuptools import setup
+
+setup(
+    name="htsat-edge",
+    version="0.1.0",
+    description="Sound event detection with HTS-AT on edge devices: ONNX export, streaming runtime, a bundled model",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    package_dir={"": "."},
+    packages=["runtime", "runtime.backends", "htsat", "export"],
+    package_data={"runtime": ["models/bundled/*"]},
+    install_requires=[
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "soxr>=0.5",
+        "soundfile>=0.12",
+        "sounddevice>=0.4.6",
+        "onnxruntime>=1.17",
+        "pydantic>=2.6",
+        "PyYAML>=6",
+        "rich>=13",
+    ],
+    extras_require={
+        "export": ["torch>=2.9", "onnx>=1.16", "safetensors>=0.4"],
+        "plot": ["matplotlib>=3.8"],
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            "ruff>=0.9",
+            "mypy>=1.14",
+            "types-PyYAML",
+            "scipy-stubs; python_version >= '3.11'",
+            "tensorrt-rtx-cu13-bindings; platform_machine == 'x86_64' and sys_platform == 'linux'",
+            "tensorrt-rtx-cu13-libs; platform_machine == 'x86_64' and sys_platform == 'linux'",
+        ],
+    },
+    entry_points={"console_scripts": ["htsat-edge = runtime.cli:main"]},
+)
