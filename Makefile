@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-DEMO := tests/data/recordings/yard.flac
+DEMO := tests/data/recordings/farmyard.flac
 
 .PHONY: demo test lint clean
 

@@ -197,7 +197,7 @@ def frames(text: str) -> int:
     return int(text)
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = Parser(prog="to_onnx.py", description="Export a checkpoint of HTS-AT as a bundle for the runtime.")
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a .ckpt, .pt or .safetensors file")
@@ -217,7 +217,7 @@ def main() -> int:
     parser.add_argument("--with-front-end", action="store_true", help="also write fp32-audio.onnx, which takes audio")
     parser.add_argument("--thresholds", type=Path, metavar="JSON", help="thresholds and median lengths by label")
     parser.add_argument("--name", help="the model's name (default: the network file's)")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     return run(parser.prog, lambda: export(args))
 
 

@@ -32,6 +32,7 @@ FUSION = ("patch_embed.mel_conv2d.", "patch_embed.fusion_model.")
 IGNORED = re.compile(
     r"^(spectrogram_extractor|logmel_extractor|head)\.|\.(relative_position_index|attn_mask|num_batches_tracked)$"
 )
+SAFER = "Where you trust it, save its state_dict as safetensors"
 NETWORKS = Path(__file__).parent.parent / "configs" / "networks"
 
 
@@ -88,19 +89,19 @@ def _read(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        with path.open("rb") as file:
+            magic = file.read(2)
+        if magic[:1] == b"\x80" and magic != b"\x80\x02":  # torch writes zip files, and protocol 2 long ago
+            raise UserError(f"{path}: is a bare pickle, and loading it could run code; refused. {SAFER}")
         with torch.serialization.safe_globals(SAFE_GLOBALS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        what = found.group(1) if found else "something"
-        if found or ("weights_only" in str(error).casefold() and "unsupported" in str(error).casefold()):
-            raise UserError(
-                f"{path}: holds {what} beside weights, and loading it could run code; refused. "
-                "Save its state_dict as safetensors where you trust it"
-            ) from None
-        raise UserError(f"{path}: is not a checkpoint, or a damaged one") from None
+        if found := re.search(r"GLOBAL (\S+)", str(error)):
+            what = f"holds {found.group(1)} beside weights"
+            raise UserError(f"{path}: {what}, and loading it could run code; refused. {SAFER}") from None
     except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError):
-        raise UserError(f"{path}: is not a checkpoint, or a damaged one") from None
+        pass  # the many ways in which a file can be no checkpoint
+    raise UserError(f"{path}: is not a checkpoint, or a damaged one")
 
 
 def _unwrap(path: Path, content: Any) -> State:

@@ -23,6 +23,7 @@ from htsat.corpus import BACKGROUND, Recording, read_manifest
 from htsat.network import FRAMES, HTSAT, Output
 from htsat.scenes import Scene, SceneMaker, Sound, load_sound, mask_bands
 from runtime.clips import tile
+from runtime.command import Parser, run
 from runtime.config import read_yaml
 from runtime.errors import UserError
 
@@ -215,25 +216,24 @@ def train(config: TrainConfig, network_config: NetworkConfig, recordings: list[R
                 save_file(finished(average.module, network_config), out / "model.safetensors")
 
 
-def main() -> int:
+def start(args: argparse.Namespace) -> int:
+    """Train what the arguments ask for."""
+    config = read_yaml(args.config, TrainConfig)
+    network = read_network(args.config.parent / config.network)
+    if network.classes != len(config.labels):
+        raise UserError(f"{args.config}: {len(config.labels)} labels, but the network has {network.classes} classes")
+    train(config, network, read_manifest(args.data / "manifest.csv"), args.out)
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m htsat.train", description=__doc__)
+    parser = Parser(prog="python -m htsat.train", description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="a training file, such as configs/train.yaml")
     parser.add_argument("--data", type=Path, required=True, help="a folder with manifest.csv and its recordings")
     parser.add_argument("--out", type=Path, required=True, help="folder for the model and its curve")
-    args = parser.parse_args()
-    try:
-        config = read_yaml(args.config, TrainConfig)
-        network = read_network(args.config.parent / config.network)
-        if network.classes != len(config.labels):
-            raise UserError(
-                f"{args.config}: {len(config.labels)} labels, but the network has {network.classes} classes"
-            )
-        train(config, network, read_manifest(args.data / "manifest.csv"), args.out)
-    except UserError as error:
-        print(f"htsat.train: {error}", file=sys.stderr)
-        return 2
-    return 0
+    args = parser.parse_args(arguments)
+    return run(parser.prog, lambda: start(args))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,117 @@
+"""The graph must be the network at every batch size, and something that every TensorRT can read."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from export.graph import build, build_with_front_end
+from htsat.config import NetworkConfig, read_network
+from htsat.network import HTSAT
+from runtime.clips import tile
+
+ROOT = Path(__file__).parent.parent.parent
+OPS = set((ROOT / "tests" / "data" / "onnx-ops-8.6.txt").read_text().split())
+NAMES = ["framewise", "clipwise", "embedding"]
+CASES = {
+    "clip10_default": 1001,
+    "clip10_quiet_default": 1001,
+    "clip5_default": 501,
+    "clip1_default": 101,
+    "clip5_infer": 1002,
+    "clip1_infer": 1010,
+    "clip10_clipce": 1001,
+}
+
+
+def run(model, **inputs):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return dict(zip(NAMES, session.run(NAMES, inputs), strict=True))
+
+
+def random_network(**sizes):
+    """A network in which nothing is zero, one or symmetric."""
+    torch.manual_seed(0)
+    network = HTSAT(NetworkConfig(**sizes)).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3 if parameter.ndim < 2 else parameter[0].numel() ** -0.5)
+    network.bn0.running_mean.normal_(-30, 8)
+    network.bn0.running_var.uniform_(100, 400)
+    return network
+
+
+def log_mels(batch, frames):
+    return np.random.default_rng(batch).normal(-40, 20, (batch, frames, 64)).astype(np.float32)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_outputs_are_the_references(case, tiny_network, goldens):
+    clip, frames = case.partition("_")[0] if "quiet" not in case else "clip10_quiet", CASES[case]
+    network = tiny_network
+    if case.endswith("clipce"):
+        network = HTSAT(tiny_network.config.model_copy(update={"loss": "ce"})).eval()
+        network.load_state_dict(tiny_network.state_dict())
+    log_mel = goldens[f"{clip}/log_mel"]
+    repeats = frames // len(log_mel)
+    outputs = run(build(network, frames), log_mel=np.tile(log_mel, (repeats, 1))[None])
+    for name, found in outputs.items():
+        np.testing.assert_allclose(found[0], goldens[f"{case}/{name}"].reshape(found[0].shape), atol=1e-5)
+
+
+@pytest.mark.parametrize("case", ["clip5_infer", "clip1_infer"])
+def test_tiled_clips_on_the_1024_frame_graph_are_the_references(case, tiny_network, goldens):
+    log_mel = tile(goldens[f"{case.partition('_')[0]}/log_mel"], 1024)
+    outputs = run(build(tiny_network, 1024), log_mel=log_mel[None])
+    for name, found in outputs.items():
+        np.testing.assert_allclose(found[0], goldens[f"{case}/{name}"].reshape(found[0].shape), atol=1e-5)
+
+
+def test_audio_in_is_the_reference(tiny_network, goldens, waveforms):
+    outputs = run(build_with_front_end(tiny_network, 1001), audio=np.stack([waveforms["clip10"]] * 2))
+    for name, found in outputs.items():
+        golden = goldens[f"clip10_default/{name}"].reshape(found[0].shape)
+        np.testing.assert_allclose(found, np.stack([golden] * 2), atol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [1024, 1001, 2])
+@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("frequency_bias", [False, True])
+def test_every_batch_size_is_torch(frames, batch, frequency_bias):
+    sizes = {"embed_dim": 8, "depths": (2, 2, 2, 1), "heads": (1, 2, 2, 4), "classes": 3}
+    network = random_network(**sizes, frequency_bias=frequency_bias)
+    log_mel = log_mels(batch, frames)
+    outputs = run(build(network, frames), log_mel=log_mel)
+    with torch.no_grad():
+        wanted = network(torch.from_numpy(log_mel))
+    for name, found in outputs.items():
+        np.testing.assert_allclose(found, getattr(wanted, name).numpy(), atol=2e-5)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "networks").glob("*.yaml")), ids=lambda path: path.stem)
+def test_published_sizes_keep_to_what_tensorrt_8_6_knows(path):
+    network = HTSAT(read_network(path)).eval()
+    for model in (build(network, 1001), build_with_front_end(network, 1001)):
+        assert {node.op_type for node in model.graph.node} <= OPS
+        assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
+
+
+def test_the_full_network_is_small_for_nvidias_builder():
+    """NVIDIA's own parser and builder (TensorRT for RTX) take the graph; they need no GPU to build."""
+    trt = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX has wheels for x86-64 Linux only")
+    model = build(HTSAT(NetworkConfig()).eval(), 1024)
+    assert len(model.graph.node) <= 600
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    assert parser.parse(model.SerializeToString()), [parser.get_error(i).desc() for i in range(parser.num_errors)]
+    assert network.num_layers <= 950
+    config = builder.create_builder_config()
+    profile = builder.create_optimization_profile()
+    profile.set_shape("log_mel", (1, 1024, 64), (1, 1024, 64), (8, 1024, 64))
+    config.add_optimization_profile(profile)
+    assert builder.build_serialized_network(network, config) is not None

@@ -1,0 +1,164 @@
+"""The export as a user runs it."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from export import to_onnx
+from export.graph import build
+from export.to_onnx import main
+from runtime.backends import open_backend
+from runtime.bundle import read_bundle
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def arguments(tiny_checkpoint, tiny_files, tmp_path):
+    """Arguments that work."""
+    return {
+        "checkpoint": tiny_checkpoint,
+        "--network": tiny_files / "tiny.yaml",
+        "--labels": tiny_files / "tiny.csv",
+        "--out": tmp_path / "bundle",
+    }
+
+
+def export(capsys, arguments, *more, **changes):
+    checkpoint, *options = [*{**arguments, **{f"--{key}": value for key, value in changes.items()}}.items()]
+    try:
+        status = main([str(checkpoint[1]), *[str(x) for option in options for x in option], *more])
+    except SystemExit as error:  # argparse
+        status = error.code
+    return status, *capsys.readouterr()
+
+
+def test_the_script_runs_as_the_readme_says(arguments):
+    checkpoint, *options = arguments.items()
+    command = [sys.executable, "export/to_onnx.py", checkpoint[1], *[x for option in options for x in option]]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "of torch at batch 1, 2 and 5" in result.stdout
+    assert (arguments["--out"] / "fp32.onnx").is_file()
+
+
+def test_a_bundle_says_where_it_comes_from(capsys, arguments):
+    assert export(capsys, arguments, "--name", "farm")[0] == 0
+    info = read_bundle(arguments["--out"]).info
+    assert (info.name, info.frames, info.steps, info.step_s) == ("farm", 1024, 32, 0.32)
+    assert info.labels == [f"class {i}" for i in range(10)]
+    assert len(info.provenance["checkpoint_sha256"]) == 64
+    differences = info.provenance["largest_difference_from_torch_by_batch"]["fp32.onnx"]
+    assert set(differences) == {"1", "2", "5"}
+    assert max(differences.values()) < 1e-4
+    assert not list(arguments["--out"].parent.glob(".*"))
+
+
+def test_frames_of_the_reference(capsys, arguments):
+    assert export(capsys, arguments, "--frames", "1001")[0] == 0
+    info = read_bundle(arguments["--out"]).info
+    assert (info.frames, info.step_s) == (1001, 0.3125)
+
+
+def test_with_front_end_adds_a_graph_that_takes_audio(capsys, arguments):
+    assert export(capsys, arguments, "--with-front-end")[0] == 0
+    model = onnx.load(arguments["--out"] / "fp32-audio.onnx")
+    assert [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == [0, 1023 * 320]
+
+
+def test_thresholds_travel_into_the_bundle(capsys, arguments, tmp_path):
+    file = tmp_path / "thresholds.json"
+    file.write_text(json.dumps({"thresholds": {"class 1": 0.3}, "median_steps": {"class 1": 3}}))
+    assert export(capsys, arguments, thresholds=file)[0] == 0
+    assert read_bundle(arguments["--out"]).info.median_steps == {"class 1": 3}
+
+
+def test_a_bundle_is_replaced_whole(capsys, arguments):
+    export(capsys, arguments)
+    (arguments["--out"] / "int8.onnx").write_text("of the old model")
+    assert export(capsys, arguments, "--frames", "1001")[0] == 0
+    assert sorted(file.name for file in arguments["--out"].iterdir()) == ["fp32.onnx", "model.json"]
+    open_backend(read_bundle(arguments["--out"])).infer(np.zeros((2, 1001, 64), np.float32))
+
+
+def test_a_wrong_graph_is_not_written(capsys, arguments, monkeypatch):
+    """Plant a fault: a graph whose mask is missing."""
+
+    def build_without_mask(network, frames):
+        broken = copy.deepcopy(network)
+        for name, buffer in broken.named_buffers():
+            if name.endswith(".mask"):
+                buffer.zero_()
+        return build(broken, frames)
+
+    monkeypatch.setattr(to_onnx, "build", build_without_mask)
+    status, out, err = export(capsys, arguments)
+    assert (status, out) == (1, "")
+    assert "differs from torch by" in err
+    assert not arguments["--out"].exists()
+
+
+def refused(capsys, arguments, message, *more, **changes):
+    status, out, err = export(capsys, arguments, *more, **changes)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert not (arguments["--out"] / "model.json").exists()
+    assert not list(arguments["--out"].parent.glob(".bundle*"))
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_bad_input_is_one_line_and_writes_nothing(capsys, arguments, tmp_path):
+    refused(capsys, arguments, "is not between 2 and 1024", "--frames", "1025")
+    refused(capsys, arguments, "no such file", network=tmp_path / "absent.yaml")
+    refused(
+        capsys,
+        arguments,
+        "embed_dims: unknown key, meant embed_dim?",
+        network=write(tmp_path / "n.yaml", "embed_dims: 3"),
+    )
+    refused(capsys, arguments, "want 4 positive numbers", network=write(tmp_path / "n.yaml", "depths: [2]"))
+    refused(capsys, arguments, "is not YAML", network=write(tmp_path / "n.yaml", "a: [1"))
+    refused(
+        capsys, arguments, "has 2 labels, but the network has 10", labels=write(tmp_path / "l.csv", "label\na\nb\n")
+    )
+    refused(capsys, arguments, "has no column 'label'", labels=write(tmp_path / "l.csv", "a\nb\n"))
+    refused(capsys, arguments, "stands there twice", labels=write(tmp_path / "l.csv", "label\n" + "a\n" * 10))
+    refused(
+        capsys, arguments, "owl: no such label", thresholds=write(tmp_path / "t.json", '{"thresholds": {"owl": 0.5}}')
+    )
+    refused(capsys, {**arguments, "checkpoint": tmp_path / "absent.ckpt"}, "no such file")
+    refused(
+        capsys,
+        arguments,
+        "looks like {embed_dim: 16",
+        network=ROOT / "configs/networks/audioset.yaml",
+        labels=ROOT / "configs/labels/audioset.csv",
+    )
+
+
+def test_a_folder_of_something_else_is_left_alone(capsys, arguments):
+    arguments["--out"].mkdir()
+    (arguments["--out"] / "thesis.tex").write_text("precious")
+    refused(capsys, arguments, "exists and is no bundle")
+    assert (arguments["--out"] / "thesis.tex").read_text() == "precious"
+
+
+def test_where_nothing_can_be_written(capsys, arguments):
+    refused(capsys, arguments, "cannot be written", out="/proc/nowhere/bundle")
+
+
+@pytest.mark.parametrize(("name", "classes"), [("audioset", 527), ("esc50", 50), ("speech-commands-v2", 35)])
+def test_published_label_lists_fit_their_networks(name, classes):
+    labels = to_onnx.read_labels(ROOT / "configs" / "labels" / f"{name}.csv", classes)
+    assert len(set(labels)) == classes

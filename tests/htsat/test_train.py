@@ -1,0 +1,124 @@
+"""The trainer, from a folder of recordings to a model that exports."""
+
+import csv
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+
+from htsat.checkpoint import load_network
+from htsat.config import NetworkConfig, read_network
+from htsat.network import Output
+from htsat.train import TrainConfig, average_precision, learning_rate_factor, loss_of, main
+
+
+@pytest.fixture
+def corpus(farmyard, tmp_path):
+    """Two classes cut from the farmyard, each in both splits."""
+    samples, rate = soundfile.read(farmyard, dtype="float32")
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    spans = {"Speech": (1.2, 5.0), "Fowl": (18.6, 21.7), "background": (0, 1)}
+    rows = []
+    for label, (onset, offset) in spans.items():
+        for split in ("train", "val"):
+            name = f"{label}-{split}.wav"
+            soundfile.write(folder / name, samples[int(onset * rate) : int(offset * rate)], rate)
+            rows.append({"file": name, "class": label, "group": name, "split": split})
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
+@pytest.fixture
+def config(tmp_path):
+    network = {"embed_dim": 8, "depths": [1, 1, 1, 1], "heads": [1, 1, 2, 2], "classes": 1, "frequency_bias": True}
+    (tmp_path / "network.yaml").write_text(yaml.safe_dump(network))
+    content = {"network": "network.yaml", "labels": ["Speech"], "auxiliary": ["Fowl"], "steps": 3, "batch": 2}
+    path = tmp_path / "train.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def run(config, corpus, out):
+    return main(["--config", str(config), "--data", str(corpus), "--out", str(out)])
+
+
+def test_a_model_is_trained_and_loads(config, corpus, tmp_path):
+    assert run(config, corpus, tmp_path / "run") == 0
+    network = load_network(tmp_path / "run" / "model.safetensors", read_network(tmp_path / "network.yaml"))
+    assert network.tscam_conv.out_channels == 1  # the auxiliary class is gone
+    with (tmp_path / "run" / "curve.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert row["step"] == "3"
+    assert np.isfinite(float(row["loss"]))
+
+
+def test_the_same_seed_trains_the_same_weights(config, corpus, tmp_path):
+    for name in ("a", "b"):
+        run(config, corpus, tmp_path / name)
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b"))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": ["Speech", "Fowl"]}, "2 labels, but the network has 1 classes"),
+        ({"labels": ["Owl"]}, "has no training recording of Owl"),
+        ({"stepps": 3}, "stepps: unknown key, meant steps?"),
+        ({"steps": 0}, "steps: Input should be greater than 0, not 0"),
+    ],
+)
+def test_bad_configurations_are_one_line(change, message, config, corpus, tmp_path, capsys):
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), **change}))
+    assert run(config, corpus, tmp_path / "run") == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_folder_without_manifest_is_one_line(config, tmp_path, capsys):
+    assert run(config, tmp_path, tmp_path / "run") == 2
+    assert "manifest.csv: no such file" in capsys.readouterr().err
+
+
+def test_the_clip_loss_leaves_out_short_events():
+    """A class that sounds in two of 32 steps is no matter of the clip; one that is absent or fills it is."""
+    logits = torch.zeros(1, 32, 3)
+    target = torch.zeros(1, 32, 3)
+    target[:, :2, 0] = 1
+    target[:, :, 1] = 1
+    output = Output(logits, logits.sigmoid(), logits.mean(1), logits)
+    steps = loss_of(output, target, 0)
+    both = loss_of(output, target, 1)
+    assert both - steps == pytest.approx(np.log(2) * 2 / 3)
+
+
+def test_learning_rate_warms_up_and_falls_to_nothing():
+    factors = [learning_rate_factor(step, 1000) for step in range(1000)]
+    assert factors[0] < 0.1
+    assert max(factors) == pytest.approx(1, abs=0.01)
+    assert np.argmax(factors) < 30
+    assert 0 < factors[-1] < 0.01
+
+
+def test_average_precision_of_a_worked_example():
+    scores, truth = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, False, True, False])
+    assert average_precision(scores, truth) == pytest.approx((1 / 1 + 2 / 3) / 2)
+
+
+def test_the_shipped_configuration_is_whole():
+    from pathlib import Path
+
+    folder = Path(__file__).parent.parent.parent / "configs"
+    config = TrainConfig.model_validate(yaml.safe_load((folder / "train.yaml").read_text()))
+    network = read_network(folder / config.network)
+    assert isinstance(network, NetworkConfig)
+    assert network.classes == len(config.labels)
+    with (folder / "labels" / "bundled.csv").open() as file:
+        assert [row["label"] for row in csv.DictReader(file)] == config.labels

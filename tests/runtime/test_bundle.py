@@ -1,0 +1,94 @@
+import json
+import shutil
+
+import pytest
+
+from runtime.backends import open_backend
+from runtime.bundle import read_bundle
+from runtime.errors import UserError
+
+
+@pytest.fixture
+def bundle(tiny_bundle, tmp_path):
+    """A copy that a test may damage."""
+    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
+
+
+def change(bundle, **keys):
+    path = bundle / "model.json"
+    content = json.loads(path.read_text())
+    for key, value in keys.items():
+        if value is None:
+            del content[key]
+        else:
+            content[key] = value
+    path.write_text(json.dumps(content))
+
+
+def refusal(bundle):
+    with pytest.raises(UserError) as caught:
+        open_backend(read_bundle(bundle))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_whole_bundle_opens(bundle):
+    assert read_bundle(bundle).info.labels[3] == "class 3"
+    open_backend(read_bundle(bundle)).close()
+
+
+@pytest.mark.parametrize("key", ["name", "front_end", "frames", "steps", "step_s", "labels"])
+def test_a_missing_key_is_named(bundle, key):
+    change(bundle, **{key: None})
+    assert refusal(bundle).endswith(f"model.json: {key}: key is missing")
+
+
+def test_an_unknown_key_is_named_with_the_nearest(bundle):
+    change(bundle, treshholds={})
+    assert "treshholds: unknown key, meant thresholds?" in refusal(bundle)
+
+
+def test_labels_must_fit_the_graph(bundle):
+    change(bundle, labels=["a", "b"])
+    assert "does not fit fp32.onnx" in refusal(bundle)
+    assert "the 2 labels" in refusal(bundle)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"labels": ["a", "a"]}, "a stands there twice"),
+        ({"thresholds": {"owl": 0.5}}, "owl: no such label"),
+        ({"thresholds": {"class 1": 1.5}}, "1.5 is not between 0 and 1"),
+        ({"median_steps": {"class 1": 2}}, "2 is not an odd number"),
+        ({"frames": 0}, "frames: Input should be greater than 0, not 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(bundle, keys, message):
+    change(bundle, **keys)
+    assert message in refusal(bundle)
+
+
+def test_files_that_are_missing_or_damaged(bundle, tmp_path):
+    graph = (bundle / "fp32.onnx").read_bytes()
+    (bundle / "fp32.onnx").write_bytes(graph[: len(graph) // 2])
+    assert "onnxruntime cannot load it" in refusal(bundle)
+    (bundle / "fp32.onnx").unlink()
+    assert "has no fp32.onnx; precisions here: none" in refusal(bundle)
+    (bundle / "model.json").write_text("{")
+    assert "is not JSON" in refusal(bundle)
+    (bundle / "model.json").unlink()
+    assert "is not a bundle" in refusal(bundle)
+    assert "no such bundle" in refusal(tmp_path / "absent")
+
+
+def test_a_graph_of_something_else_is_refused(bundle):
+    import onnx
+
+    names = {"x": 1}
+    value = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in [*names, "y"]]
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "other", value[:1], value[1:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, bundle / "fp32.onnx")
+    assert "has no input or output 'log_mel'" in refusal(bundle)

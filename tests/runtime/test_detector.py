@@ -1,0 +1,167 @@
+import json
+from datetime import datetime, timezone
+
+import numpy as np
+import pytest
+import soundfile
+
+from runtime.backends import Scores, open_backend
+from runtime.bundle import read_bundle
+from runtime.detector import Detector, Settings
+from runtime.errors import UserError
+from runtime.trace import Trace
+
+
+class Loud:
+    """Stands for a model: every class scores with the loudness of its own step, so times can be checked."""
+
+    def __init__(self, info):
+        self._info = info
+
+    def infer(self, log_mel):
+        level = log_mel.reshape(len(log_mel), self._info.steps, -1).mean(axis=2)
+        framewise = np.repeat((level > -40).astype(np.float32)[:, :, None], len(self._info.labels), axis=2)
+        return Scores(framewise, framewise.mean(axis=1), np.zeros((len(log_mel), 1), np.float32))
+
+    def close(self):
+        pass
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle):
+    return read_bundle(tiny_bundle)
+
+
+@pytest.fixture(scope="module")
+def backend(bundle):
+    return open_backend(bundle)
+
+
+def burst(onset_s, offset_s, duration_s, rate=32_000):
+    x = np.zeros(round(duration_s * rate), np.float32)
+    span = slice(round(onset_s * rate), round(offset_s * rate))
+    x[span] = np.random.default_rng(0).normal(0, 0.3, len(x[span]))
+    return x
+
+
+def lines(detector, samples, chunk):
+    events = [event for i in range(0, len(samples), chunk) for event in detector.push(samples[i : i + chunk])]
+    return "\n".join(json.dumps(event.line("x", None)) for event in events + detector.close())
+
+
+@pytest.mark.parametrize("rate", [32_000, 44_100])
+def test_any_chunking_gives_the_same_json_to_the_byte(rate, bundle, backend, farmyard):
+    samples, _ = soundfile.read(farmyard, dtype="float32")
+    samples = samples[: 14 * rate]
+    settings = Settings(threshold=0.4)  # random weights: this makes some hundred events
+    found = {
+        chunk: lines(Detector(bundle.info, backend, rate, settings), samples, chunk) for chunk in (160, 4800, 1_000_000)
+    }
+    found |= {chunk: lines(Detector(bundle.info, backend, rate, settings), samples, chunk) for chunk in (1, 7)}
+    assert len(found[160].splitlines()) > 10
+    assert len(set(found.values())) == 1
+
+
+@pytest.mark.parametrize("duration_s", [11.0, 25.3, 40.0])
+def test_a_burst_is_found_where_it_is(duration_s, bundle):
+    detector = Detector(bundle.info, Loud(bundle.info), 32_000, Settings(merge_gap_s=0))
+    events = detector.push(burst(8.0, 10.0, duration_s)) + detector.close()
+    assert {event.label for event in events} == set(bundle.info.labels)
+    for event in events:
+        assert event.onset == pytest.approx(8.0, abs=0.32)
+        if event.type == "end":
+            assert event.offset == pytest.approx(10.0, abs=0.32)
+
+
+def test_the_start_comes_within_the_stated_latency(bundle):
+    detector = Detector(bundle.info, Loud(bundle.info), 32_000)
+    samples, block = burst(20.0, 24.0, 30.0), 320
+    heard_s = next((i + block) / 32_000 for i in range(0, len(samples), block) if detector.push(samples[i : i + block]))
+    assert detector.latency_s == pytest.approx(1.28 + 2.56)
+    assert 20.0 < heard_s <= 20.0 + detector.latency_s + 0.05  # the front end and the block come on top
+
+
+def test_an_event_that_goes_on_ends_with_the_recording(bundle):
+    detector = Detector(bundle.info, Loud(bundle.info), 32_000)
+    events = detector.push(burst(9.0, 12.1, 12.1)) + detector.close()
+    assert {event.offset for event in events if event.type == "end"} == {12.1}
+
+
+@pytest.mark.parametrize("duration_s", [0.1, 0.5, 1.0, 5.0, 10.0, 10.23, 10.24, 10.25, 12.8])
+def test_short_recordings_have_events_within_them(duration_s, bundle):
+    detector = Detector(bundle.info, Loud(bundle.info), 32_000)
+    events = detector.push(burst(0, duration_s, duration_s)) + detector.close()
+    assert {event.type for event in events} == {"start", "end"}
+    for event in events:
+        assert event.onset == 0
+        assert event.offset is None or event.offset == pytest.approx(duration_s)
+
+
+def test_a_short_recording_is_what_the_reference_makes_of_it(bundle, backend, waveforms, goldens):
+    """5 s are tiled: the mean over the timeline is that of the reference's 32 steps, whichever tile they come from."""
+    trace = Trace()
+    detector = Detector(bundle.info, backend, 32_000, watcher=trace)
+    detector.push(waveforms["clip5"])
+    detector.close()
+    steps = goldens["clip5_infer/framewise"][:16]
+    second = goldens["clip5_infer/framewise"][16:]
+    np.testing.assert_allclose(trace.score.rows(), (steps + second) / 2, atol=2e-5)
+
+
+def test_ten_seconds_at_1001_frames_are_the_reference(tiny_network, goldens, waveforms, bundle, tmp_path):
+    import onnx
+
+    from export.graph import build
+    from runtime.backends.ort import OrtBackend
+
+    onnx.save(build(tiny_network, 1001), tmp_path / "fp32.onnx")
+    info = bundle.info.model_copy(update={"frames": 1001, "step_s": 0.3125})
+    trace = Trace()
+    detector = Detector(info, OrtBackend(tmp_path / "fp32.onnx", info), 32_000, Settings(hop_s=1.25), trace)
+    detector.push(waveforms["clip10"])
+    detector.close()
+    np.testing.assert_allclose(trace.score.rows(), goldens["clip10_default/framewise"], atol=1e-4)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -1.0])
+def test_silence_and_full_scale_give_finite_scores(level, bundle, backend):
+    trace = Trace()
+    detector = Detector(bundle.info, backend, 32_000, watcher=trace)
+    detector.push(np.full(400_000, level, np.float32))
+    detector.close()
+    assert np.isfinite(trace.score.rows()).all()
+
+
+def test_too_short_to_hear(bundle, backend):
+    detector = Detector(bundle.info, backend, 32_000)
+    detector.push(np.zeros(100, np.float32))
+    with pytest.raises(UserError, match=r"3\.1 ms are too short"):
+        detector.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (Settings(hop_s=0.1), "hop of 0.1 s: want between 0.32 and 10.24 s"),
+        (Settings(hop_s=11), "hop of 11 s"),
+        (Settings(look_ahead_s=10.24), "look-ahead of 10.24 s is not shorter than a clip"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, message, bundle, backend):
+    with pytest.raises(UserError, match=message):
+        Detector(bundle.info, backend, 32_000, settings)
+
+
+def test_an_event_knows_the_time_when_the_start_is_known(bundle):
+    detector = Detector(bundle.info, Loud(bundle.info), 32_000)
+    event = (detector.push(burst(8.0, 10.0, 14.0)) + detector.close())[0]
+    began = datetime(2026, 5, 1, 21, 30, tzinfo=timezone.utc)
+    assert event.line("yard", began) == {
+        "type": "start",
+        "source": "yard",
+        "label": "class 0",
+        "onset": 8.0,
+        "time": "2026-05-01T21:30:08+00:00",
+        "score": 1.0,
+    }
+    assert event.line("yard", None)["time"] is None

@@ -1,0 +1,29 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime.trace import Pooled, Trace
+
+
+@settings(deadline=None)
+@given(st.integers(1, 200), st.lists(st.integers(1, 30), max_size=10))
+def test_pooling_keeps_the_greatest_of_each_span(count, sizes):
+    rows = np.random.default_rng(count).random((count, 2), np.float32)
+    pooled = Pooled(16)
+    for part in np.split(rows, np.cumsum(sizes)):
+        pooled.push(part)
+    found = pooled.rows()
+    assert len(found) <= 16
+    wanted = [rows[i : i + pooled.span].max(axis=0) for i in range(0, count, pooled.span)]
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_the_top_classes_and_when():
+    trace = Trace()
+    trace.scores(np.array([[0.1, 0.2, 0.0], [0.5, 0.1, 0.0]], np.float32))
+    trace.scores(np.array([[0.3, 0.9, 0.0]], np.float32))
+    assert [(k, step) for k, _, step in trace.top(2)] == [(1, 2), (0, 1)]
+
+
+def test_nothing_was_heard():
+    assert Trace().top(3) == []
