@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.signal
 import soxr
+from rich.progress import track
 
 from htsat.corpus import BACKGROUND, Recording, read_mono
 from htsat.network import FRAMES, STEPS
@@ -52,6 +53,13 @@ def load_sound(recording: Recording, front_end: FrontEnd, speeds: Sequence[float
         recording,
         tuple(np.power(10, log_mel(soxr.resample(waveform, speed, 1.0)) / 10) for speed in speeds),
     )
+
+
+def load_sounds(
+    recordings: Sequence[Recording], front_end: FrontEnd, task: str, speeds: Sequence[float] = SPEEDS
+) -> list[Sound]:
+    """Load many recordings, with a progress bar."""
+    return [load_sound(recording, front_end, speeds) for recording in track(recordings, task, transient=True)]
 
 
 class SceneMaker:

@@ -6,47 +6,25 @@ import argparse
 import csv
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from pydantic import BaseModel, ConfigDict, Field
-from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from htsat.config import NetworkConfig, read_network
 from htsat.corpus import BACKGROUND, Recording, read_manifest
-from htsat.network import FRAMES, HTSAT, Output
-from htsat.scenes import Scene, SceneMaker, Sound, load_sound, mask_bands
-from runtime.clips import tile
+from htsat.evaluate import SCENES, evaluate, held_scenes
+from htsat.network import HTSAT, Output
+from htsat.scenes import Scene, SceneMaker, Sound, load_sounds, mask_bands
+from htsat.settings import TrainConfig
 from runtime.command import Parser, run
 from runtime.config import read_yaml
 from runtime.errors import UserError
-
-Split = dict[str, list[Sound]]
-
-
-class TrainConfig(BaseModel):
-    """What configs/train.yaml says; the comments there explain each key."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    network: Path
-    labels: list[str] = Field(min_length=1)
-    auxiliary: list[str] = []
-    steps: int = Field(gt=0)
-    batch: int = Field(8, gt=0)
-    dense_share: float = Field(0.5, ge=0, le=1)
-    tiled_share: float = Field(0.3, ge=0, le=1)
-    learning_rate: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
-    ema: float = Field(0.998, gt=0, lt=1)
-    clip_weight: float = Field(0.5, ge=0)
-    seed: int = 1
+from runtime.features import FrontEnd
 
 
 def initialise(network: HTSAT) -> None:
@@ -111,36 +89,6 @@ def draw_batch(maker: SceneMaker, config: TrainConfig, step: int) -> tuple[Tenso
     )
 
 
-def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
-    """The area under precision over recall, of one class."""
-    truth = truth[np.argsort(-scores, kind="stable")]
-    precision = np.cumsum(truth) / np.arange(1, len(truth) + 1)
-    return float(precision[truth].mean())
-
-
-@torch.no_grad()
-def evaluate(network: nn.Module, sounds: list[Sound], scenes: list[Scene], labels: list[str]) -> dict[str, float]:
-    """Balanced accuracy and mAP on whole recordings, mAP of the steps on scenes; the `labels` only."""
-    network.eval()
-    sounds = [sound for sound in sounds if sound.recording.label in labels]
-    clips = torch.from_numpy(np.stack([tile(10 * np.log10(np.maximum(s.power[0], 1e-10)), FRAMES) for s in sounds]))
-    clipwise = torch.cat([network(batch).clipwise for batch in clips.split(16)])[:, : len(labels)].numpy()
-    truth = np.array([labels.index(sound.recording.label) for sound in sounds])
-    right = clipwise.argmax(1) == truth
-    present = sorted(set(truth))
-    log_mel = torch.from_numpy(np.stack([scene.log_mel for scene in scenes]))
-    framewise = torch.cat([network(batch).framewise for batch in log_mel.split(16)]).flatten(0, 1).numpy()
-    active = np.concatenate([scene.target for scene in scenes]) > 0.5
-    network.train()
-    return {
-        "accuracy": float(np.mean([right[truth == k].mean() for k in present])),
-        "clip_map": float(np.mean([average_precision(clipwise[:, k], truth == k) for k in present])),
-        "frame_map": float(
-            np.mean([average_precision(framewise[:, k], active[:, k]) for k in present if active[:, k].any()])
-        ),
-    }
-
-
 def finished(network: nn.Module, config: NetworkConfig) -> dict[str, Tensor]:
     """The weights of the model to ship: without the outputs of auxiliary classes."""
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
@@ -150,7 +98,7 @@ def finished(network: nn.Module, config: NetworkConfig) -> dict[str, Tensor]:
 
 
 def load_split(
-    recordings: list[Recording], config: TrainConfig, network: NetworkConfig
+    recordings: list[Recording], config: TrainConfig, front_end: FrontEnd
 ) -> tuple[list[Sound], list[Sound]]:
     """The sounds to learn from, at several speeds, and those to validate on, as they are."""
     train = [r for r in recordings if r.split == "train"]
@@ -159,25 +107,20 @@ def load_split(
     for label in [*config.labels, *config.auxiliary]:
         if label not in known:
             raise UserError(f"--data: has no training recording of {label}; it has {', '.join(sorted(known))}")
-    front_end = network.front_end
     return (
-        [load_sound(r, front_end) for r in track(train, "reading, train", transient=True)],
-        [load_sound(r, front_end, speeds=(1.0,)) for r in track(held, "reading, val", transient=True)],
+        load_sounds(train, front_end, "reading, train"),
+        load_sounds(held, front_end, "reading, val", speeds=(1.0,)),
     )
 
 
 def train(config: TrainConfig, network_config: NetworkConfig, recordings: list[Recording], out: Path) -> None:
     """Train, write RUN/curve.csv on the way, and RUN/model.safetensors at the end."""
-    train_sounds, held = load_split(recordings, config, network_config)
-    names = [*config.labels, *config.auxiliary]
-    maker = SceneMaker(train_sounds, names, network_config.front_end)
+    front_end, names = network_config.front_end, [*config.labels, *config.auxiliary]
+    train_sounds, held = load_split(recordings, config, front_end)
+    maker = SceneMaker(train_sounds, names, front_end)
     backgrounds = [sound for sound in train_sounds if sound.recording.label == BACKGROUND]
-    judge = SceneMaker(held + backgrounds, names, network_config.front_end)
-    rng = np.random.default_rng(0)
-    scenes = [judge.mixture(rng, (0, 4)) for _ in range(128)]
-    print(
-        f"{len(train_sounds)} recordings to learn from, {len(held)} held: {dict(Counter(r.split for r in recordings))}"
-    )
+    scenes = held_scenes(held + backgrounds, config.labels, front_end, SCENES)
+    print(f"{len(train_sounds)} recordings to learn from, {len(held)} held")
 
     torch.manual_seed(config.seed)
     network = HTSAT(network_config.model_copy(update={"classes": len(names)}))
@@ -205,7 +148,7 @@ def train(config: TrainConfig, network_config: NetworkConfig, recordings: list[R
             average.update_parameters(network)
             losses.append(loss.item())
             if (step + 1) % 500 == 0 or step + 1 == config.steps:
-                figures = evaluate(average.module, held, scenes, config.labels)
+                figures = evaluate(average.module.eval(), held, scenes, config.labels).summary()
                 row = {"step": step + 1, "minutes": (time.monotonic() - begun) / 60, "loss": np.mean(losses), **figures}
                 if file.tell() == 0:
                     curve.writerow(row)

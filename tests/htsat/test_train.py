@@ -4,44 +4,14 @@ import csv
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 import yaml
 
 from htsat.checkpoint import load_network
 from htsat.config import NetworkConfig, read_network
 from htsat.network import Output
-from htsat.train import TrainConfig, average_precision, learning_rate_factor, loss_of, main
-
-
-@pytest.fixture
-def corpus(farmyard, tmp_path):
-    """Two classes cut from the farmyard, each in both splits."""
-    samples, rate = soundfile.read(farmyard, dtype="float32")
-    folder = tmp_path / "corpus"
-    folder.mkdir()
-    spans = {"Speech": (1.2, 5.0), "Fowl": (18.6, 21.7), "background": (0, 1)}
-    rows = []
-    for label, (onset, offset) in spans.items():
-        for split in ("train", "val"):
-            name = f"{label}-{split}.wav"
-            soundfile.write(folder / name, samples[int(onset * rate) : int(offset * rate)], rate)
-            rows.append({"file": name, "class": label, "group": name, "split": split})
-    with (folder / "manifest.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    return folder
-
-
-@pytest.fixture
-def config(tmp_path):
-    network = {"embed_dim": 8, "depths": [1, 1, 1, 1], "heads": [1, 1, 2, 2], "classes": 1, "frequency_bias": True}
-    (tmp_path / "network.yaml").write_text(yaml.safe_dump(network))
-    content = {"network": "network.yaml", "labels": ["Speech"], "auxiliary": ["Fowl"], "steps": 3, "batch": 2}
-    path = tmp_path / "train.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
+from htsat.settings import TrainConfig
+from htsat.train import learning_rate_factor, loss_of, main
 
 
 def run(config, corpus, out):
@@ -105,11 +75,6 @@ def test_learning_rate_warms_up_and_falls_to_nothing():
     assert max(factors) == pytest.approx(1, abs=0.01)
     assert np.argmax(factors) < 30
     assert 0 < factors[-1] < 0.01
-
-
-def test_average_precision_of_a_worked_example():
-    scores, truth = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, False, True, False])
-    assert average_precision(scores, truth) == pytest.approx((1 / 1 + 2 / 3) / 2)
 
 
 def test_the_shipped_configuration_is_whole():

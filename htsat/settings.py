@@ -1,0 +1,26 @@
+"""What a training file says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainConfig(BaseModel):
+    """The keys of configs/train.yaml; the comments there explain each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: Path
+    labels: list[str] = Field(min_length=1)
+    auxiliary: list[str] = []
+    steps: int = Field(gt=0)
+    batch: int = Field(8, gt=0)
+    dense_share: float = Field(0.5, ge=0, le=1)
+    tiled_share: float = Field(0.3, ge=0, le=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    ema: float = Field(0.998, gt=0, lt=1)
+    clip_weight: float = Field(0.5, ge=0)
+    seed: int = 1
