@@ -26,6 +26,9 @@ from runtime.config import read_yaml
 from runtime.errors import UserError
 from runtime.features import FrontEnd
 
+VALIDATE_EVERY = 500
+"""Steps."""
+
 
 def initialise(network: HTSAT) -> None:
     """Weights with a variance of one over the fan-in; biases zero."""
@@ -113,8 +116,27 @@ def load_split(
     )
 
 
+def take_step(
+    network: HTSAT, optimisers: list[torch.optim.Optimizer], maker: SceneMaker, config: TrainConfig, step: int
+) -> float:
+    """Draw a batch and learn from it; return the loss."""
+    log_mel, target = draw_batch(maker, config, step)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = network(log_mel)
+    loss = loss_of(output._replace(logits=output.logits.float()), target, config.clip_weight)
+    for optimiser in optimisers:
+        optimiser.zero_grad()
+        for group in optimiser.param_groups:
+            group["lr"] = config.learning_rate * learning_rate_factor(step, config.steps)
+    loss.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    for optimiser in optimisers:
+        optimiser.step()
+    return loss.item()
+
+
 def train(config: TrainConfig, network_config: NetworkConfig, recordings: list[Recording], out: Path) -> None:
-    """Train, write RUN/curve.csv on the way, and RUN/model.safetensors at the end."""
+    """Train; every 500 steps write RUN/model.safetensors and a line of RUN/curve.csv."""
     front_end, names = network_config.front_end, [*config.labels, *config.auxiliary]
     train_sounds, held = load_split(recordings, config, front_end)
     maker = SceneMaker(train_sounds, names, front_end)
@@ -127,36 +149,24 @@ def train(config: TrainConfig, network_config: NetworkConfig, recordings: list[R
     initialise(network)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
     optimisers = make_optimisers(network, config)
-    network.train()
     out.mkdir(parents=True, exist_ok=True)
     begun, losses = time.monotonic(), []
     with (out / "curve.csv").open("w", newline="") as file:
         curve = csv.writer(file)
         for step in range(config.steps):
-            log_mel, target = draw_batch(maker, config, step)
-            for optimiser in optimisers:
-                for group in optimiser.param_groups:
-                    group["lr"] = config.learning_rate * learning_rate_factor(step, config.steps)
-                optimiser.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16):
-                output = network(log_mel)
-            loss = loss_of(output._replace(logits=output.logits.float()), target, config.clip_weight)
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            for optimiser in optimisers:
-                optimiser.step()
+            losses.append(take_step(network, optimisers, maker, config, step))
             average.update_parameters(network)
-            losses.append(loss.item())
-            if (step + 1) % 500 == 0 or step + 1 == config.steps:
-                figures = evaluate(average.module.eval(), held, scenes, config.labels).summary()
-                row = {"step": step + 1, "minutes": (time.monotonic() - begun) / 60, "loss": np.mean(losses), **figures}
-                if file.tell() == 0:
-                    curve.writerow(row)
-                curve.writerow(f"{value:.5g}" for value in row.values())
-                file.flush()
-                print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
-                losses.clear()
-                save_file(finished(average.module, network_config), out / "model.safetensors")
+            if (step + 1) % VALIDATE_EVERY and step + 1 != config.steps:
+                continue
+            figures = evaluate(average.module.eval(), held, scenes, config.labels).summary()
+            row = {"step": step + 1, "minutes": (time.monotonic() - begun) / 60, "loss": np.mean(losses), **figures}
+            if file.tell() == 0:
+                curve.writerow(row)
+            curve.writerow(f"{value:.5g}" for value in row.values())
+            file.flush()
+            print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+            losses.clear()
+            save_file(finished(average.module, network_config), out / "model.safetensors")
 
 
 def start(args: argparse.Namespace) -> int:

@@ -21,6 +21,8 @@ class OrtBackend:
     def __init__(self, path: Path, info: ModelInfo) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # its warnings are about optimisations, not about the model
+        # Between two clips its threads would spin, and take the processor from whoever else lives on the device.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors share no class of their own
