@@ -6,9 +6,7 @@ python export/to_onnx.py CHECKPOINT --network configs/networks/NAME.yaml --label
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
-import io
 import json
 import shutil
 import sys
@@ -33,7 +31,7 @@ from htsat.network import FRAMES, HTSAT, STEPS, Output
 from runtime.backends import Scores
 from runtime.bundle import MODEL_FILE, ModelInfo
 from runtime.command import Parser, run
-from runtime.config import read_json, read_text
+from runtime.config import parse, read_csv, read_json
 from runtime.errors import CheckFailed, UserError
 from runtime.features import FLOOR_POWER
 
@@ -52,13 +50,12 @@ class Tuning(BaseModel):
 
 
 def read_labels(path: Path, classes: int) -> list[str]:
-    """The column `label` of a label file; it must name each of the network's outputs."""
-    rows = csv.DictReader(io.StringIO(read_text(path)))
-    if "label" not in (rows.fieldnames or ()):
-        raise UserError(f"{path}: has no column 'label' in its header")
-    labels = [row["label"] for row in rows]
+    """The column `label` of a label file; it must name each of the network's outputs, once."""
+    labels = [row["label"] for row in read_csv(path, ["label"])]
     if len(labels) != classes:
         raise UserError(f"{path}: has {len(labels)} labels, but the network has {classes} classes")
+    if repeated := {label for label in labels if labels.count(label) > 1}:
+        raise UserError(f"{path}: {', '.join(sorted(repeated))} stands there twice")
     return labels
 
 
@@ -113,42 +110,72 @@ def _accept(name: str, differences: dict[str, float]) -> dict[str, float]:
     return {batch: float(f"{value:.2g}") for batch, value in differences.items()}
 
 
+def check_out(out: Path) -> None:
+    """Refuse to replace what is no bundle."""
+    try:
+        bundle = (out / MODEL_FILE).is_file()
+        empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
+    if not bundle and not empty:
+        raise UserError(f"--out {out}: exists and is no bundle; give another name")
+
+
 @contextmanager
 def replacing(out: Path) -> Iterator[Path]:
-    """A folder to write into, which becomes `out` in one move at the end, or never."""
-    if out.exists() and not (out / MODEL_FILE).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"--out {out}: exists and is no bundle; give another name")
+    """A folder to write into, which takes the place of `out` at the end, or never."""
+    out = out.resolve()
+    part = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
-    try:
         yield part
         part.chmod(0o755)
-        old = part.with_name(part.name + ".old")
-        if out.exists():
-            out.replace(old)
-        part.replace(out)
-        shutil.rmtree(old, ignore_errors=True)
+        _swap(part, out)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _swap(part: Path, out: Path) -> None:
+    """Put a folder in the place of another, or leave both as they are."""
+    if not out.exists():
+        part.replace(out)
+        return
+    old = part.with_name(part.name + ".old")
+    out.replace(old)
+    try:
+        part.replace(out)
+    except OSError:
+        old.replace(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def export(args: argparse.Namespace) -> int:
     """Write the bundle that the arguments ask for."""
+    check_out(args.out)
     config = read_network(args.network)
-    labels = read_labels(args.labels, config.classes)
-    tuning = read_json(args.thresholds, Tuning) if args.thresholds else Tuning()
+    info = {
+        "name": args.name or args.network.stem,
+        "front_end": config.front_end.model_dump(),
+        "frames": args.frames,
+        "steps": STEPS,
+        "step_s": step_seconds(args.frames, config.front_end.frame_s),
+        "loss": config.loss,
+        "labels": read_labels(args.labels, config.classes),
+        **(read_json(args.thresholds, Tuning).model_dump() if args.thresholds else {}),
+    }
+    parse(args.thresholds or args.network, info, ModelInfo)
     network = load_network(args.checkpoint, config)
     graphs = {"fp32.onnx": build(network, args.frames)}
     checks = {"fp32.onnx": check_graph(network, graphs["fp32.onnx"], args.frames)}
     if args.with_front_end:
         graphs["fp32-audio.onnx"] = build_with_front_end(network, args.frames)
         checks["fp32-audio.onnx"] = check_with_front_end(network, graphs["fp32-audio.onnx"], args.frames)
-    info = describe(args, config, labels, tuning, checks)
+    info["provenance"] = provenance(args.checkpoint, config, checks)
     with replacing(args.out) as folder:
         for name, model in graphs.items():
             onnx.save(model, folder / name)
@@ -160,34 +187,16 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def describe(
-    args: argparse.Namespace, config: NetworkConfig, labels: list[str], tuning: Tuning, checks: dict[str, Any]
-) -> dict[str, Any]:
-    """The content of model.json."""
-    content = {
-        "name": args.name or args.network.stem,
-        "front_end": config.front_end.model_dump(),
-        "frames": args.frames,
-        "steps": STEPS,
-        "step_s": step_seconds(args.frames, config.front_end.frame_s),
-        "loss": config.loss,
-        "labels": labels,
-        "thresholds": tuning.thresholds,
-        "median_steps": tuning.median_steps,
-        "provenance": {
-            "checkpoint": args.checkpoint.name,
-            "checkpoint_sha256": hashlib.sha256(args.checkpoint.read_bytes()).hexdigest(),
-            "network": config.model_dump(exclude={"front_end"}, mode="json"),
-            "opset": OPSET,
-            "versions": {name: version(name) for name in ("htsat-edge", "torch", "onnx", "onnxruntime", "numpy")},
-            "largest_difference_from_torch_by_batch": checks,
-        },
+def provenance(checkpoint: Path, config: NetworkConfig, checks: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Where a bundle comes from, and how far its graphs are from torch."""
+    return {
+        "checkpoint": checkpoint.name,
+        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "network": config.model_dump(exclude={"front_end"}, mode="json"),
+        "opset": OPSET,
+        "versions": {name: version(name) for name in ("htsat-edge", "torch", "onnx", "onnxruntime", "numpy")},
+        "largest_difference_from_torch_by_batch": checks,
     }
-    try:
-        ModelInfo.model_validate(content)
-    except ValueError as error:
-        raise UserError(f"{args.thresholds or args.labels}: {error.errors()[0]['msg']}") from None  # type: ignore[attr-defined]
-    return content
 
 
 def frames(text: str) -> int:

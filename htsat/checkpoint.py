@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -55,9 +55,10 @@ SAFE_GLOBALS: list[Any] = [
 def load_network(path: Path, config: NetworkConfig) -> HTSAT:
     """The network with a checkpoint's weights, ready to infer; a UserError names the key that does not fit."""
     state = read_state(path)
+    with torch.device("meta"):  # shapes only: a wrong network file must not cost its memory
+        expected = HTSAT(config).state_dict()
+    _check(path, state, {key: value for key, value in expected.items() if not IGNORED.search(key)})
     network = HTSAT(config).eval()
-    expected = {key: value for key, value in network.state_dict().items() if not IGNORED.search(key)}
-    _check(path, state, expected)
     network.load_state_dict({key: value.float() for key, value in state.items()}, strict=False)
     return network
 
@@ -82,25 +83,29 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> Any:
-    if path.is_dir():
-        raise UserError(f"{path}: is a directory, want a checkpoint")
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
+    try:
+        if path.is_dir():
+            raise UserError(f"{path}: is a directory, want a checkpoint")
+        with path.open("rb") as file:
+            magic = file.read(2)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    if magic[:1] == b"\x80" and magic != b"\x80\x02":  # torch writes zip files, and protocol 2 long ago
+        raise UserError(f"{path}: is a bare pickle, and loading it could run code; refused. {SAFER}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with path.open("rb") as file:
-            magic = file.read(2)
-        if magic[:1] == b"\x80" and magic != b"\x80\x02":  # torch writes zip files, and protocol 2 long ago
-            raise UserError(f"{path}: is a bare pickle, and loading it could run code; refused. {SAFER}")
-        with torch.serialization.safe_globals(SAFE_GLOBALS):
+        with torch.serialization.safe_globals(SAFE_GLOBALS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of, it refuses or does not matter for weights
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if found := re.search(r"GLOBAL (\S+)", str(error)):
             what = f"holds {found.group(1)} beside weights"
             raise UserError(f"{path}: {what}, and loading it could run code; refused. {SAFER}") from None
-    except (safetensors.SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError):
-        pass  # the many ways in which a file can be no checkpoint
+    except Exception:
+        pass  # a file can be damaged in many ways, and each raises another error
     raise UserError(f"{path}: is not a checkpoint, or a damaged one")
 
 
@@ -108,8 +113,14 @@ def _unwrap(path: Path, content: Any) -> State:
     """The mapping of names to tensors, within `state_dict` or bare."""
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         raise UserError(f"{path}: holds no weights: want a dictionary of tensors, bare or under 'state_dict'")
+    for key, value in content.items():
+        plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+        if not plain or value.is_quantized or value.is_complex():
+            raise UserError(
+                f"{path}: '{key}' is no plain tensor: want a dictionary of weights, bare or in 'state_dict'"
+            )
     return content
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from runtime.config import read_text
+from runtime.config import read_csv
 from runtime.errors import UserError
 from runtime.features import FloatArray
 
@@ -32,10 +30,7 @@ class Recording:
 
 def read_manifest(path: Path) -> list[Recording]:
     """Read a CSV with the columns `file` (relative to the manifest), `class`, `group` and `split`."""
-    rows = csv.DictReader(io.StringIO(read_text(path)))
-    missing = {"file", "class", "group", "split"} - set(rows.fieldnames or ())
-    if missing:
-        raise UserError(f"{path}: has no column {', '.join(sorted(missing))}, want file, class, group and split")
+    rows = read_csv(path, ("file", "class", "group", "split"))
     return [Recording(path.parent / row["file"], row["class"], row["group"], row["split"]) for row in rows]
 
 

@@ -22,14 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from htsat.checkpoint import load_network
-from htsat.config import read_network
 from htsat.corpus import BACKGROUND, read_manifest
 from htsat.network import FRAMES
 from htsat.scenes import Scene, SceneMaker, Sound, load_sounds
-from htsat.settings import TrainConfig
+from htsat.settings import make_folder, read_training
 from runtime.clips import tile
 from runtime.command import Parser, run
-from runtime.config import read_yaml
 from runtime.features import FLOOR_POWER, FloatArray, FrontEnd
 from runtime.smooth import MedianFilter
 
@@ -153,8 +151,8 @@ def _smooth(scores: FloatArray, length: int) -> FloatArray:
 
 def measure(args: argparse.Namespace) -> int:
     """Measure and tune what the arguments ask for."""
-    config = read_yaml(args.config, TrainConfig)
-    network_config = read_network(args.config.parent / config.network)
+    config, network_config = read_training(args.config)
+    make_folder(args.out)
     network = load_network(args.checkpoint, network_config)
     front_end, labels = network_config.front_end, config.labels
     recordings = [r for r in read_manifest(args.data / "manifest.csv") if r.split == "val" or r.label == BACKGROUND]
@@ -168,7 +166,6 @@ def measure(args: argparse.Namespace) -> int:
         "thresholds": dict(zip(labels, (round(float(t), 2) for t in thresholds), strict=True)),
         "median_steps": dict(zip(labels, medians, strict=True)),
     }
-    args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "thresholds.json").write_text(json.dumps(chosen, indent=2) + "\n", encoding="utf-8")
     with (args.out / "classes.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")

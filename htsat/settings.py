@@ -6,6 +6,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from htsat.config import NetworkConfig, read_network
+from runtime.config import read_yaml
+from runtime.errors import UserError
+
 
 class TrainConfig(BaseModel):
     """The keys of configs/train.yaml; the comments there explain each."""
@@ -24,3 +28,20 @@ class TrainConfig(BaseModel):
     ema: float = Field(0.998, gt=0, lt=1)
     clip_weight: float = Field(0.5, ge=0)
     seed: int = 1
+
+
+def read_training(path: Path) -> tuple[TrainConfig, NetworkConfig]:
+    """Read a training file and the network file that it names."""
+    config = read_yaml(path, TrainConfig)
+    network = read_network(path.parent / config.network)
+    if network.classes != len(config.labels):
+        raise UserError(f"{path}: {len(config.labels)} labels, but the network has {network.classes} classes")
+    return config, network
+
+
+def make_folder(path: Path) -> None:
+    """The folder that results go to, made before the work rather than after it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {path}: cannot be written: {error.strerror}") from None

@@ -15,14 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from htsat.config import NetworkConfig, read_network
+from htsat.config import NetworkConfig
 from htsat.corpus import BACKGROUND, Recording, read_manifest
 from htsat.evaluate import SCENES, evaluate, held_scenes
 from htsat.network import HTSAT, Output
 from htsat.scenes import Scene, SceneMaker, Sound, load_sounds, mask_bands
-from htsat.settings import TrainConfig
+from htsat.settings import TrainConfig, make_folder, read_training
 from runtime.command import Parser, run
-from runtime.config import read_yaml
 from runtime.errors import UserError
 from runtime.features import FrontEnd
 
@@ -149,7 +148,6 @@ def train(config: TrainConfig, network_config: NetworkConfig, recordings: list[R
     initialise(network)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
     optimisers = make_optimisers(network, config)
-    out.mkdir(parents=True, exist_ok=True)
     begun, losses = time.monotonic(), []
     with (out / "curve.csv").open("w", newline="") as file:
         curve = csv.writer(file)
@@ -171,10 +169,8 @@ def train(config: TrainConfig, network_config: NetworkConfig, recordings: list[R
 
 def start(args: argparse.Namespace) -> int:
     """Train what the arguments ask for."""
-    config = read_yaml(args.config, TrainConfig)
-    network = read_network(args.config.parent / config.network)
-    if network.classes != len(config.labels):
-        raise UserError(f"{args.config}: {len(config.labels)} labels, but the network has {network.classes} classes")
+    config, network = read_training(args.config)
+    make_folder(args.out)
     train(config, network, read_manifest(args.data / "manifest.csv"), args.out)
     return 0
 

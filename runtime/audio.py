@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +11,21 @@ import numpy as np
 import soundfile
 import soxr
 
+from runtime import mpeg
 from runtime.errors import UserError
 from runtime.features import FloatArray
 
+OGG_HEADER = 27
 OGG_PAGE_MAX = 65_307
-"""Bytes of the largest Ogg page (RFC 3533)."""
-UNKNOWN_LENGTH = 0x7FFF_FFFF
-"""A WAV written to a pipe says this or more in place of its length."""
+"""Bytes of an Ogg page's header before its table of sizes, and of the largest page (RFC 3533)."""
+MP3_PADDING = 4 * 1152
+"""Samples that encoders put around a recording, and decoders take off or leave."""
+UNKNOWN_WAV_BYTES = 0x7FFF_0000
+"""A WAV written to a pipe says about this (sox, arecord) or 0xFFFFFFFF (ffmpeg) in place of its length."""
+UNKNOWN_SAMPLES = 1 << 62
+"""What libsndfile says of the length of a FLAC that was written to a pipe."""
+LOUDEST = 1e6
+"""Samples are within -1 and 1; some programs write integers as floats. What is beyond this is no sound."""
 
 
 class AudioFile:
@@ -24,31 +33,36 @@ class AudioFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if path.is_dir():
-            raise UserError(f"{path}: is a directory, want a recording")
-        if not path.exists():
-            raise UserError(f"{path}: no such file")
         try:
+            if path.is_dir():
+                raise UserError(f"{path}: is a directory, want a recording")
             if path.stat().st_size == 0:
                 raise UserError(f"{path}: is empty")
-            self._file = soundfile.SoundFile(path)
-        except soundfile.LibsndfileError as error:
-            raise UserError(f"{path}: is no recording that can be read: {error.error_string.strip(' .')}") from None
+            mp3 = mpeg.measure(path)
+            if mp3 is not None and mp3.said is not None:
+                self._compare(mp3, mp3.said)  # before libsndfile does, which would warn on the terminal
+            self._file = soundfile.SoundFile(os.fsencode(path))
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file") from None
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        except soundfile.LibsndfileError as error:
+            raise UserError(f"{path}: is no recording that can be read: {error.error_string.strip(' .')}") from None
+        except (TypeError, ValueError):  # soundfile's own, of a format that needs to be described
+            raise UserError(f"{path}: is no recording that can be read; want wav, flac, ogg or mp3") from None
         self.sample_rate: int = self._file.samplerate
         self.samples: int = self._file.frames
         """What the file says of its length."""
-        if self.samples == 0:
+        try:
+            self._check_length(mp3)
+        except UserError:
             self._file.close()
-            raise UserError(f"{path}: has no samples")
+            raise
 
     def blocks(self, length: int) -> Iterator[FloatArray]:
         """The recording, mixed to one channel, in blocks (S,) of at most `length` samples."""
         done = 0
         with self._file as file:
-            if self._cut_short():
-                raise self._truncated()
             while True:
                 try:
                     block = file.read(length, dtype="float32", always_2d=True)
@@ -56,36 +70,59 @@ class AudioFile:
                     raise self._truncated(done) from None
                 if len(block) == 0:
                     break
-                mono: FloatArray = block.mean(axis=1)
-                self._check(mono, done)
-                done += len(mono)
-                yield mono
+                self._check_samples(block, done)
+                done += len(block)
+                yield block.mean(axis=1)
         if done < self.samples:
             raise self._truncated(done)
 
-    def _check(self, mono: FloatArray, done: int) -> None:
-        bad = np.flatnonzero(~np.isfinite(mono))
-        if len(bad):
-            at = (done + bad[0]) / self.sample_rate
-            raise UserError(f"{self.path}: holds a sample that is not a number at {at:.3f} s; write it anew without")
+    def _check_samples(self, block: FloatArray, done: int) -> None:
+        sound = (np.abs(block) <= LOUDEST).all(axis=1)
+        if not sound.all():
+            at = int(sound.argmin())
+            value, at_s = block[at].max(), (done + at) / self.sample_rate
+            raise UserError(f"{self.path}: holds a sample that is no sound ({value:g}) at {at_s:.3f} s; write it anew")
 
-    def _cut_short(self) -> bool:
-        """Whether the container says that the file once was longer; decoders do not tell."""
+    def _check_length(self, mp3: mpeg.Length | None) -> None:
+        """Refuse what holds less, or more, than libsndfile would read of it without a word."""
+        if self.samples == 0:
+            raise UserError(f"{self.path}: has no samples")
+        if self.samples >= UNKNOWN_SAMPLES:
+            raise UserError(f"{self.path}: does not say how long it is, as if written to a pipe; convert it to wav")
         log = self._file.extra_info
         for said, found in re.findall(r"^(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE):
-            if int(found) < int(said) < UNKNOWN_LENGTH:
-                return True
+            if int(found) < int(said) < UNKNOWN_WAV_BYTES:
+                raise self._truncated()
         if "does not match value from 'ds64' chunk" in log:
-            return True
-        return self._file.format == "OGG" and not self._ogg_ends()
+            raise self._truncated()
+        if self._file.format == "OGG":
+            self._check_ogg()
+        if mp3 is not None:
+            self._compare(mp3, self.samples)
 
-    def _ogg_ends(self) -> bool:
-        """Whether the last page carries the mark of the end (RFC 3533, section 6)."""
+    def _compare(self, mp3: mpeg.Length, said: int) -> None:
+        if not mp3.whole or mp3.found < said - MP3_PADDING:
+            raise self._truncated()
+        if mp3.found > said + MP3_PADDING:
+            percent = 100 * said / mp3.found
+            raise UserError(
+                f"{self.path}: is an MP3 of which only {percent:.0f} % would be read; convert it to wav or flac"
+            )
+
+    def _check_ogg(self) -> None:
+        """The last page must be whole, carry the mark of the end, and be of the first stream (RFC 3533, section 6)."""
         with self.path.open("rb") as file:
-            file.seek(-min(OGG_PAGE_MAX, self.path.stat().st_size), 2)
+            first = file.read(OGG_HEADER)
+            file.seek(-min(OGG_PAGE_MAX, self.path.stat().st_size), os.SEEK_END)
             tail = file.read()
-        page = tail.rfind(b"OggS")
-        return 0 <= page < len(tail) - 5 and bool(tail[page + 5] & 4)
+        page = tail[max(tail.rfind(b"OggS"), 0) :]
+        sizes = page[OGG_HEADER : OGG_HEADER + page[OGG_HEADER - 1]] if len(page) >= OGG_HEADER else b""
+        if not sizes or len(page) < OGG_HEADER + len(sizes) + sum(sizes) or not page[5] & 4:
+            raise self._truncated()
+        if page[14:18] != first[14:18]:
+            raise UserError(
+                f"{self.path}: is several Ogg streams joined, of which only the first would be read; split it"
+            )
 
     def _truncated(self, done: int | None = None) -> UserError:
         where = "" if done is None else f" after {done / self.sample_rate:.3f} s"

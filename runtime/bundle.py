@@ -45,6 +45,9 @@ class ModelInfo(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelInfo:
+        clip_s = self.frames * self.front_end.frame_s
+        if abs(self.steps * self.step_s - clip_s) > 1.5 * self.front_end.frame_s:
+            raise ValueError(f"{self.steps} steps of step_s {self.step_s:g} are not a clip of frames, {clip_s:g} s")
         repeated = {label for label in self.labels if self.labels.count(label) > 1}
         if repeated:
             raise ValueError(f"labels: {', '.join(sorted(repeated))} stands there twice")
@@ -77,15 +80,18 @@ class Bundle:
         """The ONNX file of a precision; a UserError names those that there are."""
         path = self.path / f"{precision}.onnx"
         if not path.is_file():
-            there = ", ".join(sorted(file.stem for file in self.path.glob("*.onnx"))) or "none"
-            raise UserError(f"{self.path}: has no {path.name}; precisions here: {there}")
+            there = [file.stem for file in sorted(self.path.glob("*.onnx")) if not file.stem.endswith("-audio")]
+            raise UserError(f"{self.path}: has no {path.name}; precisions here: {', '.join(there) or 'none'}")
         return path
 
 
 def read_bundle(path: Path) -> Bundle:
     """Read and check a bundle's model.json."""
-    if not path.exists():
-        raise UserError(f"{path}: no such bundle; export/to_onnx.py makes one from a checkpoint")
-    if not (path / MODEL_FILE).is_file():
-        raise UserError(f"{path}: is not a bundle: it has no {MODEL_FILE}")
+    try:
+        if not path.exists():
+            raise UserError(f"{path}: no such bundle; export/to_onnx.py makes one from a checkpoint")
+        if not (path / MODEL_FILE).is_file():
+            raise UserError(f"{path}: is not a bundle: it has no {MODEL_FILE}")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     return Bundle(path, read_json(path / MODEL_FILE, ModelInfo))

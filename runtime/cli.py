@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import sys
 from pathlib import Path
 
 from runtime.command import Parser, run
@@ -10,6 +12,8 @@ from runtime.command import Parser, run
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no bars gets question marks
     args = make_parser().parse_args(arguments)
     return run("htsat-edge", lambda: int(args.command(args)))
 
@@ -32,7 +36,10 @@ def make_parser() -> Parser:
     detect.add_argument("--threshold", type=share, metavar="T", help="for every class, in place of the model's own")
     detect.add_argument("--labels", metavar="A,B", help="only these classes")
     detect.add_argument(
-        "--hop-s", type=seconds, metavar="S", help="from one run of the model to the next (default: 1.28)"
+        "--hop-s",
+        type=seconds,
+        metavar="S",
+        help="from one run of the model to the next (default: an eighth of a clip, 1.28)",
     )
     detect.add_argument("--start", type=moment, metavar="TIME", help="when the recordings began, ISO 8601, for `time`")
     detect.set_defaults(command=_detect)

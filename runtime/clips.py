@@ -11,6 +11,9 @@ import numpy as np
 from runtime.features import FloatArray
 from runtime.stretch import stretch_matrix
 
+NETWORK_FRAMES = 1024
+"""What HTS-AT sees once a clip is stretched; short recordings are repeated as often as they fit into this."""
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -107,7 +110,7 @@ class ClipStream:
 
 def tile(log_mel: FloatArray, frames: int) -> FloatArray:
     """A short log-mel (T, F) as a full clip (frames, F): repeated whole times, then stretched (the reference's way)."""
-    tiled = np.tile(log_mel, (frames // len(log_mel), 1))
+    tiled = np.tile(log_mel, (NETWORK_FRAMES // len(log_mel), 1))
     if len(tiled) == frames:
         return tiled
     return stretch_matrix(len(tiled), frames) @ tiled
@@ -115,7 +118,7 @@ def tile(log_mel: FloatArray, frames: int) -> FloatArray:
 
 def untile(framewise: FloatArray, grid: Grid, frames: int) -> FloatArray:
     """The scores (steps, C) of a tiled clip as those of its recording of so many frames: the mean over the tiles."""
-    tiles = grid.frames // frames
+    tiles = NETWORK_FRAMES // frames
     centre = (np.arange(grid.steps_of(frames)) + 0.5) * float(grid.step_frames)
     at = np.minimum(centre, frames - 0.5) + frames * np.arange(tiles)[:, None]
     step = (at * (grid.steps / (frames * tiles))).astype(int)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -20,15 +21,21 @@ class Parser(argparse.ArgumentParser):
 def run(prog: str, command: Callable[[], int]) -> int:
     """Run a command; return its exit status: 1 where a check failed, 2 for bad usage or input."""
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()
+        return status
     except CheckFailed as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
     except UserError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone, as `| head` does: nobody is left to tell
-        return 0
+    except OSError as error:
+        # What stdout still holds must not be flushed at exit: it would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # the reader has gone, as `| head` does
+            return 0
+        print(f"{prog}: cannot go on: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
+import io
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +21,7 @@ Model = TypeVar("Model", bound=BaseModel)
 def read_text(path: Path) -> str:
     """The text of a file; a UserError if there is none."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -31,18 +34,34 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
     """A YAML file as a `model`."""
     try:
         content = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
-    return parse(path, content or {}, model)
+    return parse(path, {} if content is None else content, model)
 
 
 def read_json(path: Path, model: type[Model]) -> Model:
     """A JSON file as a `model`."""
     try:
         content = json.loads(read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not JSON: {error}") from None
     return parse(path, content, model)
+
+
+def read_csv(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
+    """The rows of a CSV file with a header, which must have these columns and something in each."""
+    try:
+        table = csv.DictReader(io.StringIO(read_text(path)), strict=True)
+        rows = list(table)
+    except csv.Error as error:
+        raise UserError(f"{path}: is not CSV: {error}") from None
+    for column in columns:
+        if column not in (table.fieldnames or ()):
+            raise UserError(f"{path}: has no column '{column}' in its header")
+        for number, row in enumerate(rows, start=1):
+            if not row[column]:
+                raise UserError(f"{path}: row {number} has no {column}")
+    return rows
 
 
 def parse(path: Path, content: Any, model: type[Model]) -> Model:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from runtime.audio import AudioFile
 from runtime.backends import Backend, open_backend
 from runtime.bundle import BUNDLED, ModelInfo, read_bundle
-from runtime.detector import Detector, Event, Settings
+from runtime.detector import Detector, Event, Settings, make_grid
 from runtime.errors import UserError
 from runtime.features import FloatArray
 from runtime.report import print_events, print_top
@@ -33,28 +34,29 @@ class Heard:
     path: Path
     duration_s: float
     events: list[Event]
-    trace: Trace
+    trace: Trace | None
+    """What it looked like, where somebody wants to know."""
 
 
 def detect(args: argparse.Namespace) -> int:
     """Run the command; 2 where a recording could not be read, with the others done all the same."""
-    pictures = _pictures(args.files, args.plot)
+    pictures = plan_pictures(args.files, args.plot)
     bundle = read_bundle(args.bundle or BUNDLED)
-    labels = pick_labels(args.labels, bundle.info.labels) if args.labels else bundle.info.labels
-    settings = Settings(threshold=args.threshold)
-    if args.hop_s is not None:
-        settings = replace(settings, hop_s=args.hop_s)
+    info = bundle.info
+    labels = info.labels if args.labels is None else pick_labels(args.labels, info.labels)
+    settings = Settings(hop_s=args.hop_s, threshold=args.threshold)
+    make_grid(info, settings)  # refuses what cannot be once, not for each file
     backend = open_backend(bundle, args.precision)
     status = 0
     for path, picture in zip(args.files, pictures, strict=True):
         try:
-            heard = listen_to(path, bundle.info, backend, settings)
+            heard = listen_to(path, info, backend, settings, Trace() if picture or args.top else None)
             heard = replace(heard, events=[event for event in heard.events if event.label in labels])
             if picture is not None:
                 from runtime.plot import draw
 
-                draw(picture, path.name, bundle.info, heard.trace, heard.events, heard.duration_s)
-            tell(heard, bundle.info, labels, args)
+                draw(picture, heard, info, labels)
+            tell(heard, info, labels, args)
         except UserError as error:
             print(f"htsat-edge: {error}", file=sys.stderr)
             status = 2
@@ -62,9 +64,9 @@ def detect(args: argparse.Namespace) -> int:
     return status
 
 
-def listen_to(path: Path, info: ModelInfo, backend: Backend, settings: Settings) -> Heard:
+def listen_to(path: Path, info: ModelInfo, backend: Backend, settings: Settings, trace: Trace | None = None) -> Heard:
     """Stream a recording through the detector, with a progress bar on a terminal."""
-    file, trace = AudioFile(path), Trace()
+    file = AudioFile(path)
     detector = Detector(info, backend, file.sample_rate, settings, trace)
     events: list[Event] = []
     samples = 0
@@ -80,20 +82,21 @@ def listen_to(path: Path, info: ModelInfo, backend: Backend, settings: Settings)
 
 def tell(heard: Heard, info: ModelInfo, labels: Sequence[str], args: argparse.Namespace) -> None:
     """Print what was found."""
-    top = [(info.labels[k], score, step * info.step_s) for k, score, step in heard.trace.top(len(info.labels))]
-    top = [row for row in top if row[0] in labels][: args.top or 0]
+    best = heard.trace.top(len(info.labels)) if heard.trace is not None and args.top else []
+    top = [(info.labels[k], score, step * info.step_s) for k, score, step in best if info.labels[k] in labels]
+    top = top[: args.top]
+    source = os.fsencode(heard.path).decode(errors="replace")
     if not args.json:
         console = Console()
-        print_events(console, str(heard.path), heard.duration_s, heard.events)
+        print_events(console, source, heard.duration_s, heard.events)
         if top:
             print_top(console, top)
         return
-    started: datetime | None = args.start
     for event in heard.events:
-        print(json.dumps(event.line(str(heard.path), started), ensure_ascii=False))
+        print(json.dumps(event.line(source, args.start)))
     if top:
-        best = [{"label": label, "score": round(score, 4), "at": round(at, 4)} for label, score, at in top]
-        print(json.dumps({"type": "status", "source": str(heard.path), "top": best}, ensure_ascii=False))
+        rows = [{"label": label, "score": round(score, 4), "at": round(at, 4)} for label, score, at in top]
+        print(json.dumps({"type": "status", "source": source, "top": rows}))
 
 
 def pick_labels(text: str, known: Sequence[str]) -> list[str]:
@@ -115,7 +118,7 @@ def pick_labels(text: str, known: Sequence[str]) -> list[str]:
     return picked
 
 
-def _pictures(files: Sequence[Path], plot: Path | None) -> list[Path | None]:
+def plan_pictures(files: Sequence[Path], plot: Path | None) -> list[Path | None]:
     """Where to draw each recording; what cannot be is said before any work is done."""
     if plot is None:
         return [None] * len(files)
@@ -123,11 +126,16 @@ def _pictures(files: Sequence[Path], plot: Path | None) -> list[Path | None]:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError:
         raise UserError('--plot needs matplotlib: pip install "htsat-edge[plot]"') from None
-    if plot.is_dir():
-        return [plot / f"{file.name}.png" for file in files]
+    if os.path.isdir(plot):  # noqa: PTH112  Path.is_dir fails for a name that is too long
+        pictures: list[Path | None] = [plot / f"{file.name}.png" for file in files]
+        if len(set(pictures)) < len(pictures):
+            raise UserError(f"--plot {plot}: two recordings have the same name, and their pictures would too")
+        return pictures
     if len(files) > 1:
         raise UserError(f"--plot {plot}: is no folder, and {len(files)} recordings need a picture each")
-    if not plot.parent.is_dir():
+    if plot.suffix.lower() != ".png":
+        raise UserError(f"--plot {plot}: want the name of a .png file, or a folder that exists")
+    if not os.path.isdir(plot.parent):  # noqa: PTH112
         raise UserError(f"--plot {plot}: there is no folder {plot.parent}")
     return [plot]
 
@@ -146,7 +154,7 @@ def _progress(file: AudioFile) -> Iterator[FloatArray]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(file.path.name, total=file.samples)
+        task = progress.add_task(escape(file.path.name), total=file.samples)
         for samples in file.blocks(block):
             yield samples
             progress.advance(task, len(samples))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
@@ -15,7 +14,7 @@ from runtime.backends import Backend
 from runtime.bundle import DEFAULT_THRESHOLD, ModelInfo
 from runtime.clips import Clip, ClipStream, Grid, untile
 from runtime.errors import UserError
-from runtime.features import FloatArray, LogMelStream
+from runtime.features import FloatArray, LogMelStream, TooShortError
 from runtime.smooth import MedianFilter
 from runtime.timeline import Timeline
 
@@ -27,10 +26,10 @@ PRECISION_DIGITS = 4
 class Settings:
     """What a user may choose; seconds become whole steps of the model."""
 
-    hop_s: float = 1.28
-    """From one run of the model to the next."""
-    look_ahead_s: float = 2.56
-    """How much is heard after a moment before its scores are final."""
+    hop_s: float | None = None
+    """From one run of the model to the next; by default an eighth of a clip: 1.28 s for 10.24 s."""
+    look_ahead_s: float | None = None
+    """How much is heard after a moment before its scores are final; by default a quarter of a clip: 2.56 s."""
     threshold: float | None = None
     """For every class, in place of the model's own."""
     release: float = 0.6
@@ -83,19 +82,25 @@ class Detector:
     ) -> None:
         self._info, self._backend, self._rate, self._watcher = info, backend, sample_rate, watcher
         self.grid = make_grid(info, settings)
-        look_ahead = steps(settings.look_ahead_s, info)
-        if look_ahead >= info.steps:
-            raise UserError(f"look-ahead of {settings.look_ahead_s:g} s is not shorter than a clip of the model")
-        self._resampler = Resampler(sample_rate, info.front_end.sample_rate)
-        self._features = LogMelStream(info.front_end, self.grid.hop_frames)
+        self._rule = make_rule(info, settings)
+        look_ahead = make_look_ahead(info, settings)
+        self._features = LogMelStream(info.front_end)
         self._clips = ClipStream(self.grid)
         self._timeline = Timeline(info.steps, look_ahead)
         self._median = MedianFilter([info.median_steps.get(label, 1) for label in info.labels])
-        self._rule = make_rule(info, settings)
-        self._state = events.quiet(len(info.labels))
+        self.latency_s = latency(
+            info, self.grid.hop_steps + look_ahead + self._median.delay + self._rule.min_length - 1
+        )
+        """From the onset of a sound to its event at the latest, once a clip was heard; inference comes on top."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new recording, whatever became of the last."""
+        self._resampler = Resampler(self._rate, self._info.front_end.sample_rate)
+        for stage in (self._features, self._clips, self._timeline, self._median):
+            stage.reset()
+        self._state = events.quiet(len(self._info.labels))
         self._samples = 0
-        self.latency_s = (self.grid.hop_steps + look_ahead + self._median.delay) * info.step_s
-        """From a sound to its event at the latest, once a whole clip was heard; inference comes on top."""
 
     def push(self, samples: FloatArray) -> list[Event]:
         """Take samples (S,) in [-1, 1]; return the events that they settle."""
@@ -103,11 +108,11 @@ class Detector:
         return self._frames(self._features.push(self._resampler.push(samples)))
 
     def close(self) -> list[Event]:
-        """The recording is over: return the events that are left."""
+        """The recording is over: return the events that are left. Another may begin after `reset`."""
         found = self._frames(self._features.push(self._resampler.flush()))
         try:
             found += self._frames(self._features.flush())
-        except ValueError:
+        except TooShortError:
             raise UserError(f"{self._samples / self._rate * 1000:.1f} ms are too short to hear anything") from None
         if (clip := self._clips.flush()) is not None:
             found += self._clip(clip)
@@ -161,11 +166,31 @@ def steps(seconds: float, info: ModelInfo) -> int:
 
 def make_grid(info: ModelInfo, settings: Settings) -> Grid:
     """How the model's clips lie on a recording."""
-    hop = steps(settings.hop_s, info)
-    if not 1 <= hop <= info.steps:
-        longest = info.steps * info.step_s
-        raise UserError(f"hop of {settings.hop_s:g} s: want between {info.step_s:g} and {longest:g} s")
+    if settings.hop_s is None:
+        hop = max(1, info.steps // 8)
+    else:
+        hop = steps(settings.hop_s, info)
+        if not 1 <= hop <= info.steps:
+            longest = info.steps * info.step_s
+            raise UserError(f"hop of {settings.hop_s:g} s: want between {info.step_s:g} and {longest:g} s")
     return Grid(info.frames, info.steps, info.step_frames, hop)
+
+
+def make_look_ahead(info: ModelInfo, settings: Settings) -> int:
+    """The look-ahead in steps."""
+    if settings.look_ahead_s is None:
+        return info.steps // 4
+    look_ahead = steps(settings.look_ahead_s, info)
+    if not 0 <= look_ahead < info.steps:
+        raise UserError(f"look-ahead of {settings.look_ahead_s:g} s is not shorter than a clip of the model")
+    return look_ahead
+
+
+def latency(info: ModelInfo, waiting_steps: int) -> float:
+    """Seconds that a sound waits for its steps to be settled, and for the frames and samples around them."""
+    front_end = info.front_end
+    around_s = front_end.n_fft / 2 / front_end.sample_rate
+    return waiting_steps * info.step_s + LogMelStream.BLOCK * front_end.frame_s + around_s
 
 
 def make_rule(info: ModelInfo, settings: Settings) -> events.Rule:
@@ -180,8 +205,3 @@ def make_rule(info: ModelInfo, settings: Settings) -> events.Rule:
         min_length=max(1, steps(settings.min_length_s, info)),
         merge_gap=steps(settings.merge_gap_s, info),
     )
-
-
-def only(found: Sequence[Event], labels: frozenset[str] | None) -> list[Event]:
-    """The events of these labels; all of them where there are none."""
-    return [event for event in found if labels is None or event.label in labels]

@@ -22,13 +22,13 @@ class FrontEnd(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sample_rate: int = Field(32_000, gt=0)
+    sample_rate: int = Field(32_000, gt=0, le=1_000_000)
     """Hz."""
-    n_fft: int = Field(1024, gt=1)
+    n_fft: int = Field(1024, gt=1, le=65_536)
     """Samples under one Hann window; also the length of the transform."""
     hop: int = Field(320, gt=0)
     """Samples between frames."""
-    n_mels: int = Field(64, gt=0)
+    n_mels: int = Field(64, gt=0, le=1024)
     fmin: float = Field(50.0, ge=0)
     """Hz."""
     fmax: float = Field(14_000.0, gt=0)
@@ -38,8 +38,8 @@ class FrontEnd(BaseModel):
     def _consistent(self) -> FrontEnd:
         if self.fmin >= self.fmax:
             raise ValueError(f"fmin {self.fmin:g} Hz is not below fmax {self.fmax:g} Hz")
-        if self.hop > self.n_fft:
-            raise ValueError(f"hop {self.hop} is longer than n_fft {self.n_fft}: samples would be skipped")
+        if self.hop > self.n_fft // 2:
+            raise ValueError(f"hop {self.hop} is longer than half of n_fft {self.n_fft}: samples would hardly be heard")
         return self
 
     @property
@@ -109,17 +109,23 @@ def mirror_end(x: FloatArray, n_fft: int) -> FloatArray:
     return np.concatenate([x, x[-2 : -2 - n_fft // 2 : -1]])
 
 
+class TooShortError(ValueError):
+    """A recording has too few samples for a single frame."""
+
+
 class LogMelStream:
     """The log-mel of a stream, each frame computed once.
 
-    Frames come in blocks of `block`, always the same ones, so the result does not depend, to the bit, on how the
-    samples were chunked.
+    Frames are computed in blocks, always the same ones, so the result does not depend, to the bit, on how the samples
+    were chunked.
     """
 
-    def __init__(self, front_end: FrontEnd, block: int) -> None:
+    BLOCK = 8
+    """Frames: with 80 ms, short enough to wait for, long enough to be cheap."""
+
+    def __init__(self, front_end: FrontEnd) -> None:
         self._log_mel = LogMel(front_end)
-        self._block = block
-        self._advance = block * front_end.hop
+        self._advance = self.BLOCK * front_end.hop
         self._need = self._advance - front_end.hop + front_end.n_fft
         self.reset()
 
@@ -130,7 +136,7 @@ class LogMelStream:
         self._started = False
 
     def push(self, samples: FloatArray) -> FloatArray:
-        """Take samples (S,); return the frames (T, F) that they complete, T a multiple of the block."""
+        """Take samples (S,); return the frames (T, F) of the blocks that they complete."""
         self._pending.append(samples)
         self._count += len(samples)
         # A stream may come sample by sample: chunks are joined only when they make a difference.
@@ -147,9 +153,9 @@ class LogMelStream:
         return np.concatenate(blocks)
 
     def flush(self) -> FloatArray:
-        """End the recording: the frames (T, F) that are left. A ValueError if it was too short for a single one."""
+        """End the recording: the frames (T, F) that are left. A TooShortError if there can be none."""
         if not self._started:
-            raise ValueError(f"{self._count} samples are too few, want at least {self._log_mel.min_samples}")
+            raise TooShortError(f"{self._count} samples are too few, want at least {self._log_mel.min_samples}")
         rest = mirror_end(np.concatenate(self._pending), self._log_mel.front_end.n_fft)
         self.reset()
         return self._log_mel.frames(rest)

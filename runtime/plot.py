@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from runtime.bundle import ModelInfo
+from runtime.detect import Heard
 from runtime.detector import Event
 from runtime.errors import UserError
 from runtime.features import hz_to_mel
@@ -27,9 +28,11 @@ DYNAMIC_DB = 80
 """What is this far below the loudest is drawn black."""
 
 
-def draw(path: Path, title: str, info: ModelInfo, trace: Trace, events: Sequence[Event], duration_s: float) -> None:
-    """Write the picture; nothing is left half-written."""
-    shown = _classes(info, trace, events)
+def draw(path: Path, heard: Heard, info: ModelInfo, labels: Sequence[str]) -> None:
+    """Write the picture of what was heard, with these labels; nothing is left half-written."""
+    trace, events, duration_s = heard.trace, heard.events, heard.duration_s
+    assert trace is not None
+    shown, more = _classes(info, trace, events, labels)
     figure, (spectrogram, scores, bars) = plt.subplots(
         3,
         1,
@@ -41,7 +44,9 @@ def draw(path: Path, title: str, info: ModelInfo, trace: Trace, events: Sequence
     _draw_spectrogram(spectrogram, info, trace)
     _draw_scores(scores, info, trace, shown)
     _draw_events(bars, info, events, shown)
-    spectrogram.set_title(title, loc="left", fontweight="bold")
+    spectrogram.set_title(heard.path.name, loc="left", fontweight="bold", parse_math=False)
+    if more:
+        bars.set_title(f"and {more} more classes with events", loc="right", fontsize=8)
     bars.set_xlim(0, duration_s)
     bars.xaxis.set_major_formatter(FuncFormatter(lambda x, _: clock(x, digits=0 if duration_s > 60 else 1)))
     bars.set_xlabel("time (min:s)")
@@ -56,11 +61,11 @@ def draw(path: Path, title: str, info: ModelInfo, trace: Trace, events: Sequence
         plt.close(figure)
 
 
-def _classes(info: ModelInfo, trace: Trace, events: Sequence[Event]) -> list[int]:
-    """The classes worth a row: those with events, then the highest scores; in the order of their first event."""
+def _classes(info: ModelInfo, trace: Trace, events: Sequence[Event], labels: Sequence[str]) -> tuple[list[int], int]:
+    """The classes worth a row: those with events, in their order, then the highest scores. How many found no room."""
     found = list(dict.fromkeys(info.labels.index(event.label) for event in events))
-    best = [index for index, _, _ in trace.top(MOST_CLASSES) if index not in found]
-    return (found + best[: max(3, 6 - len(found))])[:MOST_CLASSES]
+    best = [k for k, _, _ in trace.top(len(info.labels)) if k not in found and info.labels[k] in labels]
+    return (found + best[: max(3, 6 - len(found))])[:MOST_CLASSES], max(0, len(found) - MOST_CLASSES)
 
 
 def _draw_spectrogram(axes: Axes, info: ModelInfo, trace: Trace) -> None:
@@ -114,4 +119,4 @@ def _draw_events(axes: Axes, info: ModelInfo, events: Sequence[Event], shown: Se
 
 
 def _label_rows(axes: Axes, info: ModelInfo, shown: Sequence[int]) -> None:
-    axes.set_yticks(np.arange(len(shown)), [info.labels[index] for index in shown])
+    axes.set_yticks(np.arange(len(shown)), [info.labels[index] for index in shown], parse_math=False)

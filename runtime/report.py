@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from runtime.detector import Event
 
@@ -23,7 +24,7 @@ def clock(seconds: float, digits: int = 2) -> str:
 def print_events(console: Console, source: str, duration_s: float, events: Sequence[Event]) -> None:
     """A table of the events that have ended, in the order of their onsets."""
     ended = sorted((event for event in events if event.offset is not None), key=lambda e: (e.onset, e.label))
-    console.print(f"[bold]{source}[/bold]  {clock(duration_s)}", highlight=False)
+    console.print(Text(source, style="bold").append(f"  {clock(duration_s)}", style="not bold"), soft_wrap=True)
     if not ended:
         console.print("  no events; --top 5 shows what came nearest\n", highlight=False)
         return
@@ -32,7 +33,9 @@ def print_events(console: Console, source: str, duration_s: float, events: Seque
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for event in ended:
         assert event.offset is not None
-        table.add_row(clock(event.onset), clock(event.offset), event.label, f"{event.score:.2f} {bar(event.score)}")
+        table.add_row(
+            clock(event.onset), clock(event.offset), Text(event.label), f"{event.score:.2f} {bar(event.score)}"
+        )
     console.print(table)
     console.print()
 
@@ -43,7 +46,7 @@ def print_top(console: Console, top: Sequence[tuple[str, float, float]]) -> None
     for name in ("highest", "at", "sound"):
         table.add_column(name, justify="left" if name == "sound" else "right")
     for label, score, at in top:
-        table.add_row(f"{score:.2f}", clock(at), label)
+        table.add_row(f"{score:.2f}", clock(at), Text(label))
     console.print(table)
     console.print()
 

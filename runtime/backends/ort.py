@@ -39,15 +39,16 @@ class OrtBackend:
 
     def _check(self, path: Path, info: ModelInfo) -> None:
         """The graph must be what model.json says it is."""
-        shapes = {x.name: x.shape[1:] for x in [*self._session.get_inputs(), *self._session.get_outputs()]}
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if [x.name for x in inputs] != ["log_mel"] or not {x.name for x in outputs} >= set(OUTPUTS):
+            raise UserError(f"{path}: want the input log_mel and the outputs {', '.join(OUTPUTS)}; is it of a bundle?")
+        shapes = {x.name: x.shape[1:] for x in [*inputs, *outputs]}
         classes = len(info.labels)
         for name, want in {
             "log_mel": [info.frames, info.front_end.n_mels],
             "framewise": [info.steps, classes],
             "clipwise": [classes],
         }.items():
-            if name not in shapes:
-                raise UserError(f"{path}: has no input or output '{name}': not a graph of export/to_onnx.py")
             if shapes[name] != want:
                 raise UserError(
                     f"{path.parent / MODEL_FILE}: does not fit {path.name}: its {name} is {shapes[name]} a clip, but "

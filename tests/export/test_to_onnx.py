@@ -129,6 +129,10 @@ def test_bad_input_is_one_line_and_writes_nothing(capsys, arguments, tmp_path):
     )
     refused(capsys, arguments, "want 4 positive numbers", network=write(tmp_path / "n.yaml", "depths: [2]"))
     refused(capsys, arguments, "is not YAML", network=write(tmp_path / "n.yaml", "a: [1"))
+    refused(capsys, arguments, "is not YAML", network=write(tmp_path / "n.yaml", "embed_dim: 2026-13-45"))
+    refused(capsys, arguments, "Input should be a valid dictionary", network=write(tmp_path / "n.yaml", "false"))
+    refused(capsys, arguments, "row 2 has no label", labels=write(tmp_path / "l.csv", "x,label\n1,a\n2\n"))
+    refused(capsys, arguments, "is not CSV", labels=write(tmp_path / "l.csv", "label\n" + "x" * 200_000))
     refused(
         capsys, arguments, "has 2 labels, but the network has 10", labels=write(tmp_path / "l.csv", "label\na\nb\n")
     )
@@ -152,6 +156,46 @@ def test_a_folder_of_something_else_is_left_alone(capsys, arguments):
     (arguments["--out"] / "thesis.tex").write_text("precious")
     refused(capsys, arguments, "exists and is no bundle")
     assert (arguments["--out"] / "thesis.tex").read_text() == "precious"
+
+
+def test_a_link_to_a_bundle_stays_one(capsys, arguments, tmp_path):
+    export(capsys, arguments)
+    (tmp_path / "link").symlink_to(arguments["--out"])
+    assert export(capsys, arguments, "--frames", "1001", out=tmp_path / "link")[0] == 0
+    assert (tmp_path / "link").is_symlink()
+    assert read_bundle(arguments["--out"]).info.frames == 1001
+
+
+def test_the_old_bundle_survives_when_the_new_cannot_take_its_place(capsys, arguments, monkeypatch):
+    export(capsys, arguments)
+    replace = Path.replace
+
+    def failing(self, target):
+        if self.name.startswith(".bundle.") and not self.name.endswith(".old") and Path(target).name == "bundle":
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    status, _, err = export(capsys, arguments, "--frames", "1001")
+    assert status == 2
+    assert "No space left on device" in err
+    assert read_bundle(arguments["--out"]).info.frames == 1024
+    assert not list(arguments["--out"].parent.glob(".*"))
+
+
+@pytest.mark.parametrize("frames", ["2", "101", "501"])
+def test_a_short_clip_can_be_detected_with(capsys, arguments, frames, farmyard):
+    from runtime.cli import main as htsat_edge
+
+    assert export(capsys, arguments, "--frames", frames)[0] == 0
+    assert htsat_edge(["detect", str(farmyard), "--bundle", str(arguments["--out"]), "--json"]) == 0
+
+
+def test_a_label_file_from_a_spreadsheet(capsys, arguments, tmp_path):
+    """It begins with a byte order mark."""
+    file = tmp_path / "labels.csv"
+    file.write_bytes(b"\xef\xbb\xbf" + arguments["--labels"].read_bytes())
+    assert export(capsys, arguments, labels=file)[0] == 0
 
 
 def test_where_nothing_can_be_written(capsys, arguments):

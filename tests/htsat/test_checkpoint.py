@@ -4,6 +4,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from htsat.checkpoint import load_network
@@ -144,9 +146,43 @@ def test_a_truncated_checkpoint(tiny_weights, tmp_path):
     assert "is not a checkpoint, or a damaged one" in refusal(path)
 
 
+@pytest.mark.parametrize(
+    "value", [3, torch.zeros(2, 2).to_sparse(), torch.zeros(2, dtype=torch.complex64), torch.zeros(2, device="meta")]
+)
+def test_what_is_no_plain_tensor_is_named(value, tiny_weights, tmp_path):
+    path = saved({**tiny_weights, "norm.bias": value}, tmp_path / "x.pt")
+    assert "'norm.bias' is no plain tensor" in refusal(path)
+
+
+def test_keys_that_are_no_names(tiny_weights, tmp_path):
+    assert "holds no weights" in refusal(saved({**tiny_weights, 0: torch.zeros(1)}, tmp_path / "x.pt"))
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.integers(0, 2**31), value=st.integers(0, 255))
+def test_a_damaged_file_is_one_line(at, value, small_file, tmp_path):
+    content = bytearray(small_file.read_bytes())
+    content[at % len(content)] ^= value
+    path = tmp_path / "x.pt"
+    path.write_bytes(content)
+    refusal(path)  # at the least, most of its keys are missing
+
+
+@pytest.fixture(scope="module")
+def small_file(tiny_weights, tmp_path_factory):
+    """Few weights, so that flips hit the structure of the file."""
+    few = {key: tiny_weights[key] for key in list(tiny_weights)[:12]}
+    return saved({"state_dict": few}, tmp_path_factory.mktemp("small") / "x.pt")
+
+
+def test_a_wrong_network_costs_no_memory(tiny_weights, tmp_path):
+    path = saved(tiny_weights, tmp_path / "x.pt")
+    assert "is [16, 1, 4, 4], but the network has [96000, 1, 4, 4]" in refusal(path, NetworkConfig(embed_dim=96_000))
+
+
 def test_no_file_a_directory_no_weights_and_another_network(tmp_path):
     assert "no such file" in refusal(tmp_path / "absent.ckpt")
     assert "is a directory" in refusal(tmp_path)
     assert "holds no weights" in refusal(saved([1, 2], tmp_path / "list.pt"))
-    assert "holds no weights" in refusal(saved({"epoch": 3}, tmp_path / "dict.pt"))
+    assert "'epoch' is no plain tensor" in refusal(saved({"epoch": 3}, tmp_path / "dict.pt"))
     assert "holds no HTS-AT" in refusal(saved({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pt"))

@@ -1,10 +1,13 @@
+import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import soxr
 
+from runtime import mpeg
 from runtime.audio import AudioFile, Resampler
 from runtime.errors import UserError
 
@@ -29,7 +32,7 @@ def write(path, samples, rate=48_000):
 
 
 def read(path, block=1000):
-    return np.concatenate(list(AudioFile(path).blocks(block)))
+    return np.concatenate(list(AudioFile(Path(path)).blocks(block)))
 
 
 @pytest.mark.parametrize("extension", FORMATS)
@@ -47,27 +50,54 @@ def test_every_format_is_read_as_one_channel(extension, channels, noise, tmp_pat
 
 
 @pytest.mark.parametrize("extension", FORMATS)
-def test_a_truncated_file_is_refused(extension, noise, tmp_path):
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99, 0.999])
+def test_a_truncated_file_is_refused(extension, share, noise, tmp_path, capfd):
     path = write(tmp_path / f"x.{extension}", noise)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(UserError, match=r"x\..*: is truncated or damaged"):
         read(path)
+    assert capfd.readouterr().err == ""  # decoders write to the terminal behind our back
 
 
-def test_a_wav_from_a_pipe_does_not_know_its_length(noise, tmp_path):
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFF000, 0x7FFFFF00])
+def test_a_wav_from_a_pipe_does_not_know_its_length(length, noise, tmp_path):
+    """As ffmpeg, sox and arecord write it."""
     path = write(tmp_path / "x.wav", noise)
     content = bytearray(path.read_bytes())
     at = content.index(b"data") + 4
-    content[4:8] = content[at : at + 4] = struct.pack("<I", 0xFFFFFFFF)
+    content[4:8] = content[at : at + 4] = struct.pack("<I", length)
     path.write_bytes(content)
     assert len(read(path)) == len(noise)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_what_is_not_a_number_is_refused_with_its_place(bad, noise, tmp_path):
-    noise[72_000] = bad
-    with pytest.raises(UserError, match=r"not a number at 1\.500 s"):
-        read(write(tmp_path / "x.float.wav", noise))
+def test_a_flac_from_a_pipe_says_why_it_is_refused(noise, tmp_path):
+    path = write(tmp_path / "x.flac", noise)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0  # the total of samples, 36 bits of the STREAMINFO block
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="does not say how long it is"):
+        read(path)
+
+
+@pytest.mark.parametrize("extension", ["ogg", "mp3"])
+def test_joined_files_of_which_only_the_first_would_be_read(extension, noise, tmp_path, capfd):
+    first = write(tmp_path / f"a.{extension}", noise).read_bytes()
+    second = write(tmp_path / f"b.{extension}", noise[::-1]).read_bytes()
+    if extension == "ogg":  # another serial number in each page
+        second = second.replace(second[14:18], b"\x01\x02\x03\x04")
+    (tmp_path / f"x.{extension}").write_bytes(first + second)
+    with pytest.raises(UserError, match=r"several Ogg streams|an MP3 of which only 50 % would be read"):
+        read(tmp_path / f"x.{extension}")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+def test_what_is_no_sound_is_refused_with_its_place(bad, noise, tmp_path):
+    samples = np.stack([noise, noise], axis=1)
+    samples[72_000, 1] = bad
+    with pytest.raises(UserError, match=r"a sample that is no sound \(.*\) at 1\.500 s"):
+        read(write(tmp_path / "x.float.wav", samples))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +106,7 @@ def test_what_is_not_a_number_is_refused_with_its_place(bad, noise, tmp_path):
         ("empty.wav", b"", "is empty"),
         ("text.wav", b"this is no recording at all", "is no recording that can be read"),
         ("random.mp3", bytes(range(256)) * 20, "is no recording that can be read"),
+        ("x.raw", bytes(1000), "is no recording that can be read; want wav, flac, ogg or mp3"),
     ],
 )
 def test_what_is_no_recording_is_refused(name, content, message, tmp_path):
@@ -87,6 +118,8 @@ def test_what_is_no_recording_is_refused(name, content, message, tmp_path):
 def test_no_file_no_samples_and_a_directory(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         AudioFile(tmp_path / "absent.wav")
+    with pytest.raises(UserError, match="File name too long"):
+        AudioFile(tmp_path / ("x" * 300))
     with pytest.raises(UserError, match="is a directory"):
         AudioFile(tmp_path)
     with pytest.raises(UserError, match="has no samples"):
@@ -100,3 +133,35 @@ def test_resampling_does_not_depend_on_chunks(rate, chunk, noise):
     resampler = Resampler(rate, 32_000)
     parts = [resampler.push(noise[i : i + chunk]) for i in range(0, len(noise), chunk)]
     np.testing.assert_array_equal(np.concatenate([*parts, resampler.flush()]), soxr.resample(noise, rate, 32_000))
+
+
+def test_a_name_that_is_no_text(noise, tmp_path):
+    path = write(tmp_path / "x.wav", noise)
+    assert len(read(path.rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav")))) == len(noise)
+
+
+@pytest.mark.parametrize("rate", [8000, 22_050, 44_100])
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\x00\x00\x00\x00\x01\x02" + bytes(130)])
+def test_mp3_frames_are_counted(rate, tag, noise, tmp_path):
+    path = write(tmp_path / "x.mp3", noise, rate)
+    path.write_bytes(tag + path.read_bytes())
+    length = mpeg.measure(path)
+    assert length.whole
+    assert 0 <= length.found - len(noise) < 4 * 1152
+    assert length.said is None or abs(length.found - length.said) <= 1152
+
+
+def test_only_mp3s_are_counted(noise, tmp_path):
+    assert mpeg.measure(write(tmp_path / "x.wav", noise)) is None
+
+
+def test_an_mp3_of_variable_bitrate_without_a_tag_is_not_cut_short(noise, tmp_path):
+    """libsndfile estimates its length from the first frame; a quiet beginning makes that a wrong one."""
+    noise[:48_000] *= 1e-4
+    soundfile.write(tmp_path / "x.mp3", noise, 48_000, format="MP3", bitrate_mode="VARIABLE", compression_level=0.2)
+    content = (tmp_path / "x.mp3").read_bytes()
+    tag = content.index(b"Xing")
+    first = content.index(b"\xff\xfb", tag)  # the first frame of sound
+    (tmp_path / "x.mp3").write_bytes(content[first:])
+    with pytest.raises(UserError, match=r"an MP3 of which only \d+ % would be read"):
+        read(tmp_path / "x.mp3")

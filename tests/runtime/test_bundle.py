@@ -62,6 +62,8 @@ def test_labels_must_fit_the_graph(bundle):
         ({"thresholds": {"class 1": 1.5}}, "1.5 is not between 0 and 1"),
         ({"median_steps": {"class 1": 2}}, "2 is not an odd number"),
         ({"frames": 0}, "frames: Input should be greater than 0, not 0"),
+        ({"step_s": 1.0}, "32 steps of step_s 1 are not a clip of frames, 10.24 s"),
+        ({"front_end": {"sample_rate": 10**12}}, "front_end.sample_rate: Input should be less than or equal"),
     ],
 )
 def test_what_cannot_be_is_refused(bundle, keys, message):
@@ -75,11 +77,14 @@ def test_files_that_are_missing_or_damaged(bundle, tmp_path):
     assert "onnxruntime cannot load it" in refusal(bundle)
     (bundle / "fp32.onnx").unlink()
     assert "has no fp32.onnx; precisions here: none" in refusal(bundle)
+    (bundle / "model.json").write_text("[" * 100_000)
+    assert "is not JSON" in refusal(bundle)
     (bundle / "model.json").write_text("{")
     assert "is not JSON" in refusal(bundle)
     (bundle / "model.json").unlink()
     assert "is not a bundle" in refusal(bundle)
     assert "no such bundle" in refusal(tmp_path / "absent")
+    assert "File name too long" in refusal(tmp_path / ("x" * 300))
 
 
 def test_a_graph_of_something_else_is_refused(bundle):
@@ -91,4 +96,4 @@ def test_a_graph_of_something_else_is_refused(bundle):
     graph = onnx.helper.make_graph([node], "other", value[:1], value[1:])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, bundle / "fp32.onnx")
-    assert "has no input or output 'log_mel'" in refusal(bundle)
+    assert "want the input log_mel and the outputs framewise, clipwise, embedding" in refusal(bundle)

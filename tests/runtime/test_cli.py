@@ -1,6 +1,7 @@
 """The command line as a user meets it: what it prints, where, and with which exit status."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -94,6 +95,7 @@ def test_a_broken_file_is_reported_and_the_rest_done(capsys, tiny_bundle, noise,
         (["--hop-s", "-1"], "-1 is not a positive number of seconds"),
         (["--hop-s", "99"], "hop of 99 s: want between 0.32 and 10.24 s"),
         (["--labels", "clas 1"], "'clas 1' is no class of this model, meant class 1?"),
+        (["--labels", ""], "'' is no class of this model"),
         (["--labels", "zebra"], "the model knows class 0; class 1"),
         (["--precision", "int3"], "has no int3.onnx; precisions here: fp32"),
         (["--bundle", "/nowhere"], "/nowhere: no such bundle"),
@@ -136,11 +138,49 @@ def test_a_folder_of_pictures(capsys, tiny_bundle, noise, tmp_path, farmyard):
     assert "is no folder, and 2 recordings need a picture each" in err
 
 
+def test_a_recording_is_never_taken_for_the_picture(capsys, tiny_bundle, noise, tmp_path):
+    content = noise.read_bytes()
+    status, _, err = detect(capsys, "--bundle", tiny_bundle, "--plot", noise, noise)
+    assert status == 2
+    assert "want the name of a .png file, or a folder that exists" in err
+    assert noise.read_bytes() == content
+    (tmp_path / "b").mkdir()
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "b" / "noise.wav").write_bytes(content)
+    status, _, err = detect(capsys, noise, tmp_path / "b" / "noise.wav", "--plot", tmp_path / "pictures")
+    assert status == 2
+    assert "two recordings have the same name" in err
+
+
+def test_names_are_printed_as_they_are(capsys, tiny_bundle, noise, tmp_path):
+    (tmp_path / "[bold]song[").mkdir()
+    path = noise.rename(tmp_path / "[bold]song[" / "x] :dog: $x^$.wav")
+    status, out, err = detect(capsys, path, "--bundle", tiny_bundle, "--plot", tmp_path / "x.png")
+    assert (status, err) == (0, "")
+    assert str(path) in out
+
+
+def shell(command, **environment):
+    environment = {**{k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}, **environment}
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False, env=environment
+    )
+
+
 def test_a_reader_that_leaves_is_no_error(tiny_bundle, noise):
-    command = f"{sys.executable} -m runtime detect {noise} --bundle {tiny_bundle} --threshold 0.3 --json | head -1"
-    result = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
-    assert result.stderr == ""
-    assert len(result.stdout.splitlines()) == 1
+    """The reader is gone before the first line is written."""
+    command = f"{sys.executable} -m runtime detect {noise} --bundle {tiny_bundle} --threshold 0.3 --json"
+    result = shell(f"{command} | true")
+    assert (result.returncode, result.stderr) == (0, "")
+    result = shell(f"{command} > /dev/full")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_terminal_that_knows_only_ascii(tiny_bundle, noise):
+    command = f"{sys.executable} -m runtime detect {noise} --bundle {tiny_bundle} --threshold 0.3"
+    result = shell(command, PYTHONIOENCODING="ascii")
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_a_label_may_hold_a_comma():

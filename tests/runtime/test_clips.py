@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from runtime.clips import ClipStream, Grid, tile, untile
 
 SMALL = Grid(frames=32, steps=8, step_frames=Fraction(4), hop_steps=2)
+FULL = Grid(frames=1024, steps=32, step_frames=Fraction(32), hop_steps=4)
 REFERENCE = Grid(frames=1001, steps=32, step_frames=Fraction(125, 4), hop_steps=4)
 
 
@@ -62,25 +63,37 @@ def test_ten_seconds_of_the_reference_are_one_clip():
     assert [step for step, _ in clips_of(REFERENCE, numbered(1001))] == [0]
 
 
-@pytest.mark.parametrize("total", [1, 10, 11, 16, 31])
-def test_a_short_recording_is_tiled(total):
-    ((step, clip),) = clips_of(SMALL, numbered(total))
+@pytest.mark.parametrize("grid", [FULL, REFERENCE])
+@pytest.mark.parametrize("total", [1, 101, 501, 512, 1000])
+def test_a_short_recording_is_tiled(grid, total):
+    ((step, clip),) = clips_of(grid, numbered(total))
     assert step == 0
-    assert clip.shape == (32, 1)
-    np.testing.assert_array_equal(clip, tile(numbered(total), 32))
+    assert clip.shape == (grid.frames, 1)
+    np.testing.assert_array_equal(clip, tile(numbered(total), grid.frames))
+
+
+def test_tiles_are_counted_by_what_the_network_sees():
+    """5 s are 501 frames: two of them fit into 1024, and into the reference's clip of 1001 as well."""
+    for grid in (FULL, REFERENCE):
+        clip = tile(numbered(501), grid.frames)[:, 0]
+        middle = grid.frames // 2
+        assert clip[middle - 5] > 480
+        assert clip[middle + 5] < 20
 
 
 def test_an_empty_recording_has_no_clip():
     assert ClipStream(SMALL).flush() is None
 
 
-@pytest.mark.parametrize("total", [5, 9, 16, 31])
-def test_untiling_averages_what_each_tile_says_of_a_moment(total):
-    """The clip's scores are the frame numbers of the tiled recording: untiled, they are those of its steps."""
-    scores = tile(numbered(total), 32).reshape(8, 4, 1).mean(axis=1)
-    found = untile(scores, SMALL, total)
-    assert len(found) == SMALL.steps_of(total)
-    if total == 16:  # two tiles that fit the steps exactly
-        np.testing.assert_allclose(found[:, 0], [1.5, 5.5, 9.5, 13.5])
-    if total == 31:  # one tile, hardly stretched
-        np.testing.assert_allclose(found[:, 0], np.arange(8) * 4 + 1.5, atol=1)
+@pytest.mark.parametrize("grid", [FULL, REFERENCE])
+@pytest.mark.parametrize("total", [40, 101, 257, 501, 512, 700, 1000])
+def test_untiling_averages_what_each_tile_says_of_a_moment(grid, total):
+    """The clip's scores are the numbers of the frames in each step: untiled, they count through the recording."""
+    clip = tile(numbered(total), 1024)
+    found = untile(clip.reshape(32, 32, 1).mean(axis=1), grid, total)[:, 0]
+    assert len(found) == grid.steps_of(total)
+    if total == 512:  # two tiles that fit the steps exactly
+        np.testing.assert_allclose(found[:16], (np.arange(16) * 32 + 15.5), atol=1)
+    if total >= 700:  # one tile, stretched
+        centre = np.minimum((np.arange(len(found)) + 0.5) * float(grid.step_frames), total - 1)
+        np.testing.assert_allclose(found, centre, atol=24)
