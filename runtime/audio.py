@@ -40,7 +40,10 @@ class AudioFile:
                 raise UserError(f"{path}: is empty")
             mp3 = mpeg.measure(path)
             if mp3 is not None and mp3.said is not None:
-                self._compare(mp3, mp3.said)  # before libsndfile does, which would warn on the terminal
+                # libsndfile would warn of these on the terminal.
+                if mp3.found < mp3.said:
+                    raise self._truncated()
+                self._refuse_part(mp3.found, mp3.said)
             self._file = soundfile.SoundFile(os.fsencode(path))
         except FileNotFoundError:
             raise UserError(f"{path}: no such file") from None
@@ -73,7 +76,7 @@ class AudioFile:
                 self._check_samples(block, done)
                 done += len(block)
                 yield block.mean(axis=1)
-        if done < self.samples:
+        if done < self.samples - (MP3_PADDING if self._file.format == "MP3" else 0):
             raise self._truncated(done)
 
     def _check_samples(self, block: FloatArray, done: int) -> None:
@@ -97,14 +100,17 @@ class AudioFile:
             raise self._truncated()
         if self._file.format == "OGG":
             self._check_ogg()
-        if mp3 is not None:
-            self._compare(mp3, self.samples)
-
-    def _compare(self, mp3: mpeg.Length, said: int) -> None:
-        if not mp3.whole or mp3.found < said - MP3_PADDING:
+        if mp3 is not None and not mp3.whole:
             raise self._truncated()
-        if mp3.found > said + MP3_PADDING:
-            percent = 100 * said / mp3.found
+        if mp3 is not None:
+            self._refuse_part(mp3.found, self.samples)
+            # An estimate from the first bitrate may be too long as well: that does no harm.
+            self.samples = min(self.samples, mp3.found)
+
+    def _refuse_part(self, found: int, said: int) -> None:
+        """What libsndfile takes for the end must be the end."""
+        if found > said + MP3_PADDING:
+            percent = 100 * said / found
             raise UserError(
                 f"{self.path}: is an MP3 of which only {percent:.0f} % would be read; convert it to wav or flac"
             )

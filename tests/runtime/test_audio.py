@@ -155,13 +155,19 @@ def test_only_mp3s_are_counted(noise, tmp_path):
     assert mpeg.measure(write(tmp_path / "x.wav", noise)) is None
 
 
-def test_an_mp3_of_variable_bitrate_without_a_tag_is_not_cut_short(noise, tmp_path):
-    """libsndfile estimates its length from the first frame; a quiet beginning makes that a wrong one."""
-    noise[:48_000] *= 1e-4
-    soundfile.write(tmp_path / "x.mp3", noise, 48_000, format="MP3", bitrate_mode="VARIABLE", compression_level=0.2)
-    content = (tmp_path / "x.mp3").read_bytes()
-    tag = content.index(b"Xing")
-    first = content.index(b"\xff\xfb", tag)  # the first frame of sound
-    (tmp_path / "x.mp3").write_bytes(content[first:])
-    with pytest.raises(UserError, match=r"an MP3 of which only \d+ % would be read"):
-        read(tmp_path / "x.mp3")
+@pytest.mark.parametrize("loud_first", [False, True])
+@pytest.mark.parametrize("level", [0.2, 0.5, 0.8])
+def test_an_mp3_of_variable_bitrate_without_a_tag(loud_first, level, noise, tmp_path):
+    """libsndfile estimates its length from the first frame: too short is refused, too long does no harm."""
+    noise[slice(48_000, None) if loud_first else slice(48_000)] *= 1e-4
+    path = tmp_path / "x.mp3"
+    soundfile.write(path, noise, 48_000, format="MP3", bitrate_mode="VARIABLE", compression_level=level)
+    content = path.read_bytes()
+    assert b"Xing" in content[:200]
+    first = content.index(content[:2], 4)
+    path.write_bytes(content[first:])
+    assert mpeg.measure(path).said is None
+    try:
+        assert abs(len(read(path)) - len(noise)) < 4 * 1152
+    except UserError as error:
+        assert "% would be read" in str(error)  # noqa: PT017  either is right, a short answer is not
