@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from runtime.bundle import ModelInfo
 from runtime.detect import Heard
@@ -24,6 +24,9 @@ from runtime.trace import Trace
 
 MOST_CLASSES = 10
 PALETTE = matplotlib.color_sequences["tab10"]
+NARROWEST_WITH_SCORE = 0.03
+"""The share of the picture's width that a score needs."""
+TICKS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400)
 DYNAMIC_DB = 80
 """What is this far below the loudest is drawn black."""
 
@@ -43,13 +46,11 @@ def draw(path: Path, heard: Heard, info: ModelInfo, labels: Sequence[str]) -> No
     )
     _draw_spectrogram(spectrogram, info, trace)
     _draw_scores(scores, info, trace, shown)
-    _draw_events(bars, info, events, shown)
+    _draw_events(bars, info, events, shown, duration_s * NARROWEST_WITH_SCORE)
     spectrogram.set_title(heard.path.name, loc="left", fontweight="bold", parse_math=False)
     if more:
         bars.set_title(f"and {more} more classes with events", loc="right", fontsize=8)
-    bars.set_xlim(0, duration_s)
-    bars.xaxis.set_major_formatter(FuncFormatter(lambda x, _: clock(x, digits=0 if duration_s > 60 else 1)))
-    bars.set_xlabel("time (min:s)")
+    _draw_clock(bars, duration_s)
     part = path.with_name(f".{path.name}.part")
     try:
         figure.savefig(part, dpi=110, format="png")
@@ -102,20 +103,28 @@ def _draw_scores(axes: Axes, info: ModelInfo, trace: Trace, shown: Sequence[int]
     axes.figure.colorbar(image, ax=axes, pad=0.01, ticks=[0, 0.5, 1]).set_label("score")
 
 
-def _draw_events(axes: Axes, info: ModelInfo, events: Sequence[Event], shown: Sequence[int]) -> None:
+def _draw_events(axes: Axes, info: ModelInfo, events: Sequence[Event], shown: Sequence[int], narrow_s: float) -> None:
     for event in events:
         index = info.labels.index(event.label)
         if event.offset is None or index not in shown:
             continue
-        row = list(shown).index(index)
-        width = event.offset - event.onset
+        row, width = list(shown).index(index), event.offset - event.onset
         axes.barh(row, width, left=event.onset, height=0.66, color=PALETTE[row % len(PALETTE)])
-        axes.annotate(f"{event.score:.2f}", (event.onset + width / 2, row), ha="center", va="center", fontsize=7)
+        if width > narrow_s:
+            axes.annotate(f"{event.score:.2f}", (event.onset + width / 2, row), ha="center", va="center", fontsize=7)
     _label_rows(axes, info, shown)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_clock(axes: Axes, duration_s: float) -> None:
+    """About ten ticks at times that a person would choose."""
+    tick_s = next((tick for tick in TICKS_S if duration_s / tick <= 12), TICKS_S[-1])
+    axes.set_xlim(0, duration_s)
+    axes.xaxis.set_major_locator(MultipleLocator(tick_s))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: clock(x, digits=0 if tick_s >= 1 else 1)))
 
 
 def _label_rows(axes: Axes, info: ModelInfo, shown: Sequence[int]) -> None:

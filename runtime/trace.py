@@ -2,47 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from runtime.features import FloatArray
 
+Pool = Callable[..., FloatArray]
+"""np.mean or np.max."""
+
 
 class Pooled:
-    """The rows of a stream (n, K), at most `most` of them: each the greatest of a span that doubles as needed."""
+    """The rows of a stream (n, K), at most `most` of them: each pools a span that doubles as needed."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, pool: Pool) -> None:
         self._most = most + most % 2
+        self._pool = pool
         self._rows: list[FloatArray] = []
-        self._count = 0
+        self._part: list[FloatArray] = []
         self.span = 1
         """How many rows of the stream are one here."""
 
     def push(self, rows: FloatArray) -> None:
         """Take the next rows."""
         for row in rows:
-            if self._count % self.span:
-                np.maximum(self._rows[-1], row, out=self._rows[-1])
-            else:
-                if len(self._rows) == self._most:
-                    self._halve()
-                self._rows.append(row.copy())
-            self._count += 1
+            if len(self._rows) == self._most:
+                pairs = zip(self._rows[::2], self._rows[1::2], strict=True)
+                self._rows = [self._pool(np.stack(pair), axis=0) for pair in pairs]
+                self.span *= 2
+            self._part.append(row)
+            if len(self._part) == self.span:
+                self._rows.append(self._pool(np.stack(self._part), axis=0))
+                self._part = []
 
     def rows(self) -> FloatArray:
-        """The reduced rows (m, K)."""
-        return np.array(self._rows)
-
-    def _halve(self) -> None:
-        self._rows = [np.maximum(a, b) for a, b in zip(self._rows[::2], self._rows[1::2], strict=True)]
-        self.span *= 2
+        """The pooled rows (m, K); the last may be of a shorter span."""
+        rest = [self._pool(np.stack(self._part), axis=0)] if self._part else []
+        return np.array([*self._rows, *rest])
 
 
 class Trace:
     """Follows a detector: spectrogram, scores, and where each class scored highest."""
 
     def __init__(self, columns: int = 2000) -> None:
-        self.spectrogram = Pooled(columns)
-        self.score = Pooled(columns)
+        self.spectrogram = Pooled(columns, np.mean)
+        self.score = Pooled(columns, np.max)
         self.peak: FloatArray | None = None
         """(C,)."""
         self.peak_step = np.empty(0, np.int64)
