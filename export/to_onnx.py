@@ -131,12 +131,25 @@ def replacing(out: Path) -> Iterator[Path]:
         part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         yield part
         part.chmod(0o755)
+        _keep_rest(out, part)
         _swap(part, out)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
     finally:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def _keep_rest(old: Path, new: Path) -> None:
+    """What somebody put into a bundle stays, such as a model card; what was made from the old model goes."""
+    for item in old.iterdir() if old.exists() else ():
+        made = item.suffix == ".onnx" or item.name in ("engines", "accuracy.json")
+        if made or (new / item.name).exists():
+            continue
+        if item.is_dir():
+            shutil.copytree(item, new / item.name)
+        else:
+            shutil.copy2(item, new / item.name)
 
 
 def _swap(part: Path, out: Path) -> None:
@@ -200,9 +213,9 @@ def provenance(checkpoint: Path, config: NetworkConfig, checks: dict[str, dict[s
 
 
 def frames(text: str) -> int:
-    """A number of frames that the network can take."""
-    if not text.isdecimal() or not 2 <= int(text) <= FRAMES:
-        raise argparse.ArgumentTypeError(f"{text} is not between 2 and {FRAMES}")
+    """A number of frames that the network can take, with two or more in each of its steps."""
+    if not text.isdecimal() or not 2 * STEPS <= int(text) <= FRAMES:
+        raise argparse.ArgumentTypeError(f"{text} is not between {2 * STEPS} and {FRAMES}")
     return int(text)
 
 
