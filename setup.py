@@ -31,7 +31,6 @@ setup(
             "ruff>=0.9",
             "mypy>=1.14",
             "types-PyYAML",
-            "scipy-stubs; python_version >= '3.11'",
             "tensorrt-rtx-cu13-bindings; platform_machine == 'x86_64' and sys_platform == 'linux'",
             "tensorrt-rtx-cu13-libs; platform_machine == 'x86_64' and sys_platform == 'linux'",
         ],

@@ -94,6 +94,7 @@ def _read(path: Path) -> Any:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if magic[:1] == b"\x80" and magic != b"\x80\x02":  # torch writes zip files, and protocol 2 long ago
         raise UserError(f"{path}: is a bare pickle, and loading it could run code; refused. {SAFER}")
+    damaged = UserError(f"{path}: is not a checkpoint, or a damaged one")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -101,12 +102,13 @@ def _read(path: Path) -> Any:
             warnings.simplefilter("ignore")  # what it warns of, it refuses or does not matter for weights
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if found := re.search(r"GLOBAL (\S+)", str(error)):
-            what = f"holds {found.group(1)} beside weights"
-            raise UserError(f"{path}: {what}, and loading it could run code; refused. {SAFER}") from None
-    except Exception:
-        pass  # a file can be damaged in many ways, and each raises another error
-    raise UserError(f"{path}: is not a checkpoint, or a damaged one")
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        if found is None:
+            raise damaged from None
+        what = f"holds {found.group(1)} beside weights"
+        raise UserError(f"{path}: {what}, and loading it could run code; refused. {SAFER}") from None
+    except Exception:  # a file can be damaged in many ways, and each raises another error
+        raise damaged from None
 
 
 def _unwrap(path: Path, content: Any) -> State:
