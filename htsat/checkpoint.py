@@ -40,10 +40,12 @@ class _Inert:
     """Stands for the classes that Lightning's files name beside the weights; nothing of theirs is run."""
 
 
+NUMPY_SCALAR: Any = np.float64(0).__reduce__()[0]
+"""What numpy makes scalars with when it unpickles them; its module moved between versions."""
 SAFE_GLOBALS: list[Any] = [
     (_Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
-    (np._core.multiarray.scalar, "numpy._core.multiarray.scalar"),  # type: ignore[attr-defined]
+    (NUMPY_SCALAR, "numpy.core.multiarray.scalar"),
+    (NUMPY_SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype,
     np.dtypes.Float64DType,
     np.dtypes.Float32DType,
@@ -92,12 +94,12 @@ def _read(path: Path) -> Any:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    if magic[:1] == b"\x80" and magic != b"\x80\x02":  # torch writes zip files, and protocol 2 long ago
-        raise UserError(f"{path}: is a bare pickle, and loading it could run code; refused. {SAFER}")
     damaged = UserError(f"{path}: is not a checkpoint, or a damaged one")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if magic[:1] == b"\x80" and magic != b"\x80\x02":  # torch writes zip files, and protocol 2 long ago
+            raise UserError(f"{path}: is a bare pickle, and loading it could run code; refused. {SAFER}")
         with torch.serialization.safe_globals(SAFE_GLOBALS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it warns of, it refuses or does not matter for weights
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -107,6 +109,8 @@ def _read(path: Path) -> Any:
             raise damaged from None
         what = f"holds {found.group(1)} beside weights"
         raise UserError(f"{path}: {what}, and loading it could run code; refused. {SAFER}") from None
+    except UserError:
+        raise
     except Exception:  # a file can be damaged in many ways, and each raises another error
         raise damaged from None
 

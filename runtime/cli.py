@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
+from datetime import datetime
 from pathlib import Path
 
 from runtime.command import Parser, run
@@ -75,12 +76,11 @@ def seconds(text: str) -> float:
     return value
 
 
-def moment(text: str) -> object:
+def moment(text: str) -> datetime:
     """A date and time; local time where it names no zone."""
-    from datetime import datetime
-
     try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone()
+        began = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return began if began.tzinfo else began.astimezone()
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-05-01T21:30:00+02:00") from None
 

@@ -38,11 +38,6 @@ class Grid:
     hop_steps: int
     """Steps from one clip to the next."""
 
-    @property
-    def hop_frames(self) -> int:
-        """Frames from one clip to the next, to the nearest."""
-        return self.frame_of(self.hop_steps)
-
     def frame_of(self, step: int) -> int:
         """The frame at which a step begins, to the nearest."""
         return round(step * self.step_frames)
@@ -108,9 +103,18 @@ class ClipStream:
         return clip if len(clip) == self._grid.frames else None
 
 
+def tiles(frames: int, clip: int) -> int:
+    """How often a recording of so many frames is repeated in a clip.
+
+    As often as it fits into what the network sees, which for the reference's clip of 1001 frames is once more than
+    fits the clip at times; a clip that the graph itself stretches far holds what fits the clip.
+    """
+    return max(1, (NETWORK_FRAMES if 2 * clip > NETWORK_FRAMES else clip) // frames)
+
+
 def tile(log_mel: FloatArray, frames: int) -> FloatArray:
     """A short log-mel (T, F) as a full clip (frames, F): repeated whole times, then stretched (the reference's way)."""
-    tiled = np.tile(log_mel, (NETWORK_FRAMES // len(log_mel), 1))
+    tiled = np.tile(log_mel, (tiles(len(log_mel), frames), 1))
     if len(tiled) == frames:
         return tiled
     return stretch_matrix(len(tiled), frames) @ tiled
@@ -118,9 +122,9 @@ def tile(log_mel: FloatArray, frames: int) -> FloatArray:
 
 def untile(framewise: FloatArray, grid: Grid, frames: int) -> FloatArray:
     """The scores (steps, C) of a tiled clip as those of its recording of so many frames: the mean over the tiles."""
-    tiles = NETWORK_FRAMES // frames
+    count = tiles(frames, grid.frames)
     centre = (np.arange(grid.steps_of(frames)) + 0.5) * float(grid.step_frames)
-    at = np.minimum(centre, frames - 0.5) + frames * np.arange(tiles)[:, None]
-    step = (at * (grid.steps / (frames * tiles))).astype(int)
+    at = np.minimum(centre, frames - 0.5) + frames * np.arange(count)[:, None]
+    step = (at * (grid.steps / (frames * count))).astype(int)
     scores: FloatArray = framewise[step].mean(axis=0)
     return scores

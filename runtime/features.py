@@ -38,8 +38,8 @@ class FrontEnd(BaseModel):
     def _consistent(self) -> FrontEnd:
         if self.fmin >= self.fmax:
             raise ValueError(f"fmin {self.fmin:g} Hz is not below fmax {self.fmax:g} Hz")
-        if self.hop > self.n_fft // 2:
-            raise ValueError(f"hop {self.hop} is longer than half of n_fft {self.n_fft}: samples would hardly be heard")
+        if self.hop >= self.n_fft // 2:
+            raise ValueError(f"hop {self.hop} is not less than half of n_fft {self.n_fft}")
         return self
 
     @property

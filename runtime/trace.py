@@ -13,7 +13,7 @@ Pool = Callable[..., FloatArray]
 
 
 class Pooled:
-    """The rows of a stream (n, K), at most `most` of them: each pools a span that doubles as needed."""
+    """The rows of a stream (n, K), about `most` of them at the most: each pools a span that doubles as needed."""
 
     def __init__(self, most: int, pool: Pool) -> None:
         self._most = most + most % 2

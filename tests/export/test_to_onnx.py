@@ -108,6 +108,15 @@ def test_a_wrong_graph_is_not_written(capsys, arguments, monkeypatch):
     assert not arguments["--out"].exists()
 
 
+def test_a_graph_that_is_no_number_at_one_batch_size_is_not_written(capsys, arguments, monkeypatch):
+    original = to_onnx.difference
+    monkeypatch.setattr(to_onnx, "difference", lambda *a: np.nan if len(a[2]) == 2 else original(*a))
+    status, out, err = export(capsys, arguments)
+    assert (status, out) == (1, "")
+    assert "differs from torch by nan" in err
+    assert not arguments["--out"].exists()
+
+
 def refused(capsys, arguments, message, *more, **changes):
     status, out, err = export(capsys, arguments, *more, **changes)
     assert (status, out) == (2, "")

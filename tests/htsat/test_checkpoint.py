@@ -65,6 +65,17 @@ def test_safetensors_and_half_precision(tiny_weights, tmp_path):
     torch.testing.assert_close(network.norm.weight.data, tiny_weights["norm.weight"])
 
 
+def test_a_safetensors_file_may_begin_like_a_pickle(tiny_weights, tmp_path):
+    """Its first bytes are the length of its header: one in 32 begins with 0x80."""
+    path = tmp_path / "x.safetensors"
+    for padding in range(300):
+        save_file(tiny_weights, path, metadata={"note": "x" * padding})
+        if path.read_bytes()[0] == 0x80:
+            break
+    assert path.read_bytes()[0] == 0x80
+    load_network(path, CONFIG)
+
+
 @pytest.mark.parametrize("head", [{}, {"head.weight": torch.zeros(99, 3), "head.bias": torch.zeros(99)}])
 def test_the_unused_head_may_be_anything(head, tiny_weights, tmp_path):
     bare = {key: value for key, value in tiny_weights.items() if not key.startswith("head.")}

@@ -53,7 +53,7 @@ def test_json_lines_for_machines(capsys, tiny_bundle, noise):
         0.3,
         "--json",
         "--start",
-        "2026-05-01T21:30:00+00:00",
+        "2026-05-01T21:30:00+05:30",
         "--top",
         1,
     ]
@@ -65,7 +65,8 @@ def test_json_lines_for_machines(capsys, tiny_bundle, noise):
         assert set(event) == {"type", "source", "label", "onset", "time", "score"} | ({"offset"} & set(event))
         assert ("offset" in event) == (event["type"] == "end")
         assert event["source"] == str(noise)
-        assert event["time"].startswith("2026-05-01T")
+        assert event["time"].startswith("2026-05-01T21:30:0")
+        assert event["time"].endswith("+05:30")
     assert top["type"] == "status"
     assert top["top"][0]["score"] == max(event["score"] for event in events)
 

@@ -85,6 +85,15 @@ def test_an_empty_recording_has_no_clip():
     assert ClipStream(SMALL).flush() is None
 
 
+@pytest.mark.parametrize("total", [40, 60, 91, 100])
+def test_a_short_recording_keeps_its_order_in_a_short_clip(total):
+    """A clip of 101 frames is 1 s, as Speech Commands has it: nothing in it is squeezed."""
+    clip = tile(numbered(total), 101)[:, 0]
+    rises = np.diff(clip) > 0
+    assert rises.mean() > 0.9
+    assert np.abs(np.diff(clip)).max() < total + 5
+
+
 @pytest.mark.parametrize("grid", [FULL, REFERENCE])
 @pytest.mark.parametrize("total", [40, 101, 257, 501, 512, 700, 1000])
 def test_untiling_averages_what_each_tile_says_of_a_moment(grid, total):

@@ -15,13 +15,15 @@ from runtime.trace import Trace
 
 
 class Loud:
-    """Stands for a model: every class scores with the loudness of its own step, so times can be checked."""
+    """Stands for a model: every class scores where a step is loud, on the mean or in a single frame."""
 
-    def __init__(self, info):
+    def __init__(self, info, loudest=False):
         self._info = info
+        self._level = np.max if loudest else np.mean
 
     def infer(self, log_mel):
-        level = log_mel.reshape(len(log_mel), self._info.steps, -1).mean(axis=2)
+        steps = np.array_split(log_mel[0], self._info.steps)
+        level = np.array([[self._level(step) for step in steps]])
         framewise = np.repeat((level > -40).astype(np.float32)[:, :, None], len(self._info.labels), axis=2)
         return Scores(framewise, framewise.mean(axis=1), np.zeros((len(log_mel), 1), np.float32))
 
@@ -85,15 +87,13 @@ def test_a_burst_is_found_where_it_is(duration_s, bundle):
         (1001, Settings(hop_s=0.3125)),
     ],
 )
-@pytest.mark.parametrize("onset_s", [20.0, 20.3, 20.9, 21.27])
+@pytest.mark.parametrize("onset_s", [20.0, 20.02, 20.3, 20.9, 21.27])
 def test_the_start_comes_within_the_stated_latency(frames, settings, onset_s, bundle):
     info = bundle.info.model_copy(update={"frames": frames, "step_s": 0.32 if frames == 1024 else 0.3125})
-    detector = Detector(info, Loud(info), 32_000, settings)
+    detector = Detector(info, Loud(info, loudest=True), 32_000, settings)
     samples, block = burst(onset_s, onset_s + 5, onset_s + 10), 320
     heard_s = next((i + block) / 32_000 for i in range(0, len(samples), block) if detector.push(samples[i : i + block]))
-    step_s = info.step_s  # a step counts as loud once enough of it is: one more may pass
-    assert onset_s < heard_s <= onset_s + detector.latency_s + step_s
-    assert detector.latency_s < 8
+    assert onset_s < heard_s <= onset_s + detector.latency_s + block / 32_000
 
 
 def test_the_stated_latency_by_default(bundle):
