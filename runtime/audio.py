@@ -11,17 +11,14 @@ import numpy as np
 import soundfile
 import soxr
 
-from runtime import mpeg
+from runtime import mpeg, ogg
 from runtime.errors import UserError
 from runtime.features import FloatArray
 
-OGG_HEADER = 27
-OGG_PAGE_MAX = 65_307
-"""Bytes of an Ogg page's header before its table of sizes, and of the largest page (RFC 3533)."""
 MP3_PADDING = 4 * 1152
 """Samples that encoders put around a recording, and decoders take off or leave."""
 UNKNOWN_WAV_BYTES = 0x7FFF_0000
-"""A WAV written to a pipe says about this (sox, arecord) or 0xFFFFFFFF (ffmpeg) in place of its length."""
+"""A WAV written to a pipe says a little more (sox, arecord) or 0xFFFFFFFF (ffmpeg) in place of its length."""
 UNKNOWN_SAMPLES = 1 << 62
 """What libsndfile says of the length of a FLAC that was written to a pipe."""
 LOUDEST = 1e6
@@ -38,10 +35,10 @@ class AudioFile:
                 raise UserError(f"{path}: is a directory, want a recording")
             if path.stat().st_size == 0:
                 raise UserError(f"{path}: is empty")
-            mp3 = mpeg.measure(path)
+            mp3, ogg_shape = mpeg.measure(path), ogg.measure(path)
             if mp3 is not None and mp3.said is not None:
                 # libsndfile would warn of these on the terminal.
-                if mp3.found < mp3.said:
+                if not mp3.whole or mp3.found < mp3.said - MP3_PADDING:
                     raise self._truncated()
                 self._refuse_part(mp3.found, mp3.said)
             self._file = soundfile.SoundFile(os.fsencode(path))
@@ -57,7 +54,7 @@ class AudioFile:
         self.samples: int = self._file.frames
         """What the file says of its length."""
         try:
-            self._check_length(mp3)
+            self._check_length(mp3, ogg_shape)
         except UserError:
             self._file.close()
             raise
@@ -83,10 +80,10 @@ class AudioFile:
         sound = (np.abs(block) <= LOUDEST).all(axis=1)
         if not sound.all():
             at = int(sound.argmin())
-            value, at_s = block[at].max(), (done + at) / self.sample_rate
+            value, at_s = block[at, np.abs(block[at]).argmax()], (done + at) / self.sample_rate
             raise UserError(f"{self.path}: holds a sample that is no sound ({value:g}) at {at_s:.3f} s; write it anew")
 
-    def _check_length(self, mp3: mpeg.Length | None) -> None:
+    def _check_length(self, mp3: mpeg.Length | None, ogg_shape: ogg.Shape | None) -> None:
         """Refuse what holds less, or more, than libsndfile would read of it without a word."""
         if self.samples == 0:
             raise UserError(f"{self.path}: has no samples")
@@ -94,12 +91,15 @@ class AudioFile:
             raise UserError(f"{self.path}: does not say how long it is, as if written to a pipe; convert it to wav")
         log = self._file.extra_info
         for said, found in re.findall(r"^(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE):
-            if int(found) < int(said) < UNKNOWN_WAV_BYTES:
+            if int(found) < int(said) and int(said) % (1 << 31) < UNKNOWN_WAV_BYTES:
                 raise self._truncated()
         if "does not match value from 'ds64' chunk" in log:
             raise self._truncated()
-        if self._file.format == "OGG":
-            self._check_ogg()
+        if ogg_shape is not None and not ogg_shape.whole:
+            raise self._truncated()
+        if ogg_shape is not None and ogg_shape.streams > 1:
+            streams = f"{ogg_shape.streams} Ogg streams one after the other"
+            raise UserError(f"{self.path}: is {streams}, of which only the first can be read; split it")
         if mp3 is not None and not mp3.whole:
             raise self._truncated()
         if mp3 is not None:
@@ -113,21 +113,6 @@ class AudioFile:
             percent = 100 * said / found
             raise UserError(
                 f"{self.path}: is an MP3 of which only {percent:.0f} % would be read; convert it to wav or flac"
-            )
-
-    def _check_ogg(self) -> None:
-        """The last page must be whole, carry the mark of the end, and be of the first stream (RFC 3533, section 6)."""
-        with self.path.open("rb") as file:
-            first = file.read(OGG_HEADER)
-            file.seek(-min(OGG_PAGE_MAX, self.path.stat().st_size), os.SEEK_END)
-            tail = file.read()
-        page = tail[max(tail.rfind(b"OggS"), 0) :]
-        sizes = page[OGG_HEADER : OGG_HEADER + page[OGG_HEADER - 1]] if len(page) >= OGG_HEADER else b""
-        if not sizes or len(page) < OGG_HEADER + len(sizes) + sum(sizes) or not page[5] & 4:
-            raise self._truncated()
-        if page[14:18] != first[14:18]:
-            raise UserError(
-                f"{self.path}: is several Ogg streams joined, of which only the first would be read; split it"
             )
 
     def _truncated(self, done: int | None = None) -> UserError:

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from runtime.audio import AudioFile
 from runtime.backends import Backend, open_backend
 from runtime.bundle import BUNDLED, ModelInfo, read_bundle
-from runtime.detector import Detector, Event, Settings, make_grid
+from runtime.detector import Detector, Event, Settings, make_grid, make_rule
 from runtime.errors import UserError
 from runtime.features import FloatArray
 from runtime.report import print_events, print_top
@@ -46,6 +46,7 @@ def detect(args: argparse.Namespace) -> int:
     labels = info.labels if args.labels is None else pick_labels(args.labels, info.labels)
     settings = Settings(hop_s=args.hop_s, threshold=args.threshold)
     make_grid(info, settings)  # refuses what cannot be once, not for each file
+    thresholds = make_rule(info, settings).threshold
     backend = open_backend(bundle, args.precision)
     status = 0
     for path, picture in zip(args.files, pictures, strict=True):
@@ -56,7 +57,7 @@ def detect(args: argparse.Namespace) -> int:
                 from runtime.plot import draw
 
                 draw(picture, heard, info, labels)
-            tell(heard, info, labels, args)
+            tell(heard, info, labels, thresholds, args)
         except UserError as error:
             print(f"htsat-edge: {error}", file=sys.stderr)
             status = 2
@@ -80,11 +81,16 @@ def listen_to(path: Path, info: ModelInfo, backend: Backend, settings: Settings,
     return Heard(path, samples / file.sample_rate, events, trace)
 
 
-def tell(heard: Heard, info: ModelInfo, labels: Sequence[str], args: argparse.Namespace) -> None:
+def tell(
+    heard: Heard, info: ModelInfo, labels: Sequence[str], thresholds: FloatArray, args: argparse.Namespace
+) -> None:
     """Print what was found."""
     best = heard.trace.top(len(info.labels)) if heard.trace is not None and args.top else []
-    top = [(info.labels[k], score, step * info.step_s) for k, score, step in best if info.labels[k] in labels]
-    top = top[: args.top]
+    top = [
+        (info.labels[k], score, float(thresholds[k]), step * info.step_s)
+        for k, score, step in best
+        if info.labels[k] in labels
+    ][: args.top]
     source = os.fsencode(heard.path).decode(errors="replace")
     if not args.json:
         console = Console()
@@ -95,7 +101,10 @@ def tell(heard: Heard, info: ModelInfo, labels: Sequence[str], args: argparse.Na
     for event in heard.events:
         print(json.dumps(event.line(source, args.start)))
     if top:
-        rows = [{"label": label, "score": round(score, 4), "at": round(at, 4)} for label, score, at in top]
+        rows = [
+            {"label": label, "score": round(score, 4), "threshold": round(threshold, 4), "at": round(at, 4)}
+            for label, score, threshold, at in top
+        ]
         print(json.dumps({"type": "status", "source": source, "top": rows}))
 
 

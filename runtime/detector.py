@@ -66,7 +66,7 @@ class Watcher(Protocol):
         """The next frames (T, F)."""
 
     def scores(self, scores: FloatArray) -> None:
-        """The next final scores (n, C), before thresholds."""
+        """The next final scores (n, C), smoothed, as they are compared with the thresholds."""
 
 
 class Detector:
@@ -103,7 +103,12 @@ class Detector:
         self._samples = 0
 
     def push(self, samples: FloatArray) -> list[Event]:
-        """Take samples (S,) in [-1, 1]; return the events that they settle."""
+        """Take samples (S,), floats in [-1, 1]; return the events that they settle."""
+        if samples.ndim != 1 or samples.dtype.kind != "f":
+            raise ValueError(f"want floats in [-1, 1] of shape (S,), not {samples.dtype} of shape {samples.shape}")
+        if not np.isfinite(samples).all():
+            raise ValueError("samples must be finite numbers")
+        samples = samples.astype(np.float32, copy=False)
         self._samples += len(samples)
         return self._frames(self._features.push(self._resampler.push(samples)))
 
@@ -136,11 +141,11 @@ class Detector:
         return self._final(self._timeline.push(clip.step, framewise))
 
     def _final(self, scores: FloatArray) -> list[Event]:
-        if self._watcher is not None and len(scores):
-            self._watcher.scores(scores)
         return self._track(self._median.push(scores))
 
     def _track(self, scores: FloatArray) -> list[Event]:
+        if self._watcher is not None and len(scores):
+            self._watcher.scores(scores)
         self._state, changes = events.track(self._state, scores, self._rule)
         return self._tell(changes)
 

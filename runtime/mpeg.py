@@ -42,21 +42,38 @@ def measure(path: Path) -> Length | None:
 
 
 def _measure(content: mmap.mmap) -> Length | None:
-    at = _after_id3(content)
-    frames = found = 0
+    at = frames = found = 0
     said: int | None = None
-    while (frame := _frame(content[at : at + 4])) is not None:
+    while at < len(content):
+        frame = _frame(content[at : at + 4])
+        if frame is None:
+            at = _next_frame(content, at)
+            continue
         length, samples = frame
         if at + length > len(content):
             return Length(found, said, whole=False)
-        described = frames == 0 and any(tag in content[at : at + 200] for tag in TAGS)
-        if described:
-            said = _said(content[at : at + 200], samples)
+        if any(tag in content[at : at + 200] for tag in TAGS):
+            said = _said(content[at : at + 200], samples) if frames == 0 else said
         else:
             found += samples
         frames += 1
         at += length
     return Length(found, said, whole=True) if frames > 1 else None
+
+
+def _next_frame(content: mmap.mmap, at: int) -> int:
+    """Past what is no frame: an ID3 tag, or junk up to two headers in a row."""
+    if content[at : at + 3] == b"ID3":
+        # An ID3v2 tag gives its size in four groups of seven bits.
+        a, b, c, d = content[at + 6 : at + 10].ljust(4, b"\0")
+        return at + 10 + (a << 21 | b << 14 | c << 7 | d)
+    if content[at : at + 3] == b"TAG":
+        return at + 128
+    while (at := content.find(b"\xff", at + 1)) >= 0:
+        frame = _frame(content[at : at + 4])
+        if frame is not None and _frame(content[at + frame[0] : at + frame[0] + 4]) is not None:
+            return at
+    return len(content)
 
 
 def _said(first: bytes, samples: int) -> int | None:
@@ -69,14 +86,6 @@ def _said(first: bytes, samples: int) -> int | None:
 
 def _is_mp3(start: bytes) -> bool:
     return start == b"ID3" or (len(start) == 3 and start[0] == 0xFF and start[1] & 0xE6 == 0xE2)
-
-
-def _after_id3(content: mmap.mmap) -> int:
-    """Where the sound begins: an ID3v2 tag gives its size in four groups of seven bits."""
-    if content[:3] != b"ID3" or len(content) < 10:
-        return 0
-    a, b, c, d = content[6:10]
-    return 10 + (a << 21 | b << 14 | c << 7 | d)
 
 
 def _frame(header: bytes) -> tuple[int, int] | None:

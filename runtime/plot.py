@@ -48,6 +48,8 @@ def draw(path: Path, heard: Heard, info: ModelInfo, labels: Sequence[str]) -> No
     _draw_scores(scores, info, trace, shown)
     _draw_events(bars, info, events, shown, duration_s * NARROWEST_WITH_SCORE)
     spectrogram.set_title(heard.path.name, loc="left", fontweight="bold", parse_math=False)
+    scores.set_title("scores", loc="left", fontsize=9)
+    bars.set_title("events", loc="left", fontsize=9)
     if more:
         bars.set_title(f"and {more} more classes with events", loc="right", fontsize=8)
     _draw_clock(bars, duration_s)
@@ -112,6 +114,8 @@ def _draw_events(axes: Axes, info: ModelInfo, events: Sequence[Event], shown: Se
         axes.barh(row, width, left=event.onset, height=0.66, color=PALETTE[row % len(PALETTE)])
         if width > narrow_s:
             axes.annotate(f"{event.score:.2f}", (event.onset + width / 2, row), ha="center", va="center", fontsize=7)
+    if not events:
+        axes.text(0.5, 0.5, "no events", transform=axes.transAxes, ha="center", va="center", color="0.5")
     _label_rows(axes, info, shown)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.grid(axis="x", color="0.9")

@@ -40,13 +40,13 @@ def print_events(console: Console, source: str, duration_s: float, events: Seque
     console.print()
 
 
-def print_top(console: Console, top: Sequence[tuple[str, float, float]]) -> None:
-    """The classes that scored highest, with the score and when it was reached."""
+def print_top(console: Console, top: Sequence[tuple[str, float, float, float]]) -> None:
+    """The classes that scored highest: the score, the threshold that it is compared with, and when it was reached."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2), header_style="dim")
-    for name in ("highest", "at", "sound"):
+    for name in ("highest", "needs", "at", "sound"):
         table.add_column(name, justify="left" if name == "sound" else "right")
-    for label, score, at in top:
-        table.add_row(f"{score:.2f}", clock(at), Text(label))
+    for label, score, threshold, at in top:
+        table.add_row(f"{score:.2f}", f"{threshold:.2f}", clock(at), Text(label))
     console.print(table)
     console.print()
 

@@ -224,3 +224,18 @@ def test_an_event_knows_the_time_when_the_start_is_known(bundle):
         "score": 1.0,
     }
     assert event.line("yard", None)["time"] is None
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [np.zeros(10, np.int16), np.zeros((10, 2), np.float32), np.full(10, np.nan, np.float32), np.array([np.inf])],
+)
+def test_what_is_no_sound_is_refused(samples, bundle, backend):
+    with pytest.raises(ValueError, match=r"want floats in|must be finite"):
+        Detector(bundle.info, backend, 44_100).push(samples)
+
+
+def test_double_precision_is_taken(bundle):
+    detector = Detector(bundle.info, Loud(bundle.info), 44_100)
+    events = detector.push(burst(8.0, 10.0, 14.0, 44_100).astype(np.float64)) + detector.close()
+    assert events[0].onset == pytest.approx(8.0, abs=0.32)
