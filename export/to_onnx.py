@@ -17,10 +17,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-import onnxruntime
-import torch
+try:
+    import numpy as np
+    import onnx
+    import onnxruntime
+    import torch
+except ModuleNotFoundError as missing:
+    if __name__ != "__main__":
+        raise
+    print(f'to_onnx.py: needs {missing.name}: pip install -e ".[export]", in the venv that you use', file=sys.stderr)
+    sys.exit(2)
+
 from pydantic import BaseModel, ConfigDict
 
 from export.graph import OPSET, build, build_with_front_end

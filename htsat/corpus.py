@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
+from runtime.audio import AudioFile
 from runtime.config import read_csv
 from runtime.errors import UserError
 from runtime.features import FloatArray
 
+SPLITS = ("train", "val")
 BACKGROUND = "background"
 """The class of recordings that hold no event."""
 
@@ -31,13 +32,18 @@ class Recording:
 def read_manifest(path: Path) -> list[Recording]:
     """Read a CSV with the columns `file` (relative to the manifest), `class`, `group` and `split`."""
     rows = read_csv(path, ("file", "class", "group", "split"))
+    for number, row in enumerate(rows, start=1):
+        if row["split"] not in SPLITS:
+            raise UserError(f"{path}: row {number} has split '{row['split']}', want {' or '.join(SPLITS)}")
+    found = {row["split"] for row in rows if row["class"] != BACKGROUND}
+    for split in SPLITS:
+        if split not in found:
+            raise UserError(f"{path}: has no recording of split {split}, and without there is nothing to go by")
     return [Recording(path.parent / row["file"], row["class"], row["group"], row["split"]) for row in rows]
 
 
 def read_mono(path: Path, sample_rate: int) -> FloatArray:
     """A whole recording, mixed to one channel and resampled: (S,)."""
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"{path}: {error.error_string}") from None
-    return np.asarray(soxr.resample(samples.mean(axis=1), rate, sample_rate), np.float32)
+    file = AudioFile(path)
+    samples = np.concatenate(list(file.blocks(file.samples)))
+    return np.asarray(soxr.resample(samples, file.sample_rate, sample_rate), np.float32)

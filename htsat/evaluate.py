@@ -25,16 +25,14 @@ from htsat.checkpoint import load_network
 from htsat.corpus import BACKGROUND, read_manifest
 from htsat.network import FRAMES
 from htsat.scenes import Scene, SceneMaker, Sound, load_sounds
-from htsat.settings import make_folder, read_training
+from htsat.settings import make_folder, make_parser, read_training
 from runtime.clips import tile
-from runtime.command import Parser, run
+from runtime.command import run
 from runtime.features import FLOOR_POWER, FloatArray, FrontEnd
 from runtime.smooth import MedianFilter
 
 BoolArray = npt.NDArray[np.bool_]
 
-SCENES = 128
-"""Scenes that the trainer validates on."""
 TUNING_SCENES = 500
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
 MEDIANS = (1, 3, 5)
@@ -87,30 +85,36 @@ def score_clips(network: nn.Module, log_mels: Sequence[FloatArray]) -> tuple[Flo
 
 
 def whole(sound: Sound) -> FloatArray:
-    """A recording as one clip, the way the runtime takes short ones: (1024, F) in dB."""
+    """A recording as one clip (1024, F) in dB, tiled as the runtime does with short ones."""
     return tile(10 * np.log10(np.maximum(sound.power[0][:FRAMES], FLOOR_POWER)), FRAMES)
 
 
-def evaluate(network: nn.Module, sounds: Sequence[Sound], scenes: Sequence[Scene], labels: Sequence[str]) -> Figures:
-    """Figures of a network in evaluation mode; its outputs beyond the labels are left out."""
+def evaluate(
+    network: nn.Module, sounds: Sequence[Sound], scenes: Sequence[Scene], labels: Sequence[str]
+) -> tuple[Figures, FloatArray]:
+    """Figures of a network in evaluation mode, and framewise (N, 32, C) of the scenes.
+
+    The network's outputs beyond the labels are left out.
+    """
+    classes = len(labels)
     sounds = [sound for sound in sounds if sound.recording.label in labels]
     truth = np.array([labels.index(sound.recording.label) for sound in sounds])
-    classes = len(labels)
     clipwise = score_clips(network, [whole(sound) for sound in sounds])[1][:, :classes]
-    framewise = score_clips(network, [scene.log_mel for scene in scenes])[0][..., :classes].reshape(-1, classes)
-    active = np.concatenate([scene.target for scene in scenes]) > 0.5
+    framewise = score_clips(network, [scene.log_mel for scene in scenes])[0][..., :classes]
+    active = np.stack([scene.target for scene in scenes]) > 0.5
     best = clipwise.argmax(axis=1)
     own = [truth == k for k in range(classes)]
-    return Figures(
+    figures = Figures(
         recordings=[int(mine.sum()) for mine in own],
         recall=[float((best[mine] == k).mean()) if mine.any() else float("nan") for k, mine in enumerate(own)],
         clip_ap=[average_precision(clipwise[:, k], mine) for k, mine in enumerate(own)],
-        frame_ap=[average_precision(framewise[:, k], active[:, k]) for k in range(classes)],
+        frame_ap=[average_precision(framewise[..., k].ravel(), active[..., k].ravel()) for k in range(classes)],
     )
+    return figures, framewise
 
 
 def held_scenes(sounds: Sequence[Sound], names: Sequence[str], front_end: FrontEnd, count: int) -> list[Scene]:
-    """Scenes of held recordings, the same each time."""
+    """Scenes of held recordings, the same each time; the backgrounds under them may be those of the training."""
     judge, rng = SceneMaker(sounds, names, front_end), np.random.default_rng(0)
     return [judge.mixture(rng, (0, 4)) for _ in range(count)]
 
@@ -118,20 +122,22 @@ def held_scenes(sounds: Sequence[Sound], names: Sequence[str], front_end: FrontE
 def tune(framewise: FloatArray, active: BoolArray, trust: Sequence[float]) -> tuple[FloatArray, list[int]]:
     """Thresholds (C,) and median lengths of each class for framewise (N, 32, C) and what is active in it.
 
-    `trust` is how far a class may go its own way, from 0 to 1: with few recordings its best threshold is chance.
+    `trust` is how far a class may go its own way, from 0 to 1: with few recordings its best values are chance. Its
+    threshold lies that far from everyone's to its own; its median is its own where the trust is above a half.
     """
-    classes = framewise.shape[2]
-    score = np.zeros((len(MEDIANS), len(THRESHOLDS), classes))
+    score = np.zeros((len(MEDIANS), len(THRESHOLDS), framewise.shape[2]))
     for i, length in enumerate(MEDIANS):
         smooth = np.stack([_smooth(clip, length) for clip in framewise])
         for j, threshold in enumerate(THRESHOLDS):
             score[i, j] = f_score(smooth >= threshold, active)
-    everyone = THRESHOLDS[score.mean(axis=2).max(axis=0).argmax()]
-    flat = score.reshape(-1, classes).argmax(axis=0)
-    own = THRESHOLDS[flat % len(THRESHOLDS)]
-    weight = np.asarray(trust)
-    thresholds = np.round(weight * own + (1 - weight) * everyone, 2).astype(np.float32)
-    return thresholds, [MEDIANS[i] for i in flat // len(THRESHOLDS)]
+    common_median, common_threshold = np.unravel_index(score.mean(axis=2).argmax(), score.shape[:2])
+    thresholds, medians = [], []
+    for k, weight in enumerate(trust):
+        median = score[:, :, k].max(axis=1).argmax() if weight > 0.5 else common_median
+        own = THRESHOLDS[score[median, :, k].argmax()]
+        thresholds.append(round(float(weight * own + (1 - weight) * THRESHOLDS[common_threshold]), 2))
+        medians.append(MEDIANS[median])
+    return np.array(thresholds, np.float32), medians
 
 
 def f_score(found: BoolArray, active: BoolArray) -> npt.NDArray[np.float64]:
@@ -158,33 +164,40 @@ def measure(args: argparse.Namespace) -> int:
     recordings = [r for r in read_manifest(args.data / "manifest.csv") if r.split == "val" or r.label == BACKGROUND]
     sounds = load_sounds(recordings, front_end, "reading", speeds=(1.0,))
     scenes = held_scenes(sounds, labels, front_end, TUNING_SCENES)
-    figures = evaluate(network, sounds, scenes, labels)
+    figures, framewise = evaluate(network, sounds, scenes, labels)
     trust = [count / (count + TRUST) for count in figures.recordings]
-    framewise = score_clips(network, [scene.log_mel for scene in scenes])[0]
     thresholds, medians = tune(framewise, np.stack([scene.target for scene in scenes]) > 0.5, trust)
-    chosen: dict[str, dict[str, Any]] = {
-        "thresholds": dict(zip(labels, (round(float(t), 2) for t in thresholds), strict=True)),
-        "median_steps": dict(zip(labels, medians, strict=True)),
-    }
-    (args.out / "thresholds.json").write_text(json.dumps(chosen, indent=2) + "\n", encoding="utf-8")
-    with (args.out / "classes.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["label", "recordings", "recall", "clip_ap", "frame_ap", "threshold", "median_steps"])
-        columns = (figures.recall, figures.clip_ap, figures.frame_ap)
-        for k, label in enumerate(labels):
-            shown = [f"{column[k]:.2f}" for column in columns]
-            table.writerow([label, figures.recordings[k], *shown, f"{thresholds[k]:.2f}", medians[k]])
+    write_thresholds(args.out / "thresholds.json", labels, thresholds, medians)
+    write_classes(args.out / "classes.csv", labels, figures, thresholds, medians)
     print("  ".join(f"{name} {value:.3f}" for name, value in figures.summary().items()))
     return 0
 
 
+def write_thresholds(path: Path, labels: Sequence[str], thresholds: FloatArray, medians: Sequence[int]) -> None:
+    """What `export/to_onnx.py --thresholds` reads."""
+    chosen: dict[str, dict[str, Any]] = {
+        "thresholds": dict(zip(labels, (round(float(t), 2) for t in thresholds), strict=True)),
+        "median_steps": dict(zip(labels, medians, strict=True)),
+    }
+    path.write_text(json.dumps(chosen, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_classes(
+    path: Path, labels: Sequence[str], figures: Figures, thresholds: FloatArray, medians: Sequence[int]
+) -> None:
+    """The figures by class, for people."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["label", "recordings", "recall", "clip_ap", "frame_ap", "threshold", "median_steps"])
+        for k, label in enumerate(labels):
+            shown = [f"{column[k]:.2f}" for column in (figures.recall, figures.clip_ap, figures.frame_ap, thresholds)]
+            table.writerow([label, figures.recordings[k], *shown, medians[k]])
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = Parser(prog="python -m htsat.evaluate", description="Measure a model and choose its thresholds.")
-    parser.add_argument("--config", type=Path, required=True, help="the training file, such as configs/train.yaml")
-    parser.add_argument("--data", type=Path, required=True, help="a folder with manifest.csv and its recordings")
+    parser = make_parser("python -m htsat.evaluate", "Measure a model on held recordings, and choose its thresholds.")
     parser.add_argument("--checkpoint", type=Path, required=True, help="the trained model.safetensors")
-    parser.add_argument("--out", type=Path, required=True, help="folder for thresholds.json and classes.csv")
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: measure(args))
 

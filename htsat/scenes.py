@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import scipy.signal
 import soxr
+from rich.console import Console
 from rich.progress import track
 
 from htsat.corpus import BACKGROUND, Recording, read_mono
@@ -22,6 +24,7 @@ from htsat.network import FRAMES, STEPS
 from runtime.features import FLOOR_POWER, FloatArray, FrontEnd, LogMel
 
 Rng = np.random.Generator
+Item = TypeVar("Item")
 SPEEDS = (0.84, 0.92, 1.0, 1.09, 1.19)
 STEP_FRAMES = FRAMES // STEPS
 
@@ -48,6 +51,7 @@ def load_sound(recording: Recording, front_end: FrontEnd, speeds: Sequence[float
     """Read a recording and compute its spectrogram at each speed."""
     log_mel = LogMel(front_end)
     waveform = read_mono(recording.path, front_end.sample_rate)
+    # A frame or two of silence after the shortest sounds, so that they can be mirrored at any speed.
     waveform = np.pad(waveform, (0, max(0, 2 * front_end.n_fft - len(waveform))))
     return Sound(
         recording,
@@ -55,11 +59,17 @@ def load_sound(recording: Recording, front_end: FrontEnd, speeds: Sequence[float
     )
 
 
+def with_progress(items: Sequence[Item], task: str) -> Iterable[Item]:
+    """The items, with a bar on a terminal."""
+    console = Console(stderr=True)
+    return track(items, task, console=console, transient=True) if console.is_terminal else items
+
+
 def load_sounds(
     recordings: Sequence[Recording], front_end: FrontEnd, task: str, speeds: Sequence[float] = SPEEDS
 ) -> list[Sound]:
     """Load many recordings, with a progress bar."""
-    return [load_sound(recording, front_end, speeds) for recording in track(recordings, task, transient=True)]
+    return [load_sound(recording, front_end, speeds) for recording in with_progress(recordings, task)]
 
 
 class SceneMaker:

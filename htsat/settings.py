@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from htsat.config import NetworkConfig, read_network
+from runtime.command import Parser
 from runtime.config import read_yaml
 from runtime.errors import UserError
 
@@ -37,6 +38,15 @@ def read_training(path: Path) -> tuple[TrainConfig, NetworkConfig]:
     if network.classes != len(config.labels):
         raise UserError(f"{path}: {len(config.labels)} labels, but the network has {network.classes} classes")
     return config, network
+
+
+def make_parser(prog: str, description: str) -> Parser:
+    """The options that training and evaluation share."""
+    parser = Parser(prog=prog, description=description)
+    parser.add_argument("--config", type=Path, required=True, help="a training file, such as configs/train.yaml")
+    parser.add_argument("--data", type=Path, required=True, help="a folder with manifest.csv and its recordings")
+    parser.add_argument("--out", type=Path, required=True, help="folder for what comes out")
+    return parser
 
 
 def make_folder(path: Path) -> None:

@@ -17,16 +17,18 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from htsat.config import NetworkConfig
 from htsat.corpus import BACKGROUND, Recording, read_manifest
-from htsat.evaluate import SCENES, evaluate, held_scenes
+from htsat.evaluate import evaluate, held_scenes
 from htsat.network import HTSAT, Output
-from htsat.scenes import Scene, SceneMaker, Sound, load_sounds, mask_bands
-from htsat.settings import TrainConfig, make_folder, read_training
-from runtime.command import Parser, run
+from htsat.scenes import Scene, SceneMaker, Sound, load_sounds, mask_bands, with_progress
+from htsat.settings import TrainConfig, make_folder, make_parser, read_training
+from runtime.command import run
 from runtime.errors import UserError
 from runtime.features import FrontEnd
 
 VALIDATE_EVERY = 500
 """Steps."""
+SCENES = 128
+"""Held scenes to validate on."""
 
 
 def initialise(network: HTSAT) -> None:
@@ -134,8 +136,14 @@ def take_step(
     return loss.item()
 
 
+def write_labels(path: Path, labels: list[str]) -> None:
+    """The label list in the order of the network's outputs."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([["label"], *([label] for label in labels)])
+
+
 def train(config: TrainConfig, network_config: NetworkConfig, recordings: list[Recording], out: Path) -> None:
-    """Train; every 500 steps write RUN/model.safetensors and a line of RUN/curve.csv."""
+    """Train; write RUN/labels.csv, and every 500 steps RUN/model.safetensors and a line of RUN/curve.csv."""
     front_end, names = network_config.front_end, [*config.labels, *config.auxiliary]
     train_sounds, held = load_split(recordings, config, front_end)
     maker = SceneMaker(train_sounds, names, front_end)
@@ -148,15 +156,16 @@ def train(config: TrainConfig, network_config: NetworkConfig, recordings: list[R
     initialise(network)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
     optimisers = make_optimisers(network, config)
+    write_labels(out / "labels.csv", config.labels)
     begun, losses = time.monotonic(), []
     with (out / "curve.csv").open("w", newline="") as file:
         curve = csv.writer(file)
-        for step in range(config.steps):
+        for step in with_progress(range(config.steps), "training"):
             losses.append(take_step(network, optimisers, maker, config, step))
             average.update_parameters(network)
             if (step + 1) % VALIDATE_EVERY and step + 1 != config.steps:
                 continue
-            figures = evaluate(average.module.eval(), held, scenes, config.labels).summary()
+            figures = evaluate(average.module.eval(), held, scenes, config.labels)[0].summary()
             row = {"step": step + 1, "minutes": (time.monotonic() - begun) / 60, "loss": np.mean(losses), **figures}
             if file.tell() == 0:
                 curve.writerow(row)
@@ -177,10 +186,7 @@ def start(args: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = Parser(prog="python -m htsat.train", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="a training file, such as configs/train.yaml")
-    parser.add_argument("--data", type=Path, required=True, help="a folder with manifest.csv and its recordings")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the model and its curve")
+    parser = make_parser("python -m htsat.train", "Train a network on synthetic scenes.")
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: start(args))
 

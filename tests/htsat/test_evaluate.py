@@ -31,13 +31,14 @@ def sound(label, band):
 def test_a_perfect_model_has_perfect_figures():
     sounds = [sound("a", 5), sound("b", 15)]
     scenes = held_scenes(sounds, ["a", "b", "c"], FrontEnd(), 20)
-    figures = evaluate(KnowsBands(), sounds, scenes, ["a", "b"])
+    figures, framewise = evaluate(KnowsBands(), sounds, scenes, ["a", "b"])
+    assert framewise.shape == (20, 32, 2)
     assert (figures.recordings, figures.recall, figures.clip_ap) == ([1, 1], [1, 1], [1, 1])
     assert figures.summary()["frame_map"] > 0.9
 
 
 def test_a_class_of_which_nothing_is_held_is_left_out_of_the_means():
-    figures = evaluate(
+    figures, _ = evaluate(
         KnowsBands(), [sound("a", 5)], held_scenes([sound("a", 5)], ["a", "b"], FrontEnd(), 5), ["a", "b"]
     )
     assert figures.recordings == [1, 0]
@@ -80,8 +81,11 @@ def test_a_flickering_class_gets_a_median():
 def test_without_trust_every_class_has_the_same_threshold():
     rng = np.random.default_rng(0)
     active = rng.random((50, 32, 3)) < 0.3
-    thresholds, _ = tune((active * 0.5 + rng.random(active.shape) * 0.4).astype(np.float32), active, trust=[0, 0, 0])
+    thresholds, medians = tune(
+        (active * 0.5 + rng.random(active.shape) * 0.4).astype(np.float32), active, trust=[0, 0, 0]
+    )
     assert len(set(thresholds.tolist())) == 1
+    assert len(set(medians)) == 1
 
 
 def test_the_command_writes_what_the_export_takes(config, corpus, tmp_path, capsys):

@@ -22,6 +22,7 @@ def test_a_model_is_trained_and_loads(config, corpus, tmp_path):
     assert run(config, corpus, tmp_path / "run") == 0
     network = load_network(tmp_path / "run" / "model.safetensors", read_network(tmp_path / "network.yaml"))
     assert network.tscam_conv.out_channels == 1  # the auxiliary class is gone
+    assert (tmp_path / "run" / "labels.csv").read_text() == "label\nSpeech\n"
     with (tmp_path / "run" / "curve.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert row["step"] == "3"
@@ -46,6 +47,24 @@ def test_the_same_seed_trains_the_same_weights(config, corpus, tmp_path):
 )
 def test_bad_configurations_are_one_line(change, message, config, corpus, tmp_path, capsys):
     config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), **change}))
+    assert run(config, corpus, tmp_path / "run") == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (",val", ",validation", "row 2 has split 'validation', want train or val"),
+        (",val", ",train", "has no recording of split val"),
+        ("Fowl-train.wav", "absent.wav", "absent.wav: no such file"),
+        ("file,", "path,", "has no column 'file' in its header"),
+    ],
+)
+def test_a_bad_manifest_is_one_line(old, new, message, config, corpus, tmp_path, capsys):
+    manifest = corpus / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(old, new))
     assert run(config, corpus, tmp_path / "run") == 2
     err = capsys.readouterr().err
     assert message in err
