@@ -20,7 +20,6 @@ from typing import Any
 try:
     import numpy as np
     import onnx
-    import onnxruntime
     import torch
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
@@ -36,6 +35,7 @@ from htsat.config import NetworkConfig, read_network
 from htsat.front_end import TorchLogMel
 from htsat.network import FRAMES, HTSAT, STEPS, Output
 from runtime.backends import Scores
+from runtime.backends.ort import open_session
 from runtime.bundle import MODEL_FILE, ModelInfo
 from runtime.command import Parser, run
 from runtime.config import parse, read_csv, read_json
@@ -77,9 +77,7 @@ def step_seconds(frames: int, frame_s: float) -> float:
 
 def difference(network: HTSAT, model: onnx.ModelProto, inputs: np.ndarray, log_mel: torch.Tensor) -> float:
     """The greatest difference of any output between the graph and torch."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString())
     found = Scores(*session.run(list(Scores._fields), {session.get_inputs()[0].name: inputs}))
     with torch.no_grad():
         wanted: Output = network(log_mel)

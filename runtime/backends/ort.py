@@ -15,16 +15,21 @@ from runtime.features import FloatArray
 OUTPUTS = list(Scores._fields)
 
 
+def open_session(model: Path | bytes) -> onnxruntime.InferenceSession:
+    """A session on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # its warnings are about optimisations, not about the model
+    # Between two clips its threads would spin, and take the processor from whoever else lives on the device.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 class OrtBackend:
     """An ONNX file on the CPU."""
 
     def __init__(self, path: Path, info: ModelInfo) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # its warnings are about optimisations, not about the model
-        # Between two clips its threads would spin, and take the processor from whoever else lives on the device.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = open_session(path)
         except Exception as error:  # onnxruntime's errors share no class of their own
             raise UserError(f"{path}: onnxruntime cannot load it: {' '.join(str(error).split())}") from None
         self._check(path, info)

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
 from export.graph import build, build_with_front_end
 from htsat.config import NetworkConfig, read_network
 from htsat.network import HTSAT
+from runtime.backends.ort import open_session
 from runtime.clips import tile
 
 ROOT = Path(__file__).parent.parent.parent
@@ -27,10 +27,7 @@ CASES = {
 
 
 def run(model, **inputs):
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip(NAMES, session.run(NAMES, inputs), strict=True))
+    return dict(zip(NAMES, open_session(model.SerializeToString()).run(NAMES, inputs), strict=True))
 
 
 def random_network(**sizes):

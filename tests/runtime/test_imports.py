@@ -1,5 +1,6 @@
 """The runtime must start on a device that has nothing but its base install."""
 
+import os
 import subprocess
 import sys
 
@@ -31,3 +32,13 @@ def test_help_comes_without_loading_libraries():
 def test_only_the_backend_loads_onnxruntime():
     result = python("import sys\nimport runtime.detector, runtime.backends\nassert 'onnxruntime' not in sys.modules")
     assert result.returncode == 0, result.stderr
+
+
+def test_nobody_is_told_anything(tmp_path):
+    """onnxruntime's telemetry leaves the number of the device in the home folder before it sends it."""
+    code = "from runtime.backends import open_backend\nfrom runtime.bundle import BUNDLED, read_bundle\n"
+    quiet = ("CI", "GITHUB_ACTIONS", "PYTEST_CURRENT_TEST", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environment = {**{k: v for k, v in os.environ.items() if k not in quiet}, "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code + "open_backend(read_bundle(BUNDLED)).close()"]
+    subprocess.run(command, check=True, env=environment)
+    assert list(tmp_path.rglob("*")) == []
