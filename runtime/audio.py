@@ -35,12 +35,10 @@ class AudioFile:
                 raise UserError(f"{path}: is a directory, want a recording")
             if path.stat().st_size == 0:
                 raise UserError(f"{path}: is empty")
-            mp3, ogg_shape = mpeg.measure(path), ogg.measure(path)
-            if mp3 is not None and mp3.said is not None:
-                # libsndfile would warn of these on the terminal.
-                if not mp3.whole or mp3.found < mp3.said - MP3_PADDING:
-                    raise self._truncated()
-                self._refuse_part(mp3.found, mp3.said)
+            # libsndfile would read what there is, and warn on the terminal at most.
+            self._check_ogg(ogg.measure(path))
+            mp3 = mpeg.measure(path)
+            self._check_mp3(mp3)
             self._file = soundfile.SoundFile(os.fsencode(path))
         except FileNotFoundError:
             raise UserError(f"{path}: no such file") from None
@@ -54,7 +52,7 @@ class AudioFile:
         self.samples: int = self._file.frames
         """What the file says of its length."""
         try:
-            self._check_length(mp3, ogg_shape)
+            self._check_length(mp3)
         except UserError:
             self._file.close()
             raise
@@ -83,8 +81,27 @@ class AudioFile:
             value, at_s = block[at, np.abs(block[at]).argmax()], (done + at) / self.sample_rate
             raise UserError(f"{self.path}: holds a sample that is no sound ({value:g}) at {at_s:.3f} s; write it anew")
 
-    def _check_length(self, mp3: mpeg.Length | None, ogg_shape: ogg.Shape | None) -> None:
-        """Refuse what holds less, or more, than libsndfile would read of it without a word."""
+    def _check_ogg(self, shape: ogg.Shape | None) -> None:
+        if shape is None:
+            return
+        if not shape.whole:
+            raise self._truncated()
+        if shape.streams > 1:
+            streams = f"{shape.streams} Ogg streams one after the other"
+            raise UserError(f"{self.path}: is {streams}, of which only the first can be read; split it")
+
+    def _check_mp3(self, length: mpeg.Length | None) -> None:
+        if length is None:
+            return
+        if not length.whole:
+            raise self._truncated()
+        if length.said is not None and length.found < length.said - MP3_PADDING:
+            raise self._truncated()
+        if length.said is not None:
+            self._refuse_part(length.found, length.said)
+
+    def _check_length(self, mp3: mpeg.Length | None) -> None:
+        """Refuse what holds less, or more, than libsndfile says."""
         if self.samples == 0:
             raise UserError(f"{self.path}: has no samples")
         if self.samples >= UNKNOWN_SAMPLES:
@@ -94,13 +111,6 @@ class AudioFile:
             if int(found) < int(said) and int(said) % (1 << 31) < UNKNOWN_WAV_BYTES:
                 raise self._truncated()
         if "does not match value from 'ds64' chunk" in log:
-            raise self._truncated()
-        if ogg_shape is not None and not ogg_shape.whole:
-            raise self._truncated()
-        if ogg_shape is not None and ogg_shape.streams > 1:
-            streams = f"{ogg_shape.streams} Ogg streams one after the other"
-            raise UserError(f"{self.path}: is {streams}, of which only the first can be read; split it")
-        if mp3 is not None and not mp3.whole:
             raise self._truncated()
         if mp3 is not None:
             self._refuse_part(mp3.found, self.samples)

@@ -84,6 +84,7 @@ class Detector:
         self.grid = make_grid(info, settings)
         self._rule = make_rule(info, settings)
         look_ahead = make_look_ahead(info, settings)
+        self._resampler = Resampler(sample_rate, info.front_end.sample_rate)
         self._features = LogMelStream(info.front_end)
         self._clips = ClipStream(self.grid)
         self._timeline = Timeline(info.steps, look_ahead)
@@ -96,8 +97,7 @@ class Detector:
 
     def reset(self) -> None:
         """Begin a new recording, whatever became of the last."""
-        self._resampler = Resampler(self._rate, self._info.front_end.sample_rate)
-        for stage in (self._features, self._clips, self._timeline, self._median):
+        for stage in (self._resampler, self._features, self._clips, self._timeline, self._median):
             stage.reset()
         self._state = events.quiet(len(self._info.labels))
         self._samples = 0
