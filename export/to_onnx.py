@@ -40,7 +40,7 @@ from runtime.bundle import MODEL_FILE, ModelInfo
 from runtime.command import Parser, run
 from runtime.config import parse, read_csv, read_json
 from runtime.errors import CheckFailed, UserError
-from runtime.features import FLOOR_POWER
+from runtime.features import FLOOR_POWER, FloatArray, FrontEnd
 
 CHECK_BATCHES = (1, 2, 5)
 TOLERANCE = 1e-4
@@ -75,38 +75,36 @@ def step_seconds(frames: int, frame_s: float) -> float:
     return (frames if frames == FRAMES else frames - 1) * frame_s / STEPS
 
 
-def difference(network: HTSAT, model: onnx.ModelProto, inputs: np.ndarray, log_mel: torch.Tensor) -> float:
-    """The greatest difference of any output between the graph and torch."""
+def check(network: HTSAT, graph: str, model: onnx.ModelProto, frames: int) -> dict[str, float]:
+    """The greatest difference of any output between a graph and torch on random input, by batch size."""
     session = open_session(model.SerializeToString())
-    found = Scores(*session.run(list(Scores._fields), {session.get_inputs()[0].name: inputs}))
+    (name,) = (x.name for x in session.get_inputs())
+    rng, differences = np.random.default_rng(0), {}
+    for batch in CHECK_BATCHES:
+        inputs, log_mel = draw_input(rng, name, batch, frames, network.config.front_end)
+        found = Scores(*session.run(list(Scores._fields), {name: inputs}))
+        differences[str(batch)] = difference(network, found, log_mel)
+    return _accept(graph, differences)
+
+
+def draw_input(
+    rng: np.random.Generator, name: str, batch: int, frames: int, front_end: FrontEnd
+) -> tuple[FloatArray, torch.Tensor]:
+    """Random audio or log-mels, as a graph's input is named, and the log-mels of it for torch."""
+    if name == "audio":
+        audio = rng.normal(0, 0.1, (batch, (frames - 1) * front_end.hop)).astype(np.float32)
+        return audio, TorchLogMel(front_end)(torch.from_numpy(audio))
+    floor_db = 10 * np.log10(FLOOR_POWER)
+    log_mel = np.maximum(rng.normal(-40, 20, (batch, frames, front_end.n_mels)), floor_db).astype(np.float32)
+    return log_mel, torch.from_numpy(log_mel)
+
+
+def difference(network: HTSAT, found: Scores, log_mel: torch.Tensor) -> float:
+    """The greatest difference of any output from torch's."""
     with torch.no_grad():
         wanted: Output = network(log_mel)
     gaps = [np.abs(getattr(found, name) - getattr(wanted, name).numpy()).max() for name in Scores._fields]
     return float(np.max(gaps))  # which NaN, unlike Python's max, does not hide from
-
-
-def check_graph(network: HTSAT, model: onnx.ModelProto, frames: int) -> dict[str, float]:
-    """Differences from torch on random log-mels, by batch size."""
-    rng = np.random.default_rng(0)
-    floor_db = 10 * np.log10(FLOOR_POWER)
-    differences = {}
-    for batch in CHECK_BATCHES:
-        shape = (batch, frames, network.config.front_end.n_mels)
-        log_mel = np.maximum(rng.normal(-40, 20, shape), floor_db).astype(np.float32)
-        differences[str(batch)] = difference(network, model, log_mel, torch.from_numpy(log_mel))
-    return _accept("fp32.onnx", differences)
-
-
-def check_with_front_end(network: HTSAT, model: onnx.ModelProto, frames: int) -> dict[str, float]:
-    """Differences from torch on random audio, by batch size."""
-    rng = np.random.default_rng(0)
-    front_end = network.config.front_end
-    log_mel_of = TorchLogMel(front_end)
-    differences = {}
-    for batch in CHECK_BATCHES:
-        audio = rng.normal(0, 0.1, (batch, (frames - 1) * front_end.hop)).astype(np.float32)
-        differences[str(batch)] = difference(network, model, audio, log_mel_of(torch.from_numpy(audio)))
-    return _accept("fp32-audio.onnx", differences)
 
 
 def _accept(name: str, differences: dict[str, float]) -> dict[str, float]:
@@ -190,10 +188,9 @@ def export(args: argparse.Namespace) -> int:
     parse(args.thresholds or args.network, info, ModelInfo)
     network = load_network(args.checkpoint, config)
     graphs = {"fp32.onnx": build(network, args.frames)}
-    checks = {"fp32.onnx": check_graph(network, graphs["fp32.onnx"], args.frames)}
     if args.with_front_end:
         graphs["fp32-audio.onnx"] = build_with_front_end(network, args.frames)
-        checks["fp32-audio.onnx"] = check_with_front_end(network, graphs["fp32-audio.onnx"], args.frames)
+    checks = {name: check(network, name, model, args.frames) for name, model in graphs.items()}
     info["provenance"] = provenance(args.checkpoint, config, checks)
     with replacing(args.out) as folder:
         for name, model in graphs.items():

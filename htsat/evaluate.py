@@ -28,7 +28,7 @@ from htsat.scenes import Scene, SceneMaker, Sound, load_sounds
 from htsat.settings import make_folder, make_parser, read_training
 from runtime.clips import tile
 from runtime.command import run
-from runtime.features import FLOOR_POWER, FloatArray, FrontEnd
+from runtime.features import FloatArray, FrontEnd, to_db
 from runtime.smooth import MedianFilter
 
 BoolArray = npt.NDArray[np.bool_]
@@ -86,7 +86,7 @@ def score_clips(network: nn.Module, log_mels: Sequence[FloatArray]) -> tuple[Flo
 
 def whole(sound: Sound) -> FloatArray:
     """A recording as one clip (1024, F) in dB, tiled as the runtime does with short ones."""
-    return tile(10 * np.log10(np.maximum(sound.power[0][:FRAMES], FLOOR_POWER)), FRAMES)
+    return tile(to_db(sound.power[0][:FRAMES]), FRAMES)
 
 
 def evaluate(

@@ -21,7 +21,7 @@ from rich.progress import track
 
 from htsat.corpus import BACKGROUND, Recording, read_mono
 from htsat.network import FRAMES, STEPS
-from runtime.features import FLOOR_POWER, FloatArray, FrontEnd, LogMel
+from runtime.features import FloatArray, FrontEnd, LogMel, to_db
 
 Rng = np.random.Generator
 Item = TypeVar("Item")
@@ -55,7 +55,7 @@ def load_sound(recording: Recording, front_end: FrontEnd, speeds: Sequence[float
     waveform = np.pad(waveform, (0, max(0, 2 * front_end.n_fft - len(waveform))))
     return Sound(
         recording,
-        tuple(np.power(10, log_mel(soxr.resample(waveform, speed, 1.0)) / 10) for speed in speeds),
+        tuple(from_db(log_mel(soxr.resample(waveform, speed, 1.0))).astype(np.float32) for speed in speeds),
     )
 
 
@@ -152,8 +152,7 @@ class SceneMaker:
     def _finish(self, rng: Rng, power: FloatArray, share: FloatArray) -> Scene:
         peak = power.mean(axis=1).max()
         power = power * (from_db(rng.uniform(-30, 18)) / peak)
-        log_mel = 10 * np.log10(np.maximum(power, FLOOR_POWER))
-        return Scene(log_mel.astype(np.float32), np.minimum(2 * share, 1).astype(np.float32))
+        return Scene(to_db(power).astype(np.float32), np.minimum(2 * share, 1).astype(np.float32))
 
 
 def from_db(db: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -88,9 +88,9 @@ def draw_batch(maker: SceneMaker, config: TrainConfig, step: int) -> tuple[Tenso
     scenes = [draw(maker, rng, config, step) for _ in range(config.batch)]
     for scene in scenes:
         mask_bands(rng, scene.log_mel)
-    return torch.from_numpy(np.stack([s.log_mel for s in scenes])), torch.from_numpy(
-        np.stack([s.target for s in scenes])
-    )
+    log_mel = np.stack([scene.log_mel for scene in scenes])
+    target = np.stack([scene.target for scene in scenes])
+    return torch.from_numpy(log_mel), torch.from_numpy(target)
 
 
 def finished(network: nn.Module, config: NetworkConfig) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from runtime.audio import AudioFile
 from runtime.backends import Backend, open_backend
 from runtime.bundle import BUNDLED, ModelInfo, read_bundle
-from runtime.detector import Detector, Event, Settings, make_grid, make_rule
+from runtime.detector import DECIMALS, Detector, Event, Settings, make_grid, make_rule
 from runtime.errors import UserError
 from runtime.features import FloatArray
 from runtime.report import print_events, print_top
@@ -102,7 +102,12 @@ def tell(
         print(json.dumps(event.line(source, args.start)))
     if top:
         rows = [
-            {"label": label, "score": round(score, 4), "threshold": round(threshold, 4), "at": round(at, 4)}
+            {
+                "label": label,
+                "score": round(score, DECIMALS),
+                "threshold": round(threshold, DECIMALS),
+                "at": round(at, DECIMALS),
+            }
             for label, score, threshold, at in top
         ]
         print(json.dumps({"type": "status", "source": source, "top": rows}))

@@ -18,8 +18,8 @@ from runtime.features import FloatArray, LogMelStream, TooShortError
 from runtime.smooth import MedianFilter
 from runtime.timeline import Timeline
 
-PRECISION_DIGITS = 4
-"""Decimals of a score that is told."""
+DECIMALS = 4
+"""Of the scores and times that are told."""
 
 
 @dataclass(frozen=True)
@@ -155,10 +155,10 @@ class Detector:
             Event(
                 change.type,
                 self._info.labels[change.label],
-                round(change.onset * step_s, PRECISION_DIGITS),
+                round(change.onset * step_s, DECIMALS),
                 # The last step may reach past the end of the recording.
-                round(min(change.offset * step_s, duration), PRECISION_DIGITS) if change.type == "end" else None,
-                round(change.score, PRECISION_DIGITS),
+                round(min(change.offset * step_s, duration), DECIMALS) if change.type == "end" else None,
+                round(change.score, DECIMALS),
             )
             for change in changes
         ]

@@ -74,6 +74,12 @@ def hann(length: int) -> FloatArray:
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
 
 
+def to_db(power: FloatArray) -> FloatArray:
+    """Power in dB, with its floor."""
+    db: FloatArray = 10 * np.log10(np.maximum(power, FLOOR_POWER))
+    return db
+
+
 class LogMel:
     """Waveform (S,) in [-1, 1] -> log-mel (T, F) in dB, T = S // hop + 1."""
 
@@ -95,8 +101,7 @@ class LogMel:
         spans = np.lib.stride_tricks.sliding_window_view(padded, self.front_end.n_fft)[:: self.front_end.hop]
         spectrum = scipy.fft.rfft(spans * self._window, axis=-1)
         power = spectrum.real**2 + spectrum.imag**2
-        log_mel: FloatArray = 10 * np.log10(np.maximum(power @ self._filters, FLOOR_POWER))
-        return log_mel
+        return to_db(power @ self._filters)
 
 
 def mirror_start(x: FloatArray, n_fft: int) -> FloatArray:

@@ -28,9 +28,7 @@ def print_events(console: Console, source: str, duration_s: float, events: Seque
     if not ended:
         console.print("  no events; --top 5 shows what came nearest\n", highlight=False)
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2), header_style="dim")
-    for name, justify in (("from", "right"), ("to", "right"), ("sound", "left"), ("score", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = _table("from", "to", "sound", "score")
     for event in ended:
         assert event.offset is not None
         table.add_row(
@@ -42,13 +40,18 @@ def print_events(console: Console, source: str, duration_s: float, events: Seque
 
 def print_top(console: Console, top: Sequence[tuple[str, float, float, float]]) -> None:
     """The classes that scored highest: the score, the threshold that it is compared with, and when it was reached."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2), header_style="dim")
-    for name in ("highest", "needs", "at", "sound"):
-        table.add_column(name, justify="left" if name == "sound" else "right")
+    table = _table("highest", "needs", "at", "sound")
     for label, score, threshold, at in top:
         table.add_row(f"{score:.2f}", f"{threshold:.2f}", clock(at), Text(label))
     console.print(table)
     console.print()
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2), header_style="dim")
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("sound", "score") else "right")
+    return table
 
 
 def bar(score: float, width: int = 10) -> str:
