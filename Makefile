@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 DEMO := tests/data/recordings/farmyard.flac
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint clean compiler
 
 demo: $(VENV)/.demo
 	@mkdir -p build
@@ -31,10 +31,18 @@ $(VENV)/.demo: setup.py | $(BIN)/python
 	@touch $@
 
 # torch is named alone and first, so that its small CPU build is taken where one is at hand.
-$(VENV)/.test: setup.py | $(BIN)/python
+$(VENV)/.test: setup.py | $(BIN)/python compiler
 	$(PIP) torch==2.13.0
-	$(PIP) --editable ".[export,plot,test]"
+	$(PIP) --editable ".[export,plot,train,test]"
 	@touch $@ $(VENV)/.demo
+
+# sed_scores_eval comes as source.
+compiler:
+	@command -v cc >/dev/null && $(PYTHON) -c \
+		'import pathlib, sys, sysconfig; sys.exit(not pathlib.Path(sysconfig.get_path("include"), "Python.h").exists())' || \
+		if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -qy gcc python3-dev; \
+		elif sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo apt-get install -qy gcc python3-dev; \
+		else echo "please install a C compiler first: sudo apt-get install gcc python3-dev" >&2; exit 2; fi
 
 # Debian and Ubuntu split venv from Python: install it where we may, else say what to install.
 $(BIN)/python:

@@ -25,6 +25,15 @@ setup(
     extras_require={
         "export": ["torch>=2.9", "onnx>=1.16", "safetensors>=0.4"],
         "plot": ["matplotlib>=3.8"],
+        # sed_scores_eval 0.0.4 stumbles over pandas 3, and a library below it over setuptools without pkg_resources.
+        "train": [
+            "torch>=2.9",
+            "safetensors>=0.4",
+            "matplotlib>=3.8",
+            "sed_scores_eval>=0.0.4",
+            "pandas<3",
+            "setuptools<81",
+        ],
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",

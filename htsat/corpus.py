@@ -1,8 +1,11 @@
-"""A labelled corpus of recordings: a folder with a manifest that says what each file holds."""
+"""A labelled corpus of recordings: a folder with a manifest, or with one folder for each class."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,34 +19,122 @@ from runtime.features import FloatArray
 SPLITS = ("train", "val")
 BACKGROUND = "background"
 """The class of recordings that hold no event."""
+SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"}
+HELD = 0.2
+"""The share of the groups of a class that is held for validation, where no split is given."""
+QUIET_DB = -30.0
+"""What stands at the ends of a recording and is this far below its loudest moment is not the event."""
+MOMENT_S = 0.02
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One file, which holds one class from its first sample to its last."""
+    """A part of one file, which holds one class from its first sample to its last."""
 
     path: Path
     label: str
     group: str
     """Recordings of one group come from one pack or author; a group is in one split only."""
     split: str
+    onset_s: float = 0.0
+    offset_s: float | None = None
+    """None: the file is not cut, but for the quiet at its ends."""
+
+
+def read_corpus(folder: Path) -> list[Recording]:
+    """Read FOLDER/manifest.csv, or where there is none, the recordings of FOLDER/CLASS/."""
+    manifest = folder / "manifest.csv"
+    if manifest.exists():
+        return read_manifest(manifest)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    files = [path for path in sorted(folder.glob("*/*")) if path.suffix.lower() in SUFFIXES]
+    if not files:
+        raise UserError(f"{folder}: has neither a manifest.csv nor a folder of recordings for each class")
+    return check_splits(
+        folder, [Recording(path, path.parent.name, f"{path.parent.name}/{path.name}", "") for path in files]
+    )
 
 
 def read_manifest(path: Path) -> list[Recording]:
-    """Read a CSV with the columns `file` (relative to the manifest), `class`, `group` and `split`."""
-    rows = read_csv(path, ("file", "class", "group", "split"))
-    for number, row in enumerate(rows, start=1):
-        if row["split"] not in SPLITS:
-            raise UserError(f"{path}: row {number} has split '{row['split']}', want {' or '.join(SPLITS)}")
-    found = {row["split"] for row in rows if row["class"] != BACKGROUND}
+    """Read a CSV with the columns `file` (relative to it) and `class`.
+
+    It may have `onset` and `offset` (seconds, of one event in a longer file), `group` (default: the file) and `split`
+    (train or val; default: every class has a fifth of its groups held).
+    """
+    recordings = [_recording(path, number, row) for number, row in enumerate(read_csv(path, ("file", "class")), 1)]
+    return check_splits(path, recordings)
+
+
+def _recording(path: Path, number: int, row: Mapping[str, str]) -> Recording:
+    where = f"{path}: row {number}"
+    split = row.get("split") or ""
+    if split and split not in SPLITS:
+        raise UserError(f"{where} has split '{split}', want {' or '.join(SPLITS)}")
+    onset_s = _seconds(row.get("onset") or "0", f"{where} has onset")
+    offset_s = _seconds(row["offset"], f"{where} has offset") if row.get("offset") else None
+    if offset_s is not None and offset_s <= onset_s:
+        raise UserError(f"{where} has offset {offset_s:g}, want more than its onset, {onset_s:g}")
+    group = row.get("group") or row["file"]
+    return Recording(path.parent / row["file"], row["class"], group, split, onset_s, offset_s)
+
+
+def _seconds(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise UserError(f"{what} '{text}', want seconds")
+    return value
+
+
+def check_splits(where: Path, recordings: Iterable[Recording]) -> list[Recording]:
+    """Give a split to the recordings that have none; refuse a corpus without one of both."""
+    chosen = choose_splits(recordings)
+    found = {recording.split for recording in chosen if recording.label != BACKGROUND}
     for split in SPLITS:
         if split not in found:
-            raise UserError(f"{path}: has no recording of split {split}, and without there is nothing to go by")
-    return [Recording(path.parent / row["file"], row["class"], row["group"], row["split"]) for row in rows]
+            raise UserError(f"{where}: has no recording of split {split}, and without there is nothing to go by")
+    return chosen
 
 
-def read_mono(path: Path, sample_rate: int) -> FloatArray:
-    """A whole recording, mixed to one channel and resampled: (S,)."""
-    file = AudioFile(path)
-    samples = np.concatenate(list(file.blocks(file.samples)))
-    return np.asarray(soxr.resample(samples, file.sample_rate, sample_rate), np.float32)
+def choose_splits(recordings: Iterable[Recording]) -> list[Recording]:
+    """Hold a fifth of the groups of each class for validation, and at least one of two; the same groups each time.
+
+    A group that has its split keeps it, in all its classes.
+    """
+    recordings = list(recordings)
+    split = {r.group: r.split for r in recordings if r.split}
+    groups: dict[str, set[str]] = defaultdict(set)
+    for recording in recordings:
+        groups[recording.label].add(recording.group)
+    for _, own in sorted(groups.items(), key=lambda item: (len(item[1]), item[0])):
+        wanted = max(1, round(HELD * len(own))) if len(own) > 1 else 0
+        held = sum(split.get(group) == "val" for group in own)
+        free = sorted(own - split.keys(), key=lambda group: (zlib.crc32(group.encode()), group))
+        for i, group in enumerate(free):
+            split[group] = "val" if i < wanted - held else "train"
+    return [replace(recording, split=split[recording.group]) for recording in recordings]
+
+
+def read_mono(recording: Recording, sample_rate: int) -> FloatArray:
+    """The samples of a recording, mixed to one channel and resampled: (S,)."""
+    file = AudioFile(recording.path)
+    samples, rate = np.concatenate(list(file.blocks(file.samples))), file.sample_rate
+    if recording.onset_s * rate >= len(samples):
+        raise UserError(f"{recording.path}: lasts {len(samples) / rate:.3f} s, but an onset is {recording.onset_s:g}")
+    if recording.offset_s is None:
+        samples = trim(samples[round(recording.onset_s * rate) :], rate)
+    else:
+        samples = samples[round(recording.onset_s * rate) : round(recording.offset_s * rate)]
+    return np.asarray(soxr.resample(samples, rate, sample_rate), np.float32)
+
+
+def trim(samples: FloatArray, sample_rate: int) -> FloatArray:
+    """Without the quiet at its ends."""
+    moment = max(1, round(MOMENT_S * sample_rate))
+    padded = np.pad(samples, (0, -len(samples) % moment))
+    power = np.square(padded, dtype=np.float64).reshape(-1, moment).mean(axis=1)
+    loud = np.flatnonzero(power > power.max() * 10 ** (QUIET_DB / 10))
+    return samples[loud[0] * moment : (loud[-1] + 1) * moment] if len(loud) else samples

@@ -1,133 +1,53 @@
-"""Measure a model on held recordings, and choose its thresholds there.
+"""Measure a trained model on held recordings, and choose its thresholds: python -m htsat.evaluate RUN --data FOLDER.
 
-python -m htsat.evaluate --config configs/train.yaml --data FOLDER --checkpoint RUN/model.safetensors --out RUN
-
-It writes RUN/thresholds.json for `export/to_onnx.py --thresholds`, and RUN/classes.csv with the figures by class.
+It writes into RUN: thresholds.json for `export/to_onnx.py --thresholds`; figures.json with every figure; and
+report.html, a page to look at before a model is shipped.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
 
 from htsat.checkpoint import load_network
-from htsat.corpus import BACKGROUND, read_manifest
-from htsat.network import FRAMES
-from htsat.scenes import Scene, SceneMaker, Sound, load_sounds
-from htsat.settings import make_folder, make_parser, read_training
-from runtime.clips import tile
-from runtime.command import run
-from runtime.features import FloatArray, FrontEnd, to_db
+from htsat.config import read_network
+from htsat.corpus import BACKGROUND, read_corpus
+from htsat.figures import BoolArray, Outputs, apply, held_scenes, labelled
+from htsat.report import ClassFigures, Interval, Results, write_page
+from htsat.scenes import Scene, Sound, load_sounds
+from htsat.scoring import PSDS1, PSDS2, SceneScores
+from htsat.settings import RunFolder
+from runtime.command import Parser, run
+from runtime.features import FloatArray
 from runtime.smooth import MedianFilter
 
-BoolArray = npt.NDArray[np.bool_]
-
-TUNING_SCENES = 500
+SCENES = 500
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
 MEDIANS = (1, 3, 5)
 BETA = 0.5
 """Of the F-score that thresholds are chosen by: precision counts twice, since false alarms are what users mind."""
 TRUST = 5
 """A class with this many held recordings has a threshold half its own and half that of all classes."""
+RESAMPLES = 200
+"""Of the bootstrap; the intervals are its 5th and 95th percentile."""
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What a model reaches; one value a label, NaN where nothing is held of it."""
-
-    recordings: list[int]
-    recall: list[float]
-    """The share of whole recordings whose own class scores highest."""
-    clip_ap: list[float]
-    """Average precision of clipwise over whole recordings."""
-    frame_ap: list[float]
-    """Average precision of framewise over the steps of scenes."""
-
-    def summary(self) -> dict[str, float]:
-        """The means over the classes."""
-        return {
-            "accuracy": float(np.nanmean(self.recall)),
-            "clip_map": float(np.nanmean(self.clip_ap)),
-            "frame_map": float(np.nanmean(self.frame_ap)),
-        }
-
-
-def average_precision(scores: FloatArray, truth: BoolArray) -> float:
-    """The area under precision over recall, of one class; NaN where nothing is true."""
-    if not truth.any():
-        return float("nan")
-    truth = truth[np.argsort(-scores, kind="stable")]
-    precision = np.cumsum(truth) / np.arange(1, len(truth) + 1)
-    return float(precision[truth].mean())
-
-
-@torch.no_grad()
-def score_clips(network: nn.Module, log_mels: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
-    """Framewise (N, 32, C) and clipwise (N, C) of clips (1024, F)."""
-    outputs = [network(batch) for batch in torch.from_numpy(np.stack(log_mels)).split(16)]
-
-    def joined(name: str) -> FloatArray:
-        parts: list[Tensor] = [getattr(output, name) for output in outputs]
-        return torch.cat(parts).numpy()
-
-    return joined("framewise"), joined("clipwise")
-
-
-def whole(sound: Sound) -> FloatArray:
-    """A recording as one clip (1024, F) in dB, tiled as the runtime does with short ones."""
-    return tile(to_db(sound.power[0][:FRAMES]), FRAMES)
-
-
-def evaluate(
-    network: nn.Module, sounds: Sequence[Sound], scenes: Sequence[Scene], labels: Sequence[str]
-) -> tuple[Figures, FloatArray]:
-    """Figures of a network in evaluation mode, and framewise (N, 32, C) of the scenes.
-
-    The network's outputs beyond the labels are left out.
-    """
-    classes = len(labels)
-    sounds = [sound for sound in sounds if sound.recording.label in labels]
-    truth = np.array([labels.index(sound.recording.label) for sound in sounds])
-    clipwise = score_clips(network, [whole(sound) for sound in sounds])[1][:, :classes]
-    framewise = score_clips(network, [scene.log_mel for scene in scenes])[0][..., :classes]
-    active = np.stack([scene.target for scene in scenes]) > 0.5
-    best = clipwise.argmax(axis=1)
-    own = [truth == k for k in range(classes)]
-    figures = Figures(
-        recordings=[int(mine.sum()) for mine in own],
-        recall=[float((best[mine] == k).mean()) if mine.any() else float("nan") for k, mine in enumerate(own)],
-        clip_ap=[average_precision(clipwise[:, k], mine) for k, mine in enumerate(own)],
-        frame_ap=[average_precision(framewise[..., k].ravel(), active[..., k].ravel()) for k in range(classes)],
-    )
-    return figures, framewise
-
-
-def held_scenes(sounds: Sequence[Sound], names: Sequence[str], front_end: FrontEnd, count: int) -> list[Scene]:
-    """Scenes of held recordings, the same each time; the backgrounds under them may be those of the training."""
-    judge, rng = SceneMaker(sounds, names, front_end), np.random.default_rng(0)
-    return [judge.mixture(rng, (0, 4)) for _ in range(count)]
-
-
-def tune(framewise: FloatArray, active: BoolArray, trust: Sequence[float]) -> tuple[FloatArray, list[int]]:
-    """Thresholds (C,) and median lengths of each class for framewise (N, 32, C) and what is active in it.
+def tune(framewise: FloatArray, active: BoolArray, trust: Sequence[float]) -> tuple[list[float], list[int]]:
+    """The threshold and the median length of each class for framewise (N, 32, C) and what is active in it.
 
     `trust` is how far a class may go its own way, from 0 to 1: with few recordings its best values are chance. Its
     threshold lies that far from everyone's to its own; its median is its own where the trust is above a half.
     """
     score = np.zeros((len(MEDIANS), len(THRESHOLDS), framewise.shape[2]))
     for i, length in enumerate(MEDIANS):
-        smooth = np.stack([_smooth(clip, length) for clip in framewise])
+        smooth = smoothed(framewise, [length] * framewise.shape[2])
         for j, threshold in enumerate(THRESHOLDS):
             score[i, j] = f_score(smooth >= threshold, active)
     common_median, common_threshold = np.unravel_index(score.mean(axis=2).argmax(), score.shape[:2])
@@ -137,7 +57,7 @@ def tune(framewise: FloatArray, active: BoolArray, trust: Sequence[float]) -> tu
         own = THRESHOLDS[score[median, :, k].argmax()]
         thresholds.append(round(float(weight * own + (1 - weight) * THRESHOLDS[common_threshold]), 2))
         medians.append(MEDIANS[median])
-    return np.array(thresholds, np.float32), medians
+    return thresholds, medians
 
 
 def f_score(found: BoolArray, active: BoolArray) -> npt.NDArray[np.float64]:
@@ -149,55 +69,106 @@ def f_score(found: BoolArray, active: BoolArray) -> npt.NDArray[np.float64]:
     return (1 + square) * hits / np.maximum((1 + square) * hits + square * missed + wrong, 1e-9)
 
 
-def _smooth(scores: FloatArray, length: int) -> FloatArray:
-    median = MedianFilter([length] * scores.shape[1])
+def smoothed(framewise: FloatArray, medians: Sequence[int]) -> FloatArray:
+    """Scenes (N, 32, C) after the runtime's median filter."""
+    return np.stack([_smooth(scene, medians) for scene in framewise])
+
+
+def _smooth(scores: FloatArray, medians: Sequence[int]) -> FloatArray:
+    median = MedianFilter(medians)
     rest = [median.push(scores), median.flush()]
     return np.concatenate([part for part in rest if part is not None])
 
 
+def resample_groups(outputs: Outputs, groups: Sequence[str]) -> list[Outputs]:
+    """The recordings, by groups drawn with replacement: those of one pack are alike."""
+    rng = np.random.default_rng(0)
+    members = [np.flatnonzero(np.array(groups) == group) for group in sorted(set(groups))]
+    drawn = []
+    for _ in range(RESAMPLES):
+        chosen = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
+        drawn.append(replace(outputs, clipwise=outputs.clipwise[chosen], truth=outputs.truth[chosen]))
+    return drawn
+
+
+def resample_scenes(outputs: Outputs) -> list[Outputs]:
+    """The scenes, drawn with replacement."""
+    rng, count = np.random.default_rng(0), len(outputs.framewise)
+    drawn = [rng.integers(0, count, count) for _ in range(RESAMPLES)]
+    return [replace(outputs, framewise=outputs.framewise[i], active=outputs.active[i]) for i in drawn]
+
+
+def intervals(values: npt.NDArray[np.floating], drawn: npt.ArrayLike) -> tuple[Interval, list[Interval]]:
+    """The mean over classes, and each class, of a figure (C,) and its resamples (R, C)."""
+    drawn = np.asarray(drawn)
+    columns = [Interval.of(float(value), drawn[:, k]) for k, value in enumerate(values)]
+    return Interval.of(float(np.nanmean(values)), np.nanmean(drawn, axis=1)), columns
+
+
+def judge(outputs: Outputs, sounds: Sequence[Sound], scenes: Sequence[Scene], labels: Sequence[str]) -> Results:
+    """Choose thresholds and compute every figure, with intervals by group (recordings) and by scene (scenes)."""
+    held = [sound.recording for sound in labelled(sounds, labels)]
+    recordings = np.bincount(outputs.truth, minlength=len(labels))
+    thresholds, medians = tune(outputs.framewise, outputs.active, (recordings / (recordings + TRUST)).tolist())
+    scored = SceneScores(smoothed(outputs.framewise, medians), scenes, labels)
+    by_group, by_scene = resample_groups(outputs, [r.group for r in held]), resample_scenes(outputs)
+    figures = {
+        "accuracy": intervals(outputs.accuracy(), [drawn.accuracy() for drawn in by_group]),
+        "clip_ap": intervals(outputs.clip_ap(), [drawn.clip_ap() for drawn in by_group]),
+        "frame_ap": intervals(outputs.frame_ap(), [drawn.frame_ap() for drawn in by_scene]),
+        "segment_f1": intervals(*scored.segment_f1(thresholds, RESAMPLES)),
+        "event_f1": intervals(*scored.event_f1(thresholds, RESAMPLES)),
+    }
+    classes = [
+        ClassFigures(
+            label=label,
+            recordings=int(recordings[k]),
+            groups=len({r.group for r in held if r.label == label}),
+            threshold=thresholds[k],
+            median_steps=medians[k],
+            figures={name: columns[k] for name, (_, columns) in figures.items()},
+        )
+        for k, label in enumerate(labels)
+    ]
+    return Results(
+        figures={name: mean for name, (mean, _) in figures.items()},
+        psds1=scored.psds(PSDS1),
+        psds2=scored.psds(PSDS2),
+        classes=classes,
+        confusion=outputs.confusion().tolist(),
+    )
+
+
 def measure(args: argparse.Namespace) -> int:
-    """Measure and tune what the arguments ask for."""
-    config, network_config = read_training(args.config)
-    make_folder(args.out)
-    network = load_network(args.checkpoint, network_config)
-    front_end, labels = network_config.front_end, config.labels
-    recordings = [r for r in read_manifest(args.data / "manifest.csv") if r.split == "val" or r.label == BACKGROUND]
-    sounds = load_sounds(recordings, front_end, "reading", speeds=(1.0,))
-    scenes = held_scenes(sounds, labels, front_end, TUNING_SCENES)
-    figures, framewise = evaluate(network, sounds, scenes, labels)
-    trust = [count / (count + TRUST) for count in figures.recordings]
-    thresholds, medians = tune(framewise, np.stack([scene.target for scene in scenes]) > 0.5, trust)
-    write_thresholds(args.out / "thresholds.json", labels, thresholds, medians)
-    write_classes(args.out / "classes.csv", labels, figures, thresholds, medians)
-    print("  ".join(f"{name} {value:.3f}" for name, value in figures.summary().items()))
+    """Measure what the arguments ask for."""
+    folder = RunFolder(args.run)
+    config, labels = read_network(folder.network), folder.read_labels()
+    network = load_network(folder.model, config)
+    recordings = [r for r in read_corpus(args.data) if r.split == "val" or r.label == BACKGROUND]
+    sounds = load_sounds(recordings, config.front_end, "reading", speeds=(1.0,))
+    scenes = held_scenes(sounds, labels, config.front_end, SCENES)
+    results = judge(apply(network, sounds, scenes, labels), sounds, scenes, labels)
+    write_thresholds(folder.path / "thresholds.json", results)
+    (folder.path / "figures.json").write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_page(folder.path / "report.html", results, folder.read_curve())
+    print(results.line())
     return 0
 
 
-def write_thresholds(path: Path, labels: Sequence[str], thresholds: FloatArray, medians: Sequence[int]) -> None:
+def write_thresholds(path: Path, results: Results) -> None:
     """What `export/to_onnx.py --thresholds` reads."""
-    chosen: dict[str, dict[str, Any]] = {
-        "thresholds": dict(zip(labels, (round(float(t), 2) for t in thresholds), strict=True)),
-        "median_steps": dict(zip(labels, medians, strict=True)),
+    chosen = {
+        "thresholds": {c.label: c.threshold for c in results.classes},
+        "median_steps": {c.label: c.median_steps for c in results.classes},
     }
     path.write_text(json.dumps(chosen, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def write_classes(
-    path: Path, labels: Sequence[str], figures: Figures, thresholds: FloatArray, medians: Sequence[int]
-) -> None:
-    """The figures by class, for people."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["label", "recordings", "recall", "clip_ap", "frame_ap", "threshold", "median_steps"])
-        for k, label in enumerate(labels):
-            shown = [f"{column[k]:.2f}" for column in (figures.recall, figures.clip_ap, figures.frame_ap, thresholds)]
-            table.writerow([label, figures.recordings[k], *shown, medians[k]])
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = make_parser("python -m htsat.evaluate", "Measure a model on held recordings, and choose its thresholds.")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="the trained model.safetensors")
+    parser = Parser(prog="python -m htsat.evaluate", description="Measure a model, and choose its thresholds.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder that htsat.train wrote")
+    parser.add_argument("--data", type=Path, required=True, help="the folder of recordings that it was trained on")
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: measure(args))
 

@@ -10,23 +10,27 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import scipy.signal
 import soxr
-from rich.console import Console
-from rich.progress import track
 
 from htsat.corpus import BACKGROUND, Recording, read_mono
 from htsat.network import FRAMES, STEPS
+from htsat.progress import with_progress
 from runtime.features import FloatArray, FrontEnd, LogMel, to_db
 
 Rng = np.random.Generator
-Item = TypeVar("Item")
+BoolArray = npt.NDArray[np.bool_]
 SPEEDS = (0.84, 0.92, 1.0, 1.09, 1.19)
 STEP_FRAMES = FRAMES // STEPS
+SNR_DB = (0.0, 30.0)
+"""How far an event is above the background, on average over its frames and bands."""
+OTHERS = 0.1
+"""The share of events of classes that are not labelled: heard, so that they are not taken for one that is."""
+SHORT = 150
+"""Frames; what is shorter may come several times."""
 
 
 @dataclass(frozen=True)
@@ -38,31 +42,37 @@ class Sound:
 
 
 @dataclass(frozen=True)
+class Occurrence:
+    """A class sounds from onset to offset, in seconds of the clip."""
+
+    onset_s: float
+    offset_s: float
+    label: str
+
+
+@dataclass(frozen=True)
 class Scene:
-    """A clip to learn from."""
+    """A clip to learn from, or to be judged by."""
 
     log_mel: FloatArray
     """(1024, F) in dB."""
     target: FloatArray
     """(32, classes): 1 where a class fills at least half of a step."""
+    events: tuple[Occurrence, ...]
+    """What sounds when, for the labelled classes; those of one class do not overlap."""
+    duration_s: float
 
 
 def load_sound(recording: Recording, front_end: FrontEnd, speeds: Sequence[float] = SPEEDS) -> Sound:
     """Read a recording and compute its spectrogram at each speed."""
     log_mel = LogMel(front_end)
-    waveform = read_mono(recording.path, front_end.sample_rate)
+    waveform = read_mono(recording, front_end.sample_rate)
     # A frame or two of silence after the shortest sounds, so that they can be mirrored at any speed.
     waveform = np.pad(waveform, (0, max(0, 2 * front_end.n_fft - len(waveform))))
     return Sound(
         recording,
         tuple(from_db(log_mel(soxr.resample(waveform, speed, 1.0))).astype(np.float32) for speed in speeds),
     )
-
-
-def with_progress(items: Sequence[Item], task: str) -> Iterable[Item]:
-    """The items, with a bar on a terminal."""
-    console = Console(stderr=True)
-    return track(items, task, console=console, transient=True) if console.is_terminal else items
 
 
 def load_sounds(
@@ -75,50 +85,83 @@ def load_sounds(
 class SceneMaker:
     """Draws scenes from sounds, for `labels` in this order; sounds of other classes are heard but not labelled."""
 
-    def __init__(self, sounds: Iterable[Sound], labels: Sequence[str], front_end: FrontEnd) -> None:
+    def __init__(
+        self, sounds: Iterable[Sound], labels: Sequence[str], front_end: FrontEnd, augment: bool = True
+    ) -> None:
+        """Take sounds; `augment` varies each whenever it is heard."""
+        self._labels = list(labels)
         self._index = {label: i for i, label in enumerate(labels)}
         self._mels = front_end.n_mels
+        self._frame_s = front_end.frame_s
+        self._augment = augment
         self._groups: dict[str, dict[str, list[Sound]]] = defaultdict(lambda: defaultdict(list))
         for sound in sounds:
             self._groups[sound.recording.label][sound.recording.group].append(sound)
-        self._labels = sorted(set(self._groups) - {BACKGROUND})
+        self._known = sorted(self._groups.keys() & self._index.keys())
+        self._others = sorted(self._groups.keys() - self._index.keys() - {BACKGROUND})
 
     def mixture(self, rng: Rng, events: tuple[int, int]) -> Scene:
         """A scene of `events` (fewest, most) sounds anywhere on a background."""
         power = self._background(rng)
         loudness = power.mean()
-        active = np.zeros((FRAMES, len(self._index)), np.float32)
+        active = np.zeros((FRAMES, len(self._labels)), bool)
         for _ in range(rng.integers(events[0], events[1], endpoint=True)):
-            sound = self._draw(rng, str(rng.choice(self._labels)))
-            event = colour(rng, self._pick_speed(rng, sound))
-            event *= loudness * from_db(rng.uniform(-3, 30)) / event.mean()
-            if rng.random() < 0.3:
+            label = self._any(rng)
+            event = self._event(rng, label)
+            event = event * (loudness * from_db(rng.uniform(*SNR_DB)) / event.mean())
+            if self._augment and rng.random() < 0.3:
                 event = reverberate(rng, event)
             for onset in self._onsets(rng, len(event)):
-                self._place(power, active, event, onset, self._index.get(sound.recording.label))
-        return self._finish(rng, power, active.reshape(STEPS, STEP_FRAMES, -1).mean(axis=1))
+                self._place(power, active, event, onset, self._index.get(label))
+        return self._finish(rng, power, active)
 
     def tiled(self, rng: Rng) -> Scene:
-        """One sound, repeated and stretched to fill the clip as short recordings are at run time."""
-        sound = self._draw(rng, str(rng.choice([label for label in self._labels if label in self._index])))
-        event = colour(rng, self._pick_speed(rng, sound))[:FRAMES]
-        noise = self._background(rng)[: len(event)]
-        event = event + noise * event.mean() * from_db(-rng.uniform(3, 50)) / noise.mean()
-        event = np.tile(event, (FRAMES // len(event), 1))
-        power = event[np.linspace(0, len(event) - 1, FRAMES).round().astype(int)]
-        share = np.zeros((STEPS, len(self._index)), np.float32)
-        share[:, self._index[sound.recording.label]] = 1
-        return self._finish(rng, power, share)
+        """One sound, at times with a second, repeated and stretched as short recordings are at run time."""
+        labels = [str(rng.choice(self._known))]
+        if rng.random() < 0.4:
+            labels.append(self._any(rng))
+        power = np.zeros((FRAMES, self._mels))
+        active = np.zeros((FRAMES, len(self._labels)), bool)
+        for label in labels:
+            event = self._event(rng, label)[:FRAMES]
+            noise = self._background(rng)[: len(event)]
+            event = event + noise * (event.mean() * from_db(-rng.uniform(3, 50)) / noise.mean())
+            event = stretch(np.tile(event, (FRAMES // len(event), 1)), FRAMES)
+            below_db = rng.uniform(0, 8) if power.any() else 0
+            power += event * (from_db(-below_db) / event.mean())
+            if label in self._index:
+                active[:, self._index[label]] = True
+        return self._finish(rng, power, active)
 
-    def _draw(self, rng: Rng, label: str) -> Sound:
+    def _any(self, rng: Rng) -> str:
+        """A class: each that is labelled as often as the others, and few that are not."""
+        others = bool(self._others) and rng.random() < OTHERS
+        return str(rng.choice(self._others if others else self._known))
+
+    def _draw(self, rng: Rng, label: str) -> FloatArray:
         """A sound of a class; a group counts with the square root of its size, so that no pack dominates."""
         groups = list(self._groups[label].values())
         weights = np.sqrt([len(group) for group in groups])
         group = groups[rng.choice(len(groups), p=weights / weights.sum())]
-        return group[rng.integers(len(group))]
+        speeds = group[rng.integers(len(group))].power
+        return speeds[rng.integers(len(speeds))]
 
-    def _pick_speed(self, rng: Rng, sound: Sound) -> FloatArray:
-        return sound.power[rng.integers(len(sound.power))]
+    def _event(self, rng: Rng, label: str) -> FloatArray:
+        """A sound of a class as it might have been on another day, from another one of its kind."""
+        event = self._draw(rng, label)
+        if not self._augment:
+            return event
+        event = crop(rng, event)
+        if rng.random() < 0.1:
+            event = layer(rng, event, self._draw(rng, label))
+        if rng.random() < 0.3:
+            event = stretch(event, max(2, int(len(event) * rng.uniform(0.75, 1.33))))
+        if rng.random() < 0.2:
+            event = change_contrast(rng, event)
+        elif rng.random() < 0.4:
+            other = label if rng.random() < 0.5 else self._any(rng)
+            event = borrow_spectrum(rng, event, self._draw(rng, other))
+        return colour(rng, event)
 
     def _background(self, rng: Rng) -> FloatArray:
         """Room tone: stationary noise of a random slope, and most of the time a recorded background over it."""
@@ -126,7 +169,7 @@ class SceneMaker:
         power = from_db(slope_db) * rng.gamma(3.0, 1 / 3, (FRAMES, self._mels))
         power *= 1e-3 / power.mean()
         if BACKGROUND in self._groups and rng.random() < 0.8:
-            recorded = colour(rng, self._pick_speed(rng, self._draw(rng, BACKGROUND)))
+            recorded = colour(rng, self._draw(rng, BACKGROUND))
             recorded = np.roll(np.resize(recorded, (FRAMES, self._mels)), rng.integers(FRAMES), axis=0)
             power += recorded * (1e-3 * from_db(rng.uniform(-5, 25)) / recorded.mean())
         return power.astype(np.float32)
@@ -135,24 +178,35 @@ class SceneMaker:
         """Where an event begins; a short one may come several times."""
         onset = int(rng.integers(-length // 2, FRAMES - min(length, FRAMES) // 2))
         onsets = [onset]
-        if length < 150 and rng.random() < 0.5:
+        if length < SHORT and rng.random() < 0.5:
             for _ in range(rng.integers(1, 6)):
                 onset += length + int(rng.integers(3, 80))
                 onsets.append(onset)
         return onsets
 
-    def _place(self, power: FloatArray, active: FloatArray, event: FloatArray, onset: int, index: int | None) -> None:
+    def _place(self, power: FloatArray, active: BoolArray, event: FloatArray, onset: int, index: int | None) -> None:
         begin, end = max(onset, 0), min(onset + len(event), FRAMES)
         if begin >= end:
             return
         power[begin:end] += event[begin - onset : end - onset]
         if index is not None:
-            active[begin:end, index] = 1
+            active[begin:end, index] = True
 
-    def _finish(self, rng: Rng, power: FloatArray, share: FloatArray) -> Scene:
-        peak = power.mean(axis=1).max()
-        power = power * (from_db(rng.uniform(-30, 18)) / peak)
-        return Scene(to_db(power).astype(np.float32), np.minimum(2 * share, 1).astype(np.float32))
+    def _finish(self, rng: Rng, power: npt.NDArray[np.floating], active: BoolArray) -> Scene:
+        level = from_db(rng.uniform(-30, 18)) / power.mean(axis=1).max()
+        share = active.reshape(STEPS, STEP_FRAMES, -1).mean(axis=1, dtype=np.float32)
+        log_mel = to_db(power * level).astype(np.float32)
+        return Scene(log_mel, np.minimum(2 * share, 1), self._occurrences(active), FRAMES * self._frame_s)
+
+    def _occurrences(self, active: BoolArray) -> tuple[Occurrence, ...]:
+        """The runs of active frames of each class."""
+        edges = np.diff(active.astype(np.int8), axis=0, prepend=0, append=0)
+        found = []
+        for k in np.flatnonzero(active.any(axis=0)):
+            onsets, offsets = np.flatnonzero(edges[:, k] == 1), np.flatnonzero(edges[:, k] == -1)
+            for onset, offset in zip(onsets, offsets, strict=True):
+                found.append(Occurrence(onset * self._frame_s, offset * self._frame_s, self._labels[k]))
+        return tuple(found)
 
 
 def from_db(db: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -160,15 +214,62 @@ def from_db(db: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.power(10.0, np.asarray(db) / 10)
 
 
+def crop(rng: Rng, power: FloatArray) -> FloatArray:
+    """At times a part of a long sound, of a second at least."""
+    if len(power) <= SHORT or rng.random() < 0.5:
+        return power
+    length = max(100, int(rng.uniform(0.4, 1) * len(power)))
+    start = rng.integers(0, len(power) - length + 1)
+    return power[start : start + length]
+
+
+def layer(rng: Rng, power: FloatArray, other: FloatArray) -> FloatArray:
+    """Two of a kind at once: the other one at some place, 0 to 12 dB lower."""
+    other = other[: len(power)]
+    start = rng.integers(0, len(power) - len(other) + 1)
+    mixed = power.copy()
+    mixed[start : start + len(other)] += other * (power.mean() * from_db(-rng.uniform(0, 12)) / other.mean())
+    return mixed
+
+
+def stretch(power: FloatArray, length: int) -> FloatArray:
+    """Another tempo at the same pitch, by taking the nearest frames."""
+    return power[np.linspace(0, len(power) - 1, length).round().astype(int)]
+
+
+def change_contrast(rng: Rng, power: FloatArray) -> FloatArray:
+    """More or less between loud and quiet, around each band's mean level."""
+    level_db, spectrum_db = _levels(power)
+    return from_db(spectrum_db + rng.uniform(0.7, 1.25) * (level_db - spectrum_db)).astype(np.float32)
+
+
+def borrow_spectrum(rng: Rng, power: FloatArray, other: FloatArray) -> FloatArray:
+    """Up to half way to the long-term spectrum of another sound.
+
+    After mixing of frequency-wise statistics (Kim et al., "Domain Generalization on Efficient Acoustic Scene
+    Classification using Residual Normalization", 2021), which helps with recordings from devices never heard.
+    """
+    level_db, spectrum_db = _levels(power)
+    difference_db = _levels(other)[1] - spectrum_db
+    shift_db = np.clip(difference_db - difference_db.mean(), -30, 30)
+    return from_db(level_db + rng.uniform(0, 0.5) * shift_db).astype(np.float32)
+
+
+def _levels(power: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Each frame and band, and each band's mean, in dB below the peak."""
+    power = power / power.max()
+    return to_db(power), to_db(power.mean(axis=0))
+
+
 def colour(rng: Rng, power: FloatArray) -> FloatArray:
     """Another microphone: a smooth random equaliser, at times a low-pass or a high-pass."""
     mels = power.shape[1]
-    gain_db = np.interp(np.arange(mels), np.linspace(0, mels - 1, 6), rng.normal(0, 3, 6))
     band = np.arange(mels)
+    gain_db = np.interp(band, np.linspace(0, mels - 1, 6), rng.normal(0, 4, 6))
     if rng.random() < 0.4:
-        gain_db -= rng.uniform(3, 12) * np.maximum(band - rng.uniform(0.45, 1) * mels, 0)
-    if rng.random() < 0.15:
-        gain_db -= rng.uniform(2, 8) * np.maximum(rng.uniform(0, 0.2) * mels - band, 0)
+        gain_db -= rng.uniform(3, 12) * np.maximum(band - rng.uniform(0.4, 1) * mels, 0)
+    if rng.random() < 0.2:
+        gain_db -= rng.uniform(2, 8) * np.maximum(rng.uniform(0, 0.25) * mels - band, 0)
     return (power * from_db(gain_db)).astype(np.float32)
 
 

@@ -1,15 +1,34 @@
-"""What a training file says."""
+"""What a training file says, and the folder that a training writes."""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from htsat.config import NetworkConfig, read_network
-from runtime.command import Parser
-from runtime.config import read_yaml
+from htsat.corpus import BACKGROUND, Recording
+from runtime.config import read_csv, read_yaml
 from runtime.errors import UserError
+
+
+class Phase(BaseModel):
+    """A part of a training, and how many events its scenes hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: float = Field(gt=0, le=1)
+    events: tuple[int, int]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Phase:
+        if not 0 <= self.events[0] <= self.events[1]:
+            raise ValueError(f"events {list(self.events)}: want the fewest and the most")
+        return self
 
 
 class TrainConfig(BaseModel):
@@ -18,39 +37,96 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     network: Path
-    labels: list[str] = Field(min_length=1)
+    labels: list[str] = []
     auxiliary: list[str] = []
     steps: int = Field(gt=0)
     batch: int = Field(8, gt=0)
-    dense_share: float = Field(0.5, ge=0, le=1)
+    phases: tuple[Phase, ...] = (Phase(share=1, events=(0, 4)),)
     tiled_share: float = Field(0.3, ge=0, le=1)
     learning_rate: float = Field(3e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     ema: float = Field(0.998, gt=0, lt=1)
     clip_weight: float = Field(0.5, ge=0)
+    freeze: bool = False
     seed: int = 1
+
+    @model_validator(mode="after")
+    def _whole(self) -> TrainConfig:
+        total = sum(phase.share for phase in self.phases)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"phases: their shares add up to {total:g}, want 1")
+        return self
+
+    def events_at(self, step: int) -> tuple[int, int]:
+        """The fewest and the most events of a scene at this step."""
+        end = 0.0
+        for phase in self.phases:
+            end += phase.share
+            if step < end * self.steps:
+                break
+        return phase.events
 
 
 def read_training(path: Path) -> tuple[TrainConfig, NetworkConfig]:
     """Read a training file and the network file that it names."""
     config = read_yaml(path, TrainConfig)
-    network = read_network(path.parent / config.network)
-    if network.classes != len(config.labels):
-        raise UserError(f"{path}: {len(config.labels)} labels, but the network has {network.classes} classes")
-    return config, network
+    return config, read_network(path.parent / config.network)
 
 
-def make_parser(prog: str, description: str) -> Parser:
-    """The options that training and evaluation share."""
-    parser = Parser(prog=prog, description=description)
-    parser.add_argument("--config", type=Path, required=True, help="a training file, such as configs/train.yaml")
-    parser.add_argument("--data", type=Path, required=True, help="a folder with manifest.csv and its recordings")
-    parser.add_argument("--out", type=Path, required=True, help="folder for what comes out")
-    return parser
+def labels_of(config: TrainConfig, recordings: Sequence[Recording]) -> list[str]:
+    """The classes to learn: those of the training file, or every class of the corpus."""
+    return config.labels or sorted({r.label for r in recordings} - {BACKGROUND, *config.auxiliary})
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What a training writes, and what evaluation and export read."""
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        """The averaged weights, for the labels alone."""
+        return self.path / "model.safetensors"
+
+    @property
+    def network(self) -> Path:
+        """The network file of these weights."""
+        return self.path / "network.yaml"
+
+    @property
+    def labels(self) -> Path:
+        """The label file of these weights."""
+        return self.path / "labels.csv"
+
+    @property
+    def curve(self) -> Path:
+        """The figures every few hundred steps."""
+        return self.path / "curve.csv"
+
+    @property
+    def state(self) -> Path:
+        """Everything that a stopped training goes on from."""
+        return self.path / "state.pt"
+
+    def create(self, network: NetworkConfig, labels: Sequence[str]) -> None:
+        """Make the folder, before the work rather than after it, and describe the model to come."""
+        make_folder(self.path)
+        self.network.write_text(yaml.safe_dump(network.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        with self.labels.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([["label"], *([label] for label in labels)])
+
+    def read_curve(self) -> list[dict[str, float]]:
+        """The rows of the curve."""
+        return [{name: float(value) for name, value in row.items()} for row in read_csv(self.curve, ["step"])]
+
+    def read_labels(self) -> list[str]:
+        """The labels in the order of the network's outputs."""
+        return [row["label"] for row in read_csv(self.labels, ["label"])]
 
 
 def make_folder(path: Path) -> None:
-    """The folder that results go to, made before the work rather than after it."""
+    """A folder that results go to."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,12 +1,26 @@
-"""Train a network on synthetic scenes: python -m htsat.train --config configs/train.yaml --data FOLDER --out RUN."""
+"""Train a network on synthetic scenes: python -m htsat.train --config configs/train.yaml --data FOLDER --out RUN.
+
+Stopped at any moment and started again with the same arguments, it goes on from its last save and ends with the same
+weights (same machine, same number of threads). `--init CHECKPOINT` begins with the weights of a trained network in
+place of random ones, and a new head: fine-tuning on classes of one's own.
+"""
 
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
+import hashlib
+import os
+import pickle
+import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,14 +28,17 @@ import torch.nn.functional as functional
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Dataset
 
+from htsat.checkpoint import load_network
 from htsat.config import NetworkConfig
-from htsat.corpus import BACKGROUND, Recording, read_manifest
-from htsat.evaluate import evaluate, held_scenes
+from htsat.corpus import BACKGROUND, Recording, read_corpus
+from htsat.figures import apply, held_scenes
 from htsat.network import HTSAT, Output
-from htsat.scenes import Scene, SceneMaker, Sound, load_sounds, mask_bands, with_progress
-from htsat.settings import TrainConfig, make_folder, make_parser, read_training
-from runtime.command import run
+from htsat.progress import with_progress
+from htsat.scenes import Scene, SceneMaker, Sound, load_sounds, mask_bands
+from htsat.settings import RunFolder, TrainConfig, labels_of, read_training
+from runtime.command import Parser, run
 from runtime.errors import UserError
 from runtime.features import FrontEnd
 
@@ -29,6 +46,9 @@ VALIDATE_EVERY = 500
 """Steps."""
 SCENES = 128
 """Held scenes to validate on."""
+
+Batch = tuple[Tensor, Tensor]
+"""log_mel (B, T, F) and target (B, 32, classes)."""
 
 
 def initialise(network: HTSAT) -> None:
@@ -38,22 +58,49 @@ def initialise(network: HTSAT) -> None:
             nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    # Most classes are silent most of the time: begin there.
+    initialise_head(network)
+
+
+def initialise_head(network: HTSAT) -> None:
+    """Most classes are silent most of the time: begin there."""
     nn.init.normal_(network.tscam_conv.weight, std=0.01)
     assert network.tscam_conv.bias is not None
     nn.init.constant_(network.tscam_conv.bias, -3.0)
 
 
+def make_network(config: NetworkConfig, outputs: int, init: Path | None) -> HTSAT:
+    """A network to train: random, or a checkpoint's (which `config` describes) but for its head."""
+    network = HTSAT(config.model_copy(update={"classes": outputs}))
+    if init is None:
+        initialise(network)
+        return network
+    trained = load_network(init, config).state_dict()
+    network.load_state_dict({k: v for k, v in trained.items() if not k.startswith("tscam_conv.")}, strict=False)
+    initialise_head(network)
+    return network
+
+
+def freeze_backbone(network: HTSAT) -> None:
+    """Leave the head alone to learn."""
+    network.requires_grad_(False)
+    network.tscam_conv.requires_grad_(True)
+    # Its statistics belong to the backbone too.
+    network.bn0.eval()
+
+
 def make_optimisers(network: HTSAT, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the backbone, AdamW for everything else."""
-    matrices = [p for name, p in network.layers.named_parameters() if p.ndim == 2 and "bias_table" not in name]
-    taken = {id(p) for p in matrices}
-    rest = [p for p in network.parameters() if id(p) not in taken]
+    """Muon for the matrices of the backbone, AdamW for everything else that learns."""
+    learning = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    matrices = [n for n, p in learning.items() if n.startswith("layers.") and p.ndim == 2 and "bias_table" not in n]
+    rest = [p for name, p in learning.items() if name not in matrices]
     decay, lr = config.weight_decay, config.learning_rate
-    return [
-        torch.optim.Muon(matrices, lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(rest, lr=lr, weight_decay=0.0, betas=(0.9, 0.98)),
-    ]
+    adam = torch.optim.AdamW(rest, lr=lr, weight_decay=0.0, betas=(0.9, 0.98))
+    if not matrices:
+        return [adam]
+    muon = torch.optim.Muon(
+        [learning[name] for name in matrices], lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return [muon, adam]
 
 
 def learning_rate_factor(step: int, steps: int) -> float:
@@ -74,41 +121,121 @@ def loss_of(output: Output, target: Tensor, clip_weight: float) -> Tensor:
     return framewise + clip_weight * clipwise
 
 
-def draw(maker: SceneMaker, rng: np.random.Generator, config: TrainConfig, step: int) -> Scene:
-    """A scene for this step of the training."""
-    if rng.random() < config.tiled_share:
-        return maker.tiled(rng)
-    dense = step < config.dense_share * config.steps
-    return maker.mixture(rng, (4, 8) if dense else (0, 4))
+class Batches(Dataset[Batch]):
+    """The batch of each step, the same for the same step and seed in any process."""
+
+    def __init__(self, maker: SceneMaker, config: TrainConfig) -> None:
+        self._maker = maker
+        self._config = config
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = np.random.default_rng((self._config.seed, step))
+        scenes = [self._draw(rng, step) for _ in range(self._config.batch)]
+        for scene in scenes:
+            mask_bands(rng, scene.log_mel)
+        log_mel = np.stack([scene.log_mel for scene in scenes])
+        target = np.stack([scene.target for scene in scenes])
+        return torch.from_numpy(log_mel), torch.from_numpy(target)
+
+    def _draw(self, rng: np.random.Generator, step: int) -> Scene:
+        config = self._config
+        if rng.random() < config.tiled_share:
+            return self._maker.tiled(rng)
+        return self._maker.mixture(rng, config.events_at(step))
 
 
-def draw_batch(maker: SceneMaker, config: TrainConfig, step: int) -> tuple[Tensor, Tensor]:
-    """log_mel (B, T, F) and target (B, 32, classes); the same for the same step and seed."""
-    rng = np.random.default_rng((config.seed, step))
-    scenes = [draw(maker, rng, config, step) for _ in range(config.batch)]
-    for scene in scenes:
-        mask_bands(rng, scene.log_mel)
-    log_mel = np.stack([scene.log_mel for scene in scenes])
-    target = np.stack([scene.target for scene in scenes])
-    return torch.from_numpy(log_mel), torch.from_numpy(target)
+class Training:
+    """A network, its running average and its optimisers, at some step; all of it can be saved and restored."""
+
+    def __init__(self, network: HTSAT, config: TrainConfig, device: torch.device) -> None:
+        self.config = config
+        self.device = device
+        self.network = network.to(device)
+        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+        self.optimisers = make_optimisers(network, config)
+        self.step = 0
+        self.seconds = 0.0
+        """Of work, over all starts."""
+        self.losses: list[float] = []
+        """Since the last row of the curve."""
+        self.curve: list[dict[str, float]] = []
+
+    def take_step(self, log_mel: Tensor, target: Tensor) -> None:
+        """Learn from a batch."""
+        begun = time.monotonic()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            output = self.network(log_mel.to(self.device))
+        output = output._replace(logits=output.logits.float())
+        loss = loss_of(output, target.to(self.device), self.config.clip_weight)
+        factor = learning_rate_factor(self.step, self.config.steps)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad()
+            for group in optimiser.param_groups:
+                group["lr"] = self.config.learning_rate * factor
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        self.average.update_parameters(self.network)
+        self.losses.append(loss.item())
+        self.step += 1
+        self.seconds += time.monotonic() - begun
+
+    def averaged(self) -> nn.Module:
+        """A copy of the average, ready to infer."""
+        network = copy.deepcopy(self.average.module)
+        return network.cpu().eval()
+
+    def add_to_curve(self, figures: dict[str, float]) -> None:
+        """A row of the curve."""
+        row = {"step": self.step, "minutes": self.seconds / 60, "loss": float(np.mean(self.losses)), **figures}
+        print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+        self.curve.append(row)
+        self.losses = []
+
+    def save(self, path: Path, identity: str) -> None:
+        """Write everything that goes on from here; the file is there whole or not at all."""
+        content = {name: getattr(self, name) for name in ("step", "seconds", "losses", "curve")}
+        content |= {name: module.state_dict() for name, module in self._modules().items()}
+        part = path.with_suffix(".part")
+        torch.save({"identity": identity, **content}, part)
+        part.replace(path)
+
+    def restore(self, path: Path, identity: str) -> None:
+        """Go on from a save of the same training."""
+        try:
+            content = torch.load(path, map_location=self.device, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError):
+            raise UserError(f"{path}: is damaged; delete it to begin anew") from None
+        if content.pop("identity") != identity:
+            raise UserError(
+                f"{path.parent}: holds a training with other settings, recordings or weights; give another --out"
+            )
+        for name, module in self._modules().items():
+            module.load_state_dict(content.pop(name))
+        vars(self).update(content)
+
+    def _modules(self) -> dict[str, Any]:
+        optimisers = {f"optimiser {i}": optimiser for i, optimiser in enumerate(self.optimisers)}
+        return {"network": self.network, "average": self.average, **optimisers}
 
 
-def finished(network: nn.Module, config: NetworkConfig) -> dict[str, Tensor]:
+def finished(network: nn.Module, classes: int) -> dict[str, Tensor]:
     """The weights of the model to ship: without the outputs of auxiliary classes."""
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
     for name in ("tscam_conv.weight", "tscam_conv.bias"):
-        state[name] = state[name][: config.classes].contiguous()
+        state[name] = state[name][:classes].contiguous()
     return state
 
 
 def load_split(
-    recordings: list[Recording], config: TrainConfig, front_end: FrontEnd
+    recordings: Sequence[Recording], names: Sequence[str], front_end: FrontEnd
 ) -> tuple[list[Sound], list[Sound]]:
     """The sounds to learn from, at several speeds, and those to validate on, as they are."""
     train = [r for r in recordings if r.split == "train"]
     held = [r for r in recordings if r.split == "val"]
     known = {r.label for r in train}
-    for label in [*config.labels, *config.auxiliary]:
+    for label in names:
         if label not in known:
             raise UserError(f"--data: has no training recording of {label}; it has {', '.join(sorted(known))}")
     return (
@@ -117,76 +244,100 @@ def load_split(
     )
 
 
-def take_step(
-    network: HTSAT, optimisers: list[torch.optim.Optimizer], maker: SceneMaker, config: TrainConfig, step: int
-) -> float:
-    """Draw a batch and learn from it; return the loss."""
-    log_mel, target = draw_batch(maker, config, step)
-    with torch.autocast("cpu", torch.bfloat16):
-        output = network(log_mel)
-    loss = loss_of(output._replace(logits=output.logits.float()), target, config.clip_weight)
-    for optimiser in optimisers:
-        optimiser.zero_grad()
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * learning_rate_factor(step, config.steps)
-    loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    for optimiser in optimisers:
-        optimiser.step()
-    return loss.item()
+def identity_of(config: TrainConfig, network: NetworkConfig, recordings: Sequence[Recording], init: Path | None) -> str:
+    """A hash of what a training depends on: another one must not go on from its save."""
+    parts = [config.model_dump_json(exclude={"network"}), network.model_dump_json()]
+    parts += [f"{r.label} {r.group} {r.split} {r.onset_s} {r.offset_s} {r.path.name}" for r in recordings]
+    digest = hashlib.sha256("\n".join(parts).encode())
+    if init is not None:
+        digest.update(init.read_bytes())
+    return digest.hexdigest()
 
 
-def write_labels(path: Path, labels: list[str]) -> None:
-    """The label list in the order of the network's outputs."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([["label"], *([label] for label in labels)])
+@contextmanager
+def stop_requested() -> Iterator[Event]:
+    """An event that Ctrl-C or SIGTERM sets, so that a training stops between two steps."""
+    stop = Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def train(config: TrainConfig, network_config: NetworkConfig, recordings: list[Recording], out: Path) -> None:
-    """Train; write RUN/labels.csv, and every 500 steps RUN/model.safetensors and a line of RUN/curve.csv."""
-    front_end, names = network_config.front_end, [*config.labels, *config.auxiliary]
-    train_sounds, held = load_split(recordings, config, front_end)
-    maker = SceneMaker(train_sounds, names, front_end)
-    backgrounds = [sound for sound in train_sounds if sound.recording.label == BACKGROUND]
-    scenes = held_scenes(held + backgrounds, config.labels, front_end, SCENES)
-    print(f"{len(train_sounds)} recordings to learn from, {len(held)} held")
-
+def train(
+    config: TrainConfig, network_config: NetworkConfig, recordings: Sequence[Recording], out: Path, init: Path | None
+) -> None:
+    """Train; RUN/model.safetensors, RUN/curve.csv and RUN/state.pt are written every 500 steps and when stopped."""
+    labels = labels_of(config, recordings)
+    names, front_end, folder = [*labels, *config.auxiliary], network_config.front_end, RunFolder(out)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
-    network = HTSAT(network_config.model_copy(update={"classes": len(names)}))
-    initialise(network)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
-    optimisers = make_optimisers(network, config)
-    write_labels(out / "labels.csv", config.labels)
-    begun, losses = time.monotonic(), []
-    with (out / "curve.csv").open("w", newline="") as file:
-        curve = csv.writer(file)
-        for step in with_progress(range(config.steps), "training"):
-            losses.append(take_step(network, optimisers, maker, config, step))
-            average.update_parameters(network)
-            if (step + 1) % VALIDATE_EVERY and step + 1 != config.steps:
-                continue
-            figures = evaluate(average.module.eval(), held, scenes, config.labels)[0].summary()
-            row = {"step": step + 1, "minutes": (time.monotonic() - begun) / 60, "loss": np.mean(losses), **figures}
-            if file.tell() == 0:
-                curve.writerow(row)
-            curve.writerow(f"{value:.5g}" for value in row.values())
-            file.flush()
-            print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
-            losses.clear()
-            save_file(finished(average.module, network_config), out / "model.safetensors")
+    network = make_network(network_config, len(names), init)
+    if config.freeze:
+        freeze_backbone(network)
+    training = Training(network, config, device)
+    identity = identity_of(config, network_config, recordings, init)
+    if folder.state.exists():
+        training.restore(folder.state, identity)
+    folder.create(network_config.model_copy(update={"classes": len(labels), "loss": "bce"}), labels)
+    if training.step == config.steps:
+        print(f"{out}: is trained")
+        return
+    sounds, held = load_split(recordings, names, front_end)
+    print(f"{len(sounds)} recordings to learn from, {len(held)} held; on {device.type}")
+    backgrounds = [sound for sound in sounds if sound.recording.label == BACKGROUND]
+    scenes = held_scenes(held + backgrounds, labels, front_end, SCENES)
+    todo = range(training.step, config.steps)
+    # A CPU that trains has no core left for drawing; a GPU would wait for it.
+    workers = 0 if device.type == "cpu" else os.cpu_count() or 0
+    batches = DataLoader(
+        Batches(SceneMaker(sounds, names, front_end), config), batch_size=None, sampler=todo, num_workers=workers
+    )
+    with stop_requested() as stop:
+        for _, (log_mel, target) in zip(with_progress(todo, "training"), batches, strict=True):
+            training.take_step(log_mel, target)
+            due = training.step % VALIDATE_EVERY == 0 or training.step == config.steps
+            if due:
+                average = training.averaged()
+                training.add_to_curve(apply(average, held, scenes, labels).summary())
+                write_curve(folder.curve, training.curve)
+                save_file(finished(average, len(labels)), folder.model)
+            if due or stop.is_set():
+                training.save(folder.state, identity)
+            if stop.is_set():
+                print(f"stopped after step {training.step}; the same command goes on")
+                raise KeyboardInterrupt
+
+
+def write_curve(path: Path, rows: Sequence[dict[str, float]]) -> None:
+    """The curve as CSV."""
+    with path.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(rows[0])
+        table.writerows([f"{value:.5g}" for value in row.values()] for row in rows)
 
 
 def start(args: argparse.Namespace) -> int:
     """Train what the arguments ask for."""
     config, network = read_training(args.config)
-    make_folder(args.out)
-    train(config, network, read_manifest(args.data / "manifest.csv"), args.out)
+    train(config, network, read_corpus(args.data), args.out, args.init)
     return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = make_parser("python -m htsat.train", "Train a network on synthetic scenes.")
+    parser = Parser(prog="python -m htsat.train", description="Train a network on synthetic scenes.")
+    parser.add_argument("--config", type=Path, required=True, help="a training file, such as configs/train.yaml")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="a folder of recordings, with a manifest.csv or a folder for each class",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for what comes out")
+    parser.add_argument("--init", type=Path, metavar="CHECKPOINT", help="fine-tune these weights of the same network")
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: start(args))
 

@@ -1,26 +1,42 @@
 """The trainer, from a folder of recordings to a model that exports."""
 
 import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
+from export.to_onnx import main as to_onnx
 from htsat.checkpoint import load_network
 from htsat.config import NetworkConfig, read_network
-from htsat.network import Output
+from htsat.network import HTSAT, Output
 from htsat.settings import TrainConfig
-from htsat.train import learning_rate_factor, loss_of, main
+from htsat.train import Batches, Training, learning_rate_factor, loss_of, main
+from runtime.backends import open_backend
+from runtime.bundle import read_bundle
+
+ROOT = Path(__file__).parent.parent.parent
 
 
-def run(config, corpus, out):
-    return main(["--config", str(config), "--data", str(corpus), "--out", str(out)])
+def run(config, corpus, out, *options):
+    return main(["--config", str(config), "--data", str(corpus), "--out", str(out), *map(str, options)])
+
+
+def change(config, **keys):
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), **keys}))
 
 
 def test_a_model_is_trained_and_loads(config, corpus, tmp_path):
     assert run(config, corpus, tmp_path / "run") == 0
-    network = load_network(tmp_path / "run" / "model.safetensors", read_network(tmp_path / "network.yaml"))
+    network = load_network(tmp_path / "run" / "model.safetensors", read_network(tmp_path / "run" / "network.yaml"))
     assert network.tscam_conv.out_channels == 1  # the auxiliary class is gone
     assert (tmp_path / "run" / "labels.csv").read_text() == "label\nSpeech\n"
     with (tmp_path / "run" / "curve.csv").open() as file:
@@ -29,24 +45,177 @@ def test_a_model_is_trained_and_loads(config, corpus, tmp_path):
     assert np.isfinite(float(row["loss"]))
 
 
-def test_the_same_seed_trains_the_same_weights(config, corpus, tmp_path):
-    for name in ("a", "b"):
-        run(config, corpus, tmp_path / name)
-    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b"))
+def test_a_stopped_training_ends_with_the_weights_of_one_run(config, corpus, tmp_path, monkeypatch):
+    """Stopped after each of its steps, it is started again as often."""
+    change(config, steps=5)
+    monkeypatch.setattr("htsat.train.VALIDATE_EVERY", 2)
+    assert run(config, corpus, tmp_path / "whole") == 0
+    take_step = Training.take_step
+
+    def stop_afterwards(training, *batch):
+        take_step(training, *batch)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Training, "take_step", stop_afterwards)
+    assert [run(config, corpus, tmp_path / "parts") for _ in range(6)] == [130, 130, 130, 130, 130, 0]
+    for name in ("model.safetensors", "network.yaml", "labels.csv"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    whole, parts = (read_curve(tmp_path / name / "curve.csv") for name in ("whole", "parts"))
+    assert [row.pop("minutes") for row in whole] != []
+    assert [row.pop("minutes") for row in parts] != []
+    assert whole == parts
+    assert [row["step"] for row in whole] == ["2", "4", "5"]
+
+
+def test_a_killed_training_goes_on_from_its_last_save(config, corpus, tmp_path, monkeypatch):
+    change(config, steps=5)
+    monkeypatch.setattr("htsat.train.VALIDATE_EVERY", 2)
+    assert run(config, corpus, tmp_path / "whole") == 0
+    take_step = Training.take_step
+
+    def die_at_four(training, *batch):
+        if training.step == 3:
+            raise MemoryError
+        take_step(training, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "take_step", die_at_four)
+        with pytest.raises(MemoryError):
+            run(config, corpus, tmp_path / "parts")
+    assert run(config, corpus, tmp_path / "parts") == 0
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts"))
     assert first == second
 
 
+def test_ctrl_c_saves_and_says_so(config, corpus, tmp_path):
+    """The real command, with the real signal."""
+    change(config, steps=100_000)
+    command = [sys.executable, "-m", "htsat.train", "--config", config, "--data", corpus, "--out", tmp_path / "run"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if "to learn from" in line:
+                break
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on" in out
+    assert err == ""
+    assert (tmp_path / "run" / "state.pt").exists()
+
+
+@pytest.mark.parametrize("keys", [{"seed": 2}, {"learning_rate": 0.001}, {"auxiliary": []}])
+def test_another_training_does_not_go_on_in_its_place(keys, config, corpus, tmp_path, capsys):
+    run(config, corpus, tmp_path / "run")
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    change(config, **keys)
+    assert run(config, corpus, tmp_path / "run") == 2
+    err = capsys.readouterr().err
+    assert "holds a training with other settings" in err
+    assert len(err.splitlines()) == 1
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+def test_a_finished_training_is_left_alone(config, corpus, tmp_path, capsys):
+    run(config, corpus, tmp_path / "run")
+    before = (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns
+    assert run(config, corpus, tmp_path / "run") == 0
+    assert "is trained" in capsys.readouterr().out
+    assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_damaged_save_is_one_line(config, corpus, tmp_path, capsys):
+    run(config, corpus, tmp_path / "run")
+    (tmp_path / "run" / "state.pt").write_bytes(b"damaged")
+    assert run(config, corpus, tmp_path / "run") == 2
+    err = capsys.readouterr().err
+    assert "state.pt: is damaged; delete it to begin anew" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_fine_tuning_begins_with_the_checkpoints_backbone_and_a_new_head(config, corpus, tmp_path):
+    """Frozen, the backbone is what it was at the end; not frozen, it has moved."""
+    network = read_network(tmp_path / "network.yaml").model_copy(update={"classes": 7})
+    (tmp_path / "network.yaml").write_text(yaml.safe_dump(network.model_dump(mode="json")))
+    torch.manual_seed(0)
+    save_file(HTSAT(network).state_dict(), tmp_path / "trained.safetensors")
+    trained = load_file(tmp_path / "trained.safetensors")
+    for freeze in (True, False):
+        change(config, labels=[], auxiliary=[], freeze=freeze)
+        out = tmp_path / f"run-{freeze}"
+        assert run(config, corpus, out, "--init", tmp_path / "trained.safetensors") == 0
+        assert (out / "labels.csv").read_text() == "label\nFowl\nSpeech\n"
+        tuned = load_file(out / "model.safetensors")
+        assert tuned["tscam_conv.weight"].shape[0] == 2
+        same = [torch.equal(tuned[k], trained[k]) for k in tuned if "tscam" not in k and "num_batches" not in k]
+        assert all(same) == freeze
+
+
+def test_a_fine_tuned_model_exports_and_runs(config, corpus, tmp_path):
+    network = read_network(tmp_path / "network.yaml").model_copy(update={"loss": "ce"})
+    (tmp_path / "network.yaml").write_text(yaml.safe_dump(network.model_dump(mode="json")))
+    save_file(HTSAT(network).state_dict(), tmp_path / "trained.safetensors")
+    change(config, labels=[], auxiliary=[])
+    assert run(config, corpus, tmp_path / "run", "--init", tmp_path / "trained.safetensors") == 0
+    options = {"--network": "network.yaml", "--labels": "labels.csv"}
+    arguments = [str(part) for name, file in options.items() for part in (name, tmp_path / "run" / file)]
+    checkpoint = tmp_path / "run" / "model.safetensors"
+    assert to_onnx([str(checkpoint), *arguments, "--out", str(tmp_path / "bundle")]) == 0
+    bundle = read_bundle(tmp_path / "bundle")
+    assert bundle.info.labels == ["Fowl", "Speech"]
+    assert bundle.info.loss == "bce"  # whatever the checkpoint's was
+    scores = open_backend(bundle).infer(np.full((1, 1024, 64), -60, np.float32))
+    assert scores.framewise.shape == (1, 32, 2)
+
+
+def test_init_with_another_network_is_one_line(config, corpus, tmp_path, capsys):
+    save_file({"conv.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    assert run(config, corpus, tmp_path / "run", "--init", tmp_path / "other.safetensors") == 2
+    err = capsys.readouterr().err
+    assert "holds no HTS-AT" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_batches_are_the_same_in_any_order_and_process():
+    class Maker:
+        def tiled(self, rng):
+            return self.mixture(rng, (0, 0))
+
+        def mixture(self, rng, events):
+            from htsat.scenes import Scene
+
+            return Scene(rng.random((1024, 64), np.float32), rng.random((32, 1), np.float32), (), 10.24)
+
+    config = TrainConfig(network="x", steps=10, batch=2)
+    first, second = Batches(Maker(), config), Batches(Maker(), config)
+    third, _ = first[3], first[4]
+    torch.testing.assert_close(second[3], third)
+    assert not torch.equal(first[4][0], third[0])
+
+
+def test_phases_say_how_many_events_a_scene_holds():
+    phases = [{"share": 0.5, "events": [4, 8]}, {"share": 0.5, "events": [0, 4]}]
+    config = TrainConfig(network="x", steps=10, phases=phases)
+    assert [config.events_at(step) for step in (0, 4, 5, 9)] == [(4, 8), (4, 8), (0, 4), (0, 4)]
+
+
+def read_curve(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("keys", "message"),
     [
-        ({"labels": ["Speech", "Fowl"]}, "2 labels, but the network has 1 classes"),
+        ({"phases": [{"share": 0.5, "events": [0, 4]}]}, "phases: their shares add up to 0.5, want 1"),
+        ({"phases": [{"share": 1, "events": [4, 0]}]}, "events [4, 0]: want the fewest and the most"),
         ({"labels": ["Owl"]}, "has no training recording of Owl"),
         ({"stepps": 3}, "stepps: unknown key, meant steps?"),
         ({"steps": 0}, "steps: Input should be greater than 0, not 0"),
     ],
 )
-def test_bad_configurations_are_one_line(change, message, config, corpus, tmp_path, capsys):
-    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), **change}))
+def test_bad_configurations_are_one_line(keys, message, config, corpus, tmp_path, capsys):
+    change(config, **keys)
     assert run(config, corpus, tmp_path / "run") == 2
     err = capsys.readouterr().err
     assert message in err
@@ -71,9 +240,9 @@ def test_a_bad_manifest_is_one_line(old, new, message, config, corpus, tmp_path,
     assert len(err.splitlines()) == 1
 
 
-def test_a_folder_without_manifest_is_one_line(config, tmp_path, capsys):
+def test_a_folder_without_recordings_is_one_line(config, tmp_path, capsys):
     assert run(config, tmp_path, tmp_path / "run") == 2
-    assert "manifest.csv: no such file" in capsys.readouterr().err
+    assert "neither a manifest.csv nor a folder of recordings" in capsys.readouterr().err
 
 
 def test_the_clip_loss_leaves_out_short_events():
@@ -97,9 +266,7 @@ def test_learning_rate_warms_up_and_falls_to_nothing():
 
 
 def test_the_shipped_configuration_is_whole():
-    from pathlib import Path
-
-    folder = Path(__file__).parent.parent.parent / "configs"
+    folder = ROOT / "configs"
     config = TrainConfig.model_validate(yaml.safe_load((folder / "train.yaml").read_text()))
     network = read_network(folder / config.network)
     assert isinstance(network, NetworkConfig)

@@ -1,0 +1,193 @@
+"""Build the corpus of the bundled model from Debian packages: python -m htsat.build_corpus --out FOLDER.
+
+configs/corpus.csv says which file of which package holds what. Packages are downloaded with apt-get one after the
+other, nothing is installed, and nothing of a package is kept but the recordings that are cut from it. Stopped, it goes
+on where it was. FOLDER/manifest.csv is what `htsat.train --data FOLDER` reads; FOLDER/missing.csv lists what could not
+be had (on another release of Debian or Ubuntu, say, where a package has changed).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+
+from htsat.archives import Sound, decode, read_member, read_raw
+from htsat.progress import with_progress
+from htsat.settings import make_folder
+from runtime.command import Parser, run
+from runtime.config import read_csv
+from runtime.errors import CheckFailed, UserError
+from runtime.features import FloatArray
+
+MANIFEST = Path(__file__).parent.parent / "configs" / "corpus.csv"
+COLUMNS = ("file", "package", "path", "class", "onset", "offset", "group", "split")
+KEPT = ("file", "class", "group", "split")
+SAMPLE_RATE = 32000
+LONGEST_S = 10.0
+FADE_S = 0.005
+"""At both ends, against clicks where a recording was cut."""
+PEAK = 0.9
+SILENT = 1e-4
+CUT_SHORT_S = 0.02
+"""A recording may end this much before the offset that the manifest gives: decoders differ in the last frame."""
+
+Row = Mapping[str, str]
+
+
+class Missing(NamedTuple):
+    """A recording that could not be had."""
+
+    row: Row
+    reason: str
+
+
+def build(manifest: Path, out: Path) -> list[Missing]:
+    """Cut the recordings that are not there yet and write FOLDER/manifest.csv; return what is missing."""
+    rows = read_csv(manifest, COLUMNS)
+    wanted: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if not (out / row["file"]).exists():
+            wanted[row["package"]].append(row)
+    missing: list[Missing] = []
+    for package in with_progress(sorted(wanted), "packages"):
+        missing += build_package(package, wanted[package], out)
+    lost = {gap.row["file"] for gap in missing}
+    write_rows(out / "manifest.csv", KEPT, (row for row in rows if row["file"] not in lost))
+    listed = ({**gap.row, "reason": gap.reason} for gap in missing)
+    write_rows(out / "missing.csv", ("file", "package", "path", "reason"), listed)
+    return missing
+
+
+def build_package(package: str, rows: list[Row], out: Path) -> list[Missing]:
+    """Cut the recordings of one package; return those that could not be had."""
+    with tempfile.TemporaryDirectory(dir=out, prefix=".download-") as folder:
+        try:
+            files = read_package(download(package, Path(folder)), {source_of(row) for row in rows})
+        except (OSError, subprocess.CalledProcessError, tarfile.TarError) as error:
+            return [Missing(row, f"the package cannot be had: {explain(error)}") for row in rows]
+    missing = []
+    for row in rows:
+        try:
+            save(out / row["file"], cut(*read(files, row["path"]), float(row["onset"]), float(row["offset"])))
+        except (KeyError, ValueError) as error:
+            missing.append(Missing(row, explain(error)))
+    return missing
+
+
+def download(package: str, folder: Path) -> Path:
+    """Download a package; nothing is installed."""
+    subprocess.run(["apt-get", "-q", "download", package], cwd=folder, check=True, capture_output=True, text=True)
+    return next(folder.glob("*.deb"))
+
+
+def read_package(deb: Path, wanted: set[str]) -> dict[str, bytes]:
+    """The contents of the files of a package that are wanted and there."""
+    found: dict[str, bytes] = {}
+    command = ["dpkg-deb", "--fsys-tarfile", str(deb)]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as unpack,
+        tarfile.open(fileobj=unpack.stdout, mode="r|") as files,
+    ):
+        for member in files:
+            name = member.name.removeprefix("./")
+            if name in wanted and (content := files.extractfile(member)) is not None:
+                found[name] = content.read()
+    return found
+
+
+def source_of(row: Row) -> str:
+    """The file in the package: the archive where the recording is inside of one."""
+    return row["path"].partition("!")[0]
+
+
+def read(files: Mapping[str, bytes], path: str) -> Sound:
+    """A recording from the files of its package."""
+    name, _, member = path.partition("!")
+    if name not in files:
+        raise KeyError(f"the package has no {name}")
+    if member:
+        return read_member(name, files[name], member)
+    return read_raw(files[name]) if PurePosixPath(name).suffix == ".raw" else decode(files[name])
+
+
+def cut(samples: FloatArray, rate: int, onset_s: float, offset_s: float) -> FloatArray:
+    """From onset to offset, at most 10 s, at 32 kHz, without an offset, faded at the ends, with a peak of 0.9: (S,)."""
+    if len(samples) < (offset_s - CUT_SHORT_S) * rate:
+        raise ValueError(f"lasts {len(samples) / rate:.3f} s, not {offset_s:g}: another recording")
+    part = samples[int(onset_s * rate) : int(np.ceil(offset_s * rate))]
+    part = soxr.resample(part - part.mean(), rate, SAMPLE_RATE)[: int(LONGEST_S * SAMPLE_RATE)]
+    fade = min(len(part) // 8, int(FADE_S * SAMPLE_RATE))
+    ramp = np.linspace(0, 1, fade, dtype=np.float32)
+    part[:fade] *= ramp
+    part[len(part) - fade :] *= ramp[::-1]
+    peak = np.abs(part).max(initial=0)
+    if peak < SILENT:
+        raise ValueError("is silent")
+    return np.asarray(part * (PEAK / peak), np.float32)
+
+
+def save(path: Path, samples: FloatArray) -> None:
+    """Write a recording; it is there whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_suffix(".part")
+    soundfile.write(part, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    part.replace(path)
+
+
+def explain(error: Exception) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, subprocess.CalledProcessError):
+        return str(error.stderr).strip().splitlines()[-1].removeprefix("E: ")
+    return str(error.args[0] if isinstance(error, KeyError) else error)
+
+
+def write_rows(path: Path, columns: tuple[str, ...], rows: Iterator[Row]) -> None:
+    """A CSV with these columns of the rows."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
+def start(args: argparse.Namespace) -> int:
+    """Build what the arguments ask for."""
+    for program in ("apt-get", "dpkg-deb"):
+        if shutil.which(program) is None:
+            raise UserError(f"needs {program}: run it on Debian or Ubuntu")
+    make_folder(args.out)
+    missing = build(args.manifest, args.out)
+    rows = read_csv(args.out / "manifest.csv", KEPT)
+    print(f"{len(rows)} recordings in {args.out}{os.sep}")
+    if missing:
+        raise CheckFailed(
+            f"{len(missing)} recordings could not be had, see {args.out / 'missing.csv'}; the first: "
+            f"{missing[0].row['package']}: {missing[0].reason}"
+        )
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = Parser(prog="python -m htsat.build_corpus", description="Build the corpus from Debian packages.")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the recordings (about 200 MB)")
+    parser.add_argument("--manifest", type=Path, default=MANIFEST, help="what to build (default: configs/corpus.csv)")
+    args = parser.parse_args(arguments)
+    return run(parser.prog, lambda: start(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Figures of a network on held recordings and scenes, quick enough for every few hundred steps of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from htsat.network import FRAMES
+from htsat.scenes import Scene, SceneMaker, Sound
+from runtime.clips import tile
+from runtime.features import FloatArray, FrontEnd, to_db
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network says of held sounds, for C labels, beside the truth."""
+
+    clipwise: FloatArray
+    """(M, C), of whole recordings."""
+    truth: IntArray
+    """(M,): the class of each recording."""
+    framewise: FloatArray
+    """(N, 32, C), of scenes."""
+    active: BoolArray
+    """(N, 32, C): what sounds in them."""
+
+    def accuracy(self) -> FloatArray:
+        """(C,): the share of whole recordings whose own class scores highest."""
+        confusion = self.confusion()
+        with np.errstate(invalid="ignore"):
+            return np.asarray(confusion.diagonal() / confusion.sum(axis=1))
+
+    def confusion(self) -> IntArray:
+        """(C, C): how many recordings of the row's class score highest as the column's."""
+        classes = self.clipwise.shape[1]
+        confusion = np.zeros((classes, classes), np.intp)
+        np.add.at(confusion, (self.truth, self.clipwise.argmax(axis=1)), 1)
+        return confusion
+
+    def clip_ap(self) -> FloatArray:
+        """(C,): average precision of clipwise over whole recordings."""
+        return np.array([average_precision(scores, self.truth == k) for k, scores in enumerate(self.clipwise.T)])
+
+    def frame_ap(self) -> FloatArray:
+        """(C,): average precision of framewise over the steps of scenes."""
+        classes = self.framewise.shape[2]
+        scores, truth = self.framewise.reshape(-1, classes), self.active.reshape(-1, classes)
+        return np.array([average_precision(scores[:, k], truth[:, k]) for k in range(classes)])
+
+    def summary(self) -> dict[str, float]:
+        """The means over the classes of which something is held."""
+        return {
+            "accuracy": float(np.nanmean(self.accuracy())),
+            "clip_map": float(np.nanmean(self.clip_ap())),
+            "frame_map": float(np.nanmean(self.frame_ap())),
+        }
+
+
+def average_precision(scores: FloatArray, truth: BoolArray) -> float:
+    """The area under precision over recall, of one class; NaN where nothing is true."""
+    if not truth.any():
+        return float("nan")
+    truth = truth[np.argsort(-scores, kind="stable")]
+    precision = np.cumsum(truth) / np.arange(1, len(truth) + 1)
+    return float(precision[truth].mean())
+
+
+def apply(network: nn.Module, sounds: Sequence[Sound], scenes: Sequence[Scene], labels: Sequence[str]) -> Outputs:
+    """Run a network in evaluation mode; sounds of other classes, and outputs beyond the labels, are left out."""
+    sounds = labelled(sounds, labels)
+    classes = len(labels)
+    return Outputs(
+        clipwise=score_clips(network, [whole(sound) for sound in sounds])[1][:, :classes],
+        truth=np.array([labels.index(sound.recording.label) for sound in sounds], np.intp),
+        framewise=score_clips(network, [scene.log_mel for scene in scenes])[0][..., :classes],
+        active=np.stack([scene.target for scene in scenes])[..., :classes] > 0.5,
+    )
+
+
+def labelled(sounds: Sequence[Sound], labels: Sequence[str]) -> list[Sound]:
+    """The sounds of these classes."""
+    return [sound for sound in sounds if sound.recording.label in labels]
+
+
+@torch.no_grad()
+def score_clips(network: nn.Module, log_mels: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """Framewise (N, 32, C) and clipwise (N, C) of clips (1024, F)."""
+    outputs = [network(batch) for batch in torch.from_numpy(np.stack(log_mels)).split(16)]
+
+    def joined(name: str) -> FloatArray:
+        parts: list[Tensor] = [getattr(output, name) for output in outputs]
+        return torch.cat(parts).numpy()
+
+    return joined("framewise"), joined("clipwise")
+
+
+def whole(sound: Sound) -> FloatArray:
+    """A recording as one clip (1024, F) in dB, tiled as the runtime does with short ones."""
+    return tile(to_db(sound.power[0][:FRAMES]), FRAMES)
+
+
+def held_scenes(sounds: Sequence[Sound], labels: Sequence[str], front_end: FrontEnd, count: int) -> list[Scene]:
+    """Scenes of held recordings as they are, the same each time."""
+    judge, rng = SceneMaker(sounds, labels, front_end, augment=False), np.random.default_rng(0)
+    return [judge.mixture(rng, (0, 4)) for _ in range(count)]

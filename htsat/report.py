@@ -1,0 +1,190 @@
+"""The figures of a trained model, and a page that shows them: curves, figures by class, and what is taken for what."""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from pydantic import BaseModel
+
+matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text: small, and found by the browser's search
+
+NAMES = {
+    "accuracy": "balanced accuracy, whole recordings",
+    "clip_ap": "mean average precision, whole recordings",
+    "frame_ap": "mean average precision, steps of scenes",
+    "segment_f1": "F1 of 1 s segments of scenes",
+    "event_f1": "F1 of events in scenes (collars 0.2 s, 20 %)",
+}
+SHORT = {
+    "accuracy": "recall",
+    "clip_ap": "clip AP",
+    "frame_ap": "step AP",
+    "segment_f1": "segment F1",
+    "event_f1": "event F1",
+}
+"""The same figures of one class."""
+
+
+class Interval(BaseModel):
+    """A figure, and between what its resamples lie nine times of ten; None where nothing is held."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @staticmethod
+    def of(value: float, resampled: npt.NDArray[np.float64]) -> Interval:
+        """A figure with the 5th and 95th percentile of its resamples, NaN where it is not known."""
+        known = resampled[~np.isnan(resampled)]
+        if math.isnan(value) or not len(known):
+            return Interval(value=None, low=None, high=None)
+        low, high = np.percentile(known, [5, 95])
+        return Interval(value=float(value), low=float(low), high=float(high))
+
+    def __str__(self) -> str:
+        return "–" if self.value is None else f"{self.value:.2f} ({self.low:.2f}–{self.high:.2f})"
+
+
+class ClassFigures(BaseModel):
+    """One class: how much of it is held, what it reaches, and what its events are found with."""
+
+    label: str
+    recordings: int
+    groups: int
+    threshold: float
+    median_steps: int
+    figures: dict[str, Interval]
+
+
+class Results(BaseModel):
+    """Everything that evaluation found."""
+
+    figures: dict[str, Interval]
+    psds1: float
+    psds2: float
+    classes: list[ClassFigures]
+    confusion: list[list[int]]
+    """Recordings of the row's class that score highest as the column's."""
+
+    def line(self) -> str:
+        """The figures in one line."""
+        shown = [f"{name} {figure}" for name, figure in self.figures.items()]
+        return "  ".join([*shown, f"psds1 {self.psds1:.3f}", f"psds2 {self.psds2:.3f}"])
+
+    def confused(self) -> list[tuple[int, str, str]]:
+        """How many recordings of which class are taken for which other, most first."""
+        labels = [c.label for c in self.classes]
+        pairs = [
+            (count, labels[i], labels[j])
+            for i, row in enumerate(self.confusion)
+            for j, count in enumerate(row)
+            if count and i != j
+        ]
+        return sorted(pairs, key=lambda pair: -pair[0])
+
+
+def write_page(path: Path, results: Results, curve: Sequence[dict[str, float]]) -> None:
+    """An HTML page that stands alone."""
+    rows = [[NAMES[name], str(figure)] for name, figure in results.figures.items()]
+    rows += [["PSDS, scenario 1", f"{results.psds1:.3f}"], ["PSDS, scenario 2", f"{results.psds2:.3f}"]]
+    parts = [
+        "<h1>What the model reaches on held recordings</h1>",
+        _table(["figure", "value (90 % of resamples)"], rows),
+        "<p>Intervals of whole recordings are by group (pack or author), those of scenes by scene.</p>",
+        "<h2>Training</h2>",
+        _svg(lambda figure: draw_curve(figure, curve), (9, 3)),
+        "<h2>By class</h2>",
+        _svg(lambda figure: draw_classes(figure, results.classes), (9, 0.34 * len(results.classes) + 1.2)),
+        _table(
+            ["class", "held", "groups", *SHORT.values(), "threshold", "median"],
+            [
+                [c.label, c.recordings, c.groups, *(c.figures[name] for name in SHORT), c.threshold, c.median_steps]
+                for c in results.classes
+            ],
+        ),
+        "<h2>What is taken for what</h2>",
+        "<p>Whole recordings: the row's class, and the class that scores highest.</p>",
+        _svg(lambda figure: draw_confusion(figure, results), (8, 7)),
+    ]
+    path.write_text(PAGE.format(body="\n".join(parts)), encoding="utf-8")
+
+
+def draw_curve(figure: Figure, curve: Sequence[dict[str, float]]) -> None:
+    """Loss, and the figures that are watched while training, over the steps."""
+    loss, scores = figure.subplots(1, 2)
+    steps = [row["step"] for row in curve]
+    loss.plot(steps, [row["loss"] for row in curve])
+    loss.set(xlabel="step", ylabel="loss", ylim=(0, None))
+    for name in ("accuracy", "clip_map", "frame_map"):
+        scores.plot(steps, [row[name] for row in curve], label=name)
+    scores.set(xlabel="step", ylim=(0, 1))
+    scores.legend()
+
+
+def draw_classes(figure: Figure, classes: Sequence[ClassFigures]) -> None:
+    """Clip and step average precision of each class, with their intervals."""
+    axes = figure.subplots()
+    at = np.arange(len(classes))
+    for shift, name in ((-0.2, "clip_ap"), (0.2, "frame_ap")):
+        found = [c.figures[name] for c in classes]
+        values = np.array([f.value or 0 for f in found])
+        ends = np.array([[f.low or 0, f.high or 0] for f in found]).T
+        # A resample's percentiles may lie to one side of the figure itself.
+        errors = np.maximum([values - ends[0], ends[1] - values], 0)
+        axes.barh(at + shift, values, 0.4, xerr=errors, label=SHORT[name], error_kw={"lw": 0.8})
+    axes.set(xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6))
+    axes.set_yticks(at, [f"{c.label} ({c.recordings})" for c in classes])
+    axes.legend()
+
+
+def draw_confusion(figure: Figure, results: Results) -> None:
+    """The confusion matrix, rows scaled to one."""
+    axes = figure.subplots()
+    counts = np.array(results.confusion)
+    labels = [c.label for c in results.classes]
+    axes.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+    for i, j in zip(*np.nonzero(counts), strict=True):
+        share = counts[i, j] / counts[i].sum()
+        axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=7, color="white" if share > 0.5 else "black")
+    axes.set_xticks(range(len(labels)), labels, rotation=90)
+    axes.set_yticks(range(len(labels)), labels)
+
+
+def _svg(draw: Callable[[Figure], None], size: tuple[float, float]) -> str:
+    figure = Figure(size, layout="constrained")
+    draw(figure)
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    document = text.getvalue()
+    return document[document.index("<svg") :]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    def cells(tag: str, row: Sequence[Any]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(str(value))}</{tag}>" for value in row) + "</tr>"
+
+    return "<table>" + cells("th", header) + "".join(cells("td", row) for row in rows) + "</table>"
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Evaluation</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: 0.1rem 0.7rem; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap; }}
+svg {{ max-width: 100%; height: auto; }}
+</style>
+{body}
+</html>
+"""

@@ -1,0 +1,93 @@
+"""Event-based figures of scenes, by sed_scores_eval: the tool that the field's challenges are judged with.
+
+Ebbers, Serizel, Haeb-Umbach: "Threshold-Independent Evaluation of Sound Event Detection Scores", ICASSP 2022.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from htsat.scenes import Scene
+from runtime.features import FloatArray
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of the libraries below it
+    from sed_scores_eval import collar_based, intersection_based, segment_based
+    from sed_scores_eval.base_modules.scores import create_score_dataframe
+    from sed_scores_eval.collar_based.intermediate_statistics import intermediate_statistics_deltas as collar_deltas
+    from sed_scores_eval.segment_based.intermediate_statistics import intermediate_statistics_deltas as segment_deltas
+
+Values = npt.NDArray[np.float64]
+
+SEGMENT_S = 1.0
+COLLARS = {"onset_collar": 0.2, "offset_collar": 0.2, "offset_collar_rate": 0.2}
+PSDS1 = {"dtc_threshold": 0.7, "gtc_threshold": 0.7, "alpha_ct": 0.0, "alpha_st": 1.0}
+"""Where an event begins and ends (DCASE 2021 task 4, scenario 1)."""
+PSDS2 = {"dtc_threshold": 0.1, "gtc_threshold": 0.1, "cttc_threshold": 0.3, "alpha_ct": 0.5, "alpha_st": 1.0}
+"""Which class sounds at all (scenario 2)."""
+
+
+class SceneScores:
+    """Scores of scenes beside the truth, ready for every figure."""
+
+    def __init__(self, framewise: FloatArray, scenes: Sequence[Scene], labels: Sequence[str]) -> None:
+        """Take framewise (N, 32, C) of scenes, after smoothing."""
+        sounding = {event.label for scene in scenes for event in scene.events}
+        self._labels = labels
+        known = [label for label in labels if label in sounding]
+        columns = [labels.index(label) for label in known]
+        self._classes = len(known)
+        self._durations = {str(i): scene.duration_s for i, scene in enumerate(scenes)}
+        self._truth = {
+            str(i): [(e.onset_s, e.offset_s, e.label) for e in scene.events if e.label in known]
+            for i, scene in enumerate(scenes)
+        }
+        self._scores = {
+            name: create_score_dataframe(scores[:, columns], np.linspace(0, duration_s, len(scores) + 1), known)
+            for (name, duration_s), scores in zip(self._durations.items(), framewise, strict=True)
+        }
+
+    def segment_f1(self, thresholds: Sequence[float], resamples: int = 0) -> tuple[Values, Values]:
+        """F1 (C,) of 1 s segments, NaN where a class never sounds; and that of resampled scenes (resamples, C)."""
+        deltas = segment_deltas(self._scores, self._truth, self._durations, segment_length=SEGMENT_S)
+        settings = {"audio_durations": None, "segment_length": SEGMENT_S}
+        return self._f1(segment_based.fscore, deltas, thresholds, resamples, settings)
+
+    def event_f1(self, thresholds: Sequence[float], resamples: int = 0) -> tuple[Values, Values]:
+        """The same of events, whose onset may be off by 0.2 s and offset by 0.2 s or a fifth of their length."""
+        deltas = collar_deltas(self._scores, self._truth, **COLLARS)
+        return self._f1(collar_based.fscore, deltas, thresholds, resamples, COLLARS)
+
+    def psds(self, scenario: Mapping[str, float | None]) -> float:
+        """The polyphonic sound detection score (Bilen et al., ICASSP 2020), over all thresholds."""
+        if self._classes == 1:  # which is never taken for another
+            scenario = {**scenario, "cttc_threshold": None, "alpha_ct": 0.0}
+        return float(intersection_based.psds(self._scores, self._truth, self._durations, **scenario)[0])
+
+    def _f1(
+        self,
+        fscore: Callable[..., Any],
+        deltas: dict[str, Any],
+        thresholds: Sequence[float],
+        resamples: int,
+        settings: dict[str, Any],
+    ) -> tuple[Values, Values]:
+        chosen = dict(zip(self._labels, map(float, thresholds), strict=True))
+
+        def f1(names: Sequence[str]) -> list[float]:
+            truth = {str(i): self._truth[name] for i, name in enumerate(names)}
+            # A rare class may be missing from a resample, which the tool refuses.
+            found = {label for events in truth.values() for *_, label in events}
+            drawn = {str(i): {label: deltas[name][label] for label in found} for i, name in enumerate(names)}
+            limits = {label: chosen[label] for label in found}
+            score = fscore(None, truth, threshold=limits, deltas=drawn, **settings)[0]
+            return [float(score.get(label, np.nan)) for label in self._labels]
+
+        names, rng = list(deltas), np.random.default_rng(0)
+        drawn = [f1(list(rng.choice(names, len(names)))) for _ in range(resamples)]
+        return np.array(f1(names)), np.array(drawn).reshape(resamples, len(self._labels))

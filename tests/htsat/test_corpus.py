@@ -1,0 +1,141 @@
+import csv
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from htsat.corpus import Recording, choose_splits, read_corpus, read_mono, trim
+from runtime.errors import UserError
+
+RATE = 16_000
+
+
+def tone(seconds, amplitude=0.5):
+    return (amplitude * np.sin(np.arange(round(seconds * RATE)))).astype(np.float32)
+
+
+def put(path, samples):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, RATE)
+
+
+def write_manifest(folder, rows):
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_a_folder_for_each_class(tmp_path):
+    for label in ("Kettle", "Drill"):
+        for i in range(8):
+            put(tmp_path / label / f"{i}.wav", tone(0.3))
+    (tmp_path / "Drill" / "notes.txt").write_text("no recording")
+    recordings = read_corpus(tmp_path)
+    assert len(recordings) == 16
+    for label in ("Kettle", "Drill"):
+        assert [r.split for r in recordings if r.label == label].count("val") == 2
+
+
+def test_the_same_recordings_are_held_wherever_the_folder_lies(tmp_path):
+    for place in ("here", "there/deeper"):
+        for i in range(10):
+            put(tmp_path / place / "Kettle" / f"{i}.flac", tone(0.3))
+    first, second = (read_corpus(tmp_path / place) for place in ("here", "there/deeper"))
+    assert [r.split for r in first] == [r.split for r in second]
+
+
+def test_a_manifest_of_events_in_longer_files(tmp_path):
+    put(tmp_path / "day.wav", np.concatenate([tone(1, 0.1), tone(1, 0.9), tone(1, 0.1)]))
+    put(tmp_path / "night.wav", tone(1))
+    write_manifest(
+        tmp_path,
+        [
+            {"file": "day.wav", "class": "Knock", "onset": "1.25", "offset": "1.75"},
+            {"file": "night.wav", "class": "Knock", "onset": "", "offset": ""},
+        ],
+    )
+    day, night = read_corpus(tmp_path)
+    assert day.group == "day.wav"
+    assert {day.split, night.split} == {"train", "val"}
+    samples = read_mono(day, RATE)
+    assert len(samples) == RATE // 2
+    assert np.abs(samples).max() == pytest.approx(0.9, abs=0.01)
+    assert len(read_mono(night, 2 * RATE)) == pytest.approx(2 * RATE, rel=0.03)
+
+
+def test_quiet_ends_are_cut_and_pauses_are_not():
+    sound = np.concatenate([tone(0.5, 1e-4), tone(0.2), tone(1, 1e-4), tone(0.2), np.zeros(RATE, np.float32)])
+    assert len(trim(sound, RATE)) / RATE == pytest.approx(1.4, abs=0.05)
+
+
+@given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=2000))
+def test_trimming_leaves_a_part_of_the_recording(samples):
+    samples = np.array(samples, np.float32)
+    trimmed = trim(samples, RATE)
+    assert 0 < len(trimmed) <= len(samples)
+    assert np.abs(trimmed).max() == np.abs(samples).max()
+
+
+groups = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 12), st.sampled_from(["", "", "train", "val"])))
+
+
+@given(groups)
+def test_splits_hold_a_part_of_every_class_and_never_cut_a_group(rows):
+    given_split = {}
+    recordings = []
+    for label, number, split in rows:
+        group = f"{label}{number}"
+        split = given_split.setdefault(group, split)
+        recordings.append(Recording(None, label, group, split))
+    chosen = choose_splits(recordings)
+    for before, after in zip(recordings, chosen, strict=True):
+        assert after.split in ("train", "val")
+        assert before.split in ("", after.split)
+    for label in "abc":
+        own = {r.group: r.split for r in chosen if r.label == label}
+        free = [group for group in own if not given_split[group]]
+        if len(own) > 1 and len(free) == len(own):
+            assert list(own.values()).count("val") == max(1, round(0.2 * len(own)))
+
+
+def test_a_group_of_two_classes_is_in_one_split():
+    recordings = [Recording(None, label, f"{i}", "") for label in "ab" for i in range(10)]
+    chosen = choose_splits(recordings)
+    splits = {group: {r.split for r in chosen if r.group == group} for group in {r.group for r in chosen}}
+    assert all(len(found) == 1 for found in splits.values())
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"onset": "-1"}, "row 1 has onset '-1', want seconds"),
+        ({"onset": "soon"}, "row 1 has onset 'soon', want seconds"),
+        ({"onset": "nan"}, "row 1 has onset 'nan', want seconds"),
+        ({"onset": "2", "offset": "1"}, "row 1 has offset 1, want more than its onset, 2"),
+        ({"split": "test"}, "row 1 has split 'test', want train or val"),
+    ],
+)
+def test_a_bad_row_is_named(row, message, tmp_path):
+    write_manifest(tmp_path, [{"file": "x.wav", "class": "Knock", **row}])
+    with pytest.raises(UserError, match=r"manifest\.csv") as caught:
+        read_corpus(tmp_path)
+    assert message in str(caught.value)
+
+
+def test_what_is_no_corpus(tmp_path):
+    with pytest.raises(UserError, match=r"neither a manifest\.csv nor a folder of recordings"):
+        read_corpus(tmp_path)
+    with pytest.raises(UserError, match="no such folder"):
+        read_corpus(tmp_path / "absent")
+    put(tmp_path / "Kettle" / "0.wav", tone(0.1))
+    with pytest.raises(UserError, match="has no recording of split val"):
+        read_corpus(tmp_path)
+
+
+def test_an_onset_behind_the_end_is_one_line(tmp_path):
+    put(tmp_path / "x.wav", tone(1))
+    with pytest.raises(UserError, match=r"x\.wav: lasts 1\.000 s, but an onset is 3"):
+        read_mono(Recording(tmp_path / "x.wav", "Knock", "x", "train", onset_s=3), RATE)
