@@ -28,6 +28,7 @@ except ModuleNotFoundError as missing:
     sys.exit(2)
 
 from pydantic import BaseModel, ConfigDict
+from safetensors.torch import save_file
 
 from export.graph import OPSET, build, build_with_front_end
 from htsat.checkpoint import load_network
@@ -42,6 +43,7 @@ from runtime.config import parse, read_csv, read_json
 from runtime.errors import CheckFailed, UserError
 from runtime.features import FLOOR_POWER, FloatArray, FrontEnd
 
+WEIGHTS_FILE = "weights.safetensors"
 CHECK_BATCHES = (1, 2, 5)
 TOLERANCE = 1e-4
 """Greatest difference from torch that is float rounding; a wrong graph is off by 1e-2 and more."""
@@ -147,7 +149,7 @@ def replacing(out: Path) -> Iterator[Path]:
 def _keep_rest(old: Path, new: Path) -> None:
     """What somebody put into a bundle stays, such as a model card; what was made from the old model goes."""
     for item in old.iterdir() if old.exists() else ():
-        made = item.suffix == ".onnx" or item.name in ("engines", "accuracy.json")
+        made = item.suffix == ".onnx" or item.name in (WEIGHTS_FILE, "engines", "accuracy.json")
         if made or (new / item.name).exists():
             continue
         if item.is_dir():
@@ -193,6 +195,9 @@ def export(args: argparse.Namespace) -> int:
     checks = {name: check(network, name, model, args.frames) for name, model in graphs.items()}
     info["provenance"] = provenance(args.checkpoint, config, checks)
     with replacing(args.out) as folder:
+        if args.with_weights:
+            halves = {name: value.half() for name, value in network.state_dict().items() if value.is_floating_point()}
+            save_file(halves, folder / WEIGHTS_FILE)
         for name, model in graphs.items():
             onnx.save(model, folder / name)
         (folder / MODEL_FILE).write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -240,6 +245,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="frames of a clip (default 1024: 10.24 s; 1001 is the reference's 10 s)",
     )
     parser.add_argument("--with-front-end", action="store_true", help="also write fp32-audio.onnx, which takes audio")
+    parser.add_argument(
+        "--with-weights", action="store_true", help=f"also write {WEIGHTS_FILE}, in half precision, to fine-tune from"
+    )
     parser.add_argument("--thresholds", type=Path, metavar="JSON", help="thresholds and median lengths by label")
     parser.add_argument("--name", help="the model's name (default: the network file's)")
     args = parser.parse_args(arguments)

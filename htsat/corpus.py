@@ -16,7 +16,8 @@ from runtime.config import read_csv
 from runtime.errors import UserError
 from runtime.features import FloatArray
 
-SPLITS = ("train", "val")
+SPLITS = ("train", "val", "keep")
+"""`keep` is held like `val`, and never learned from, not even for a last training on all that is held."""
 BACKGROUND = "background"
 """The class of recordings that hold no event."""
 SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"}
@@ -36,9 +37,15 @@ class Recording:
     group: str
     """Recordings of one group come from one pack or author; a group is in one split only."""
     split: str
+    """One of SPLITS, or nothing while it is not chosen."""
     onset_s: float = 0.0
     offset_s: float | None = None
     """None: the file is not cut, but for the quiet at its ends."""
+
+    @property
+    def held(self) -> bool:
+        """Held back from training, to measure on."""
+        return self.split != "train"
 
 
 def read_corpus(folder: Path) -> list[Recording]:
@@ -60,7 +67,7 @@ def read_manifest(path: Path) -> list[Recording]:
     """Read a CSV with the columns `file` (relative to it) and `class`.
 
     It may have `onset` and `offset` (seconds, of one event in a longer file), `group` (default: the file) and `split`
-    (train or val; default: every class has a fifth of its groups held).
+    (train, val or keep; default: every class has a fifth of its groups held).
     """
     recordings = [_recording(path, number, row) for number, row in enumerate(read_csv(path, ("file", "class")), 1)]
     return check_splits(path, recordings)
@@ -70,7 +77,7 @@ def _recording(path: Path, number: int, row: Mapping[str, str]) -> Recording:
     where = f"{path}: row {number}"
     split = row.get("split") or ""
     if split and split not in SPLITS:
-        raise UserError(f"{where} has split '{split}', want {' or '.join(SPLITS)}")
+        raise UserError(f"{where} has split '{split}', want one of {', '.join(SPLITS)}")
     onset_s = _seconds(row.get("onset") or "0", f"{where} has onset")
     offset_s = _seconds(row["offset"], f"{where} has offset") if row.get("offset") else None
     if offset_s is not None and offset_s <= onset_s:
@@ -92,10 +99,10 @@ def _seconds(text: str, what: str) -> float:
 def check_splits(where: Path, recordings: Iterable[Recording]) -> list[Recording]:
     """Give a split to the recordings that have none; refuse a corpus without one of both."""
     chosen = choose_splits(recordings)
-    found = {recording.split for recording in chosen if recording.label != BACKGROUND}
-    for split in SPLITS:
-        if split not in found:
-            raise UserError(f"{where}: has no recording of split {split}, and without there is nothing to go by")
+    found = {recording.held for recording in chosen if recording.label != BACKGROUND}
+    for held, what in ((False, "to learn from"), (True, "held back (split val)")):
+        if held not in found:
+            raise UserError(f"{where}: has no recording {what}, and without there is nothing to go by")
     return chosen
 
 
@@ -105,7 +112,8 @@ def choose_splits(recordings: Iterable[Recording]) -> list[Recording]:
     A group that has its split keeps it, in all its classes.
     """
     recordings = list(recordings)
-    split = {r.group: r.split for r in recordings if r.split}
+    given = {r.group: r.split for r in recordings if r.split}
+    split = {group: "train" if chosen == "train" else "val" for group, chosen in given.items()}
     groups: dict[str, set[str]] = defaultdict(set)
     for recording in recordings:
         groups[recording.label].add(recording.group)
@@ -115,7 +123,7 @@ def choose_splits(recordings: Iterable[Recording]) -> list[Recording]:
         free = sorted(own - split.keys(), key=lambda group: (zlib.crc32(group.encode()), group))
         for i, group in enumerate(free):
             split[group] = "val" if i < wanted - held else "train"
-    return [replace(recording, split=split[recording.group]) for recording in recordings]
+    return [r if r.split else replace(r, split=split[r.group]) for r in recordings]
 
 
 def read_mono(recording: Recording, sample_rate: int) -> FloatArray:

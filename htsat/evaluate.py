@@ -144,13 +144,13 @@ def measure(args: argparse.Namespace) -> int:
     folder = RunFolder(args.run)
     config, labels = read_network(folder.network), folder.read_labels()
     network = load_network(folder.model, config)
-    recordings = [r for r in read_corpus(args.data) if r.split == "val" or r.label == BACKGROUND]
+    recordings = [r for r in read_corpus(args.data) if r.held or r.label == BACKGROUND]
     sounds = load_sounds(recordings, config.front_end, "reading", speeds=(1.0,))
     scenes = held_scenes(sounds, labels, config.front_end, SCENES)
     results = judge(apply(network, sounds, scenes, labels), sounds, scenes, labels)
-    write_thresholds(folder.path / "thresholds.json", results)
-    (folder.path / "figures.json").write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    write_page(folder.path / "report.html", results, folder.read_curve())
+    write_thresholds(folder.thresholds, results)
+    folder.figures.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_page(folder.page, results, folder.read_curve())
     print(results.line())
     return 0
 

@@ -48,6 +48,7 @@ class TrainConfig(BaseModel):
     ema: float = Field(0.998, gt=0, lt=1)
     clip_weight: float = Field(0.5, ge=0)
     freeze: bool = False
+    learn_held: bool = False
     seed: int = 1
 
     @model_validator(mode="after")
@@ -103,6 +104,21 @@ class RunFolder:
     def curve(self) -> Path:
         """The figures every few hundred steps."""
         return self.path / "curve.csv"
+
+    @property
+    def thresholds(self) -> Path:
+        """What was chosen on held scenes, for the export."""
+        return self.path / "thresholds.json"
+
+    @property
+    def figures(self) -> Path:
+        """What evaluation measured."""
+        return self.path / "figures.json"
+
+    @property
+    def page(self) -> Path:
+        """The same to look at."""
+        return self.path / "report.html"
 
     @property
     def state(self) -> Path:

@@ -229,11 +229,11 @@ def finished(network: nn.Module, classes: int) -> dict[str, Tensor]:
 
 
 def load_split(
-    recordings: Sequence[Recording], names: Sequence[str], front_end: FrontEnd
+    recordings: Sequence[Recording], names: Sequence[str], front_end: FrontEnd, learn_held: bool
 ) -> tuple[list[Sound], list[Sound]]:
     """The sounds to learn from, at several speeds, and those to validate on, as they are."""
-    train = [r for r in recordings if r.split == "train"]
-    held = [r for r in recordings if r.split == "val"]
+    train = [r for r in recordings if not r.held or (learn_held and r.split != "keep")]
+    held = [r for r in recordings if r.held]
     known = {r.label for r in train}
     for label in names:
         if label not in known:
@@ -285,7 +285,7 @@ def train(
     if training.step == config.steps:
         print(f"{out}: is trained")
         return
-    sounds, held = load_split(recordings, names, front_end)
+    sounds, held = load_split(recordings, names, front_end, config.learn_held)
     print(f"{len(sounds)} recordings to learn from, {len(held)} held; on {device.type}")
     backgrounds = [sound for sound in sounds if sound.recording.label == BACKGROUND]
     scenes = held_scenes(held + backgrounds, labels, front_end, SCENES)
@@ -322,6 +322,8 @@ def write_curve(path: Path, rows: Sequence[dict[str, float]]) -> None:
 def start(args: argparse.Namespace) -> int:
     """Train what the arguments ask for."""
     config, network = read_training(args.config)
+    if args.learn_held:
+        config = config.model_copy(update={"learn_held": True})
     train(config, network, read_corpus(args.data), args.out, args.init)
     return 0
 
@@ -338,6 +340,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for what comes out")
     parser.add_argument("--init", type=Path, metavar="CHECKPOINT", help="fine-tune these weights of the same network")
+    parser.add_argument(
+        "--learn-held",
+        action="store_true",
+        help="learn from the held recordings too: for the weights to ship, measured by a run without this",
+    )
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: start(args))
 

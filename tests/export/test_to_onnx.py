@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from export import to_onnx
 from export.graph import build
 from export.to_onnx import main
+from htsat.checkpoint import load_network
 from runtime.backends import open_backend
 from runtime.bundle import read_bundle
 
@@ -77,6 +79,17 @@ def test_thresholds_travel_into_the_bundle(capsys, arguments, tmp_path):
     file.write_text(json.dumps({"thresholds": {"class 1": 0.3}, "median_steps": {"class 1": 3}}))
     assert export(capsys, arguments, thresholds=file)[0] == 0
     assert read_bundle(arguments["--out"]).info.median_steps == {"class 1": 3}
+
+
+def test_the_weights_to_fine_tune_from_are_those_of_the_checkpoint(capsys, arguments, tiny_network):
+    out = arguments["--out"]
+    assert export(capsys, arguments, "--with-weights")[0] == 0
+    again = load_network(out / "weights.safetensors", tiny_network.config)
+    for name, value in again.state_dict().items():
+        if name in tiny_network.state_dict():
+            torch.testing.assert_close(value, tiny_network.state_dict()[name], rtol=1e-3, atol=1e-4)
+    assert export(capsys, arguments)[0] == 0
+    assert not (out / "weights.safetensors").exists()  # it would be another model's
 
 
 def test_a_new_model_leaves_nothing_of_the_old_but_what_somebody_wrote(capsys, arguments):

@@ -5,17 +5,20 @@ import hashlib
 import shutil
 import subprocess
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from htsat.build_corpus import cut, main
+from htsat.build_corpus import COLUMNS, MANIFEST, cut, main
 from htsat.corpus import read_corpus
+from runtime.config import read_csv
 
 pytestmark = pytest.mark.skipif(shutil.which("apt-get") is None, reason="needs apt-get, of Debian or Ubuntu")
 
 RATE = 22050
+DEMO = Path(__file__).parent.parent / "data" / "recordings" / "farmyard.csv"
 CONTROL = """Package: sounds
 Version: 1
 Architecture: all
@@ -157,14 +160,19 @@ def test_without_apt_is_one_line(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.strip().endswith("needs apt-get: run it on Debian or Ubuntu")
 
 
-def test_the_shipped_manifest_is_whole():
-    """Each group in one split; no two recordings in one place; a licence and a holder for each."""
-    from htsat.build_corpus import COLUMNS, MANIFEST
-    from runtime.config import read_csv
+def test_the_demo_is_never_learned_from():
+    """Its recordings are kept, so that it shows what the model does with sounds it has not heard."""
+    demo = {row["path"] for row in read_csv(DEMO, ["path"])}
+    splits = [row["split"] for row in read_csv(MANIFEST, COLUMNS) if row["path"] in demo]
+    assert splits == ["keep"] * len(demo)
 
-    rows = read_csv(MANIFEST, [*COLUMNS, "licence"])
+
+def test_the_shipped_manifest_is_whole():
+    """Each group is held or not; no two recordings are in one place; a licence and a holder for each."""
+    rows = read_csv(MANIFEST, [*COLUMNS, "version", "licence", "attribution"])
     assert len(rows) == len({found["file"] for found in rows})
     splits = {}
     for found in rows:
-        assert splits.setdefault(found["group"], found["split"]) == found["split"]
+        held = found["split"] != "train"
+        assert splits.setdefault(found["group"], held) == held
         assert 0 <= float(found["onset"]) < float(found["offset"])

@@ -79,7 +79,9 @@ def test_trimming_leaves_a_part_of_the_recording(samples):
     assert np.abs(trimmed).max() == np.abs(samples).max()
 
 
-groups = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 12), st.sampled_from(["", "", "train", "val"])))
+groups = st.lists(
+    st.tuples(st.sampled_from("abc"), st.integers(0, 12), st.sampled_from(["", "", "train", "val", "keep"]))
+)
 
 
 @given(groups)
@@ -92,7 +94,7 @@ def test_splits_hold_a_part_of_every_class_and_never_cut_a_group(rows):
         recordings.append(Recording(None, label, group, split))
     chosen = choose_splits(recordings)
     for before, after in zip(recordings, chosen, strict=True):
-        assert after.split in ("train", "val")
+        assert after.split in ("train", "val", "keep")
         assert before.split in ("", after.split)
     for label in "abc":
         own = {r.group: r.split for r in chosen if r.label == label}
@@ -115,7 +117,7 @@ def test_a_group_of_two_classes_is_in_one_split():
         ({"onset": "soon"}, "row 1 has onset 'soon', want seconds"),
         ({"onset": "nan"}, "row 1 has onset 'nan', want seconds"),
         ({"onset": "2", "offset": "1"}, "row 1 has offset 1, want more than its onset, 2"),
-        ({"split": "test"}, "row 1 has split 'test', want train or val"),
+        ({"split": "test"}, "row 1 has split 'test', want one of train, val, keep"),
     ],
 )
 def test_a_bad_row_is_named(row, message, tmp_path):
@@ -131,7 +133,7 @@ def test_what_is_no_corpus(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         read_corpus(tmp_path / "absent")
     put(tmp_path / "Kettle" / "0.wav", tone(0.1))
-    with pytest.raises(UserError, match="has no recording of split val"):
+    with pytest.raises(UserError, match="has no recording held back"):
         read_corpus(tmp_path)
 
 

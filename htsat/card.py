@@ -1,0 +1,103 @@
+"""Write the bundled model's card and the licences of its data: python -m htsat.card RUN --out BUNDLE.
+
+RUN is a measured training; what no program can know stands in configs/cards/bundled.md, around the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from htsat.report import NAMES, SHORT, Results
+from htsat.settings import RunFolder
+from runtime.command import Parser, run
+from runtime.config import read_csv, read_json, read_text
+from runtime.errors import UserError
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+TEMPLATE = CONFIGS / "cards" / "bundled.md"
+MANIFEST = CONFIGS / "corpus.csv"
+NAMED = 3
+"""Attributions a package that are written out; the manifest has them all."""
+CONFUSED = 12
+LICENCES = """# Licences of the training data
+
+The bundled model was trained on the recordings below, all from Debian 12 main, cut to their active part, mixed to one
+channel, resampled to 32 kHz and mixed into scenes. None of them is part of the model or is kept in this repository.
+Licences are those that each package declares in its Debian copyright file; whether an upstream project really had the
+rights to an old sample was not checked. The path, licence and authors of each recording are in `configs/corpus.csv`;
+where the authors are many, all of them are named in `/usr/share/doc/PACKAGE/copyright`.
+
+"""
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def card(template: str, results: Results, manifest: Path) -> str:
+    """The template with the figures of a training in it."""
+    rows = read_csv(manifest, ["package", "class", "split"])
+    learned = Counter(row["class"] for row in rows if row["split"] == "train")
+    figures = [[NAMES[name], figure] for name, figure in results.figures.items()]
+    figures += [["PSDS, scenario 1", f"{results.psds1:.2f}"], ["PSDS, scenario 2", f"{results.psds2:.2f}"]]
+    classes = [
+        [c.label, learned[c.label], c.recordings, c.groups, *(c.figures[name] for name in SHORT), f"{c.threshold:.2f}"]
+        for c in results.classes
+    ]
+    confused = results.confused()[:CONFUSED]
+    try:
+        return template.format(
+            train=sum(row["split"] == "train" for row in rows),
+            held=sum(row["split"] != "train" for row in rows),
+            packages=len({row["package"] for row in rows}),
+            judged=sum(c.recordings for c in results.classes),
+            figures=table(["figure", "value (90 % of resamples)"], figures),
+            classes=table(["class", "learned from", "held", "packs", *SHORT.values(), "threshold"], classes),
+            confused=table(["recordings of", "taken for", "how many"], [[own, other, n] for n, own, other in confused]),
+        )
+    except (KeyError, IndexError, ValueError) as error:
+        raise UserError(f"{TEMPLATE}: has a placeholder that is not known: {error}") from None
+
+
+def licences(manifest: Path) -> str:
+    """What the recordings are licensed under, by package."""
+    by_package: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in read_csv(manifest, ["package", "version", "licence", "attribution"]):
+        by_package[row["package"]].append(row)
+    lines = []
+    for package, rows in sorted(by_package.items(), key=lambda item: (-len(item[1]), item[0])):
+        kinds = Counter(row["licence"] for row in rows).most_common()
+        authors = [name for name, _ in Counter(row["attribution"] for row in rows).most_common()]
+        more = [f"and {len(authors) - NAMED} more in configs/corpus.csv"] if len(authors) > NAMED else []
+        named = kinds[0][0] if len(kinds) == 1 else ", ".join(f"{kind} ({count})" for kind, count in kinds)
+        lines.append([package, rows[0]["version"], len(rows), named, "; ".join(authors[:NAMED] + more)])
+    return LICENCES + table(["package", "version", "recordings", "licences", "by"], lines) + "\n"
+
+
+def write(args: argparse.Namespace) -> int:
+    """Write what the arguments ask for."""
+    results = read_json(RunFolder(args.run).figures, Results)
+    if not args.out.is_dir():
+        raise UserError(f"--out {args.out}: no such bundle")
+    (args.out / "MODEL_CARD.md").write_text(card(read_text(TEMPLATE), results, MANIFEST), encoding="utf-8")
+    (args.out / "LICENCES.md").write_text(licences(MANIFEST), encoding="utf-8")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = Parser(prog="python -m htsat.card", description="Write the bundled model's card and licences.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="a training that htsat.evaluate has measured")
+    parser.add_argument("--out", type=Path, required=True, help="the folder of the bundle")
+    args = parser.parse_args(arguments)
+    return run(parser.prog, lambda: write(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

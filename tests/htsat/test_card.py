@@ -1,0 +1,70 @@
+import pytest
+
+from htsat.card import TEMPLATE, card, licences, main
+from htsat.report import NAMES, ClassFigures, Interval, Results
+from htsat.settings import RunFolder
+
+
+@pytest.fixture
+def results():
+    figures = {name: Interval(value=0.5, low=0.4, high=0.6) for name in NAMES}
+    unknown = {name: Interval(value=None, low=None, high=None) for name in NAMES}
+    dog = ClassFigures(label="Dog", recordings=4, groups=2, threshold=0.45, median_steps=3, figures=figures)
+    owl = ClassFigures(label="Owl", recordings=0, groups=0, threshold=0.5, median_steps=1, figures=unknown)
+    return Results(figures=figures, psds1=0.1, psds2=0.2, classes=[dog, owl], confusion=[[3, 1], [0, 0]])
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    path = tmp_path / "corpus.csv"
+    path.write_text(
+        "package,version,class,split,licence,attribution\n"
+        "dogs,1.2,Dog,train,CC0,A. Author\ndogs,1.2,Dog,train,GPL-2,B. Author\nowls,3,Owl,val,CC0,C. Author\n"
+    )
+    return path
+
+
+def test_the_card_has_the_figures(results, manifest):
+    text = card("{train} {held} {packages} {judged}\n{figures}\n{classes}\n{confused}", results, manifest)
+    assert text.startswith("2 1 2 4\n")
+    assert "| F1 of 1 s segments of scenes | 0.50 (0.40–0.60) |" in text
+    cells = " | ".join(["0.50 (0.40–0.60)"] * 5)
+    assert f"| Dog | 2 | 4 | 2 | {cells} | 0.45 |" in text
+    assert "| Owl | 0 | 0 | 0 | – | – | – | – | – | 0.50 |" in text
+    assert "| Dog | Owl | 1 |" in text
+
+
+def test_licences_name_every_package_and_its_authors(manifest):
+    text = licences(manifest)
+    assert "| dogs | 1.2 | 2 | CC0 (1), GPL-2 (1) | A. Author; B. Author |" in text
+    assert "| owls | 3 | 1 | CC0 | C. Author |" in text
+
+
+def test_the_command_fills_the_shipped_template(results, tmp_path):
+    RunFolder(tmp_path).figures.write_text(results.model_dump_json())
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    assert main([str(tmp_path), "--out", str(bundle)]) == 0
+    text = (bundle / "MODEL_CARD.md").read_text()
+    assert "{" not in text
+    assert "| Dog | 9 | 4 | 2 |" in text  # as configs/corpus.csv says
+    assert len((bundle / "LICENCES.md").read_text().splitlines()) > 40
+
+
+def test_bad_input_is_one_line(results, tmp_path, capsys, monkeypatch):
+    assert main([str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "figures.json: no such file" in capsys.readouterr().err
+    RunFolder(tmp_path).figures.write_text(results.model_dump_json())
+    assert main([str(tmp_path), "--out", str(tmp_path / "absent")]) == 2
+    assert "absent: no such bundle" in capsys.readouterr().err
+    template = tmp_path / "card.md"
+    template.write_text("{figurs}")
+    monkeypatch.setattr("htsat.card.TEMPLATE", template)
+    assert main([str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "placeholder that is not known: 'figurs'" in capsys.readouterr().err
+
+
+def test_the_template_says_what_a_card_must():
+    text = TEMPLATE.read_text()
+    for heading in ("## What it reaches", "## What it takes for what", "## What it cannot hear", "## Use"):
+        assert heading in text
