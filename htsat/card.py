@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from htsat.report import NAMES, SHORT, Results
+from htsat.report import SHORT, Results
 from htsat.settings import RunFolder
 from runtime.command import Parser, run
 from runtime.config import read_csv, read_json, read_text
@@ -44,8 +44,6 @@ def card(template: str, results: Results, manifest: Path) -> str:
     """The template with the figures of a training in it."""
     rows = read_csv(manifest, ["package", "class", "split"])
     learned = Counter(row["class"] for row in rows if row["split"] == "train")
-    figures = [[NAMES[name], figure] for name, figure in results.figures.items()]
-    figures += [["PSDS, scenario 1", f"{results.psds1:.2f}"], ["PSDS, scenario 2", f"{results.psds2:.2f}"]]
     classes = [
         [c.label, learned[c.label], c.recordings, c.groups, *(c.figures[name] for name in SHORT), f"{c.threshold:.2f}"]
         for c in results.classes
@@ -57,7 +55,7 @@ def card(template: str, results: Results, manifest: Path) -> str:
             held=sum(row["split"] != "train" for row in rows),
             packages=len({row["package"] for row in rows}),
             judged=sum(c.recordings for c in results.classes),
-            figures=table(["figure", "value (90 % of resamples)"], figures),
+            figures=table(["figure", "value (90 % of resamples)"], results.table()),
             classes=table(["class", "learned from", "held", "packs", *SHORT.values(), "threshold"], classes),
             confused=table(["recordings of", "taken for", "how many"], [[own, other, n] for n, own, other in confused]),
         )

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from htsat.checkpoint import load_network
 from htsat.config import read_network
 from htsat.corpus import BACKGROUND, read_corpus
-from htsat.figures import BoolArray, Outputs, apply, held_scenes, labelled
+from htsat.figures import BoolArray, IntArray, Outputs, apply, held_scenes, labelled, room_tone, score_clips
 from htsat.report import ClassFigures, Interval, Results, write_page
 from htsat.scenes import Scene, Sound, load_sounds
 from htsat.scoring import PSDS1, PSDS2, SceneScores
@@ -29,6 +29,10 @@ from runtime.features import FloatArray
 from runtime.smooth import MedianFilter
 
 SCENES = 500
+QUIET = 352
+"""Clips of room tone: an hour."""
+HIGHEST = 0.9
+"""No threshold is raised above this for the sake of quiet: the class would never be heard."""
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
 MEDIANS = (1, 3, 5)
 BETA = 0.5
@@ -58,6 +62,18 @@ def tune(framewise: FloatArray, active: BoolArray, trust: Sequence[float]) -> tu
         thresholds.append(round(float(weight * own + (1 - weight) * THRESHOLDS[common_threshold]), 2))
         medians.append(MEDIANS[median])
     return thresholds, medians
+
+
+def raise_over_quiet(thresholds: Sequence[float], quiet: FloatArray) -> list[float]:
+    """Thresholds that an hour of room tone (N, 32, C), smoothed, stays below."""
+    loudest = np.ceil((quiet.max(axis=(0, 1)) + 0.005) * 100) / 100
+    return [float(max(t, min(limit, HIGHEST))) for t, limit in zip(thresholds, loudest.tolist(), strict=True)]
+
+
+def count_events(framewise: FloatArray, thresholds: Sequence[float]) -> IntArray:
+    """How often each class (C,) rises to its threshold in clips (N, 32, C), smoothed."""
+    found = framewise >= np.array(thresholds)
+    return np.asarray((np.diff(found.astype(np.int8), axis=1, prepend=0) == 1).sum(axis=(0, 1)))
 
 
 def f_score(found: BoolArray, active: BoolArray) -> npt.NDArray[np.float64]:
@@ -105,11 +121,21 @@ def intervals(values: npt.NDArray[np.floating], drawn: npt.ArrayLike) -> tuple[I
     return Interval.of(float(np.nanmean(values)), np.nanmean(drawn, axis=1)), columns
 
 
-def judge(outputs: Outputs, sounds: Sequence[Sound], scenes: Sequence[Scene], labels: Sequence[str]) -> Results:
-    """Choose thresholds and compute every figure, with intervals by group (recordings) and by scene (scenes)."""
+def judge(
+    outputs: Outputs,
+    quiet: tuple[FloatArray, FloatArray],
+    sounds: Sequence[Sound],
+    scenes: Sequence[Scene],
+    labels: Sequence[str],
+) -> Results:
+    """Choose thresholds and compute every figure, with intervals by group (recordings) and by scene (scenes).
+
+    `quiet` is framewise (N, 32, C) of two hours of room tone: one to choose by, one to count false events in.
+    """
     held = [sound.recording for sound in labelled(sounds, labels)]
     recordings = np.bincount(outputs.truth, minlength=len(labels))
     thresholds, medians = tune(outputs.framewise, outputs.active, (recordings / (recordings + TRUST)).tolist())
+    thresholds = raise_over_quiet(thresholds, smoothed(quiet[0], medians))
     scored = SceneScores(smoothed(outputs.framewise, medians), scenes, labels)
     by_group, by_scene = resample_groups(outputs, [r.group for r in held]), resample_scenes(outputs)
     figures = {
@@ -134,6 +160,7 @@ def judge(outputs: Outputs, sounds: Sequence[Sound], scenes: Sequence[Scene], la
         figures={name: mean for name, (mean, _) in figures.items()},
         psds1=scored.psds(PSDS1),
         psds2=scored.psds(PSDS2),
+        false_events_an_hour=int(count_events(smoothed(quiet[1], medians), thresholds).sum()),
         classes=classes,
         confusion=outputs.confusion().tolist(),
     )
@@ -147,7 +174,9 @@ def measure(args: argparse.Namespace) -> int:
     recordings = [r for r in read_corpus(args.data) if r.held or r.label == BACKGROUND]
     sounds = load_sounds(recordings, config.front_end, "reading", speeds=(1.0,))
     scenes = held_scenes(sounds, labels, config.front_end, SCENES)
-    results = judge(apply(network, sounds, scenes, labels), sounds, scenes, labels)
+    tones = (room_tone(sounds, config.front_end, QUIET, seed) for seed in (1, 2))
+    first, second = (score_clips(network, [scene.log_mel for scene in tone])[0] for tone in tones)
+    results = judge(apply(network, sounds, scenes, labels), (first, second), sounds, scenes, labels)
     write_thresholds(folder.thresholds, results)
     folder.figures.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
     write_page(folder.page, results, folder.read_curve())

@@ -107,6 +107,12 @@ def whole(sound: Sound) -> FloatArray:
     return tile(to_db(sound.power[0][:FRAMES]), FRAMES)
 
 
+def room_tone(sounds: Sequence[Sound], front_end: FrontEnd, count: int, seed: int) -> list[Scene]:
+    """Clips in which nothing happens."""
+    judge, rng = SceneMaker(sounds, [], front_end, augment=False), np.random.default_rng(seed)
+    return [judge.mixture(rng, (0, 0)) for _ in range(count)]
+
+
 def held_scenes(sounds: Sequence[Sound], labels: Sequence[str], front_end: FrontEnd, count: int) -> list[Scene]:
     """Scenes of held recordings as they are, the same each time."""
     judge, rng = SceneMaker(sounds, labels, front_end, augment=False), np.random.default_rng(0)

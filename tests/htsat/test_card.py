@@ -11,7 +11,9 @@ def results():
     unknown = {name: Interval(value=None, low=None, high=None) for name in NAMES}
     dog = ClassFigures(label="Dog", recordings=4, groups=2, threshold=0.45, median_steps=3, figures=figures)
     owl = ClassFigures(label="Owl", recordings=0, groups=0, threshold=0.5, median_steps=1, figures=unknown)
-    return Results(figures=figures, psds1=0.1, psds2=0.2, classes=[dog, owl], confusion=[[3, 1], [0, 0]])
+    return Results(
+        figures=figures, psds1=0.1, psds2=0.2, false_events_an_hour=1, classes=[dog, owl], confusion=[[3, 1], [0, 0]]
+    )
 
 
 @pytest.fixture
@@ -28,6 +30,7 @@ def test_the_card_has_the_figures(results, manifest):
     text = card("{train} {held} {packages} {judged}\n{figures}\n{classes}\n{confused}", results, manifest)
     assert text.startswith("2 1 2 4\n")
     assert "| F1 of 1 s segments of scenes | 0.50 (0.40–0.60) |" in text
+    assert "| false events in an hour of room tone | 1 |" in text
     cells = " | ".join(["0.50 (0.40–0.60)"] * 5)
     assert f"| Dog | 2 | 4 | 2 | {cells} | 0.45 |" in text
     assert "| Owl | 0 | 0 | 0 | – | – | – | – | – | 0.50 |" in text

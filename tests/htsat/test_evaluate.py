@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from htsat.evaluate import f_score, intervals, main, resample_groups, tune
+from htsat.evaluate import count_events, f_score, intervals, main, raise_over_quiet, resample_groups, tune
 from htsat.figures import Outputs
 from htsat.train import main as train
 
@@ -43,6 +43,21 @@ def test_without_trust_every_class_has_the_same_threshold():
     )
     assert len(set(thresholds)) == 1
     assert len(set(medians)) == 1
+
+
+def test_thresholds_rise_over_room_tone_but_not_out_of_reach():
+    quiet = np.zeros((2, 32, 3), np.float32)
+    quiet[1, 5] = [0.1, 0.623, 0.97]
+    raised = raise_over_quiet([0.3, 0.5, 0.4], quiet)
+    assert raised == pytest.approx([0.3, 0.63, 0.9])
+    assert count_events(quiet, raised).tolist() == [0, 0, 1]
+
+
+def test_events_are_counted_where_they_begin():
+    framewise = np.zeros((2, 32, 1), np.float32)
+    framewise[0, [0, 1, 2, 9]] = 0.8
+    framewise[1, 31] = 0.8
+    assert count_events(framewise, [0.5]).tolist() == [3]
 
 
 def test_groups_are_drawn_whole():
