@@ -150,7 +150,7 @@ def draw_classes(figure: Figure, classes: Sequence[ClassFigures]) -> None:
         axes.barh(at + shift, values, 0.4, xerr=errors, label=SHORT[name], error_kw={"lw": 0.8})
     axes.set(xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6))
     axes.set_yticks(at, [f"{c.label} ({c.recordings})" for c in classes])
-    axes.legend()
+    figure.legend(loc="outside upper center", ncols=2)
 
 
 def draw_confusion(figure: Figure, results: Results) -> None:
@@ -164,6 +164,7 @@ def draw_confusion(figure: Figure, results: Results) -> None:
         axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=7, color="white" if share > 0.5 else "black")
     axes.set_xticks(range(len(labels)), labels, rotation=90)
     axes.set_yticks(range(len(labels)), labels)
+    axes.set(xlabel="taken for", ylabel="recordings of")
 
 
 def _svg(draw: Callable[[Figure], None], size: tuple[float, float]) -> str:
