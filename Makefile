@@ -26,14 +26,14 @@ lint: $(VENV)/.test
 # The bundled model, anew: hours on a CPU, and stopped it goes on. Its figures and thresholds are those of a training
 # that holds a part of the recordings back; the weights are of one that learns from all of them.
 model: $(VENV)/.test
-	$(BIN)/python -m htsat.build_corpus --out build/corpus
-	$(BIN)/python -m htsat.train --config configs/train.yaml --data build/corpus --out build/held
-	$(BIN)/python -m htsat.evaluate build/held --data build/corpus
-	$(BIN)/python -m htsat.train --config configs/train.yaml --data build/corpus --out build/all --learn-held
-	$(BIN)/python export/to_onnx.py build/all/model.safetensors --network build/all/network.yaml \
-		--labels build/all/labels.csv --thresholds build/held/thresholds.json --with-weights \
+	$(BIN)/python -m htsat.build_corpus --out runs/corpus
+	$(BIN)/python -m htsat.train --config configs/train.yaml --data runs/corpus --out runs/held
+	$(BIN)/python -m htsat.evaluate runs/held --data runs/corpus
+	$(BIN)/python -m htsat.train --config configs/train.yaml --data runs/corpus --out runs/all --learn-held
+	$(BIN)/python export/to_onnx.py runs/all/model.safetensors --network runs/all/network.yaml \
+		--labels runs/all/labels.csv --thresholds runs/held/thresholds.json --with-weights \
 		--name bundled --out runtime/models/bundled
-	$(BIN)/python -m htsat.card build/held --out runtime/models/bundled
+	$(BIN)/python -m htsat.card runs/held --data runs/corpus --out runtime/models/bundled
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -31,7 +31,7 @@ def read_member(name: str, data: bytes, member: str) -> Sound:
             return SAMPLES[suffix](data, member)
         if suffix in FILES:
             return decode(FILES[suffix](data, member))
-    except (IndexError, struct.error, zlib.error, zipfile.BadZipFile) as error:
+    except (IndexError, NotImplementedError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{name} is damaged: {error}") from None
     raise ValueError(f"{name} is no archive that can be read")
 

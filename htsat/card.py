@@ -6,6 +6,7 @@ RUN is a measured training; what no program can know stands in configs/cards/bun
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from htsat.report import SHORT, Results
 from htsat.settings import RunFolder
+from runtime.bundle import read_bundle
 from runtime.command import Parser, run
 from runtime.config import read_csv, read_json, read_text
 from runtime.errors import UserError
@@ -40,8 +42,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
 
 
-def card(template: str, results: Results, manifest: Path) -> str:
-    """The template with the figures of a training in it."""
+MEASURED = "The weights shipped here are those that were measured."
+LEARNED_ALL = """The weights shipped here are not those that were measured, but of the same training on the held recordings
+too. They have heard more, but nothing is left to measure that on. What the demo plays was kept from both, though not the
+rest of its pack."""
+
+
+def card(template: str, results: Results, manifest: Path, measured: bool) -> str:
+    """The template with the figures of a training in it; `measured`: the weights that ship are that training's."""
     rows = read_csv(manifest, ["package", "class", "split"])
     learned = Counter(row["class"] for row in rows if row["split"] == "train")
     classes = [
@@ -54,6 +62,7 @@ def card(template: str, results: Results, manifest: Path) -> str:
             train=sum(row["split"] == "train" for row in rows),
             held=sum(row["split"] != "train" for row in rows),
             packages=len({row["package"] for row in rows}),
+            shipped=MEASURED if measured else LEARNED_ALL,
             judged=sum(c.recordings for c in results.classes),
             figures=table(["figure", "value (90 % of resamples)"], results.table()),
             classes=table(["class", "learned from", "held", "packs", *SHORT.values(), "threshold"], classes),
@@ -80,10 +89,12 @@ def licences(manifest: Path) -> str:
 
 def write(args: argparse.Namespace) -> int:
     """Write what the arguments ask for."""
-    results = read_json(RunFolder(args.run).figures, Results)
-    if not args.out.is_dir():
-        raise UserError(f"--out {args.out}: no such bundle")
-    (args.out / "MODEL_CARD.md").write_text(card(read_text(TEMPLATE), results, MANIFEST), encoding="utf-8")
+    folder = RunFolder(args.run)
+    results = read_json(folder.figures, Results)
+    bundle = read_bundle(args.out)
+    measured = hashlib.sha256(folder.model.read_bytes()).hexdigest() == bundle.info.provenance["checkpoint_sha256"]
+    text = card(read_text(TEMPLATE), results, args.data / "manifest.csv", measured)
+    (args.out / "MODEL_CARD.md").write_text(text, encoding="utf-8")
     (args.out / "LICENCES.md").write_text(licences(MANIFEST), encoding="utf-8")
     return 0
 
@@ -92,6 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = Parser(prog="python -m htsat.card", description="Write the bundled model's card and licences.")
     parser.add_argument("run", type=Path, metavar="RUN", help="a training that htsat.evaluate has measured")
+    parser.add_argument("--data", type=Path, required=True, help="the corpus that htsat.build_corpus built")
     parser.add_argument("--out", type=Path, required=True, help="the folder of the bundle")
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: write(args))

@@ -6,6 +6,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,9 @@ HELD = 0.2
 QUIET_DB = -30.0
 """What stands at the ends of a recording and is this far below its loudest moment is not the event."""
 MOMENT_S = 0.02
+SILENT = 1e-4
+LATE_S = 0.05
+"""An offset may lie this much behind the end: labels are rounded."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,9 @@ def read_corpus(folder: Path) -> list[Recording]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     files = [path for path in sorted(folder.glob("*/*")) if path.suffix.lower() in SUFFIXES]
+    for path in files:
+        if not path.parent.name.isprintable():
+            raise UserError(f"{folder}: the name of the folder {path.parent.name!r} cannot be a label")
     if not files:
         raise UserError(f"{folder}: has neither a manifest.csv nor a folder of recordings for each class")
     return check_splits(
@@ -98,7 +105,10 @@ def _seconds(text: str, what: str) -> float:
 
 def check_splits(where: Path, recordings: Iterable[Recording]) -> list[Recording]:
     """Give a split to the recordings that have none; refuse a corpus without one of both."""
-    chosen = choose_splits(recordings)
+    try:
+        chosen = choose_splits(recordings)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     found = {recording.held for recording in chosen if recording.label != BACKGROUND}
     for held, what in ((False, "to learn from"), (True, "held back (split val)")):
         if held not in found:
@@ -112,14 +122,16 @@ def choose_splits(recordings: Iterable[Recording]) -> list[Recording]:
     A group that has its split keeps it, in all its classes.
     """
     recordings = list(recordings)
-    given = {r.group: r.split for r in recordings if r.split}
-    split = {group: "train" if chosen == "train" else "val" for group, chosen in given.items()}
+    split: dict[str, str] = {}
+    for recording in recordings:
+        if recording.split and (split.setdefault(recording.group, recording.split) != "train") != recording.held:
+            raise UserError(f"group '{recording.group}' is both learned from and held; give all of it one split")
     groups: dict[str, set[str]] = defaultdict(set)
     for recording in recordings:
         groups[recording.label].add(recording.group)
     for _, own in sorted(groups.items(), key=lambda item: (len(item[1]), item[0])):
         wanted = max(1, round(HELD * len(own))) if len(own) > 1 else 0
-        held = sum(split.get(group) == "val" for group in own)
+        held = sum(split.get(group, "train") != "train" for group in own)
         free = sorted(own - split.keys(), key=lambda group: (zlib.crc32(group.encode()), group))
         for i, group in enumerate(free):
             split[group] = "val" if i < wanted - held else "train"
@@ -128,15 +140,26 @@ def choose_splits(recordings: Iterable[Recording]) -> list[Recording]:
 
 def read_mono(recording: Recording, sample_rate: int) -> FloatArray:
     """The samples of a recording, mixed to one channel and resampled: (S,)."""
-    file = AudioFile(recording.path)
-    samples, rate = np.concatenate(list(file.blocks(file.samples))), file.sample_rate
-    if recording.onset_s * rate >= len(samples):
-        raise UserError(f"{recording.path}: lasts {len(samples) / rate:.3f} s, but an onset is {recording.onset_s:g}")
-    if recording.offset_s is None:
-        samples = trim(samples[round(recording.onset_s * rate) :], rate)
-    else:
-        samples = samples[round(recording.onset_s * rate) : round(recording.offset_s * rate)]
-    return np.asarray(soxr.resample(samples, rate, sample_rate), np.float32)
+    samples, rate = _read(recording.path)
+    lasts_s = len(samples) / rate
+    end_s = lasts_s if recording.offset_s is None else recording.offset_s
+    if end_s > lasts_s + LATE_S:
+        raise UserError(f"{recording.path}: lasts {lasts_s:.3f} s, but an offset is {end_s:g}")
+    part = samples[round(recording.onset_s * rate) : round(end_s * rate)]
+    if not len(part):
+        raise UserError(f"{recording.path}: lasts {lasts_s:.3f} s, and has nothing from {recording.onset_s:g} s on")
+    if recording.offset_s is None and recording.label != BACKGROUND:
+        part = trim(part, rate)
+    if not np.abs(part).max() > SILENT:
+        raise UserError(f"{recording.path}: is silent where it should hold {recording.label}")
+    return np.asarray(soxr.resample(part, rate, sample_rate), np.float32)
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path) -> tuple[FloatArray, int]:
+    """A whole file; the last one is kept, for the next event in it."""
+    file = AudioFile(path)
+    return np.concatenate(list(file.blocks(file.samples))), file.sample_rate
 
 
 def trim(samples: FloatArray, sample_rate: int) -> FloatArray:

@@ -25,6 +25,7 @@ from htsat.scenes import Scene, Sound, load_sounds
 from htsat.scoring import PSDS1, PSDS2, SceneScores
 from htsat.settings import RunFolder
 from runtime.command import Parser, run
+from runtime.errors import UserError
 from runtime.features import FloatArray
 from runtime.smooth import MedianFilter
 
@@ -66,8 +67,8 @@ def tune(framewise: FloatArray, active: BoolArray, trust: Sequence[float]) -> tu
 
 def raise_over_quiet(thresholds: Sequence[float], quiet: FloatArray) -> list[float]:
     """Thresholds that an hour of room tone (N, 32, C), smoothed, stays below."""
-    loudest = np.ceil((quiet.max(axis=(0, 1)) + 0.005) * 100) / 100
-    return [float(max(t, min(limit, HIGHEST))) for t, limit in zip(thresholds, loudest.tolist(), strict=True)]
+    loudest = np.ceil(quiet.max(axis=(0, 1)).astype(np.float64) * 100 + 0.5) / 100
+    return [round(max(t, min(limit, HIGHEST)), 2) for t, limit in zip(thresholds, loudest.tolist(), strict=True)]
 
 
 def count_events(framewise: FloatArray, thresholds: Sequence[float]) -> IntArray:
@@ -171,8 +172,12 @@ def measure(args: argparse.Namespace) -> int:
     folder = RunFolder(args.run)
     config, labels = read_network(folder.network), folder.read_labels()
     network = load_network(folder.model, config)
-    recordings = [r for r in read_corpus(args.data) if r.held or r.label == BACKGROUND]
-    sounds = load_sounds(recordings, config.front_end, "reading", speeds=(1.0,))
+    corpus = read_corpus(args.data)
+    held = folder.still_held(corpus)
+    if not {r.label for r in held}.intersection(labels):
+        raise UserError(f"{args.run}: none of its labels has a recording in --data that it has not learned from")
+    backgrounds = [r for r in corpus if r.label == BACKGROUND and r not in held]
+    sounds = load_sounds([*held, *backgrounds], config.front_end, "reading", speeds=(1.0,))
     scenes = held_scenes(sounds, labels, config.front_end, SCENES)
     tones = (room_tone(sounds, config.front_end, QUIET, seed) for seed in (1, 2))
     first, second = (score_clips(network, [scene.log_mel for scene in tone])[0] for tone in tones)

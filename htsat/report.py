@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from pydantic import BaseModel
 
 matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text: small, and found by the browser's search
+matplotlib.rcParams["text.parse_math"] = False  # a class may be called $
 
 NAMES = {
     "accuracy": "balanced accuracy, whole recordings",
@@ -81,13 +83,22 @@ class Results(BaseModel):
         """The figures in one line."""
         shown = [f"{name} {figure}" for name, figure in self.figures.items()]
         shown += [f"psds1 {self.psds1:.3f}", f"psds2 {self.psds2:.3f}"]
-        return "  ".join([*shown, f"{self.false_events_an_hour} false events in an hour of room tone"])
+        shown += [f"{self.false_events_an_hour} false events in an hour of room tone"]
+        if unknown := [c.label for c in self.classes if not c.recordings]:
+            shown += [f"(nothing is held of {', '.join(unknown)})"]
+        return "  ".join(shown)
 
     def table(self) -> list[list[str]]:
         """The figures over all classes, with what each is."""
         rows = [[NAMES[name], str(figure)] for name, figure in self.figures.items()]
         rows += [["PSDS, scenario 1", f"{self.psds1:.2f}"], ["PSDS, scenario 2", f"{self.psds2:.2f}"]]
-        return [*rows, ["false events in an hour of room tone", str(self.false_events_an_hour)]]
+        return [
+            *rows,
+            [
+                "false events in an hour of room tone (on the recorded backgrounds of the training)",
+                str(self.false_events_an_hour),
+            ],
+        ]
 
     def confused(self) -> list[tuple[int, str, str]]:
         """How many recordings of which class are taken for which other, most first."""
@@ -171,7 +182,9 @@ def _svg(draw: Callable[[Figure], None], size: tuple[float, float]) -> str:
     figure = Figure(size, layout="constrained")
     draw(figure)
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has its own fonts
+        figure.savefig(text, format="svg", metadata={"Date": None})
     document = text.getvalue()
     return document[document.index("<svg") :]
 

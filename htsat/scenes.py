@@ -170,7 +170,7 @@ class SceneMaker:
         power *= 1e-3 / power.mean()
         if BACKGROUND in self._groups and rng.random() < 0.8:
             recorded = colour(rng, self._draw(rng, BACKGROUND))
-            recorded = np.roll(np.resize(recorded, (FRAMES, self._mels)), rng.integers(FRAMES), axis=0)
+            recorded = np.resize(np.roll(recorded, rng.integers(len(recorded)), axis=0), (FRAMES, self._mels))
             power += recorded * (1e-3 * from_db(rng.uniform(-5, 25)) / recorded.mean())
         return power.astype(np.float32)
 

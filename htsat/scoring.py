@@ -38,13 +38,14 @@ class SceneScores:
     def __init__(self, framewise: FloatArray, scenes: Sequence[Scene], labels: Sequence[str]) -> None:
         """Take framewise (N, 32, C) of scenes, after smoothing."""
         sounding = {event.label for scene in scenes for event in scene.events}
-        self._labels = labels
-        known = [label for label in labels if label in sounding]
-        columns = [labels.index(label) for label in known]
-        self._classes = len(known)
+        columns = [k for k, label in enumerate(labels) if label in sounding]
+        # The tool's tables have columns of their own: a class called onset would be taken for one.
+        known = [f"class {k}" for k in columns]
+        names = dict(zip((labels[k] for k in columns), known, strict=True))
+        self._names = [names.get(label, "") for label in labels]
         self._durations = {str(i): scene.duration_s for i, scene in enumerate(scenes)}
         self._truth = {
-            str(i): [(e.onset_s, e.offset_s, e.label) for e in scene.events if e.label in known]
+            str(i): [(e.onset_s, e.offset_s, names[e.label]) for e in scene.events if e.label in names]
             for i, scene in enumerate(scenes)
         }
         self._scores = {
@@ -65,7 +66,7 @@ class SceneScores:
 
     def psds(self, scenario: Mapping[str, float | None]) -> float:
         """The polyphonic sound detection score (Bilen et al., ICASSP 2020), over all thresholds."""
-        if self._classes == 1:  # which is never taken for another
+        if len(set(self._names) - {""}) == 1:  # which is never taken for another
             scenario = {**scenario, "cttc_threshold": None, "alpha_ct": 0.0}
         return float(intersection_based.psds(self._scores, self._truth, self._durations, **scenario)[0])
 
@@ -77,7 +78,8 @@ class SceneScores:
         resamples: int,
         settings: dict[str, Any],
     ) -> tuple[Values, Values]:
-        chosen = dict(zip(self._labels, map(float, thresholds), strict=True))
+        # The tool wants scores above the threshold, the runtime takes those on it too.
+        chosen = dict(zip(self._names, np.nextafter(np.asarray(thresholds, np.float64), 0), strict=True))
 
         def f1(names: Sequence[str]) -> list[float]:
             truth = {str(i): self._truth[name] for i, name in enumerate(names)}
@@ -86,8 +88,8 @@ class SceneScores:
             drawn = {str(i): {label: deltas[name][label] for label in found} for i, name in enumerate(names)}
             limits = {label: chosen[label] for label in found}
             score = fscore(None, truth, threshold=limits, deltas=drawn, **settings)[0]
-            return [float(score.get(label, np.nan)) for label in self._labels]
+            return [float(score.get(name, np.nan)) for name in self._names]
 
         names, rng = list(deltas), np.random.default_rng(0)
         drawn = [f1(list(rng.choice(names, len(names)))) for _ in range(resamples)]
-        return np.array(f1(names)), np.array(drawn).reshape(resamples, len(self._labels))
+        return np.array(f1(names)), np.array(drawn).reshape(resamples, len(self._names))

@@ -43,16 +43,20 @@ class TrainConfig(BaseModel):
     batch: int = Field(8, gt=0)
     phases: tuple[Phase, ...] = (Phase(share=1, events=(0, 4)),)
     tiled_share: float = Field(0.3, ge=0, le=1)
-    learning_rate: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
+    learning_rate: float = Field(3e-3, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(0.05, ge=0, allow_inf_nan=False)
     ema: float = Field(0.998, gt=0, lt=1)
-    clip_weight: float = Field(0.5, ge=0)
+    clip_weight: float = Field(0.5, ge=0, allow_inf_nan=False)
     freeze: bool = False
-    learn_held: bool = False
-    seed: int = 1
+    seed: int = Field(1, ge=0)
 
     @model_validator(mode="after")
     def _whole(self) -> TrainConfig:
+        names = [*self.labels, *self.auxiliary]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"labels and auxiliary: {', '.join(twice)} stands there twice")
+        if BACKGROUND in names:
+            raise ValueError(f"labels and auxiliary: {BACKGROUND} is what holds none of them")
         total = sum(phase.share for phase in self.phases)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"phases: their shares add up to {total:g}, want 1")
@@ -101,6 +105,11 @@ class RunFolder:
         return self.path / "labels.csv"
 
     @property
+    def held(self) -> Path:
+        """The recordings that it was held back from."""
+        return self.path / "held.csv"
+
+    @property
     def curve(self) -> Path:
         """The figures every few hundred steps."""
         return self.path / "curve.csv"
@@ -125,12 +134,19 @@ class RunFolder:
         """Everything that a stopped training goes on from."""
         return self.path / "state.pt"
 
-    def create(self, network: NetworkConfig, labels: Sequence[str]) -> None:
+    def create(self, network: NetworkConfig, labels: Sequence[str], held: Sequence[Recording]) -> None:
         """Make the folder, before the work rather than after it, and describe the model to come."""
         make_folder(self.path)
         self.network.write_text(yaml.safe_dump(network.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
         with self.labels.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([["label"], *([label] for label in labels)])
+        with self.held.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([HELD_COLUMNS, *map(_held_row, held)])
+
+    def still_held(self, recordings: Sequence[Recording]) -> list[Recording]:
+        """Those of the recordings that the training never learned from."""
+        known = {tuple(row[name] for name in HELD_COLUMNS) for row in read_csv(self.held, HELD_COLUMNS)}
+        return [recording for recording in recordings if _held_row(recording) in known]
 
     def read_curve(self) -> list[dict[str, float]]:
         """The rows of the curve."""
@@ -139,6 +155,13 @@ class RunFolder:
     def read_labels(self) -> list[str]:
         """The labels in the order of the network's outputs."""
         return [row["label"] for row in read_csv(self.labels, ["label"])]
+
+
+HELD_COLUMNS = ("class", "group", "file", "onset")
+
+
+def _held_row(recording: Recording) -> tuple[str, str, str, str]:
+    return recording.label, recording.group, recording.path.name, str(recording.onset_s)
 
 
 def make_folder(path: Path) -> None:

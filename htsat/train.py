@@ -34,12 +34,13 @@ from htsat.checkpoint import load_network
 from htsat.config import NetworkConfig
 from htsat.corpus import BACKGROUND, Recording, read_corpus
 from htsat.figures import apply, held_scenes
+from htsat.files import replacing
 from htsat.network import HTSAT, Output
 from htsat.progress import with_progress
 from htsat.scenes import Scene, SceneMaker, Sound, load_sounds, mask_bands
 from htsat.settings import RunFolder, TrainConfig, labels_of, read_training
 from runtime.command import Parser, run
-from runtime.errors import UserError
+from runtime.errors import CheckFailed, UserError
 from runtime.features import FrontEnd
 
 VALIDATE_EVERY = 500
@@ -167,6 +168,8 @@ class Training:
             output = self.network(log_mel.to(self.device))
         output = output._replace(logits=output.logits.float())
         loss = loss_of(output, target.to(self.device), self.config.clip_weight)
+        if not loss.isfinite():
+            raise CheckFailed(f"the loss is {loss.item()} at step {self.step}; lower learning_rate")
         factor = learning_rate_factor(self.step, self.config.steps)
         for optimiser in self.optimisers:
             optimiser.zero_grad()
@@ -197,17 +200,17 @@ class Training:
         """Write everything that goes on from here; the file is there whole or not at all."""
         content = {name: getattr(self, name) for name in ("step", "seconds", "losses", "curve")}
         content |= {name: module.state_dict() for name, module in self._modules().items()}
-        part = path.with_suffix(".part")
-        torch.save({"identity": identity, **content}, part)
-        part.replace(path)
+        with replacing(path) as part:
+            torch.save({"identity": identity, **content}, part)
 
     def restore(self, path: Path, identity: str) -> None:
         """Go on from a save of the same training."""
         try:
             content = torch.load(path, map_location=self.device, weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError):
+            saved_for = content.pop("identity")
+        except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError, AttributeError):
             raise UserError(f"{path}: is damaged; delete it to begin anew") from None
-        if content.pop("identity") != identity:
+        if saved_for != identity:
             raise UserError(
                 f"{path.parent}: holds a training with other settings, recordings or weights; give another --out"
             )
@@ -229,25 +232,42 @@ def finished(network: nn.Module, classes: int) -> dict[str, Tensor]:
 
 
 def load_split(
-    recordings: Sequence[Recording], names: Sequence[str], front_end: FrontEnd, learn_held: bool
+    recordings: Sequence[Recording],
+    labels: Sequence[str],
+    auxiliary: Sequence[str],
+    front_end: FrontEnd,
+    learn_held: bool,
 ) -> tuple[list[Sound], list[Sound]]:
     """The sounds to learn from, at several speeds, and those to validate on, as they are."""
-    train = [r for r in recordings if not r.held or (learn_held and r.split != "keep")]
+    learned = [r for r in recordings if is_learned(r, learn_held)]
     held = [r for r in recordings if r.held]
-    known = {r.label for r in train}
-    for label in names:
+    known = {r.label for r in learned}
+    for label in (*labels, *auxiliary):
         if label not in known:
             raise UserError(f"--data: has no training recording of {label}; it has {', '.join(sorted(known))}")
+    if not known.intersection(labels) & {r.label for r in held}:
+        raise UserError("--data: holds back no recording of any label, so that nothing can be measured")
     return (
-        load_sounds(train, front_end, "reading, train"),
+        load_sounds(learned, front_end, "reading, train"),
         load_sounds(held, front_end, "reading, val", speeds=(1.0,)),
     )
 
 
-def identity_of(config: TrainConfig, network: NetworkConfig, recordings: Sequence[Recording], init: Path | None) -> str:
-    """A hash of what a training depends on: another one must not go on from its save."""
-    parts = [config.model_dump_json(exclude={"network"}), network.model_dump_json()]
-    parts += [f"{r.label} {r.group} {r.split} {r.onset_s} {r.offset_s} {r.path.name}" for r in recordings]
+def is_learned(recording: Recording, learn_held: bool) -> bool:
+    """Whether a training learns from this."""
+    return not recording.held or (learn_held and recording.split != "keep")
+
+
+def identity_of(
+    config: TrainConfig, network: NetworkConfig, recordings: Sequence[Recording], init: Path | None, learn_held: bool
+) -> str:
+    """A hash of what a training depends on, files by name and size: another one must not go on from its save."""
+    parts = [config.model_dump_json(exclude={"network"}), network.model_dump_json(), str(learn_held)]
+    for r in recordings:
+        size = r.path.stat().st_size if r.path.exists() else None
+        parts.append(
+            f"{r.label} {r.group} {r.split} {r.onset_s} {r.offset_s} {r.path.parent.name}/{r.path.name} {size}"
+        )
     digest = hashlib.sha256("\n".join(parts).encode())
     if init is not None:
         digest.update(init.read_bytes())
@@ -267,10 +287,17 @@ def stop_requested() -> Iterator[Event]:
 
 
 def train(
-    config: TrainConfig, network_config: NetworkConfig, recordings: Sequence[Recording], out: Path, init: Path | None
+    config: TrainConfig,
+    network_config: NetworkConfig,
+    recordings: Sequence[Recording],
+    out: Path,
+    init: Path | None = None,
+    learn_held: bool = False,
 ) -> None:
-    """Train; RUN/model.safetensors, RUN/curve.csv and RUN/state.pt are written every 500 steps and when stopped."""
+    """Train, or go on; RUN/state.pt is written every 500 steps and when stopped, the model every 500 steps."""
     labels = labels_of(config, recordings)
+    if not labels:
+        raise UserError("--data: has no class to learn but those that are auxiliary")
     names, front_end, folder = [*labels, *config.auxiliary], network_config.front_end, RunFolder(out)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
@@ -278,16 +305,18 @@ def train(
     if config.freeze:
         freeze_backbone(network)
     training = Training(network, config, device)
-    identity = identity_of(config, network_config, recordings, init)
+    identity = identity_of(config, network_config, recordings, init, learn_held)
     if folder.state.exists():
         training.restore(folder.state, identity)
-    folder.create(network_config.model_copy(update={"classes": len(labels), "loss": "bce"}), labels)
+    never_learned = [r for r in recordings if not is_learned(r, learn_held)]
+    folder.create(network_config.model_copy(update={"classes": len(labels), "loss": "bce"}), labels, never_learned)
     if training.step == config.steps:
         print(f"{out}: is trained")
         return
-    sounds, held = load_split(recordings, names, front_end, config.learn_held)
-    print(f"{len(sounds)} recordings to learn from, {len(held)} held; on {device.type}")
-    backgrounds = [sound for sound in sounds if sound.recording.label == BACKGROUND]
+    sounds, held = load_split(recordings, labels, config.auxiliary, front_end, learn_held)
+    known = ", and learned from as well: their figures say little" if learn_held else ""
+    print(f"{len(sounds)} recordings to learn from, {len(held)} held{known}; on {device.type}")
+    backgrounds = [sound for sound in sounds if sound.recording.label == BACKGROUND and not sound.recording.held]
     scenes = held_scenes(held + backgrounds, labels, front_end, SCENES)
     todo = range(training.step, config.steps)
     # A CPU that trains has no core left for drawing; a GPU would wait for it.
@@ -303,10 +332,13 @@ def train(
                 average = training.averaged()
                 training.add_to_curve(apply(average, held, scenes, labels).summary())
                 write_curve(folder.curve, training.curve)
-                save_file(finished(average, len(labels)), folder.model)
+                with replacing(folder.model) as part:
+                    save_file(finished(average, len(labels)), part)
+                for stale in (folder.thresholds, folder.figures, folder.page):
+                    stale.unlink(missing_ok=True)
             if due or stop.is_set():
                 training.save(folder.state, identity)
-            if stop.is_set():
+            if stop.is_set() and training.step < config.steps:
                 print(f"stopped after step {training.step}; the same command goes on")
                 raise KeyboardInterrupt
 
@@ -322,9 +354,7 @@ def write_curve(path: Path, rows: Sequence[dict[str, float]]) -> None:
 def start(args: argparse.Namespace) -> int:
     """Train what the arguments ask for."""
     config, network = read_training(args.config)
-    if args.learn_held:
-        config = config.model_copy(update={"learn_held": True})
-    train(config, network, read_corpus(args.data), args.out, args.init)
+    train(config, network, read_corpus(args.data), args.out, args.init, args.learn_held)
     return 0
 
 

@@ -1,6 +1,8 @@
+import shutil
+
 import pytest
 
-from htsat.card import TEMPLATE, card, licences, main
+from htsat.card import MANIFEST, TEMPLATE, card, licences, main
 from htsat.report import NAMES, ClassFigures, Interval, Results
 from htsat.settings import RunFolder
 
@@ -27,14 +29,20 @@ def manifest(tmp_path):
 
 
 def test_the_card_has_the_figures(results, manifest):
-    text = card("{train} {held} {packages} {judged}\n{figures}\n{classes}\n{confused}", results, manifest)
+    text = card(
+        "{train} {held} {packages} {judged}\n{figures}\n{classes}\n{confused}\n{shipped}",
+        results,
+        manifest,
+        measured=True,
+    )
     assert text.startswith("2 1 2 4\n")
     assert "| F1 of 1 s segments of scenes | 0.50 (0.40–0.60) |" in text
-    assert "| false events in an hour of room tone | 1 |" in text
+    assert "| false events in an hour of room tone (on the recorded backgrounds of the training) | 1 |" in text
     cells = " | ".join(["0.50 (0.40–0.60)"] * 5)
     assert f"| Dog | 2 | 4 | 2 | {cells} | 0.45 |" in text
     assert "| Owl | 0 | 0 | 0 | – | – | – | – | – | 0.50 |" in text
     assert "| Dog | Owl | 1 |" in text
+    assert text.endswith("those that were measured.")
 
 
 def test_licences_name_every_package_and_its_authors(manifest):
@@ -43,27 +51,37 @@ def test_licences_name_every_package_and_its_authors(manifest):
     assert "| owls | 3 | 1 | CC0 | C. Author |" in text
 
 
-def test_the_command_fills_the_shipped_template(results, tmp_path):
-    RunFolder(tmp_path).figures.write_text(results.model_dump_json())
+@pytest.mark.parametrize("measured", [True, False])
+def test_the_command_fills_the_shipped_template(measured, results, tiny_bundle, tiny_checkpoint, tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.figures.write_text(results.model_dump_json())
+    shutil.copy(MANIFEST, tmp_path / "manifest.csv")
     bundle = tmp_path / "bundle"
-    bundle.mkdir()
-    assert main([str(tmp_path), "--out", str(bundle)]) == 0
+    shutil.copytree(tiny_bundle, bundle)
+    shutil.copy(tiny_checkpoint, folder.model)
+    if not measured:
+        folder.model.write_bytes(b"another")
+    assert main([str(tmp_path), "--data", str(tmp_path), "--out", str(bundle)]) == 0
     text = (bundle / "MODEL_CARD.md").read_text()
     assert "{" not in text
+    assert ("not those that were measured" in text) != measured
     assert "| Dog | 9 | 4 | 2 |" in text  # as configs/corpus.csv says
     assert len((bundle / "LICENCES.md").read_text().splitlines()) > 40
 
 
-def test_bad_input_is_one_line(results, tmp_path, capsys, monkeypatch):
-    assert main([str(tmp_path), "--out", str(tmp_path)]) == 2
+def test_bad_input_is_one_line(results, tiny_bundle, tiny_checkpoint, tmp_path, capsys, monkeypatch):
+    data = ["--data", str(tmp_path)]
+    assert main([str(tmp_path), *data, "--out", str(tmp_path)]) == 2
     assert "figures.json: no such file" in capsys.readouterr().err
     RunFolder(tmp_path).figures.write_text(results.model_dump_json())
-    assert main([str(tmp_path), "--out", str(tmp_path / "absent")]) == 2
-    assert "absent: no such bundle" in capsys.readouterr().err
+    assert main([str(tmp_path), *data, "--out", str(tmp_path / "absent")]) == 2
+    assert "absent" in capsys.readouterr().err
     template = tmp_path / "card.md"
     template.write_text("{figurs}")
+    shutil.copy(tiny_checkpoint, RunFolder(tmp_path).model)
+    shutil.copy(MANIFEST, tmp_path / "manifest.csv")
     monkeypatch.setattr("htsat.card.TEMPLATE", template)
-    assert main([str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert main([str(tmp_path), *data, "--out", str(tiny_bundle)]) == 2
     assert "placeholder that is not known: 'figurs'" in capsys.readouterr().err
 
 

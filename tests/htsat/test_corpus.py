@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from htsat.corpus import Recording, choose_splits, read_corpus, read_mono, trim
+from runtime.audio import AudioFile
 from runtime.errors import UserError
 
 RATE = 16_000
@@ -137,7 +138,57 @@ def test_what_is_no_corpus(tmp_path):
         read_corpus(tmp_path)
 
 
+def test_a_group_that_is_learned_from_and_held_is_refused(tmp_path):
+    write_manifest(
+        tmp_path,
+        [
+            {"file": f"{i}.wav", "class": "Knock", "group": "one day", "split": split}
+            for i, split in enumerate(("train", "val"))
+        ],
+    )
+    with pytest.raises(UserError, match=r"manifest\.csv: group 'one day' is both learned from and held"):
+        read_corpus(tmp_path)
+
+
+def test_the_rest_of_a_group_follows_what_is_given():
+    recordings = [Recording(None, "Knock", group, split) for group, split in (("a", "keep"), ("a", ""), ("b", "train"))]
+    assert [r.split for r in choose_splits(recordings)] == ["keep", "keep", "train"]
+
+
+def test_a_background_is_not_trimmed(tmp_path):
+    put(tmp_path / "x.wav", np.concatenate([tone(2, 0.001), tone(0.1), tone(2, 0.001)]))
+    assert len(read_mono(Recording(tmp_path / "x.wav", "background", "x", "train"), RATE)) == round(4.1 * RATE)
+
+
+def test_events_of_one_file_are_cut_from_one_reading(tmp_path, monkeypatch):
+    from htsat import corpus
+
+    put(tmp_path / "day.wav", tone(3))
+    read = []
+    monkeypatch.setattr(corpus, "AudioFile", lambda path: (read.append(path), AudioFile(path))[1])
+    for onset in (0.5, 1.0, 2.0):
+        recording = Recording(tmp_path / "day.wav", "Knock", "x", "train", onset, onset + 0.5)
+        assert len(read_mono(recording, RATE)) == RATE // 2
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize(
+    ("onset", "offset", "message"),
+    [
+        (0.0, 0.5, "is silent where it should hold Knock"),
+        (1.0, 9.0, "lasts 2.000 s, but an offset is 9"),
+        (1.5, 1.50001, "has nothing from 1.5 s on"),
+        (1.99999, None, "has nothing from 1.99999 s on"),
+    ],
+)
+def test_a_span_without_sound_is_one_line(onset, offset, message, tmp_path):
+    put(tmp_path / "x.wav", np.concatenate([np.zeros(RATE, np.float32), tone(1)]))
+    with pytest.raises(UserError) as caught:
+        read_mono(Recording(tmp_path / "x.wav", "Knock", "x", "train", onset, offset), RATE)
+    assert message in str(caught.value)
+
+
 def test_an_onset_behind_the_end_is_one_line(tmp_path):
     put(tmp_path / "x.wav", tone(1))
-    with pytest.raises(UserError, match=r"x\.wav: lasts 1\.000 s, but an onset is 3"):
+    with pytest.raises(UserError, match=r"x\.wav: lasts 1\.000 s, and has nothing from 3 s on"):
         read_mono(Recording(tmp_path / "x.wav", "Knock", "x", "train", onset_s=3), RATE)

@@ -95,6 +95,27 @@ def test_the_command_writes_what_the_export_takes_and_a_page(config, corpus, tmp
     assert not re.search(r'(href|src)="(?!#|data:)|<link|<script|@import', page)  # it stands alone
 
 
+def test_what_was_learned_from_is_not_measured_on(config, corpus, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert train(["--config", str(config), "--data", str(corpus), "--out", str(run), "--learn-held"]) == 0
+    assert main([str(run), "--data", str(corpus)]) == 2
+    err = capsys.readouterr().err
+    assert "none of its labels has a recording in --data that it has not learned from" in err
+    assert len(err.splitlines()) == 1
+    assert not (run / "thresholds.json").exists()
+
+
+def test_a_corpus_that_has_grown_moves_nothing_into_what_is_measured(config, corpus, tmp_path, capsys):
+    """Splits that are chosen change with the number of recordings."""
+    run = tmp_path / "run"
+    assert train(["--config", str(config), "--data", str(corpus), "--out", str(run)]) == 0
+    manifest = corpus / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("Speech-train.wav,train", "Speech-train.wav,val"))
+    assert main([str(run), "--data", str(corpus)]) == 0
+    (speech,) = json.loads((run / "figures.json").read_text())["classes"]
+    assert speech["recordings"] == 1
+
+
 def test_a_folder_without_a_run_is_one_line(tmp_path, corpus, capsys):
     assert main([str(tmp_path), "--data", str(corpus)]) == 2
     assert "network.yaml: no such file" in capsys.readouterr().err

@@ -86,6 +86,15 @@ def test_what_is_not_labelled_is_heard_now_and_then():
     assert drawn.count("Bell") / 2000 == pytest.approx(0.1, abs=0.02)
 
 
+def test_every_part_of_a_long_background_is_heard():
+    """Frames of a level each, so that a scene tells which it has."""
+    power = np.repeat(10 ** (np.arange(3000, dtype=np.float32) / 500 - 3)[:, None], 64, axis=1)
+    maker = SceneMaker([Sound(Recording(None, BACKGROUND, "x", "train"), (power,))], [], FrontEnd())
+    rng = np.random.default_rng(0)
+    loudest = [maker._background(rng)[:, 30].argmax() for _ in range(60)]
+    assert len({frame // 100 for frame in loudest}) > 5
+
+
 def test_without_augmentation_a_sound_is_as_recorded():
     original = sound("Dog", 300).power[0]
     maker = SceneMaker([sound("Dog", 300)], ["Dog"], FrontEnd(), augment=False)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,19 @@ def test_resamples_vary_and_a_class_may_be_missing_from_one():
     assert drawn.shape == (30, 3)
     assert np.isnan(drawn[:, 2]).all()
     assert len(np.unique(drawn[:, 1])) > 2
+
+
+@pytest.mark.parametrize("label", ["onset", "macro_average"])
+def test_a_class_may_be_called_like_a_column_of_the_tool(label):
+    scenes = [Scene(s.log_mel, s.target, tuple(replace(e, label=label) for e in s.events), 10.24) for s in SCENES[:1]]
+    judged = SceneScores(np.stack([scores_of(s) for s in SCENES[:1]]), scenes, [label, "b", "never"])
+    np.testing.assert_allclose(judged.event_f1([0.5] * 3)[0], [1, np.nan, np.nan])
+
+
+def test_a_score_on_the_threshold_counts():
+    framewise = np.stack([scores_of(s) for s in SCENES])
+    framewise[framewise > 0.5] = 0.5
+    np.testing.assert_allclose(SceneScores(framewise, SCENES, LABELS).event_f1([0.5] * 3)[0], [1, 1, np.nan])
 
 
 def test_a_model_of_one_class():

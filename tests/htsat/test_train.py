@@ -13,11 +13,13 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
+from torch.utils.data import DataLoader
 
 from export.to_onnx import main as to_onnx
 from htsat.checkpoint import load_network
 from htsat.config import NetworkConfig, read_network
 from htsat.network import HTSAT, Output
+from htsat.scenes import Scene
 from htsat.settings import TrainConfig
 from htsat.train import Batches, Training, learning_rate_factor, loss_of, main
 from runtime.backends import open_backend
@@ -57,7 +59,7 @@ def test_a_stopped_training_ends_with_the_weights_of_one_run(config, corpus, tmp
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(Training, "take_step", stop_afterwards)
-    assert [run(config, corpus, tmp_path / "parts") for _ in range(6)] == [130, 130, 130, 130, 130, 0]
+    assert [run(config, corpus, tmp_path / "parts") for _ in range(5)] == [130, 130, 130, 130, 0]
     for name in ("model.safetensors", "network.yaml", "labels.csv"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
     whole, parts = (read_curve(tmp_path / name / "curve.csv") for name in ("whole", "parts"))
@@ -124,13 +126,59 @@ def test_a_finished_training_is_left_alone(config, corpus, tmp_path, capsys):
     assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_a_damaged_save_is_one_line(config, corpus, tmp_path, capsys):
+@pytest.mark.parametrize("content", [b"damaged", {"weights": 1}, [1, 2]])
+def test_a_damaged_save_is_one_line(content, config, corpus, tmp_path, capsys):
     run(config, corpus, tmp_path / "run")
-    (tmp_path / "run" / "state.pt").write_bytes(b"damaged")
+    state = tmp_path / "run" / "state.pt"
+    state.write_bytes(content) if isinstance(content, bytes) else torch.save(content, state)
     assert run(config, corpus, tmp_path / "run") == 2
     err = capsys.readouterr().err
     assert "state.pt: is damaged; delete it to begin anew" in err
     assert len(err.splitlines()) == 1
+
+
+def test_another_recording_under_the_same_name_is_another_training(config, corpus, tmp_path, capsys):
+    run(config, corpus, tmp_path / "run")
+    with (corpus / "Speech-train.wav").open("ab") as file:
+        file.write(bytes(64))
+    assert run(config, corpus, tmp_path / "run") == 2
+    assert "holds a training with other settings, recordings or weights" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_stops_the_training(config, corpus, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("htsat.train.loss_of", lambda *_: torch.tensor(torch.nan, requires_grad=True))
+    assert run(config, corpus, tmp_path / "run") == 1
+    assert "the loss is nan at step 0; lower learning_rate" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_label_of_which_nothing_is_held_is_one_line(config, corpus, tmp_path, capsys):
+    manifest = corpus / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("Speech-val.wav,val", "Speech-val.wav,train"))
+    assert run(config, corpus, tmp_path / "run") == 2
+    assert "holds back no recording of any label" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_last_save(config, corpus, tmp_path):
+    """The real error, of a process that may not write files as large as a model."""
+    change(config, steps=100_000)
+    limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+    limit += "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); import htsat.train as t; "
+    limit += "t.VALIDATE_EVERY = 2; t.SCENES = 4; sys.exit(t.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", limit, "--config", config, "--data", corpus, "--out", tmp_path / "run"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert "model.safetensors: cannot be written" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"labels.csv", "held.csv"}
+    assert not [path for path in (tmp_path / "run").iterdir() if path.suffix == ".part"]
+
+
+def test_a_new_model_leaves_no_thresholds_of_the_old(config, corpus, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thresholds.json").touch()
+    run(config, corpus, tmp_path / "run")
+    assert not (tmp_path / "run" / "thresholds.json").exists()
 
 
 def test_fine_tuning_begins_with_the_checkpoints_backbone_and_a_new_head(config, corpus, tmp_path):
@@ -186,21 +234,22 @@ def test_init_with_another_network_is_one_line(config, corpus, tmp_path, capsys)
     assert len(err.splitlines()) == 1
 
 
+class Maker:
+    """Draws scenes of noise."""
+
+    def tiled(self, rng):
+        return self.mixture(rng, (0, 0))
+
+    def mixture(self, rng, events):
+        return Scene(rng.random((1024, 64), np.float32), rng.random((32, 1), np.float32), (), 10.24)
+
+
 def test_batches_are_the_same_in_any_order_and_process():
-    class Maker:
-        def tiled(self, rng):
-            return self.mixture(rng, (0, 0))
-
-        def mixture(self, rng, events):
-            from htsat.scenes import Scene
-
-            return Scene(rng.random((1024, 64), np.float32), rng.random((32, 1), np.float32), (), 10.24)
-
-    config = TrainConfig(network="x", steps=10, batch=2)
-    first, second = Batches(Maker(), config), Batches(Maker(), config)
-    third, _ = first[3], first[4]
-    torch.testing.assert_close(second[3], third)
-    assert not torch.equal(first[4][0], third[0])
+    batches = Batches(Maker(), TrainConfig(network="x", steps=10, batch=2))
+    backwards = [batches[step] for step in (4, 3)][::-1]
+    elsewhere = list(DataLoader(batches, batch_size=None, sampler=range(3, 5), num_workers=2))
+    torch.testing.assert_close(backwards, [tuple(batch) for batch in elsewhere])
+    assert not torch.equal(backwards[0][0], backwards[1][0])
 
 
 def test_phases_say_how_many_events_a_scene_holds():
@@ -219,6 +268,12 @@ def read_curve(path):
     [
         ({"phases": [{"share": 0.5, "events": [0, 4]}]}, "phases: their shares add up to 0.5, want 1"),
         ({"phases": [{"share": 1, "events": [4, 0]}]}, "events [4, 0]: want the fewest and the most"),
+        ({"labels": ["Speech", "Speech"]}, "labels and auxiliary: Speech stands there twice"),
+        ({"auxiliary": ["Speech"]}, "labels and auxiliary: Speech stands there twice"),
+        ({"labels": ["background"]}, "background is what holds none of them"),
+        ({"labels": [], "auxiliary": ["Speech", "Fowl"]}, "has no class to learn but those that are auxiliary"),
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
+        ({"learning_rate": float("inf")}, "learning_rate: Input should be a finite number"),
         ({"labels": ["Owl"]}, "has no training recording of Owl"),
         ({"stepps": 3}, "stepps: unknown key, meant steps?"),
         ({"steps": 0}, "steps: Input should be greater than 0, not 0"),

@@ -1,0 +1,34 @@
+from htsat.report import ClassFigures, Interval, Results, write_page
+
+FIGURES = {
+    name: Interval(value=0.5, low=0.4, high=0.6)
+    for name in ("accuracy", "clip_ap", "frame_ap", "segment_f1", "event_f1")
+}
+
+
+def results(labels, confusion):
+    classes = [
+        ClassFigures(label=label, recordings=sum(row), groups=1, threshold=0.5, median_steps=1, figures=FIGURES)
+        for label, row in zip(labels, confusion, strict=True)
+    ]
+    return Results(figures=FIGURES, psds1=0.1, psds2=0.2, false_events_an_hour=0, classes=classes, confusion=confusion)
+
+
+def test_what_is_confused_most_comes_first():
+    found = results(["a", "b", "c"], [[3, 1, 0], [0, 2, 4], [0, 0, 0]])
+    assert found.confused() == [(4, "b", "c"), (1, "a", "b")]
+
+
+def test_the_line_names_what_nothing_is_held_of():
+    assert "nothing is held" not in results(["a"], [[3]]).line()
+    assert "(nothing is held of b)" in results(["a", "b"], [[3, 0], [0, 0]]).line()
+
+
+def test_any_name_of_a_class_can_be_drawn(tmp_path):
+    row = {"step": 1.0, "loss": 1.0, "accuracy": 0.1, "clip_map": 0.1, "frame_map": 0.1}
+    write_page(tmp_path / "x.html", results(["$%$", "雨", "<b>&"], [[1, 0, 0], [0, 1, 0], [0, 0, 1]]), [row])
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert "$%$" in page
+    assert "雨" in page
+    assert "<b>&" not in page
+    assert "&lt;b&gt;&amp;" in page
