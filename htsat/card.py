@@ -43,9 +43,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 MEASURED = "The weights shipped here are those that were measured."
-LEARNED_ALL = """The weights shipped here are not those that were measured, but of the same training on the held recordings
-too. They have heard more, but nothing is left to measure that on. What the demo plays was kept from both, though not the
-rest of its pack."""
+LEARNED_ALL = """The weights shipped here are not those that were measured, but of the same training on the held
+recordings too. They have heard more, but nothing is left to measure that on. What the demo plays was kept from both,
+though not the rest of its pack."""
 
 
 def card(template: str, results: Results, manifest: Path, measured: bool) -> str:
