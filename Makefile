@@ -63,6 +63,6 @@ $(BIN)/python:
 		{ echo "htsat-edge needs Python 3.10 or newer: make PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -qy python3-venv; \
-		elif sudo -n true 2>/dev/null; then sudo apt-get update -q && apt-get install -qy python3-venv; \
+		elif sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo apt-get install -qy python3-venv; \
 		else echo "please install Python's venv first: sudo apt-get install python3-venv" >&2; exit 2; fi
 	$(PYTHON) -m venv $(VENV)

@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from htsat.checkpoint import load_network
 from htsat.config import read_network
 from htsat.corpus import BACKGROUND, read_corpus
-from htsat.figures import BoolArray, IntArray, Outputs, apply, held_scenes, labelled, room_tone, score_clips
+from htsat.figures import BoolArray, Outputs, apply, held_scenes, labelled, room_tone, score_clips
 from htsat.report import ClassFigures, Interval, Results, write_page
 from htsat.scenes import Scene, Sound, load_sounds
 from htsat.scoring import PSDS1, PSDS2, SceneScores
@@ -30,8 +30,8 @@ from runtime.features import FloatArray
 from runtime.smooth import MedianFilter
 
 SCENES = 500
-QUIET = 352
-"""Clips of room tone: an hour."""
+HOUR = 352
+"""Clips."""
 HIGHEST = 0.9
 """No threshold is raised above this for the sake of quiet: the class would never be heard."""
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
@@ -66,15 +66,27 @@ def tune(framewise: FloatArray, active: BoolArray, trust: Sequence[float]) -> tu
 
 
 def raise_over_quiet(thresholds: Sequence[float], quiet: FloatArray) -> list[float]:
-    """Thresholds that an hour of room tone (N, 32, C), smoothed, stays below."""
+    """Thresholds that clips of room tone (N, 32, C), smoothed, stay below."""
     loudest = np.ceil(quiet.max(axis=(0, 1)).astype(np.float64) * 100 + 0.5) / 100
     return [round(max(t, min(limit, HIGHEST)), 2) for t, limit in zip(thresholds, loudest.tolist(), strict=True)]
 
 
-def count_events(framewise: FloatArray, thresholds: Sequence[float]) -> IntArray:
-    """How often each class (C,) rises to its threshold in clips (N, 32, C), smoothed."""
+def count_events(framewise: FloatArray, thresholds: Sequence[float]) -> int:
+    """How often any class rises to its threshold in clips (N, 32, C), smoothed."""
     found = framewise >= np.array(thresholds)
-    return np.asarray((np.diff(found.astype(np.int8), axis=1, prepend=0) == 1).sum(axis=(0, 1)))
+    return int((np.diff(found.astype(np.int8), axis=1, prepend=0) == 1).sum())
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """framewise (N, 32, C) of clips in which no sound of any class was placed, an hour each."""
+
+    to_choose_by: FloatArray
+    """Room tone, to choose thresholds by."""
+    tone: FloatArray
+    """Other room tone, to count false events in."""
+    ambience: FloatArray
+    """Recorded backgrounds of harbours, factories and cities, in which much is to be heard."""
 
 
 def f_score(found: BoolArray, active: BoolArray) -> npt.NDArray[np.float64]:
@@ -124,19 +136,16 @@ def intervals(values: npt.NDArray[np.floating], drawn: npt.ArrayLike) -> tuple[I
 
 def judge(
     outputs: Outputs,
-    quiet: tuple[FloatArray, FloatArray],
+    quiet: Quiet,
     sounds: Sequence[Sound],
     scenes: Sequence[Scene],
     labels: Sequence[str],
 ) -> Results:
-    """Choose thresholds and compute every figure, with intervals by group (recordings) and by scene (scenes).
-
-    `quiet` is framewise (N, 32, C) of two hours of room tone: one to choose by, one to count false events in.
-    """
+    """Choose thresholds and compute every figure, with intervals by group (recordings) and by scene (scenes)."""
     held = [sound.recording for sound in labelled(sounds, labels)]
     recordings = np.bincount(outputs.truth, minlength=len(labels))
     thresholds, medians = tune(outputs.framewise, outputs.active, (recordings / (recordings + TRUST)).tolist())
-    thresholds = raise_over_quiet(thresholds, smoothed(quiet[0], medians))
+    thresholds = raise_over_quiet(thresholds, smoothed(quiet.to_choose_by, medians))
     scored = SceneScores(smoothed(outputs.framewise, medians), scenes, labels)
     by_group, by_scene = resample_groups(outputs, [r.group for r in held]), resample_scenes(outputs)
     figures = {
@@ -161,7 +170,8 @@ def judge(
         figures={name: mean for name, (mean, _) in figures.items()},
         psds1=scored.psds(PSDS1),
         psds2=scored.psds(PSDS2),
-        false_events_an_hour=int(count_events(smoothed(quiet[1], medians), thresholds).sum()),
+        false_events_an_hour=count_events(smoothed(quiet.tone, medians), thresholds),
+        ambience_events_an_hour=count_events(smoothed(quiet.ambience, medians), thresholds),
         classes=classes,
         confusion=outputs.confusion().tolist(),
     )
@@ -179,9 +189,9 @@ def measure(args: argparse.Namespace) -> int:
     backgrounds = [r for r in corpus if r.label == BACKGROUND and r not in held]
     sounds = load_sounds([*held, *backgrounds], config.front_end, "reading", speeds=(1.0,))
     scenes = held_scenes(sounds, labels, config.front_end, SCENES)
-    tones = (room_tone(sounds, config.front_end, QUIET, seed) for seed in (1, 2))
-    first, second = (score_clips(network, [scene.log_mel for scene in tone])[0] for tone in tones)
-    results = judge(apply(network, sounds, scenes, labels), (first, second), sounds, scenes, labels)
+    hours = (room_tone(config.front_end, HOUR, seed, under) for seed, under in ((1, ()), (2, ()), (3, sounds)))
+    quiet = Quiet(*(score_clips(network, [scene.log_mel for scene in hour])[0] for hour in hours))
+    results = judge(apply(network, sounds, scenes, labels), quiet, sounds, scenes, labels)
     write_thresholds(folder.thresholds, results)
     folder.figures.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
     write_page(folder.page, results, folder.read_curve())

@@ -107,9 +107,9 @@ def whole(sound: Sound) -> FloatArray:
     return tile(to_db(sound.power[0][:FRAMES]), FRAMES)
 
 
-def room_tone(sounds: Sequence[Sound], front_end: FrontEnd, count: int, seed: int) -> list[Scene]:
-    """Clips in which nothing happens."""
-    judge, rng = SceneMaker(sounds, [], front_end, augment=False), np.random.default_rng(seed)
+def room_tone(front_end: FrontEnd, count: int, seed: int, backgrounds: Sequence[Sound] = ()) -> list[Scene]:
+    """Clips of stationary noise in which nothing happens; most of them with one of the `backgrounds` over it."""
+    judge, rng = SceneMaker(backgrounds, [], front_end, augment=False), np.random.default_rng(seed)
     return [judge.mixture(rng, (0, 0)) for _ in range(count)]
 
 

@@ -31,6 +31,8 @@ OTHERS = 0.1
 """The share of events of classes that are not labelled: heard, so that they are not taken for one that is."""
 SHORT = 150
 """Frames; what is shorter may come several times."""
+PAUSE_S = 0.15
+"""Events of one class that are closer count as one, as in the labels of DESED (DCASE 2019 to 2023, task 4)."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Scene:
     target: FloatArray
     """(32, classes): 1 where a class fills at least half of a step."""
     events: tuple[Occurrence, ...]
-    """What sounds when, for the labelled classes; those of one class do not overlap."""
+    """What sounds when, for the labelled classes; those of one class are `PAUSE_S` apart."""
     duration_s: float
 
 
@@ -199,11 +201,13 @@ class SceneMaker:
         return Scene(log_mel, np.minimum(2 * share, 1), self._occurrences(active), FRAMES * self._frame_s)
 
     def _occurrences(self, active: BoolArray) -> tuple[Occurrence, ...]:
-        """The runs of active frames of each class."""
+        """The runs of active frames of each class, those with hardly a pause between them as one."""
         edges = np.diff(active.astype(np.int8), axis=0, prepend=0, append=0)
         found = []
         for k in np.flatnonzero(active.any(axis=0)):
             onsets, offsets = np.flatnonzero(edges[:, k] == 1), np.flatnonzero(edges[:, k] == -1)
+            paused = onsets[1:] - offsets[:-1] >= round(PAUSE_S / self._frame_s)
+            onsets, offsets = onsets[np.r_[True, paused]], offsets[np.r_[paused, True]]
             for onset, offset in zip(onsets, offsets, strict=True):
                 found.append(Occurrence(onset * self._frame_s, offset * self._frame_s, self._labels[k]))
         return tuple(found)

@@ -14,7 +14,13 @@ def results():
     dog = ClassFigures(label="Dog", recordings=4, groups=2, threshold=0.45, median_steps=3, figures=figures)
     owl = ClassFigures(label="Owl", recordings=0, groups=0, threshold=0.5, median_steps=1, figures=unknown)
     return Results(
-        figures=figures, psds1=0.1, psds2=0.2, false_events_an_hour=1, classes=[dog, owl], confusion=[[3, 1], [0, 0]]
+        figures=figures,
+        psds1=0.1,
+        psds2=0.2,
+        false_events_an_hour=1,
+        ambience_events_an_hour=9,
+        classes=[dog, owl],
+        confusion=[[3, 1], [0, 0]],
     )
 
 
@@ -37,7 +43,8 @@ def test_the_card_has_the_figures(results, manifest):
     )
     assert text.startswith("2 1 2 4\n")
     assert "| F1 of 1 s segments of scenes | 0.50 (0.40–0.60) |" in text
-    assert "| false events in an hour of room tone (on the recorded backgrounds of the training) | 1 |" in text
+    assert "| false events in an hour of room tone (stationary noise) | 1 |" in text
+    assert "| events in an hour of recorded backgrounds | 9 |" in text
     cells = " | ".join(["0.50 (0.40–0.60)"] * 5)
     assert f"| Dog | 2 | 4 | 2 | {cells} | 0.45 |" in text
     assert "| Owl | 0 | 0 | 0 | – | – | – | – | – | 0.50 |" in text

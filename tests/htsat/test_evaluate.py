@@ -50,14 +50,14 @@ def test_thresholds_rise_over_room_tone_but_not_out_of_reach():
     quiet[1, 5] = [0.1, 0.623, 0.97]
     raised = raise_over_quiet([0.3, 0.5, 0.4], quiet)
     assert raised == pytest.approx([0.3, 0.63, 0.9])
-    assert count_events(quiet, raised).tolist() == [0, 0, 1]
+    assert count_events(quiet, raised) == 1
 
 
 def test_events_are_counted_where_they_begin():
     framewise = np.zeros((2, 32, 1), np.float32)
     framewise[0, [0, 1, 2, 9]] = 0.8
     framewise[1, 31] = 0.8
-    assert count_events(framewise, [0.5]).tolist() == [3]
+    assert count_events(framewise, [0.5]) == 3
 
 
 def test_groups_are_drawn_whole():

@@ -72,11 +72,19 @@ def test_events_of_a_class_do_not_overlap_and_fill_their_steps(maker):
     for scene in (maker.mixture(rng, (4, 8)) for _ in range(20)):
         for k, label in enumerate(["Dog", "Bird"]):
             own = [event for event in scene.events if event.label == label]
-            assert all(a.offset_s < b.onset_s for a, b in itertools.pairwise(own))
+            assert all(b.onset_s - a.offset_s > 0.149 for a, b in itertools.pairwise(own))
             total = sum(event.offset_s - event.onset_s for event in own)
             share = scene.target[:, k] / 2
             assert share.sum() * 0.32 <= total + 1e-6  # a target is full from half a step on
             assert (total > 0) == share.any()
+
+
+def test_events_with_hardly_a_pause_between_them_are_one(maker):
+    active = np.zeros((1024, 2), bool)
+    for begin, end in [(0, 10), (24, 30), (45, 60), (100, 1024)]:  # pauses of 0.14, 0.15 and 0.4 s
+        active[begin:end, 0] = True
+    spans = [(event.onset_s, event.offset_s) for event in maker._occurrences(active)]
+    assert spans == [pytest.approx(span) for span in [(0, 0.3), (0.45, 0.6), (1, 10.24)]]
 
 
 def test_what_is_not_labelled_is_heard_now_and_then():
