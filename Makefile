@@ -23,17 +23,15 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# The bundled model, anew: hours on a CPU, and stopped it goes on. Its figures and thresholds are those of a training
-# that holds a part of the recordings back; the weights are of one that learns from all of them.
+# The bundled model, anew: hours on a CPU, and stopped it goes on.
 model: $(VENV)/.test
 	$(BIN)/python -m htsat.build_corpus --out runs/corpus
-	$(BIN)/python -m htsat.train --config configs/train.yaml --data runs/corpus --out runs/held
-	$(BIN)/python -m htsat.evaluate runs/held --data runs/corpus
-	$(BIN)/python -m htsat.train --config configs/train.yaml --data runs/corpus --out runs/all --learn-held
-	$(BIN)/python export/to_onnx.py runs/all/model.safetensors --network runs/all/network.yaml \
-		--labels runs/all/labels.csv --thresholds runs/held/thresholds.json --with-weights \
+	$(BIN)/python -m htsat.train --config configs/train.yaml --data runs/corpus --out runs/bundled
+	$(BIN)/python -m htsat.evaluate runs/bundled --data runs/corpus
+	$(BIN)/python export/to_onnx.py runs/bundled/model.safetensors --network runs/bundled/network.yaml \
+		--labels runs/bundled/labels.csv --thresholds runs/bundled/thresholds.json --with-weights \
 		--name bundled --out runtime/models/bundled
-	$(BIN)/python -m htsat.card runs/held --data runs/corpus --out runtime/models/bundled
+	$(BIN)/python -m htsat.card runs/bundled --data runs/corpus --out runtime/models/bundled
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -42,14 +42,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
 
 
-MEASURED = "The weights shipped here are those that were measured."
-LEARNED_ALL = """The weights shipped here are not those that were measured, but of the same training on the held
-recordings too. They have heard more, but nothing is left to measure that on. What the demo plays was kept from both,
-though not the rest of its pack."""
-
-
-def card(template: str, results: Results, manifest: Path, measured: bool) -> str:
-    """The template with the figures of a training in it; `measured`: the weights that ship are that training's."""
+def card(template: str, results: Results, manifest: Path) -> str:
+    """The template with the figures of a training in it."""
     rows = read_csv(manifest, ["package", "class", "split"])
     learned = Counter(row["class"] for row in rows if row["split"] == "train")
     classes = [
@@ -62,7 +56,6 @@ def card(template: str, results: Results, manifest: Path, measured: bool) -> str
             train=sum(row["split"] == "train" for row in rows),
             held=sum(row["split"] != "train" for row in rows),
             packages=len({row["package"] for row in rows}),
-            shipped=MEASURED if measured else LEARNED_ALL,
             judged=sum(c.recordings for c in results.classes),
             figures=table(["figure", "value (90 % of resamples)"], results.table()),
             classes=table(["class", "learned from", "held", "packs", *SHORT.values(), "threshold"], classes),
@@ -92,8 +85,9 @@ def write(args: argparse.Namespace) -> int:
     folder = RunFolder(args.run)
     results = read_json(folder.figures, Results)
     bundle = read_bundle(args.out)
-    measured = hashlib.sha256(folder.model.read_bytes()).hexdigest() == bundle.info.provenance["checkpoint_sha256"]
-    text = card(read_text(TEMPLATE), results, args.data / "manifest.csv", measured)
+    if hashlib.sha256(folder.model.read_bytes()).hexdigest() != bundle.info.provenance["checkpoint_sha256"]:
+        raise UserError(f"{args.out}: holds other weights than {args.run} measured; export those first")
+    text = card(read_text(TEMPLATE), results, args.data / "manifest.csv")
     (args.out / "MODEL_CARD.md").write_text(text, encoding="utf-8")
     (args.out / "LICENCES.md").write_text(licences(MANIFEST), encoding="utf-8")
     return 0

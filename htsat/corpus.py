@@ -17,8 +17,7 @@ from runtime.config import read_csv
 from runtime.errors import UserError
 from runtime.features import FloatArray
 
-SPLITS = ("train", "val", "keep")
-"""`keep` is held like `val`, and never learned from, not even for a last training on all that is held."""
+SPLITS = ("train", "val")
 BACKGROUND = "background"
 """The class of recordings that hold no event."""
 SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"}
@@ -49,7 +48,7 @@ class Recording:
     @property
     def held(self) -> bool:
         """Held back from training, to measure on."""
-        return self.split != "train"
+        return self.split == "val"
 
 
 def read_corpus(folder: Path) -> list[Recording]:
@@ -74,7 +73,7 @@ def read_manifest(path: Path) -> list[Recording]:
     """Read a CSV with the columns `file` (relative to it) and `class`.
 
     It may have `onset` and `offset` (seconds, of one event in a longer file), `group` (default: the file) and `split`
-    (train, val or keep; default: every class has a fifth of its groups held).
+    (train or val; default: every class has a fifth of its groups held).
     """
     recordings = [_recording(path, number, row) for number, row in enumerate(read_csv(path, ("file", "class")), 1)]
     return check_splits(path, recordings)

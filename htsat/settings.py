@@ -106,7 +106,7 @@ class RunFolder:
 
     @property
     def held(self) -> Path:
-        """The recordings that it was held back from."""
+        """The recordings that were held back."""
         return self.path / "held.csv"
 
     @property
@@ -134,14 +134,16 @@ class RunFolder:
         """Everything that a stopped training goes on from."""
         return self.path / "state.pt"
 
-    def create(self, network: NetworkConfig, labels: Sequence[str], held: Sequence[Recording]) -> None:
+    def create(self, network: NetworkConfig, labels: Sequence[str], recordings: Sequence[Recording]) -> None:
         """Make the folder, before the work rather than after it, and describe the model to come."""
         make_folder(self.path)
         self.network.write_text(yaml.safe_dump(network.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
         with self.labels.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([["label"], *([label] for label in labels)])
         with self.held.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([HELD_COLUMNS, *map(_held_row, held)])
+            csv.writer(file, lineterminator="\n").writerows(
+                [HELD_COLUMNS, *(_held_row(r) for r in recordings if r.held)]
+            )
 
     def still_held(self, recordings: Sequence[Recording]) -> list[Recording]:
         """Those of the recordings that the training never learned from."""

@@ -236,10 +236,9 @@ def load_split(
     labels: Sequence[str],
     auxiliary: Sequence[str],
     front_end: FrontEnd,
-    learn_held: bool,
 ) -> tuple[list[Sound], list[Sound]]:
     """The sounds to learn from, at several speeds, and those to validate on, as they are."""
-    learned = [r for r in recordings if is_learned(r, learn_held)]
+    learned = [r for r in recordings if not r.held]
     held = [r for r in recordings if r.held]
     known = {r.label for r in learned}
     for label in (*labels, *auxiliary):
@@ -253,16 +252,9 @@ def load_split(
     )
 
 
-def is_learned(recording: Recording, learn_held: bool) -> bool:
-    """Whether a training learns from this."""
-    return not recording.held or (learn_held and recording.split != "keep")
-
-
-def identity_of(
-    config: TrainConfig, network: NetworkConfig, recordings: Sequence[Recording], init: Path | None, learn_held: bool
-) -> str:
+def identity_of(config: TrainConfig, network: NetworkConfig, recordings: Sequence[Recording], init: Path | None) -> str:
     """A hash of what a training depends on, files by name and size: another one must not go on from its save."""
-    parts = [config.model_dump_json(exclude={"network"}), network.model_dump_json(), str(learn_held)]
+    parts = [config.model_dump_json(exclude={"network"}), network.model_dump_json()]
     for r in recordings:
         size = r.path.stat().st_size if r.path.exists() else None
         parts.append(
@@ -292,7 +284,6 @@ def train(
     recordings: Sequence[Recording],
     out: Path,
     init: Path | None = None,
-    learn_held: bool = False,
 ) -> None:
     """Train, or go on; RUN/state.pt is written every 500 steps and when stopped, the model every 500 steps."""
     labels = labels_of(config, recordings)
@@ -305,18 +296,16 @@ def train(
     if config.freeze:
         freeze_backbone(network)
     training = Training(network, config, device)
-    identity = identity_of(config, network_config, recordings, init, learn_held)
+    identity = identity_of(config, network_config, recordings, init)
     if folder.state.exists():
         training.restore(folder.state, identity)
-    never_learned = [r for r in recordings if not is_learned(r, learn_held)]
-    folder.create(network_config.model_copy(update={"classes": len(labels), "loss": "bce"}), labels, never_learned)
+    folder.create(network_config.model_copy(update={"classes": len(labels), "loss": "bce"}), labels, recordings)
     if training.step == config.steps:
         print(f"{out}: is trained")
         return
-    sounds, held = load_split(recordings, labels, config.auxiliary, front_end, learn_held)
-    known = ", and learned from as well: their figures say little" if learn_held else ""
-    print(f"{len(sounds)} recordings to learn from, {len(held)} held{known}; on {device.type}")
-    backgrounds = [sound for sound in sounds if sound.recording.label == BACKGROUND and not sound.recording.held]
+    sounds, held = load_split(recordings, labels, config.auxiliary, front_end)
+    print(f"{len(sounds)} recordings to learn from, {len(held)} held; on {device.type}")
+    backgrounds = [sound for sound in sounds if sound.recording.label == BACKGROUND]
     scenes = held_scenes(held + backgrounds, labels, front_end, SCENES)
     todo = range(training.step, config.steps)
     # A CPU that trains has no core left for drawing; a GPU would wait for it.
@@ -354,7 +343,7 @@ def write_curve(path: Path, rows: Sequence[dict[str, float]]) -> None:
 def start(args: argparse.Namespace) -> int:
     """Train what the arguments ask for."""
     config, network = read_training(args.config)
-    train(config, network, read_corpus(args.data), args.out, args.init, args.learn_held)
+    train(config, network, read_corpus(args.data), args.out, args.init)
     return 0
 
 
@@ -370,11 +359,6 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for what comes out")
     parser.add_argument("--init", type=Path, metavar="CHECKPOINT", help="fine-tune these weights of the same network")
-    parser.add_argument(
-        "--learn-held",
-        action="store_true",
-        help="learn from the held recordings too: for the weights to ship, measured by a run without this",
-    )
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: start(args))
 

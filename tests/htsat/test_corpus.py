@@ -80,9 +80,7 @@ def test_trimming_leaves_a_part_of_the_recording(samples):
     assert np.abs(trimmed).max() == np.abs(samples).max()
 
 
-groups = st.lists(
-    st.tuples(st.sampled_from("abc"), st.integers(0, 12), st.sampled_from(["", "", "train", "val", "keep"]))
-)
+groups = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 12), st.sampled_from(["", "", "train", "val"])))
 
 
 @given(groups)
@@ -95,7 +93,7 @@ def test_splits_hold_a_part_of_every_class_and_never_cut_a_group(rows):
         recordings.append(Recording(None, label, group, split))
     chosen = choose_splits(recordings)
     for before, after in zip(recordings, chosen, strict=True):
-        assert after.split in ("train", "val", "keep")
+        assert after.split in ("train", "val")
         assert before.split in ("", after.split)
     for label in "abc":
         own = {r.group: r.split for r in chosen if r.label == label}
@@ -118,7 +116,7 @@ def test_a_group_of_two_classes_is_in_one_split():
         ({"onset": "soon"}, "row 1 has onset 'soon', want seconds"),
         ({"onset": "nan"}, "row 1 has onset 'nan', want seconds"),
         ({"onset": "2", "offset": "1"}, "row 1 has offset 1, want more than its onset, 2"),
-        ({"split": "test"}, "row 1 has split 'test', want one of train, val, keep"),
+        ({"split": "test"}, "row 1 has split 'test', want one of train, val"),
     ],
 )
 def test_a_bad_row_is_named(row, message, tmp_path):
@@ -151,8 +149,8 @@ def test_a_group_that_is_learned_from_and_held_is_refused(tmp_path):
 
 
 def test_the_rest_of_a_group_follows_what_is_given():
-    recordings = [Recording(None, "Knock", group, split) for group, split in (("a", "keep"), ("a", ""), ("b", "train"))]
-    assert [r.split for r in choose_splits(recordings)] == ["keep", "keep", "train"]
+    recordings = [Recording(None, "Knock", group, split) for group, split in (("a", "val"), ("a", ""), ("b", "train"))]
+    assert [r.split for r in choose_splits(recordings)] == ["val", "val", "train"]
 
 
 def test_a_background_is_not_trimmed(tmp_path):

@@ -216,16 +216,6 @@ def test_a_fine_tuned_model_exports_and_runs(config, corpus, tmp_path):
     assert scores.framewise.shape == (1, 32, 2)
 
 
-def test_held_recordings_are_learned_from_when_asked_for(config, corpus, tmp_path, capsys):
-    assert run(config, corpus, tmp_path / "run", "--learn-held") == 0
-    assert "6 recordings to learn from, 3 held" in capsys.readouterr().out
-    manifest = corpus / "manifest.csv"
-    manifest.write_text(manifest.read_text().replace("Speech-val.wav,val", "Speech-val.wav,keep"))
-    assert run(config, corpus, tmp_path / "kept", "--learn-held") == 0
-    assert "5 recordings to learn from, 3 held" in capsys.readouterr().out
-    assert run(config, corpus, tmp_path / "run") == 2  # another training
-
-
 def test_init_with_another_network_is_one_line(config, corpus, tmp_path, capsys):
     save_file({"conv.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     assert run(config, corpus, tmp_path / "run", "--init", tmp_path / "other.safetensors") == 2
@@ -290,7 +280,7 @@ def test_bad_configurations_are_one_line(keys, message, config, corpus, tmp_path
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (",val", ",validation", "row 2 has split 'validation', want one of train, val, keep"),
+        (",val", ",validation", "row 2 has split 'validation', want one of train, val"),
         (",val", ",train", "has no recording held back (split val)"),
         ("Fowl-train.wav", "absent.wav", "absent.wav: no such file"),
         ("file,", "path,", "has no column 'file' in its header"),
