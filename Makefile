@@ -23,7 +23,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# The bundled model, anew: hours on a CPU, and stopped it goes on.
+# The bundled model, anew: an hour and a half on a CPU, and stopped it goes on.
 model: $(VENV)/.test
 	$(BIN)/python -m htsat.build_corpus --out runs/corpus
 	$(BIN)/python -m htsat.train --config configs/train.yaml --data runs/corpus --out runs/bundled

@@ -27,8 +27,9 @@ NAMED = 3
 CONFUSED = 12
 LICENCES = """# Licences of the training data
 
-The bundled model was trained on the recordings below, all from Debian 12 main, cut to their active part, mixed to one
-channel, resampled to 32 kHz and mixed into scenes. None of them is part of the model or is kept in this repository.
+The bundled model was trained and measured on the recordings below, all from Debian 12 main, cut to their active part,
+mixed to one channel, resampled to 32 kHz and mixed into scenes. None of them is part of the model or is kept in this
+repository, but for the six of the demo (`tests/data/recordings`).
 Licences are those that each package declares in its Debian copyright file; whether an upstream project really had the
 rights to an old sample was not checked. The path, licence and authors of each recording are in `configs/corpus.csv`;
 where the authors are many, all of them are named in `/usr/share/doc/PACKAGE/copyright`.
@@ -50,16 +51,20 @@ def card(template: str, results: Results, manifest: Path) -> str:
         [c.label, learned[c.label], c.recordings, c.groups, *(c.figures[name] for name in SHORT), f"{c.threshold:.2f}"]
         for c in results.classes
     ]
-    confused = results.confused()[:CONFUSED]
+    confused = results.confused()
     try:
         return template.format(
             train=sum(row["split"] == "train" for row in rows),
-            held=sum(row["split"] != "train" for row in rows),
+            held=sum(row["split"] == "val" for row in rows),
             packages=len({row["package"] for row in rows}),
             judged=sum(c.recordings for c in results.classes),
             figures=table(["figure", "value (90 % of resamples)"], results.table()),
             classes=table(["class", "learned from", "held", "packs", *SHORT.values(), "threshold"], classes),
-            confused=table(["recordings of", "taken for", "how many"], [[own, other, n] for n, own, other in confused]),
+            confused=table(
+                ["recordings of", "taken for", "how many"], [[own, other, n] for n, own, other in confused[:CONFUSED]]
+            ),
+            errors=sum(n for n, _, _ in confused),
+            ambience=results.heard_in_ambience(),
         )
     except (KeyError, IndexError, ValueError) as error:
         raise UserError(f"{TEMPLATE}: has a placeholder that is not known: {error}") from None
@@ -87,6 +92,8 @@ def write(args: argparse.Namespace) -> int:
     bundle = read_bundle(args.out)
     if hashlib.sha256(folder.model.read_bytes()).hexdigest() != bundle.info.provenance["checkpoint_sha256"]:
         raise UserError(f"{args.out}: holds other weights than {args.run} measured; export those first")
+    if bundle.info.thresholds != {c.label: c.threshold for c in results.classes}:
+        raise UserError(f"{args.out}: has other thresholds than {args.run} measured with; export with --thresholds")
     text = card(read_text(TEMPLATE), results, args.data / "manifest.csv")
     (args.out / "MODEL_CARD.md").write_text(text, encoding="utf-8")
     (args.out / "LICENCES.md").write_text(licences(MANIFEST), encoding="utf-8")

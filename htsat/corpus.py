@@ -123,14 +123,14 @@ def choose_splits(recordings: Iterable[Recording]) -> list[Recording]:
     recordings = list(recordings)
     split: dict[str, str] = {}
     for recording in recordings:
-        if recording.split and (split.setdefault(recording.group, recording.split) != "train") != recording.held:
+        if recording.split and (split.setdefault(recording.group, recording.split) == "val") != recording.held:
             raise UserError(f"group '{recording.group}' is both learned from and held; give all of it one split")
     groups: dict[str, set[str]] = defaultdict(set)
     for recording in recordings:
         groups[recording.label].add(recording.group)
     for _, own in sorted(groups.items(), key=lambda item: (len(item[1]), item[0])):
         wanted = max(1, round(HELD * len(own))) if len(own) > 1 else 0
-        held = sum(split.get(group, "train") != "train" for group in own)
+        held = sum(split.get(group) == "val" for group in own)
         free = sorted(own - split.keys(), key=lambda group: (zlib.crc32(group.encode()), group))
         for i, group in enumerate(free):
             split[group] = "val" if i < wanted - held else "train"

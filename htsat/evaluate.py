@@ -66,15 +66,16 @@ def tune(framewise: FloatArray, active: BoolArray, trust: Sequence[float]) -> tu
 
 
 def raise_over_quiet(thresholds: Sequence[float], quiet: FloatArray) -> list[float]:
-    """Thresholds that clips of room tone (N, 32, C), smoothed, stay below."""
+    """Thresholds that clips of room tone (N, 32, C), smoothed, stay below, as far as HIGHEST allows."""
     loudest = np.ceil(quiet.max(axis=(0, 1)).astype(np.float64) * 100 + 0.5) / 100
     return [round(max(t, min(limit, HIGHEST)), 2) for t, limit in zip(thresholds, loudest.tolist(), strict=True)]
 
 
-def count_events(framewise: FloatArray, thresholds: Sequence[float]) -> int:
-    """How often any class rises to its threshold in clips (N, 32, C), smoothed."""
+def count_rises(framewise: FloatArray, thresholds: Sequence[float]) -> list[int]:
+    """How often each class rises to its threshold in clips (N, 32, C), smoothed, each for itself."""
     found = framewise >= np.array(thresholds)
-    return int((np.diff(found.astype(np.int8), axis=1, prepend=0) == 1).sum())
+    rises: list[int] = (np.diff(found.astype(np.int8), axis=1, prepend=0) == 1).sum(axis=(0, 1)).tolist()
+    return rises
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ class Quiet:
     """Room tone, to choose thresholds by."""
     tone: FloatArray
     """Other room tone, to count false events in."""
-    ambience: FloatArray
-    """Recorded backgrounds of harbours, factories and cities, in which much is to be heard."""
+    ambience: FloatArray | None
+    """Room tone with the corpus's backgrounds over four of five clips, where it has any."""
 
 
 def f_score(found: BoolArray, active: BoolArray) -> npt.NDArray[np.float64]:
@@ -170,11 +171,17 @@ def judge(
         figures={name: mean for name, (mean, _) in figures.items()},
         psds1=scored.psds(PSDS1),
         psds2=scored.psds(PSDS2),
-        false_events_an_hour=count_events(smoothed(quiet.tone, medians), thresholds),
-        ambience_events_an_hour=count_events(smoothed(quiet.ambience, medians), thresholds),
+        rises_in_noise=_by_label(quiet.tone, medians, thresholds, labels),
+        rises_in_ambience=None if quiet.ambience is None else _by_label(quiet.ambience, medians, thresholds, labels),
         classes=classes,
         confusion=outputs.confusion().tolist(),
     )
+
+
+def _by_label(
+    framewise: FloatArray, medians: Sequence[int], thresholds: Sequence[float], labels: Sequence[str]
+) -> dict[str, int]:
+    return dict(zip(labels, count_rises(smoothed(framewise, medians), thresholds), strict=True))
 
 
 def measure(args: argparse.Namespace) -> int:
@@ -189,8 +196,13 @@ def measure(args: argparse.Namespace) -> int:
     backgrounds = [r for r in corpus if r.label == BACKGROUND and r not in held]
     sounds = load_sounds([*held, *backgrounds], config.front_end, "reading", speeds=(1.0,))
     scenes = held_scenes(sounds, labels, config.front_end, SCENES)
-    hours = (room_tone(config.front_end, HOUR, seed, under) for seed, under in ((1, ()), (2, ()), (3, sounds)))
-    quiet = Quiet(*(score_clips(network, [scene.log_mel for scene in hour])[0] for hour in hours))
+
+    def hour(seed: int, backgrounds: Sequence[Sound] = ()) -> FloatArray:
+        clips = room_tone(config.front_end, HOUR, seed, backgrounds)
+        return score_clips(network, [clip.log_mel for clip in clips])[0]
+
+    recorded = [sound for sound in sounds if sound.recording.label == BACKGROUND]
+    quiet = Quiet(to_choose_by=hour(1), tone=hour(2), ambience=hour(3, recorded) if recorded else None)
     results = judge(apply(network, sounds, scenes, labels), quiet, sounds, scenes, labels)
     write_thresholds(folder.thresholds, results)
     folder.figures.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -73,10 +73,10 @@ class Results(BaseModel):
     figures: dict[str, Interval]
     psds1: float
     psds2: float
-    false_events_an_hour: int
-    """In room tone, at these thresholds."""
-    ambience_events_an_hour: int
-    """In recorded backgrounds, some of them rightly."""
+    rises_in_noise: dict[str, int]
+    """How often each class rises over its threshold in an hour of clips of stationary noise."""
+    rises_in_ambience: dict[str, int] | None
+    """In as much with recorded backgrounds over it, some of them rightly; None where the corpus has none."""
     classes: list[ClassFigures]
     confusion: list[list[int]]
     """Recordings of the row's class that score highest as the column's."""
@@ -85,8 +85,9 @@ class Results(BaseModel):
         """The figures in one line."""
         shown = [f"{name} {figure}" for name, figure in self.figures.items()]
         shown += [f"psds1 {self.psds1:.3f}", f"psds2 {self.psds2:.3f}"]
-        shown += [f"{self.false_events_an_hour} false events in an hour of room tone"]
-        shown += [f"{self.ambience_events_an_hour} in one of recorded backgrounds"]
+        shown += [f"{sum(self.rises_in_noise.values())} rises over a threshold in an hour of noise"]
+        if self.rises_in_ambience is not None:
+            shown += [f"{sum(self.rises_in_ambience.values())} with recorded backgrounds"]
         if unknown := [c.label for c in self.classes if not c.recordings]:
             shown += [f"(nothing is held of {', '.join(unknown)})"]
         return "  ".join(shown)
@@ -95,9 +96,16 @@ class Results(BaseModel):
         """The figures over all classes, with what each is."""
         rows = [[NAMES[name], str(figure)] for name, figure in self.figures.items()]
         rows += [["PSDS, scenario 1", f"{self.psds1:.2f}"], ["PSDS, scenario 2", f"{self.psds2:.2f}"]]
-        rows += [["false events in an hour of room tone (stationary noise)", str(self.false_events_an_hour)]]
-        rows += [["events in an hour of recorded backgrounds", str(self.ambience_events_an_hour)]]
+        noise, ambience = self.rises_in_noise, self.rises_in_ambience
+        rows += [["rises over a threshold in an hour of stationary noise", str(sum(noise.values()))]]
+        if ambience is not None:
+            rows += [["the same with recorded backgrounds over it", str(sum(ambience.values()))]]
         return rows
+
+    def heard_in_ambience(self) -> str:
+        """What is heard most in an hour of recorded backgrounds, and how often."""
+        most = sorted((self.rises_in_ambience or {}).items(), key=lambda item: -item[1])
+        return ", ".join(f"{label} {count}" for label, count in most if count) or "nothing"
 
     def confused(self) -> list[tuple[int, str, str]]:
         """How many recordings of which class are taken for which other, most first."""

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -17,8 +18,8 @@ def results():
         figures=figures,
         psds1=0.1,
         psds2=0.2,
-        false_events_an_hour=1,
-        ambience_events_an_hour=9,
+        rises_in_noise={"Dog": 1, "Owl": 0},
+        rises_in_ambience={"Dog": 2, "Owl": 7},
         classes=[dog, owl],
         confusion=[[3, 1], [0, 0]],
     )
@@ -36,14 +37,15 @@ def manifest(tmp_path):
 
 def test_the_card_has_the_figures(results, manifest):
     text = card(
-        "{train} {held} {packages} {judged}\n{figures}\n{classes}\n{confused}",
+        "{train} {held} {packages} {judged}\n{figures}\n{classes}\n{confused}\n{ambience}; {errors}",
         results,
         manifest,
     )
     assert text.startswith("2 1 2 4\n")
     assert "| F1 of 1 s segments of scenes | 0.50 (0.40–0.60) |" in text
-    assert "| false events in an hour of room tone (stationary noise) | 1 |" in text
-    assert "| events in an hour of recorded backgrounds | 9 |" in text
+    assert "| rises over a threshold in an hour of stationary noise | 1 |" in text
+    assert "| the same with recorded backgrounds over it | 9 |" in text
+    assert text.endswith("Owl 7, Dog 2; 1")
     cells = " | ".join(["0.50 (0.40–0.60)"] * 5)
     assert f"| Dog | 2 | 4 | 2 | {cells} | 0.45 |" in text
     assert "| Owl | 0 | 0 | 0 | – | – | – | – | – | 0.50 |" in text
@@ -56,43 +58,61 @@ def test_licences_name_every_package_and_its_authors(manifest):
     assert "| owls | 3 | 1 | CC0 | C. Author |" in text
 
 
-def test_the_command_fills_the_shipped_template(results, tiny_bundle, tiny_checkpoint, tmp_path):
+@pytest.fixture
+def run(results, tiny_checkpoint, tmp_path):
+    """A measured training."""
     folder = RunFolder(tmp_path)
     folder.figures.write_text(results.model_dump_json())
-    shutil.copy(MANIFEST, tmp_path / "manifest.csv")
-    bundle = tmp_path / "bundle"
-    shutil.copytree(tiny_bundle, bundle)
     shutil.copy(tiny_checkpoint, folder.model)
-    assert main([str(tmp_path), "--data", str(tmp_path), "--out", str(bundle)]) == 0
+    shutil.copy(MANIFEST, tmp_path / "manifest.csv")
+    return folder
+
+
+@pytest.fixture
+def bundle(results, tiny_bundle, tmp_path):
+    """Its bundle."""
+    shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    path = tmp_path / "bundle" / "model.json"
+    info = json.loads(path.read_text())
+    info["thresholds"] = {c.label: c.threshold for c in results.classes}
+    info["labels"][:2] = info["thresholds"]
+    path.write_text(json.dumps(info))
+    return path.parent
+
+
+def write_card(run, bundle):
+    return main([str(run.path), "--data", str(run.path), "--out", str(bundle)])
+
+
+def test_the_command_fills_the_shipped_template(run, bundle):
+    assert write_card(run, bundle) == 0
     text = (bundle / "MODEL_CARD.md").read_text()
     assert "{" not in text
     assert "| Dog | 9 | 4 | 2 |" in text  # as configs/corpus.csv says
     assert len((bundle / "LICENCES.md").read_text().splitlines()) > 40
 
 
-def test_bad_input_is_one_line(results, tiny_bundle, tiny_checkpoint, tmp_path, capsys, monkeypatch):
-    data = ["--data", str(tmp_path)]
-    assert main([str(tmp_path), *data, "--out", str(tmp_path)]) == 2
+def test_bad_input_is_one_line(run, bundle, tmp_path, capsys, monkeypatch):
+    assert write_card(RunFolder(tmp_path / "absent"), bundle) == 2
     assert "figures.json: no such file" in capsys.readouterr().err
-    RunFolder(tmp_path).figures.write_text(results.model_dump_json())
-    assert main([str(tmp_path), *data, "--out", str(tmp_path / "absent")]) == 2
-    assert "absent" in capsys.readouterr().err
+    assert write_card(run, tmp_path / "none") == 2
+    assert "none: no such bundle" in capsys.readouterr().err
     template = tmp_path / "card.md"
     template.write_text("{figurs}")
-    shutil.copy(tiny_checkpoint, RunFolder(tmp_path).model)
-    shutil.copy(MANIFEST, tmp_path / "manifest.csv")
     monkeypatch.setattr("htsat.card.TEMPLATE", template)
-    assert main([str(tmp_path), *data, "--out", str(tiny_bundle)]) == 2
+    assert write_card(run, bundle) == 2
     assert "placeholder that is not known: 'figurs'" in capsys.readouterr().err
 
 
-def test_other_weights_than_were_measured_get_no_card(results, tiny_bundle, tmp_path, capsys):
-    folder = RunFolder(tmp_path)
-    folder.figures.write_text(results.model_dump_json())
-    folder.model.write_bytes(b"others")
-    assert main([str(tmp_path), "--data", str(tmp_path), "--out", str(tiny_bundle)]) == 2
-    assert f"holds other weights than {tmp_path} measured" in capsys.readouterr().err
-    assert not (tiny_bundle / "MODEL_CARD.md").exists()
+def test_another_model_than_was_measured_gets_no_card(run, bundle, capsys):
+    info = bundle / "model.json"
+    info.write_text(info.read_text().replace("0.45", "0.46"))
+    assert write_card(run, bundle) == 2
+    assert "has other thresholds than" in capsys.readouterr().err
+    run.model.write_bytes(b"others")
+    assert write_card(run, bundle) == 2
+    assert f"holds other weights than {run.path} measured" in capsys.readouterr().err
+    assert not (bundle / "MODEL_CARD.md").exists()
 
 
 def test_the_template_says_what_a_card_must():

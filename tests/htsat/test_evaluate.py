@@ -4,8 +4,9 @@ import re
 import numpy as np
 import pytest
 
-from htsat.evaluate import count_events, f_score, intervals, main, raise_over_quiet, resample_groups, tune
+from htsat.evaluate import count_rises, f_score, intervals, main, raise_over_quiet, resample_groups, tune
 from htsat.figures import Outputs
+from htsat.scenes import Scene
 from htsat.train import main as train
 
 
@@ -50,14 +51,14 @@ def test_thresholds_rise_over_room_tone_but_not_out_of_reach():
     quiet[1, 5] = [0.1, 0.623, 0.97]
     raised = raise_over_quiet([0.3, 0.5, 0.4], quiet)
     assert raised == pytest.approx([0.3, 0.63, 0.9])
-    assert count_events(quiet, raised) == 1
+    assert count_rises(quiet, raised) == [0, 0, 1]
 
 
-def test_events_are_counted_where_they_begin():
+def test_rises_are_counted_in_each_clip():
     framewise = np.zeros((2, 32, 1), np.float32)
     framewise[0, [0, 1, 2, 9]] = 0.8
     framewise[1, 31] = 0.8
-    assert count_events(framewise, [0.5]) == 3
+    assert count_rises(framewise, [0.5]) == [3]
 
 
 def test_groups_are_drawn_whole():
@@ -92,7 +93,47 @@ def test_the_command_writes_what_the_export_takes_and_a_page(config, corpus, tmp
     page = (run / "report.html").read_text()
     assert page.count("<svg") == 3
     assert "Speech" in page
+    figures = json.loads((run / "figures.json").read_text())
+    assert set(figures["rises_in_noise"]) == set(figures["rises_in_ambience"]) == {"Speech"}
     assert not re.search(r'(href|src)="(?!#|data:)|<link|<script|@import', page)  # it stands alone
+
+
+def test_hours_are_told_apart(config, corpus, tmp_path, monkeypatch):
+    """Scores that tell which hour they are of: the first raises the threshold to 0.42, the others rise above it."""
+    run = tmp_path / "run"
+    assert train(["--config", str(config), "--data", str(corpus), "--out", str(run)]) == 0
+    scores = {1: [0.41], 2: [0.5, 0.5], 3: [0.6, 0, 0.6, 0, 0.6]}
+    asked = []
+
+    def tone(front_end, count, seed, backgrounds=()):
+        asked.append((seed, len(backgrounds)))
+        return [Scene(np.full((1024, 64), seed, np.float32), np.zeros((32, 1)), (), 10.24)]
+
+    def score(network, log_mels):
+        framewise = np.zeros((len(log_mels), 32, 1), np.float32)
+        if len(np.unique(log_mels[0])) == 1:
+            rising = scores[int(log_mels[0][0, 0])]
+            framewise[0, : len(rising), 0] = rising
+        return framewise, framewise[:, 0]
+
+    monkeypatch.setattr("htsat.evaluate.room_tone", tone)
+    monkeypatch.setattr("htsat.evaluate.score_clips", score)
+    monkeypatch.setattr("htsat.evaluate.tune", lambda framewise, active, trust: ([0.2], [1]))
+    assert main([str(run), "--data", str(corpus)]) == 0
+    figures = json.loads((run / "figures.json").read_text())
+    assert figures["classes"][0]["threshold"] == pytest.approx(0.42)
+    assert (figures["rises_in_noise"], figures["rises_in_ambience"]) == ({"Speech": 1}, {"Speech": 3})
+    assert asked == [(1, 0), (2, 0), (3, 2)]
+
+
+def test_without_backgrounds_there_is_no_figure_of_them(config, corpus, tmp_path):
+    manifest = corpus / "manifest.csv"
+    manifest.write_text(re.sub(r"background.*\n", "", manifest.read_text()))
+    run = tmp_path / "run"
+    assert train(["--config", str(config), "--data", str(corpus), "--out", str(run)]) == 0
+    assert main([str(run), "--data", str(corpus)]) == 0
+    assert json.loads((run / "figures.json").read_text())["rises_in_ambience"] is None
+    assert "recorded backgrounds" not in (run / "report.html").read_text()
 
 
 def test_what_was_learned_from_is_not_measured_on(config, corpus, tmp_path, capsys):

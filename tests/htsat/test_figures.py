@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from htsat.corpus import Recording
-from htsat.figures import Outputs, apply, average_precision, held_scenes
+from htsat.corpus import BACKGROUND, Recording
+from htsat.figures import Outputs, apply, average_precision, held_scenes, room_tone
 from htsat.network import Output
 from htsat.scenes import Sound
 from runtime.features import FrontEnd
@@ -32,6 +32,18 @@ def test_a_perfect_model_has_perfect_figures():
     np.testing.assert_array_equal(outputs.confusion(), [[1, 0], [0, 1]])
     assert outputs.summary()["accuracy"] == outputs.summary()["clip_map"] == 1
     assert outputs.summary()["frame_map"] > 0.9
+
+
+def test_room_tone_is_stationary_and_most_of_it_has_a_background_where_there_are_some():
+    """The background is a tone in band 5."""
+    alone, over = (room_tone(FrontEnd(), 20, 1, backgrounds) for backgrounds in ((), [sound(BACKGROUND, 5)]))
+    assert not any(scene.events for scene in alone + over)
+
+    def tones(scenes):
+        return sum(scene.log_mel[:, 5].mean() > scene.log_mel[:, [4, 6]].mean() + 10 for scene in scenes)
+
+    assert tones(alone) == 0
+    assert 10 <= tones(over) < 20
 
 
 def test_a_class_of_which_nothing_is_held_is_left_out_of_the_means():

@@ -11,8 +11,15 @@ def results(labels, confusion):
         ClassFigures(label=label, recordings=sum(row), groups=1, threshold=0.5, median_steps=1, figures=FIGURES)
         for label, row in zip(labels, confusion, strict=True)
     ]
-    hours = {"false_events_an_hour": 0, "ambience_events_an_hour": 9}
-    return Results(figures=FIGURES, psds1=0.1, psds2=0.2, **hours, classes=classes, confusion=confusion)
+    return Results(
+        figures=FIGURES,
+        psds1=0.1,
+        psds2=0.2,
+        rises_in_noise=dict.fromkeys(labels, 0),
+        rises_in_ambience=None,
+        classes=classes,
+        confusion=confusion,
+    )
 
 
 def test_what_is_confused_most_comes_first():
