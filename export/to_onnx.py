@@ -198,6 +198,7 @@ def export(args: argparse.Namespace) -> int:
         if args.with_weights:
             halves = {name: value.half() for name, value in network.state_dict().items() if value.is_floating_point()}
             save_file(halves, folder / WEIGHTS_FILE)
+            (folder / WEIGHTS_FILE).chmod(0o644)  # not for its owner alone
         for name, model in graphs.items():
             onnx.save(model, folder / name)
         (folder / MODEL_FILE).write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

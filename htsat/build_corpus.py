@@ -27,12 +27,12 @@ import soxr
 
 from htsat.archives import Sound, decode, read_member, read_raw
 from htsat.files import replacing
-from htsat.progress import with_progress
 from htsat.settings import make_folder
 from runtime.command import Parser, run
 from runtime.config import read_csv
 from runtime.errors import UserError
 from runtime.features import FloatArray
+from runtime.progress import with_progress
 
 MANIFEST = Path(__file__).parent.parent / "configs" / "corpus.csv"
 COLUMNS = ("file", "package", "path", "class", "onset", "offset", "group", "split")

@@ -58,10 +58,14 @@ def read_corpus(folder: Path) -> list[Recording]:
         return read_manifest(manifest)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    files = [path for path in sorted(folder.glob("*/*")) if path.suffix.lower() in SUFFIXES]
-    for path in files:
-        if not path.parent.name.isprintable():
-            raise UserError(f"{folder}: the name of the folder {path.parent.name!r} cannot be a label")
+    files = []
+    for place in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        if not place.name.isprintable():
+            raise UserError(f"{folder}: the name of the folder {place.name!r} cannot be a label")
+        own = [path for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES]
+        if not own:
+            raise UserError(f"{place}: holds no recording; put some into it, or remove it")
+        files += own
     if not files:
         raise UserError(f"{folder}: has neither a manifest.csv nor a folder of recordings for each class")
     return check_splits(

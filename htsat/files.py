@@ -18,6 +18,7 @@ def replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.part")
     try:
         yield part
+        part.chmod(0o644)  # safetensors would have it read by its owner alone
         part.replace(path)
     except (OSError, RuntimeError, SafetensorError, soundfile.LibsndfileError) as error:
         # torch raises RuntimeError, and each of the others its own, for a full disk.

@@ -18,8 +18,8 @@ import soxr
 
 from htsat.corpus import BACKGROUND, Recording, read_mono
 from htsat.network import FRAMES, STEPS
-from htsat.progress import with_progress
 from runtime.features import FloatArray, FrontEnd, LogMel, to_db
+from runtime.progress import with_progress
 
 Rng = np.random.Generator
 BoolArray = npt.NDArray[np.bool_]

@@ -75,7 +75,10 @@ class TrainConfig(BaseModel):
 def read_training(path: Path) -> tuple[TrainConfig, NetworkConfig]:
     """Read a training file and the network file that it names."""
     config = read_yaml(path, TrainConfig)
-    return config, read_network(path.parent / config.network)
+    network = path.parent / config.network
+    if not network.is_file():
+        raise UserError(f"{path}: network: there is no file {config.network}; it is relative to the training file")
+    return config, read_network(network)
 
 
 def labels_of(config: TrainConfig, recordings: Sequence[Recording]) -> list[str]:

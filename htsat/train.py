@@ -36,15 +36,16 @@ from htsat.corpus import BACKGROUND, Recording, read_corpus
 from htsat.figures import apply, held_scenes
 from htsat.files import replacing
 from htsat.network import HTSAT, Output
-from htsat.progress import with_progress
 from htsat.scenes import Scene, SceneMaker, Sound, load_sounds, mask_bands
 from htsat.settings import RunFolder, TrainConfig, labels_of, read_training
 from runtime.command import Parser, run
 from runtime.errors import CheckFailed, UserError
 from runtime.features import FrontEnd
+from runtime.progress import with_progress
 
 VALIDATE_EVERY = 500
-"""Steps."""
+"""Steps; a sixth of all in a short training."""
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SCENES = 128
 """Held scenes to validate on."""
 
@@ -268,9 +269,9 @@ def identity_of(config: TrainConfig, network: NetworkConfig, recordings: Sequenc
 
 @contextmanager
 def stop_requested() -> Iterator[Event]:
-    """An event that Ctrl-C or SIGTERM sets, so that a training stops between two steps."""
+    """An event that Ctrl-C, SIGTERM or a closed terminal sets, so that a training stops between two steps."""
     stop = Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in STOPS}
     try:
         yield stop
     finally:
@@ -285,7 +286,7 @@ def train(
     out: Path,
     init: Path | None = None,
 ) -> None:
-    """Train, or go on; RUN/state.pt is written every 500 steps and when stopped, the model every 500 steps."""
+    """Train, or go on; RUN/state.pt is written whenever it is measured and when it is stopped."""
     labels = labels_of(config, recordings)
     if not labels:
         raise UserError("--data: has no class to learn but those that are auxiliary")
@@ -308,6 +309,9 @@ def train(
     backgrounds = [sound for sound in sounds if sound.recording.label == BACKGROUND]
     scenes = held_scenes(held + backgrounds, labels, front_end, SCENES)
     todo = range(training.step, config.steps)
+    every = min(VALIDATE_EVERY, max(50, config.steps // 6))
+    if training.step:
+        print(f"going on from step {training.step} of {config.steps}")
     # A CPU that trains has no core left for drawing; a GPU would wait for it.
     workers = 0 if device.type == "cpu" else os.cpu_count() or 0
     batches = DataLoader(
@@ -316,7 +320,7 @@ def train(
     with stop_requested() as stop:
         for _, (log_mel, target) in zip(with_progress(todo, "training"), batches, strict=True):
             training.take_step(log_mel, target)
-            due = training.step % VALIDATE_EVERY == 0 or training.step == config.steps
+            due = training.step % every == 0 or training.step == config.steps
             if due:
                 average = training.averaged()
                 training.add_to_curve(apply(average, held, scenes, labels).summary())

@@ -6,6 +6,7 @@ import argparse
 import io
 import sys
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from runtime.command import Parser, run
@@ -22,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
 def make_parser() -> Parser:
     """Every command and option."""
     parser = Parser(prog="htsat-edge", description="Sound event detection with HTS-AT: what sounds, and when.")
+    parser.add_argument("--version", action="version", version=f"htsat-edge {version('htsat-edge')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     detect = commands.add_parser("detect", help="events of recordings", description="Print the events of recordings.")
     detect.add_argument(

@@ -134,6 +134,9 @@ def test_what_is_no_corpus(tmp_path):
     put(tmp_path / "Kettle" / "0.wav", tone(0.1))
     with pytest.raises(UserError, match="has no recording held back"):
         read_corpus(tmp_path)
+    (tmp_path / "Drill").mkdir()
+    with pytest.raises(UserError, match="Drill: holds no recording"):
+        read_corpus(tmp_path)
 
 
 def test_a_group_that_is_learned_from_and_held_is_refused(tmp_path):

@@ -69,7 +69,7 @@ def test_a_stopped_training_ends_with_the_weights_of_one_run(config, corpus, tmp
     assert [row["step"] for row in whole] == ["2", "4", "5"]
 
 
-def test_a_killed_training_goes_on_from_its_last_save(config, corpus, tmp_path, monkeypatch):
+def test_a_killed_training_goes_on_from_its_last_save(config, corpus, tmp_path, monkeypatch, capsys):
     change(config, steps=5)
     monkeypatch.setattr("htsat.train.VALIDATE_EVERY", 2)
     assert run(config, corpus, tmp_path / "whole") == 0
@@ -85,6 +85,7 @@ def test_a_killed_training_goes_on_from_its_last_save(config, corpus, tmp_path, 
         with pytest.raises(MemoryError):
             run(config, corpus, tmp_path / "parts")
     assert run(config, corpus, tmp_path / "parts") == 0
+    assert "going on from step 2 of 5" in capsys.readouterr().out
     first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts"))
     assert first == second
 
@@ -214,6 +215,15 @@ def test_a_fine_tuned_model_exports_and_runs(config, corpus, tmp_path):
     assert bundle.info.loss == "bce"  # whatever the checkpoint's was
     scores = open_backend(bundle).infer(np.full((1, 1024, 64), -60, np.float32))
     assert scores.framewise.shape == (1, 32, 2)
+
+
+def test_a_training_file_that_was_moved_is_one_line(config, corpus, tmp_path, capsys):
+    moved = tmp_path / "elsewhere" / "train.yaml"
+    moved.parent.mkdir()
+    config.rename(moved)
+    assert run(moved, corpus, tmp_path / "run") == 2
+    err = capsys.readouterr().err
+    assert err.endswith("train.yaml: network: there is no file network.yaml; it is relative to the training file\n")
 
 
 def test_init_with_another_network_is_one_line(config, corpus, tmp_path, capsys):

@@ -31,6 +31,12 @@ def noise(tmp_path):
     return path
 
 
+def test_it_tells_its_version(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out.startswith("htsat-edge 0.")
+
+
 def test_a_table_for_people(capsys, tiny_bundle, noise):
     status, out, err = detect(capsys, noise, "--bundle", tiny_bundle, "--threshold", 0.3, "--top", 2)
     assert (status, err) == (0, "")
