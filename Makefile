@@ -44,7 +44,7 @@ $(VENV)/.demo: setup.py | $(BIN)/python
 # torch is named alone and first, so that its small CPU build is taken where one is at hand.
 $(VENV)/.test: setup.py | $(BIN)/python compiler
 	$(PIP) torch==2.13.0
-	$(PIP) --editable ".[export,plot,train,test]"
+	$(PIP) --editable ".[export,calibration,plot,train,test]"
 	@touch $@ $(VENV)/.demo
 
 # sed_scores_eval comes as source.

@@ -9,7 +9,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     package_dir={"": "."},
-    packages=["runtime", "runtime.backends", "htsat", "export"],
+    packages=["runtime", "runtime.backends", "htsat", "export", "calibration"],
     package_data={"runtime": ["models/bundled/*"]},
     install_requires=[
         "numpy>=1.26",
@@ -24,6 +24,7 @@ setup(
     ],
     extras_require={
         "export": ["torch>=2.9", "onnx>=1.16", "safetensors>=0.4"],
+        "calibration": ["onnx>=1.16"],
         "plot": ["matplotlib>=3.8"],
         # sed_scores_eval 0.0.4 stumbles over pandas 3, and a library below it over setuptools without pkg_resources.
         "train": [

@@ -19,6 +19,27 @@ BUNDLED = Path(__file__).parent / "models" / "bundled"
 DEFAULT_THRESHOLD = 0.5
 
 
+class Quantization(BaseModel):
+    """How the 8-bit and 16-bit graphs were made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fp32_sha256: str
+    """Of the graph that they were made from."""
+    method: str
+    """How the ranges of activations were chosen."""
+    cpu_method: str
+    """The same for cpu-int8.onnx."""
+    seed: int
+    clips: list[str]
+    """What was calibrated on: the first 16 digits of the sha256 of each clip's log-mel, to the nearest dB."""
+    float_layers: list[str]
+    """Linear layers of the backbone that stayed in floating point."""
+    logit_snr_db: dict[str, float]
+    """How far the logits are from those of fp32.onnx on clips that were held back, by graph."""
+    versions: dict[str, str]
+
+
 class ModelInfo(BaseModel):
     """What model.json says."""
 
@@ -40,6 +61,8 @@ class ModelInfo(BaseModel):
     """By label; a class that is not here has 0.5."""
     median_steps: dict[str, int] = {}
     """Length of the median filter by label, odd; a class that is not here has 1, which is none."""
+    quantization: Quantization | None = None
+    """Where the bundle has other graphs than fp32.onnx."""
     provenance: dict[str, Any] = {}
     """The checkpoint's sha256, versions, how far the graph is from torch."""
 

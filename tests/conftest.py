@@ -66,6 +66,27 @@ def tiny_network(tiny_checkpoint):
 
 
 @pytest.fixture(scope="session")
+def nvidia_layers():
+    """NVIDIA's own parser and builder (TensorRT for RTX), which need no GPU: builds a graph, tells its layers."""
+    trt = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX has wheels for x86-64 Linux only")
+    logger = trt.Logger(trt.Logger.ERROR)
+
+    def build(model):
+        builder = trt.Builder(logger)
+        network = builder.create_network(0)
+        parser = trt.OnnxParser(network, logger)
+        assert parser.parse(model.SerializeToString()), [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        config = builder.create_builder_config()
+        profile = builder.create_optimization_profile()
+        profile.set_shape("log_mel", (1, 1024, 64), (1, 1024, 64), (8, 1024, 64))
+        config.add_optimization_profile(profile)
+        assert builder.build_serialized_network(network, config) is not None
+        return network.num_layers
+
+    return build
+
+
+@pytest.fixture(scope="session")
 def tiny_bundle(tiny_checkpoint, tiny_files, tmp_path_factory):
     """A bundle of the small network."""
     from export.to_onnx import main

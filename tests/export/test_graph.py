@@ -96,19 +96,7 @@ def test_published_sizes_keep_to_what_tensorrt_8_6_knows(path):
         assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
 
 
-def test_the_full_network_is_small_for_nvidias_builder():
-    """NVIDIA's own parser and builder (TensorRT for RTX) take the graph; they need no GPU to build."""
-    trt = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX has wheels for x86-64 Linux only")
+def test_the_full_network_is_small_for_nvidias_builder(nvidia_layers):
     model = build(HTSAT(NetworkConfig()).eval(), 1024)
     assert len(model.graph.node) <= 600
-    logger = trt.Logger(trt.Logger.ERROR)
-    builder = trt.Builder(logger)
-    network = builder.create_network(0)
-    parser = trt.OnnxParser(network, logger)
-    assert parser.parse(model.SerializeToString()), [parser.get_error(i).desc() for i in range(parser.num_errors)]
-    assert network.num_layers <= 950
-    config = builder.create_builder_config()
-    profile = builder.create_optimization_profile()
-    profile.set_shape("log_mel", (1, 1024, 64), (1, 1024, 64), (8, 1024, 64))
-    config.add_optimization_profile(profile)
-    assert builder.build_serialized_network(network, config) is not None
+    assert nvidia_layers(model) <= 950

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-BLOCKED = ["torch", "onnx", "tensorrt", "pycuda", "matplotlib", "htsat", "export"]
+BLOCKED = ["torch", "onnx", "tensorrt", "pycuda", "matplotlib", "htsat", "export", "calibration"]
 HEAVY = ["numpy", "scipy", "onnxruntime", "pydantic", "rich", "soundfile", "yaml"]
 
 

@@ -1,0 +1,1 @@
+"""INT8 and accuracy: what a smaller, faster graph costs, measured on recordings."""

@@ -1,0 +1,152 @@
+"""A float graph as an 8-bit and as a 16-bit one.
+
+Only the linear layers of the backbone become 8-bit. The attention's products, softmax, normalisation and the residual
+stream stay in floating point, and what comes before the patches is float32 in every graph: |STFT|^2 overflows half
+precision, and eight bits of a log-mel lose the network's answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from calibration.gptq import round_together, scales
+from calibration.observe import Linear, Observed, Range
+
+FLOAT_PARTS = ("bn0.", "stretch", "logits", "framewise", "clipwise", "embedding")
+"""Nodes that stay in float32 in a half-precision graph: the input's scale, and the outputs."""
+HALF_OPSET = 19
+"""The first in which scales may be half precision; TensorRT reads it from 10 on."""
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A weight in 8 bits."""
+
+    integers: NDArray[np.int8]
+    """(C_in, C_out)."""
+    scale: NDArray[np.float32]
+    """(C_out,)."""
+
+
+def round_weights(model: onnx.ModelProto, linears: Sequence[Linear], observed: Observed) -> dict[str, Rounded]:
+    """The weights of the linear layers in 8 bits, by name."""
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    by_input: dict[str, list[str]] = {}
+    for linear in linears:
+        by_input.setdefault(linear.input, []).append(linear.weight)
+    rounded: dict[str, Rounded] = {}
+    for tensor, names in by_input.items():  # q, k and v share their input, and so the work
+        joined = np.concatenate([weights[name] for name in names], axis=1)
+        scale = scales(joined)
+        integers = round_together(joined, scale, observed.grams[tensor])
+        ends = np.cumsum([weights[name].shape[1] for name in names])[:-1]
+        parts = zip(np.split(integers, ends, axis=1), np.split(scale, ends), strict=True)
+        rounded |= {name: Rounded(*part) for name, part in zip(names, parts, strict=True)}
+    return rounded
+
+
+def to_int8(
+    model: onnx.ModelProto,
+    linears: Sequence[Linear],
+    rounded: Mapping[str, Rounded],
+    ranges: Mapping[str, Range],
+    activations: QuantType,
+) -> onnx.ModelProto:
+    """The graph with a pair of QuantizeLinear and DequantizeLinear before each of these linear layers.
+
+    QInt8 activations are symmetric about zero, as TensorRT wants; QUInt8 ones need not be, and are what onnxruntime
+    is fast with on a CPU.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    wanted = {linear.weight for linear in linears}
+    for tensor in copy.graph.initializer:
+        if tensor.name in wanted:  # on the grid already, so that the quantiser's own rounding changes nothing
+            part = rounded[tensor.name]
+            tensor.CopyFrom(numpy_helper.from_array(part.integers * part.scale, tensor.name))
+    quantizer = QDQQuantizer(
+        copy,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=activations,
+        tensors_range=TensorsData(
+            CalibrationMethod.MinMax,
+            {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()},
+        ),
+        nodes_to_quantize=[linear.name for linear in linears],
+        nodes_to_exclude=[],
+        op_types_to_quantize=["MatMul"],
+        extra_options={
+            "ActivationSymmetric": activations == QuantType.QInt8,
+            "WeightSymmetric": True,
+            "AddQDQPairToWeight": False,
+            "OpTypesToExcludeOutputQuantization": ["MatMul"],
+            "TensorQuantOverrides": {name: _overrides(rounded[name].scale) for name in wanted},
+        },
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    return quantizer.model.model
+
+
+def _overrides(scale: NDArray[np.float32]) -> list[dict[str, Any]]:
+    """The scale of each output channel, which the quantiser would take from the largest weight."""
+    channels: list[dict[str, Any]] = [{"scale": value, "zero_point": np.int8(0)} for value in scale]
+    channels[0] |= {"axis": 1, "quant_type": QuantType.QInt8}
+    return channels
+
+
+def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph in half precision, with float32 inputs and outputs; what is 8-bit stays so."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+        copy = onnx.version_converter.convert_version(copy, HALF_OPSET)
+    wide = _float_names(copy)
+    del copy.graph.value_info[:]  # which says what was float32
+    nodes: list[onnx.NodeProto] = []
+    halves = {x for node in copy.graph.node if not _stays(node) for x in node.input}
+    cast: dict[tuple[str, int], str] = {}
+    for tensor in copy.graph.initializer:
+        if tensor.name in halves and tensor.data_type == TensorProto.FLOAT:
+            value = numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    for node in copy.graph.node:
+        to = TensorProto.FLOAT if _stays(node) else TensorProto.FLOAT16
+        for i, name in enumerate(node.input):
+            if name in wide and wide[name] != to:
+                if (name, to) not in cast:
+                    cast[name, to] = f"{name}.{'float' if to == TensorProto.FLOAT else 'half'}"
+                    nodes.append(helper.make_node("Cast", [name], [cast[name, to]], name=cast[name, to], to=to))
+                node.input[i] = cast[name, to]
+        nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+    del copy.graph.node[:]
+    copy.graph.node.extend(nodes)
+    onnx.checker.check_model(copy, full_check=True)
+    return copy
+
+
+def _stays(node: onnx.NodeProto) -> bool:
+    return node.name.startswith(FLOAT_PARTS)
+
+
+def _float_names(model: onnx.ModelProto) -> dict[str, int]:
+    """The type that each tensor which is float32 now, and no constant, will have."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    values = [*graph.input, *graph.value_info, *graph.output]
+    floats = {x.name for x in values if x.type.tensor_type.elem_type == TensorProto.FLOAT}
+    types: dict[str, int] = {x.name: TensorProto.FLOAT for x in graph.input}
+    for node in graph.node:
+        types |= {x: TensorProto.FLOAT if _stays(node) else TensorProto.FLOAT16 for x in node.output if x in floats}
+    return types

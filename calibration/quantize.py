@@ -1,0 +1,196 @@
+"""Write the 8-bit and 16-bit graphs of a bundle, calibrated on recordings.
+
+python calibration/quantize.py BUNDLE --clips PATH…
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+try:
+    import onnx
+except ModuleNotFoundError as missing:
+    if __name__ != "__main__":
+        raise
+    print(f'quantize.py: needs {missing.name}: pip install -e ".[calibration]", in the venv in use', file=sys.stderr)
+    sys.exit(2)
+
+from onnxruntime.quantization import QuantType
+
+from calibration.graphs import Rounded, round_weights, to_half, to_int8
+from calibration.observe import METHODS, Linear, Observed, Range, find_linears, observe
+from calibration.sensitivity import fewest_in_float, logits_of, measure, snr_db
+from calibration.windows import draw, split
+from runtime.bundle import MODEL_FILE, Bundle, Quantization, read_bundle
+from runtime.command import Parser, run
+from runtime.errors import CheckFailed, UserError
+from runtime.features import FloatArray
+from runtime.progress import with_progress
+
+COUNT = 64
+TOLERANCE_DB = 30.0
+"""A graph whose logits are further than this from the float ones is of no use, and a sign that something is wrong."""
+
+
+class Quantizer:
+    """One float graph, what was seen of it, and how far any version of it is from it."""
+
+    def __init__(self, model: onnx.ModelProto, clips: FloatArray, held: FloatArray) -> None:
+        self.model = model
+        self.linears = find_linears(model)
+        self._held = held
+        self._logits = logits_of(model, held)
+        self._observed: Observed = observe(model, self.linears, with_progress(list(clips), "calibrating"))
+        self._rounded: Mapping[str, Rounded] = round_weights(model, self.linears, self._observed)
+
+    def int8(self, method: str, kind: QuantType, linears: Sequence[Linear]) -> onnx.ModelProto:
+        """The graph with these layers in 8 bits."""
+        ranges: Mapping[str, Range] = self._observed.ranges(method, symmetric=kind == QuantType.QInt8)
+        return to_int8(self.model, linears, self._rounded, ranges, kind)
+
+    def snr_db(self, model: onnx.ModelProto) -> float:
+        """Of the logits of the held clips."""
+        return snr_db(self._logits, logits_of(model, self._held))
+
+    def best_method(self, kind: QuantType, methods: Sequence[str]) -> str:
+        """That which keeps the logits of the held clips closest."""
+        if len(methods) == 1:
+            return methods[0]
+        return max(methods, key=lambda method: self.snr_db(self.int8(method, kind, self.linears)))
+
+
+def quantize(args: argparse.Namespace) -> int:
+    """Write what the arguments ask for into the bundle, or leave it as it was."""
+    bundle = read_bundle(args.bundle)
+    path = bundle.graph("fp32")
+    windows, log_mels = draw(args.clips, bundle.info, args.count, args.seed)
+    learned, held = split(windows)
+    quantizer = Quantizer(onnx.load(path), log_mels[learned], log_mels[held])
+    methods = METHODS if args.method == "best" else (args.method,)
+    method = quantizer.best_method(QuantType.QInt8, methods)
+    fp32_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    key = (fp32_sha256, method, *(window.sha256 for window in windows))
+    in_float = choose_float(quantizer, method, args, key, bundle)
+    linears = [linear for linear in quantizer.linears if linear.name not in in_float]
+    int8 = quantizer.int8(method, QuantType.QInt8, linears)
+    cpu_method = quantizer.best_method(QuantType.QUInt8, methods)
+    graphs = {
+        "fp16": to_half(quantizer.model),
+        "int8": int8,
+        "int8_fp16": to_half(int8),
+        "cpu-int8": quantizer.int8(cpu_method, QuantType.QUInt8, linears),
+    }
+    snrs = {name: round(quantizer.snr_db(model), 1) for name, model in graphs.items()}
+    for name, snr in snrs.items():
+        if snr < TOLERANCE_DB:
+            raise CheckFailed(
+                f"{name}.onnx: its logits are within {snr} dB of fp32, want {TOLERANCE_DB:g}; not written"
+            )
+    told = Quantization(
+        fp32_sha256=fp32_sha256,
+        method=method,
+        cpu_method=cpu_method,
+        seed=args.seed,
+        clips=[windows[i].sha256[:16] for i in learned],
+        float_layers=in_float,
+        logit_snr_db=snrs,
+        versions={name: version(name) for name in ("htsat-edge", "onnx", "onnxruntime", "numpy")},
+    )
+    write(bundle, graphs, told)
+    whole = path.stat().st_size
+    print(f"calibrated on {len(learned)} clips by {method}, measured on {len(held)} of other recordings")
+    for name, snr in snrs.items():
+        size = bundle.graph(name).stat().st_size
+        print(f"{bundle.graph(name)}: {size / 1e6:.1f} MB, {size / whole:.2f} of fp32, logits within {snr} dB")
+    return 0
+
+
+def choose_float(
+    quantizer: Quantizer, method: str, args: argparse.Namespace, key: Sequence[str], bundle: Bundle
+) -> list[str]:
+    """The layers that stay in floating point, for the sake of the budget."""
+
+    def damage(linears: Sequence[Linear]) -> float:
+        return quantizer.snr_db(quantizer.int8(method, QuantType.QInt8, linears))
+
+    reached = damage(quantizer.linears)
+    enough = args.budget is None or reached >= args.budget
+    if enough and not args.sensitivity:
+        return []
+    ranking = measure(quantizer.linears, damage, key, bundle.path / "sensitivity.json")
+    print("logit SNR with one layer alone in 8 bits, the worst ten:")
+    for name, snr in list(ranking.items())[:10]:
+        print(f"  {snr:6.1f} dB  {name}")
+    if enough:
+        return []
+    in_float, reached = fewest_in_float(quantizer.linears, list(ranking), damage, args.budget)
+    if reached < args.budget:
+        raise CheckFailed(
+            f"the budget of {args.budget:g} dB cannot be met: {reached:.1f} dB with the worst {len(in_float)} of "
+            f"{len(ranking)} layers in floating point; the bundle is as it was"
+        )
+    print(f"{len(in_float)} of {len(ranking)} layers stay in floating point, for {reached:.1f} dB")
+    return in_float
+
+
+def write(bundle: Bundle, graphs: Mapping[str, onnx.ModelProto], told: Quantization) -> None:
+    """Put the graphs into the bundle, and into model.json how they were made; all of it or nothing."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".quantize.", dir=bundle.path) as part:
+            for name, model in graphs.items():
+                onnx.save(model, Path(part) / f"{name}.onnx")
+            info = bundle.info.model_copy(update={"quantization": told})
+            text = info.model_dump_json(indent=2, exclude_none=True) + "\n"
+            (Path(part) / MODEL_FILE).write_text(text, encoding="utf-8")
+            for name in [*(f"{name}.onnx" for name in graphs), MODEL_FILE]:
+                (Path(part) / name).replace(bundle.path / name)
+    except OSError as error:
+        raise UserError(f"{bundle.path}: cannot be written: {error.strerror}; the bundle is as it was") from None
+
+
+def count(text: str) -> int:
+    """A whole number of clips."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of clips")
+    return int(text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = Parser(prog="quantize.py", description="Write the 8-bit and 16-bit graphs of a bundle.")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="the folder that export/to_onnx.py wrote")
+    parser.add_argument(
+        "--clips",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="recordings, folders of them, or manifests with a column `file`: what the microphone will hear",
+    )
+    parser.add_argument("--count", type=count, default=COUNT, help=f"clips to draw from them (default {COUNT})")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
+    parser.add_argument(
+        "--method",
+        choices=["best", *METHODS],
+        default="best",
+        help="how the range of an activation is chosen (default: whichever keeps the logits closest)",
+    )
+    parser.add_argument(
+        "--budget",
+        type=float,
+        metavar="DB",
+        help="least logit SNR: the worst layers go back to floating point until it holds",
+    )
+    parser.add_argument("--sensitivity", action="store_true", help="measure each layer alone; kept in sensitivity.json")
+    args = parser.parse_args(arguments)
+    return run(parser.prog, lambda: quantize(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

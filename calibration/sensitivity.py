@@ -1,0 +1,101 @@
+"""How much each linear layer suffers from eight bits, and which to put back into floating point."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from pydantic import BaseModel
+
+from calibration.observe import Linear, with_outputs
+from runtime.backends.ort import open_session
+from runtime.config import read_json
+from runtime.errors import UserError
+from runtime.features import FloatArray
+from runtime.progress import with_progress
+
+LOGITS = "logits"
+"""The scores before the sigmoid: a difference there is seen at every score."""
+
+
+class Sensitivity(BaseModel):
+    """What sensitivity.json says."""
+
+    key: str
+    """A hash of everything that the figures depend on."""
+    logit_snr_db: dict[str, float]
+    """With one layer alone in 8 bits, by its name, the most damaging first."""
+
+
+def logits_of(model: onnx.ModelProto, clips: FloatArray) -> FloatArray:
+    """The logits (N, 32, C) of clips (N, T, F), run one at a time."""
+    session = open_session(with_outputs(model, [LOGITS]).SerializeToString())
+    return np.concatenate([session.run([LOGITS], {"log_mel": clip[None]})[0].astype(np.float32) for clip in clips])
+
+
+def snr_db(wanted: FloatArray, found: FloatArray) -> float:
+    """How far found is from wanted, as a ratio of power in dB; infinite where they are the same."""
+    noise = float(np.square(found - wanted, dtype=np.float64).sum())
+    signal = float(np.square(wanted, dtype=np.float64).sum())
+    return float("inf") if noise == 0 else 10 * float(np.log10(signal / noise))
+
+
+def measure(
+    linears: Sequence[Linear], damage: Callable[[Sequence[Linear]], float], key: Sequence[str], path: Path
+) -> dict[str, float]:
+    """The SNR in dB with each linear layer alone in eight bits, by name, the most damaging first.
+
+    `path` is written after each layer; where it holds figures of the same `key`, those are taken as they are.
+    """
+    digest = hashlib.sha256(" ".join(key).encode()).hexdigest()
+    known = _known(path, digest)
+    for linear in with_progress([linear for linear in linears if linear.name not in known], "layer by layer"):
+        known[linear.name] = round(damage([linear]), 2)
+        _save(path, Sensitivity(key=digest, logit_snr_db=_ranked(known)))
+    return _ranked(known)
+
+
+def _ranked(figures: dict[str, float]) -> dict[str, float]:
+    return dict(sorted(figures.items(), key=lambda item: item[1]))
+
+
+def _known(path: Path, key: str) -> dict[str, float]:
+    try:
+        saved = read_json(path, Sensitivity)
+    except UserError:  # none yet, or cut off
+        return {}
+    return dict(saved.logit_snr_db) if saved.key == key else {}
+
+
+def _save(path: Path, found: Sensitivity) -> None:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def fewest_in_float(
+    linears: Sequence[Linear], ranking: Sequence[str], damage: Callable[[Sequence[Linear]], float], budget_db: float
+) -> tuple[list[str], float]:
+    """How many of the worst layers must stay in floating point, at most half of them: their names, and the SNR then."""
+
+    def with_float(count: int) -> float:
+        rest = set(ranking[count:])
+        return damage([linear for linear in linears if linear.name in rest])
+
+    low, high = 0, len(ranking) // 2
+    best = with_float(high)
+    while low < high:  # the SNR grows with the layers that are put back
+        middle = (low + high) // 2
+        reached = with_float(middle)
+        if reached >= budget_db:
+            high, best = middle, reached
+        else:
+            low = middle + 1
+    return list(ranking[:high]), best

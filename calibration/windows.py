@@ -1,0 +1,172 @@
+"""The clips that a model is calibrated on, cut from recordings as the runtime cuts them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from runtime.audio import AudioFile
+from runtime.backends import Scores
+from runtime.bundle import ModelInfo
+from runtime.config import read_csv
+from runtime.detector import Detector, Settings
+from runtime.errors import UserError
+from runtime.features import FloatArray
+from runtime.progress import with_progress
+
+SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
+BLOCK_S = 10.0
+SILENT_DB = -90.0
+"""A clip whose loudest frame and band is below this is digital silence: it says nothing about any range."""
+HELD = 4
+"""One recording of so many is not calibrated on but measured with."""
+FEWEST = 8
+"""Clips: with less, the ranges are those of one or two recordings."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A clip, by where it lies in the material."""
+
+    path: Path
+    number: int
+    """Among the clips of its recording."""
+    sha256: str
+    """Of its log-mel, to the nearest dB: copies of a recording have the same."""
+    activity: float
+    """How much happens in it: the standard deviation over time of its level, in dB."""
+
+
+class Listener:
+    """Takes the place of a model, and keeps what it is given."""
+
+    def __init__(self, info: ModelInfo) -> None:
+        self._info = info
+        self.clips: list[FloatArray] = []
+
+    def infer(self, log_mel: FloatArray) -> Scores:
+        """Keep the clips, log_mel (B, T, F); find nothing."""
+        self.clips += list(log_mel)
+        batch, classes = len(log_mel), len(self._info.labels)
+        shapes = (batch, self._info.steps, classes), (batch, classes), (batch, 1)
+        return Scores(*(np.zeros(shape, np.float32) for shape in shapes))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def find_recordings(paths: Sequence[Path]) -> list[Path]:
+    """Recordings, those in folders (at any depth), and those in the column `file` of manifests, each once.
+
+    What a manifest holds back (`split` val) is left for calibration/accuracy.py to measure on.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.suffix.lower() == ".csv":
+            found += [path.parent / row["file"] for row in read_csv(path, ["file"]) if row.get("split") != "val"]
+        elif path.is_dir():
+            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        else:
+            found.append(path)
+    if not found:
+        raise UserError(f"--clips: no recording in {', '.join(map(str, paths))}")
+    return list(dict.fromkeys(found))
+
+
+def clips_of(path: Path, info: ModelInfo) -> Iterator[FloatArray]:
+    """The clips (T, F) that the runtime would cut from a recording, one after the other without overlap."""
+    file, listener = AudioFile(path), Listener(info)
+    detector = Detector(info, listener, file.sample_rate, Settings(hop_s=info.steps * info.step_s))
+    for block in file.blocks(round(BLOCK_S * file.sample_rate)):
+        detector.push(block)
+        yield from listener.clips
+        listener.clips = []
+    try:
+        detector.close()
+    except UserError:  # too short for a single frame
+        return
+    yield from listener.clips
+
+
+def draw(paths: Sequence[Path], info: ModelInfo, count: int, seed: int) -> tuple[list[Window], FloatArray]:
+    """Choose clips over the whole material, from the quietest to the liveliest, and read them: log-mels (N, T, F).
+
+    All clips are ordered by activity and cut into `count` parts, of which each gives one, from a recording that has
+    given the fewest so far: neither silence nor one long recording prevails. Copies and digital silence are left out.
+    """
+    recordings = find_recordings(paths)
+    known, silent = _survey(recordings, info)
+    if len(known) < FEWEST:
+        reason = f", and {silent} silent ones" if silent else ""
+        raise UserError(
+            f"--clips: {len(recordings)} recordings hold {len(known)} different clips of "
+            f"{info.steps * info.step_s:g} s{reason}; want {FEWEST} at least"
+        )
+    _refuse_narrow({window.path for window in known}, info)
+    chosen = _spread(known, min(count, len(known)), np.random.default_rng(seed))
+    return chosen, _load(chosen, info)
+
+
+def split(windows: Sequence[Window]) -> tuple[list[int], list[int]]:
+    """The numbers of the windows to calibrate on, and of those to measure with: every fourth recording is held back.
+
+    Of fewer than four recordings, every fourth window is.
+    """
+    recordings = list(dict.fromkeys(window.path for window in windows))
+    held_recordings = set(recordings[HELD - 1 :: HELD])
+    held = [i for i, window in enumerate(windows) if window.path in held_recordings]
+    if not held:
+        held = list(range(len(windows))[HELD - 1 :: HELD])
+    return [i for i in range(len(windows)) if i not in held], held
+
+
+def _survey(recordings: Sequence[Path], info: ModelInfo) -> tuple[list[Window], int]:
+    known: dict[str, Window] = {}
+    silent = 0
+    for path in with_progress(recordings, "looking for clips"):
+        for number, clip in enumerate(clips_of(path, info)):
+            if clip.max() < SILENT_DB:
+                silent += 1
+                continue
+            sha256 = hashlib.sha256(np.round(clip).astype(np.int16).tobytes()).hexdigest()
+            known.setdefault(sha256, Window(path, number, sha256, float(clip.mean(axis=1).std())))
+    return list(known.values()), silent
+
+
+def _refuse_narrow(paths: set[Path], info: ModelInfo) -> None:
+    """What was recorded at a low rate has nothing in the upper bands, and says nothing about their ranges."""
+    rates = sorted(AudioFile(path).sample_rate for path in paths)
+    middle = rates[len(rates) // 2]
+    if middle < info.front_end.sample_rate / 2:
+        raise UserError(
+            f"--clips: most recordings have {middle} Hz and nothing above {middle / 2000:g} kHz, but the model listens "
+            f"up to {info.front_end.fmax / 1000:g} kHz; give recordings as the microphone will make them"
+        )
+
+
+def _spread(windows: Sequence[Window], count: int, rng: np.random.Generator) -> list[Window]:
+    ordered = sorted(windows, key=lambda window: (window.activity, window.sha256))
+    given: dict[Path, int] = {}
+    chosen = []
+    for part in np.array_split(np.arange(len(ordered)), count):
+        pick = min(rng.permutation(part), key=lambda i: given.get(ordered[i].path, 0))
+        given[ordered[pick].path] = given.get(ordered[pick].path, 0) + 1
+        chosen.append(ordered[pick])
+    return chosen
+
+
+def _load(windows: Sequence[Window], info: ModelInfo) -> FloatArray:
+    """Read the chosen clips again: the whole material would not fit in memory."""
+    log_mels: dict[Window, FloatArray] = {}
+    for path in with_progress(sorted({window.path for window in windows}), "reading clips"):
+        wanted = {window.number: window for window in windows if window.path == path}
+        for number, clip in enumerate(clips_of(path, info)):
+            if number in wanted:
+                log_mels[wanted[number]] = clip
+            if number == max(wanted):
+                break
+    return np.stack([log_mels[window] for window in windows])

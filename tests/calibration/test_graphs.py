@@ -1,0 +1,104 @@
+"""The written graphs: what is in eight bits, what is not, and that NVIDIA's builder takes them."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+from onnxruntime.quantization import QuantType
+
+from calibration.graphs import round_weights, to_half, to_int8
+from calibration.sensitivity import logits_of, snr_db
+from runtime.backends.ort import open_session
+
+OPS = {*(Path(__file__).parent.parent / "data" / "onnx-ops-8.6.txt").read_text().split()}
+
+
+@pytest.fixture(scope="module")
+def rounded(model, linears, observed):
+    return round_weights(model, linears, observed)
+
+
+@pytest.fixture(scope="module")
+def int8(model, linears, observed, rounded):
+    return to_int8(model, linears, rounded, observed.ranges("minmax", True), QuantType.QInt8)
+
+
+@pytest.fixture(scope="module")
+def cpu_int8(model, linears, observed, rounded):
+    return to_int8(model, linears, rounded, observed.ranges("minmax", False), QuantType.QUInt8)
+
+
+def constants(model):
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def test_zero_points_are_zero_and_activations_have_one_scale(int8):
+    values = constants(int8)
+    pairs = [node for node in int8.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert pairs
+    for node in pairs:
+        assert values[node.input[2]].dtype == np.int8
+        assert not values[node.input[2]].any()
+        assert values[node.input[1]].dtype == np.float32
+        assert (values[node.input[1]].ndim == 0) == (node.input[0] not in values)
+
+
+def test_weights_are_the_integers_that_were_chosen(int8, rounded):
+    values = constants(int8)
+    stored = {node.output[0]: node for node in int8.graph.node if node.op_type == "DequantizeLinear"}
+    products = [node for node in int8.graph.node if node.op_type == "MatMul" and node.input[1] in stored]
+    assert len(products) == len(rounded)
+    for node in products:
+        weight = stored[node.input[1]]
+        (name,) = [name for name in rounded if weight.input[0] == f"{name}_quantized"]
+        np.testing.assert_array_equal(values[weight.input[0]], rounded[name].integers)
+        np.testing.assert_array_equal(values[weight.input[1]], rounded[name].scale)
+        assert [a.i for a in weight.attribute if a.name == "axis"] == [1]
+
+
+def test_only_linear_layers_of_the_backbone_take_eight_bits(int8, linears):
+    takers = {
+        node.name
+        for node in int8.graph.node
+        if node.op_type != "DequantizeLinear" and any("DequantizeLinear" in name for name in node.input)
+    }
+    assert takers == {linear.name for linear in linears}
+
+
+def test_layers_that_are_not_named_stay_in_float(model, linears, observed, rounded):
+    some = to_int8(model, linears[:2], rounded, observed.ranges("minmax", True), QuantType.QInt8)
+    kept = constants(some)
+    assert linears[2].weight in kept
+    np.testing.assert_array_equal(kept[linears[2].weight], constants(model)[linears[2].weight])
+
+
+@pytest.mark.parametrize(("name", "least_db"), [("int8", 30), ("cpu_int8", 33), ("fp16", 50), ("int8_fp16", 30)])
+def test_answers_are_those_of_fp32(name, least_db, model, int8, cpu_int8, clips):
+    graph = {"int8": int8, "cpu_int8": cpu_int8, "fp16": to_half(model), "int8_fp16": to_half(int8)}[name]
+    assert least_db < snr_db(logits_of(model, clips), logits_of(graph, clips)) < 90
+    batch = open_session(graph.SerializeToString()).run(["framewise"], {"log_mel": clips})[0]
+    alone = open_session(graph.SerializeToString()).run(["framewise"], {"log_mel": clips[4:5]})[0]
+    np.testing.assert_allclose(batch[4:5], alone, atol=5e-3)
+
+
+def test_half_precision_begins_after_batch_norm_and_ends_before_the_scores(int8):
+    graph = onnx.shape_inference.infer_shapes(to_half(int8), strict_mode=True).graph
+    types = {x.name: x.type.tensor_type.elem_type for x in [*graph.value_info, *graph.input, *graph.output]}
+    for name in ("log_mel", "bn0.scale", "bn0.shift", "logits", "framewise", "clipwise", "embedding"):
+        assert types[name] == TensorProto.FLOAT
+    for name in ("patch_embed.proj.bias", "layers.0.blocks.0.attn.softmax", "norm"):
+        assert types[name] == TensorProto.FLOAT16
+    assert TensorProto.INT8 in types.values()
+
+
+def test_the_graph_for_tensorrt_8_6_keeps_to_what_it_knows(int8):
+    assert {node.op_type for node in int8.graph.node} <= OPS
+    assert [(opset.domain, opset.version) for opset in int8.opset_import] == [("", 17)]
+
+
+@pytest.mark.parametrize("name", ["int8", "fp16", "int8_fp16"])
+def test_nvidias_builder_takes_it(name, model, int8, nvidia_layers):
+    graph = {"int8": int8, "fp16": to_half(model), "int8_fp16": to_half(int8)}[name]
+    assert nvidia_layers(graph) < 1300

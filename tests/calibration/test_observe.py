@@ -1,0 +1,78 @@
+"""What is seen of the inputs, beside slow obvious twins."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calibration.observe import METHODS, find_linears, least_error, observe, with_outputs
+from runtime.backends.ort import open_session
+from runtime.errors import UserError
+
+
+def test_the_linear_layers_are_those_of_the_backbone(linears):
+    names = [linear.name for linear in linears]
+    assert len(names) == 6 * 9 + 3  # q, k, v, proj, fc1, fc2 of nine blocks; three mergings
+    assert all(name.startswith("layers.") for name in names)
+
+
+def test_a_graph_without_any_is_one_line(model):
+    other = with_outputs(model, [])
+    del other.graph.node[:]
+    with pytest.raises(UserError, match="no linear layer"):
+        find_linears(other)
+
+
+def test_ends_and_grams_are_those_of_all_inputs(model, observed, clips):
+    tensor = "layers.1.blocks.0.norm1"
+    session = open_session(with_outputs(model, [tensor]).SerializeToString())
+    (values,) = session.run([tensor], {"log_mel": clips})
+    rows = values.reshape(-1, values.shape[-1])
+    np.testing.assert_allclose(observed.grams[tensor], rows.T @ rows, rtol=1e-3, atol=1e-2)
+    assert observed.ends[tensor] == pytest.approx((rows.min(), rows.max()), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_ranges_lie_within_what_was_seen_and_hold_zero(method, symmetric, observed):
+    ranges = observed.ranges(method, symmetric)
+    assert ranges.keys() == observed.ends.keys()
+    for name, (low, high) in ranges.items():
+        seen_low, seen_high = observed.ends[name]
+        assert low <= 0 <= high
+        largest = max(-seen_low, seen_high)
+        assert max(-low, high) <= largest * (1 + 1e-5)
+        assert high > 0.1 * seen_high
+        if symmetric:
+            assert low == -high
+        if method == "minmax" and not symmetric:
+            assert (low, high) == (min(seen_low, 0), max(seen_high, 0))
+
+
+@given(st.integers(0, 100), st.floats(1, 30))
+@settings(deadline=None, max_examples=20)
+def test_the_least_error_is_that_of_rounding_every_value(seed, outlier):
+    values = np.append(np.random.default_rng(seed).normal(size=5000), outlier)
+    counts, edges = np.histogram(values, 2048, range=(-outlier - 4, outlier + 4))
+    whole = (float(values.min()), float(values.max()))
+
+    def error(low, high):
+        step = (high - low) / 255
+        return np.square(np.clip(np.round((values - low) / step) * step + low, low, high) - values).sum()
+
+    best = min(error(whole[0] * share, whole[1] * share) for share in np.linspace(0.3, 1, 71))
+    assert error(*least_error(counts, edges, whole)) <= 1.1 * best
+
+
+def test_memory_does_not_grow_with_the_clips(model, linears, clips):
+    """Clips are asked for one at a time, each after the last one is done with."""
+    alive = []
+
+    def one_by_one():
+        for clip in clips[:3]:
+            alive.append(1)
+            yield clip
+            alive.pop()
+            assert not alive
+
+    observe(model, linears, one_by_one())

@@ -1,0 +1,126 @@
+"""The command as a user meets it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+from calibration.quantize import main
+from runtime.backends import open_backend
+from runtime.bundle import read_bundle
+
+ROOT = Path(__file__).parent.parent.parent
+GRAPHS = ["cpu-int8", "fp16", "int8", "int8_fp16"]
+
+
+@pytest.fixture
+def bundle(tiny_bundle, tmp_path):
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+def quantize(bundle, recordings, *arguments):
+    return main([str(bundle), "--clips", str(recordings), "--count", "8", *map(str, arguments)])
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_it_writes_every_graph_and_how_it_was_made(bundle, recordings, capsys, clips):
+    assert quantize(bundle, recordings, "--method", "minmax") == 0
+    out = capsys.readouterr().out
+    there = read_bundle(bundle)
+    told = there.info.quantization
+    assert told is not None
+    assert (told.method, told.cpu_method, told.float_layers) == ("minmax", "minmax", [])
+    assert sorted(told.logit_snr_db) == GRAPHS
+    assert len(told.clips) == 6
+    for name in GRAPHS:
+        assert f"{name}.onnx" in out
+        scores = open_backend(there, name).infer(clips[:1])
+        assert scores.framewise.shape == (1, 32, 10)
+    assert sorted(path.name for path in bundle.iterdir()) == sorted(
+        [*(f"{name}.onnx" for name in GRAPHS), "fp32.onnx", "model.json"]
+    )
+    assert json.loads((bundle / "model.json").read_text())["labels"] == there.info.labels
+
+
+def test_the_same_clips_give_the_same_files(bundle, recordings, tmp_path):
+    again = shutil.copytree(bundle, tmp_path / "again")
+    assert quantize(bundle, recordings) == quantize(again, recordings) == 0
+    assert contents(bundle) == contents(again)
+
+
+def test_a_budget_puts_layers_back_and_says_which(bundle, recordings, capsys):
+    assert quantize(bundle, recordings, "--method", "minmax") == 0
+    reached = read_bundle(bundle).info.quantization.logit_snr_db["int8"]
+    assert quantize(bundle, recordings, "--method", "minmax", "--budget", reached + 1) == 0
+    told = read_bundle(bundle).info.quantization
+    assert told.logit_snr_db["int8"] >= reached + 0.9
+    assert 0 < len(told.float_layers) < 28
+    assert f"{len(told.float_layers)} of 57 layers stay in floating point" in capsys.readouterr().out
+    names = {node.name for node in onnx.load(bundle / "int8.onnx").graph.node}
+    assert not any(f"{name}_DequantizeLinear" in names for name in told.float_layers)
+    ranking = json.loads((bundle / "sensitivity.json").read_text())["logit_snr_db"]
+    assert list(ranking)[: len(told.float_layers)] == told.float_layers
+
+
+def test_a_budget_that_cannot_be_met_leaves_the_bundle_alone(bundle, recordings, capsys):
+    before = contents(bundle)
+    assert quantize(bundle, recordings, "--method", "minmax", "--budget", 200) == 1
+    assert "budget of 200 dB cannot be met" in capsys.readouterr().err
+    after = contents(bundle)
+    after.pop("sensitivity.json")
+    assert after == before
+
+
+def test_a_full_disk_leaves_the_bundle_alone(bundle, recordings, capsys, monkeypatch):
+    before = contents(bundle)
+    save, calls = onnx.save, []
+
+    def full(model, path):
+        calls.append(path)
+        if len(calls) == 3:
+            raise OSError(28, "No space left on device")
+        save(model, path)
+
+    monkeypatch.setattr("calibration.quantize.onnx.save", full)
+    assert quantize(bundle, recordings, "--method", "minmax") == 2
+    assert "No space left on device; the bundle is as it was" in capsys.readouterr().err
+    assert contents(bundle) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--clips", "nowhere"], "nowhere: no such file"),
+        (["--clips", "{empty}"], "no recording in"),
+        (["--clips", "x", "--count", "0"], "'0' is not a number of clips"),
+        (["--clips", "x", "--method", "random"], "invalid choice"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message, bundle, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    arguments = [argument.format(empty=tmp_path / "empty") for argument in arguments]
+    try:
+        status = main([str(bundle), *arguments])
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_it_runs_as_a_script(tmp_path):
+    command = [sys.executable, ROOT / "calibration" / "quantize.py", tmp_path / "none", "--clips", tmp_path]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert found.returncode == 2
+    assert (
+        found.stderr
+        == f"quantize.py: {tmp_path / 'none'}: no such bundle; export/to_onnx.py makes one from a checkpoint\n"
+    )
