@@ -2,6 +2,9 @@
 
 from setuptools import setup
 
+# sed_scores_eval 0.0.4 stumbles over pandas 3, and a library below it over setuptools without pkg_resources.
+SCORING = ["matplotlib>=3.8", "sed_scores_eval>=0.0.4", "pandas<3", "setuptools<81"]
+
 setup(
     name="htsat-edge",
     version="0.1.0",
@@ -24,17 +27,9 @@ setup(
     ],
     extras_require={
         "export": ["torch>=2.9", "onnx>=1.16", "safetensors>=0.4"],
-        "calibration": ["onnx>=1.16"],
+        "calibration": ["onnx>=1.16", *SCORING],
         "plot": ["matplotlib>=3.8"],
-        # sed_scores_eval 0.0.4 stumbles over pandas 3, and a library below it over setuptools without pkg_resources.
-        "train": [
-            "torch>=2.9",
-            "safetensors>=0.4",
-            "matplotlib>=3.8",
-            "sed_scores_eval>=0.0.4",
-            "pandas<3",
-            "setuptools<81",
-        ],
+        "train": ["torch>=2.9", "safetensors>=0.4", *SCORING],
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",

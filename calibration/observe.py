@@ -92,7 +92,7 @@ def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProt
     there = {output.name for output in watched.graph.output}
     for name in names:
         if name not in there:
-            watched.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+            watched.graph.output.append(onnx.ValueInfoProto(name=name))  # onnxruntime knows its type
     return watched
 
 

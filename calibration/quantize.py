@@ -24,8 +24,9 @@ except ModuleNotFoundError as missing:
 from onnxruntime.quantization import QuantType
 
 from calibration.graphs import Rounded, round_weights, to_half, to_int8
+from calibration.measures import snr_db
 from calibration.observe import METHODS, Linear, Observed, Range, find_linears, observe
-from calibration.sensitivity import fewest_in_float, logits_of, measure, snr_db
+from calibration.sensitivity import fewest_in_float, logits_of, measure
 from calibration.windows import draw, split
 from runtime.bundle import MODEL_FILE, Bundle, Quantization, read_bundle
 from runtime.command import Parser, run

@@ -36,13 +36,6 @@ def logits_of(model: onnx.ModelProto, clips: FloatArray) -> FloatArray:
     return np.concatenate([session.run([LOGITS], {"log_mel": clip[None]})[0].astype(np.float32) for clip in clips])
 
 
-def snr_db(wanted: FloatArray, found: FloatArray) -> float:
-    """How far found is from wanted, as a ratio of power in dB; infinite where they are the same."""
-    noise = float(np.square(found - wanted, dtype=np.float64).sum())
-    signal = float(np.square(wanted, dtype=np.float64).sum())
-    return float("inf") if noise == 0 else 10 * float(np.log10(signal / noise))
-
-
 def measure(
     linears: Sequence[Linear], damage: Callable[[Sequence[Linear]], float], key: Sequence[str], path: Path
 ) -> dict[str, float]:

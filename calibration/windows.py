@@ -92,6 +92,11 @@ def clips_of(path: Path, info: ModelInfo) -> Iterator[FloatArray]:
     yield from listener.clips
 
 
+def is_silent(clip: FloatArray) -> bool:
+    """Digital silence, of a clip (T, F) in dB."""
+    return bool(clip.max() < SILENT_DB)
+
+
 def draw(paths: Sequence[Path], info: ModelInfo, count: int, seed: int) -> tuple[list[Window], FloatArray]:
     """Choose clips over the whole material, from the quietest to the liveliest, and read them: log-mels (N, T, F).
 
@@ -129,7 +134,7 @@ def _survey(recordings: Sequence[Path], info: ModelInfo) -> tuple[list[Window], 
     silent = 0
     for path in with_progress(recordings, "looking for clips"):
         for number, clip in enumerate(clips_of(path, info)):
-            if clip.max() < SILENT_DB:
+            if is_silent(clip):
                 silent += 1
                 continue
             sha256 = hashlib.sha256(np.round(clip).astype(np.int16).tobytes()).hexdigest()

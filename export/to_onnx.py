@@ -44,6 +44,8 @@ from runtime.errors import CheckFailed, UserError
 from runtime.features import FLOOR_POWER, FloatArray, FrontEnd
 
 WEIGHTS_FILE = "weights.safetensors"
+MEASURED = ("accuracy.json", "accuracy.html", "sensitivity.json")
+"""What calibration/ found out about the graphs that were there."""
 CHECK_BATCHES = (1, 2, 5)
 TOLERANCE = 1e-4
 """Greatest difference from torch that is float rounding; a wrong graph is off by 1e-2 and more."""
@@ -149,7 +151,7 @@ def replacing(out: Path) -> Iterator[Path]:
 def _keep_rest(old: Path, new: Path) -> None:
     """What somebody put into a bundle stays, such as a model card; what was made from the old model goes."""
     for item in old.iterdir() if old.exists() else ():
-        made = item.suffix == ".onnx" or item.name in (WEIGHTS_FILE, "engines", "accuracy.json")
+        made = item.suffix == ".onnx" or item.name in (WEIGHTS_FILE, "engines", *MEASURED)
         if made or (new / item.name).exists():
             continue
         if item.is_dir():

@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from calibration.measures import BoolArray, Interval
+from calibration.scoring import PSDS1, PSDS2, EventScores, Timed
 from htsat.checkpoint import load_network
 from htsat.config import read_network
 from htsat.corpus import BACKGROUND, read_corpus
-from htsat.figures import BoolArray, Outputs, apply, held_scenes, labelled, room_tone, score_clips
-from htsat.report import ClassFigures, Interval, Results, write_page
+from htsat.figures import Outputs, apply, held_scenes, labelled, room_tone, score_clips
+from htsat.report import ClassFigures, Results, write_page
 from htsat.scenes import Scene, Sound, load_sounds
-from htsat.scoring import PSDS1, PSDS2, SceneScores
 from htsat.settings import RunFolder
 from runtime.command import Parser, run
 from runtime.errors import UserError
@@ -147,7 +148,12 @@ def judge(
     recordings = np.bincount(outputs.truth, minlength=len(labels))
     thresholds, medians = tune(outputs.framewise, outputs.active, (recordings / (recordings + TRUST)).tolist())
     thresholds = raise_over_quiet(thresholds, smoothed(quiet.to_choose_by, medians))
-    scored = SceneScores(smoothed(outputs.framewise, medians), scenes, labels)
+    smooth = smoothed(outputs.framewise, medians)
+    timed = [
+        Timed.of_steps(scores, scene.duration_s / len(scores), scene.duration_s)
+        for scores, scene in zip(smooth, scenes, strict=True)
+    ]
+    scored = EventScores(timed, [scene.events for scene in scenes], labels)
     by_group, by_scene = resample_groups(outputs, [r.group for r in held]), resample_scenes(outputs)
     figures = {
         "accuracy": intervals(outputs.accuracy(), [drawn.accuracy() for drawn in by_group]),

@@ -10,12 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from calibration.measures import BoolArray, average_precision
 from htsat.network import FRAMES
 from htsat.scenes import Scene, SceneMaker, Sound
 from runtime.clips import tile
 from runtime.features import FloatArray, FrontEnd, to_db
 
-BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.intp]
 
 
@@ -62,15 +62,6 @@ class Outputs:
             "clip_map": float(np.nanmean(self.clip_ap())),
             "frame_map": float(np.nanmean(self.frame_ap())),
         }
-
-
-def average_precision(scores: FloatArray, truth: BoolArray) -> float:
-    """The area under precision over recall, of one class; NaN where nothing is true."""
-    if not truth.any():
-        return float("nan")
-    truth = truth[np.argsort(-scores, kind="stable")]
-    precision = np.cumsum(truth) / np.arange(1, len(truth) + 1)
-    return float(precision[truth].mean())
 
 
 def apply(network: nn.Module, sounds: Sequence[Sound], scenes: Sequence[Scene], labels: Sequence[str]) -> Outputs:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import html
-import io
-import math
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 from pydantic import BaseModel
 
-matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text: small, and found by the browser's search
-matplotlib.rcParams["text.parse_math"] = False  # a class may be called $
+from calibration import page
+from calibration.measures import Interval
 
 NAMES = {
     "accuracy": "balanced accuracy, whole recordings",
@@ -34,26 +27,6 @@ SHORT = {
     "event_f1": "event F1",
 }
 """The same figures of one class."""
-
-
-class Interval(BaseModel):
-    """A figure, and between what its resamples lie nine times of ten; None where nothing is held."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-    @staticmethod
-    def of(value: float, resampled: npt.NDArray[np.float64]) -> Interval:
-        """A figure with the 5th and 95th percentile of its resamples, NaN where it is not known."""
-        known = resampled[~np.isnan(resampled)]
-        if math.isnan(value) or not len(known):
-            return Interval(value=None, low=None, high=None)
-        low, high = np.percentile(known, [5, 95])
-        return Interval(value=float(value), low=float(low), high=float(high))
-
-    def __str__(self) -> str:
-        return "–" if self.value is None else f"{self.value:.2f} ({self.low:.2f}–{self.high:.2f})"
 
 
 class ClassFigures(BaseModel):
@@ -123,13 +96,13 @@ def write_page(path: Path, results: Results, curve: Sequence[dict[str, float]]) 
     """An HTML page that stands alone."""
     parts = [
         "<h1>What the model reaches on held recordings</h1>",
-        _table(["figure", "value (90 % of resamples)"], results.table()),
+        page.table(["figure", "value (90 % of resamples)"], results.table()),
         "<p>Intervals of whole recordings are by group (pack or author), those of scenes by scene.</p>",
         "<h2>Training</h2>",
-        _svg(lambda figure: draw_curve(figure, curve), (9, 3)),
+        page.plot(lambda figure: draw_curve(figure, curve), (9, 3)),
         "<h2>By class</h2>",
-        _svg(lambda figure: draw_classes(figure, results.classes), (9, 0.34 * len(results.classes) + 1.2)),
-        _table(
+        page.plot(lambda figure: draw_classes(figure, results.classes), (9, 0.34 * len(results.classes) + 1.2)),
+        page.table(
             ["class", "held", "groups", *SHORT.values(), "threshold", "median"],
             [
                 [c.label, c.recordings, c.groups, *(c.figures[name] for name in SHORT), c.threshold, c.median_steps]
@@ -138,9 +111,9 @@ def write_page(path: Path, results: Results, curve: Sequence[dict[str, float]]) 
         ),
         "<h2>What is taken for what</h2>",
         "<p>Whole recordings: the row's class, and the class that scores highest.</p>",
-        _svg(lambda figure: draw_confusion(figure, results), (8, 7)),
+        page.plot(lambda figure: draw_confusion(figure, results), (8, 7)),
     ]
-    path.write_text(PAGE.format(body="\n".join(parts)), encoding="utf-8")
+    page.write(path, "Evaluation", parts)
 
 
 def draw_curve(figure: Figure, curve: Sequence[dict[str, float]]) -> None:
@@ -183,36 +156,3 @@ def draw_confusion(figure: Figure, results: Results) -> None:
     axes.set_xticks(range(len(labels)), labels, rotation=90)
     axes.set_yticks(range(len(labels)), labels)
     axes.set(xlabel="taken for", ylabel="recordings of")
-
-
-def _svg(draw: Callable[[Figure], None], size: tuple[float, float]) -> str:
-    figure = Figure(size, layout="constrained")
-    draw(figure)
-    text = io.StringIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has its own fonts
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    document = text.getvalue()
-    return document[document.index("<svg") :]
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    def cells(tag: str, row: Sequence[Any]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(str(value))}</{tag}>" for value in row) + "</tr>"
-
-    return "<table>" + cells("th", header) + "".join(cells("td", row) for row in rows) + "</table>"
-
-
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>Evaluation</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: 0.1rem 0.7rem; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap; }}
-svg {{ max-width: 100%; height: auto; }}
-</style>
-{body}
-</html>
-"""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import scipy.signal
 import soxr
 
+from calibration.truth import Occurrence
 from htsat.corpus import BACKGROUND, Recording, read_mono
 from htsat.network import FRAMES, STEPS
 from runtime.features import FloatArray, FrontEnd, LogMel, to_db
@@ -41,15 +42,6 @@ class Sound:
 
     recording: Recording
     power: tuple[FloatArray, ...]
-
-
-@dataclass(frozen=True)
-class Occurrence:
-    """A class sounds from onset to offset, in seconds of the clip."""
-
-    onset_s: float
-    offset_s: float
-    label: str
 
 
 @dataclass(frozen=True)

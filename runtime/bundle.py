@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,9 +16,11 @@ from runtime.errors import UserError
 from runtime.features import FrontEnd
 
 MODEL_FILE = "model.json"
+ACCURACY_FILE = "accuracy.json"
 BUNDLED = Path(__file__).parent / "models" / "bundled"
 """The model that ships inside this package."""
 DEFAULT_THRESHOLD = 0.5
+logger = logging.getLogger(__name__)
 
 
 class Quantization(BaseModel):
@@ -92,6 +96,20 @@ class ModelInfo(BaseModel):
         return Fraction(self.step_s / self.front_end.frame_s).limit_denominator(self.steps)
 
 
+class MeasuredGraph(BaseModel):
+    """What accuracy.json says of one graph; the rest of it is for people."""
+
+    sha256: str
+
+
+class Measurement(BaseModel):
+    """What of accuracy.json decides which graph runs; calibration/accuracy.py writes it."""
+
+    graphs: dict[str, MeasuredGraph]
+    recommended: dict[str, str]
+    """The precision by backend."""
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A model on disk."""
@@ -103,9 +121,37 @@ class Bundle:
         """The ONNX file of a precision; a UserError names those that there are."""
         path = self.path / f"{precision}.onnx"
         if not path.is_file():
-            there = [file.stem for file in sorted(self.path.glob("*.onnx")) if not file.stem.endswith("-audio")]
-            raise UserError(f"{self.path}: has no {path.name}; precisions here: {', '.join(there) or 'none'}")
+            raise UserError(
+                f"{self.path}: has no {path.name}; precisions here: {', '.join(self.precisions()) or 'none'}"
+            )
         return path
+
+    def precisions(self) -> list[str]:
+        """Those that there are graphs of."""
+        return [file.stem for file in sorted(self.path.glob("*.onnx")) if not file.stem.endswith("-audio")]
+
+    def sha256(self, precision: str) -> str:
+        """Of a graph's file."""
+        return hashlib.sha256(self.graph(precision).read_bytes()).hexdigest()
+
+    def recommended(self, backend: str) -> str:
+        """The precision that was measured to be the best for a backend; fp32 where these files were not measured."""
+        if not (self.path / ACCURACY_FILE).is_file():
+            return "fp32"
+        measured = read_json(self.path / ACCURACY_FILE, Measurement)
+        precision = measured.recommended.get(backend, "fp32")
+        if precision == "fp32":
+            return precision
+        for name in ("fp32", precision):
+            known = measured.graphs.get(name)
+            if name not in self.precisions() or known is None or known.sha256 != self.sha256(name):
+                logger.warning(
+                    "%s: is not of the %s.onnx that is there; fp32 is used. calibration/accuracy.py measures anew",
+                    self.path / ACCURACY_FILE,
+                    name,
+                )
+                return "fp32"
+        return precision
 
 
 def read_bundle(path: Path) -> Bundle:

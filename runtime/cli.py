@@ -30,7 +30,9 @@ def make_parser() -> Parser:
         "files", nargs="+", metavar="FILE", type=Path, help="wav, flac, ogg or mp3; any rate, any channels"
     )
     detect.add_argument("--bundle", type=Path, help="folder of the model (default: the bundled one)")
-    detect.add_argument("--precision", default="fp32", metavar="P", help="which of the bundle's graphs (default: fp32)")
+    detect.add_argument(
+        "--precision", metavar="P", help="which of the bundle's graphs (default: the best by the bundle's measurement)"
+    )
     detect.add_argument("--json", action="store_true", help="JSON Lines on stdout in place of a table")
     detect.add_argument(
         "--plot", type=Path, metavar="PNG", help="draw a timeline; a folder where there are several files"

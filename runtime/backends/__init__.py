@@ -31,8 +31,11 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(bundle: Bundle, precision: str = "fp32") -> Backend:
-    """Load a bundle's model; a UserError says what does not fit."""
+def open_backend(bundle: Bundle, precision: str | None = None) -> Backend:
+    """Load a bundle's model, by default in the precision that was measured to be the best one here.
+
+    A UserError says what does not fit.
+    """
     from runtime.backends.ort import OrtBackend
 
-    return OrtBackend(bundle.graph(precision), bundle.info)
+    return OrtBackend(bundle.graph(precision or bundle.recommended("onnxruntime")), bundle.info)

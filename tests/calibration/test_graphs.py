@@ -9,7 +9,8 @@ from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import QuantType
 
 from calibration.graphs import round_weights, to_half, to_int8
-from calibration.sensitivity import logits_of, snr_db
+from calibration.measures import snr_db
+from calibration.sensitivity import logits_of
 from runtime.backends.ort import open_session
 
 OPS = {*(Path(__file__).parent.parent / "data" / "onnx-ops-8.6.txt").read_text().split()}

@@ -3,8 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from calibration.measures import snr_db
 from calibration.observe import Linear
-from calibration.sensitivity import fewest_in_float, measure, snr_db
+from calibration.sensitivity import fewest_in_float, measure
 
 LAYERS = [Linear(f"layer {i}", "x", f"w{i}") for i in range(8)]
 

@@ -1,9 +1,8 @@
 import numpy as np
-import pytest
 import torch
 
 from htsat.corpus import BACKGROUND, Recording
-from htsat.figures import Outputs, apply, average_precision, held_scenes, room_tone
+from htsat.figures import Outputs, apply, held_scenes, room_tone
 from htsat.network import Output
 from htsat.scenes import Sound
 from runtime.features import FrontEnd
@@ -58,9 +57,3 @@ def test_confusion_of_a_worked_example():
     outputs = Outputs(clipwise, np.array([0, 0, 1, 1]), np.zeros((1, 32, 2)), np.zeros((1, 32, 2), bool))
     np.testing.assert_array_equal(outputs.confusion(), [[1, 1], [1, 1]])
     np.testing.assert_array_equal(outputs.accuracy(), [0.5, 0.5])
-
-
-def test_average_precision_of_a_worked_example():
-    scores, truth = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, False, True, False])
-    assert average_precision(scores, truth) == pytest.approx((1 / 1 + 2 / 3) / 2)
-    assert np.isnan(average_precision(scores, np.zeros(4, bool)))

@@ -97,3 +97,36 @@ def test_a_graph_of_something_else_is_refused(bundle):
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, bundle / "fp32.onnx")
     assert "want the input log_mel and the outputs framewise, clipwise, embedding" in refusal(bundle)
+
+
+def measure(bundle, recommended, **sha256):
+    """What calibration/accuracy.py would leave behind."""
+    there = read_bundle(bundle)
+    graphs = {name: {"sha256": sha256.get(name) or there.sha256(name)} for name in there.precisions()}
+    content = {"graphs": graphs, "recommended": {"onnxruntime": recommended}, "recordings": 3}
+    (bundle / "accuracy.json").write_text(json.dumps(content))
+    return there
+
+
+def test_the_graph_that_was_measured_to_be_best_is_used(bundle):
+    shutil.copy(bundle / "fp32.onnx", bundle / "cpu-int8.onnx")
+    assert read_bundle(bundle).recommended("onnxruntime") == "fp32"
+    there = measure(bundle, "cpu-int8")
+    assert there.recommended("onnxruntime") == "cpu-int8"
+    assert there.recommended("another") == "fp32"
+
+
+@pytest.mark.parametrize("changed", ["fp32", "cpu-int8", None])
+def test_a_measurement_of_other_files_counts_for_nothing(changed, bundle, caplog):
+    shutil.copy(bundle / "fp32.onnx", bundle / "cpu-int8.onnx")
+    there = measure(bundle, "cpu-int8", **({changed: "0" * 64} if changed else {}))
+    if changed is None:
+        (bundle / "cpu-int8.onnx").unlink()
+    assert there.recommended("onnxruntime") == "fp32"
+    assert f"is not of the {changed or 'cpu-int8'}.onnx that is there; fp32 is used" in caplog.text
+    open_backend(there).close()
+
+
+def test_a_damaged_measurement_is_said(bundle):
+    (bundle / "accuracy.json").write_text("{}")
+    assert "accuracy.json: graphs: key is missing" in refusal(bundle)

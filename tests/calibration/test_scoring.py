@@ -1,31 +1,36 @@
-from dataclasses import replace
+"""The tool behind two doors, on worked examples."""
 
 import numpy as np
 import pytest
 
-from htsat.scenes import Occurrence, Scene
-from htsat.scoring import PSDS1, PSDS2, SceneScores
+from calibration.scoring import PSDS1, PSDS2, EventScores, Timed
+from calibration.truth import Occurrence
 
 LABELS = ["a", "b", "never"]
+CLIP_S = 10.24
 
 
 def scene(*events):
-    return Scene(np.zeros((1024, 64)), np.zeros((32, 3)), tuple(Occurrence(*event) for event in events), 10.24)
+    return [Occurrence(*event) for event in events]
 
 
-def scores_of(scene):
+def scores_of(events):
     """Framewise that is 1 in just the steps that an event covers."""
     framewise = np.full((32, 3), 0.01, np.float32)
-    for event in scene.events:
+    for event in events:
         framewise[round(event.onset_s / 0.32) : round(event.offset_s / 0.32), LABELS.index(event.label)] = 0.9
     return framewise
+
+
+def judge(framewise, scenes, labels=LABELS):
+    return EventScores([Timed.of_steps(scores, 0.32, CLIP_S) for scores in framewise], scenes, labels)
 
 
 SCENES = [scene((0.64, 3.2, "a")), scene((1.28, 2.56, "b"), (6.4, 8.0, "b")), scene((0, 1.6, "a"), (3.2, 9.6, "b"))]
 
 
 def test_a_perfect_model():
-    judged = SceneScores(np.stack([scores_of(s) for s in SCENES]), SCENES, LABELS)
+    judged = judge(np.stack([scores_of(s) for s in SCENES]), SCENES)
     for f1, _ in (judged.event_f1([0.5] * 3), judged.segment_f1([0.5] * 3)):
         np.testing.assert_allclose(f1, [1, 1, np.nan])
     assert judged.psds(PSDS1) == pytest.approx(1)
@@ -37,7 +42,7 @@ def test_events_of_a_worked_example():
     framewise = np.stack([scores_of(s) for s in SCENES])
     framewise[1, 4:6, 1] = 0.01
     framewise[2, :, 1] = 0.01
-    f1, _ = SceneScores(framewise, SCENES, LABELS).event_f1([0.5] * 3)
+    f1, _ = judge(framewise, SCENES).event_f1([0.5] * 3)
     np.testing.assert_allclose(f1, [1, 2 / 5, np.nan])
 
 
@@ -45,7 +50,7 @@ def test_segments_of_a_worked_example():
     """a sounds in 3 + 1 + 2 seconds; half of the first scene's is missed and one is wrong."""
     framewise = np.full((1, 32, 3), 0.01, np.float32)
     framewise[0, 13:20, 0] = 0.9  # 4.16 s to 6.4 s: segments 4, 5, 6
-    judged = SceneScores(framewise, [scene((3.2, 5.76, "a"))], LABELS)  # segments 3, 4, 5
+    judged = judge(framewise, [scene((3.2, 5.76, "a"))])  # segments 3, 4, 5
     f1, _ = judged.segment_f1([0.5] * 3)
     np.testing.assert_allclose(f1, [2 / 3, np.nan, np.nan])
 
@@ -53,7 +58,7 @@ def test_segments_of_a_worked_example():
 def test_resamples_vary_and_a_class_may_be_missing_from_one():
     framewise = np.stack([scores_of(s) for s in SCENES])
     framewise[1] = 0.01
-    _, drawn = SceneScores(framewise, SCENES, LABELS).event_f1([0.5] * 3, resamples=30)
+    _, drawn = judge(framewise, SCENES).event_f1([0.5] * 3, resamples=30)
     assert drawn.shape == (30, 3)
     assert np.isnan(drawn[:, 2]).all()
     assert len(np.unique(drawn[:, 1])) > 2
@@ -61,19 +66,32 @@ def test_resamples_vary_and_a_class_may_be_missing_from_one():
 
 @pytest.mark.parametrize("label", ["onset", "macro_average"])
 def test_a_class_may_be_called_like_a_column_of_the_tool(label):
-    scenes = [Scene(s.log_mel, s.target, tuple(replace(e, label=label) for e in s.events), 10.24) for s in SCENES[:1]]
-    judged = SceneScores(np.stack([scores_of(s) for s in SCENES[:1]]), scenes, [label, "b", "never"])
+    scenes = [[event._replace(label=label) for event in SCENES[0]]]
+    judged = judge(np.stack([scores_of(s) for s in SCENES[:1]]), scenes, [label, "b", "never"])
     np.testing.assert_allclose(judged.event_f1([0.5] * 3)[0], [1, np.nan, np.nan])
 
 
 def test_a_score_on_the_threshold_counts():
     framewise = np.stack([scores_of(s) for s in SCENES])
     framewise[framewise > 0.5] = 0.5
-    np.testing.assert_allclose(SceneScores(framewise, SCENES, LABELS).event_f1([0.5] * 3)[0], [1, 1, np.nan])
+    np.testing.assert_allclose(judge(framewise, SCENES).event_f1([0.5] * 3)[0], [1, 1, np.nan])
 
 
 def test_a_model_of_one_class():
     """The tool fails on cross-triggers where there is nothing to cross."""
     scenes = [scene((0.64, 3.2, "a"))]
-    judged = SceneScores(np.stack([scores_of(s) for s in scenes]), scenes, LABELS)
+    judged = judge(np.stack([scores_of(s) for s in scenes]), scenes)
     assert judged.psds(PSDS2) == pytest.approx(1)
+
+
+def test_found_events_are_judged_as_they_are():
+    """Not on the grid of the model: the first is right, the second begins too late; the third is beyond the end."""
+    found = scene((0.7, 3.1, "a"), (6.75, 8.0, "b"), (10, 10.3, "never"))
+    truth = scene((0.64, 3.2, "a"), (6.4, 8.0, "b"))
+    judged = EventScores([Timed.of_events(found, CLIP_S, LABELS)], [truth], LABELS)
+    np.testing.assert_allclose(judged.event_f1([0.5] * 3)[0], [1, 0, np.nan])
+
+
+def test_no_event_is_found():
+    judged = EventScores([Timed.of_events([], CLIP_S, LABELS)], [SCENES[0]], LABELS)
+    np.testing.assert_allclose(judged.event_f1([0.5] * 3)[0], [0, np.nan, np.nan])

@@ -1,4 +1,4 @@
-"""Event-based figures of scenes, by sed_scores_eval: the tool that the field's challenges are judged with.
+"""Event-based figures, by sed_scores_eval: the tool that the field's challenges are judged with.
 
 Ebbers, Serizel, Haeb-Umbach: "Threshold-Independent Evaluation of Sound Event Detection Scores", ICASSP 2022.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from htsat.scenes import Scene
+from calibration.truth import Occurrence
 from runtime.features import FloatArray
 
 with warnings.catch_warnings():
@@ -32,29 +33,55 @@ PSDS2 = {"dtc_threshold": 0.1, "gtc_threshold": 0.1, "cttc_threshold": 0.3, "alp
 """Which class sounds at all (scenario 2)."""
 
 
-class SceneScores:
-    """Scores of scenes beside the truth, ready for every figure."""
+@dataclass(frozen=True)
+class Timed:
+    """Scores of one recording over time."""
 
-    def __init__(self, framewise: FloatArray, scenes: Sequence[Scene], labels: Sequence[str]) -> None:
-        """Take framewise (N, 32, C) of scenes, after smoothing."""
-        sounding = {event.label for scene in scenes for event in scene.events}
+    scores: FloatArray
+    """(n, C)."""
+    edges_s: Values
+    """(n + 1,): where each row begins, and the last one ends."""
+
+    @staticmethod
+    def of_steps(scores: FloatArray, step_s: float, duration_s: float) -> Timed:
+        """Scores (n, C) of even steps; the last one may reach past the end of the recording."""
+        return Timed(scores, np.minimum(np.arange(len(scores) + 1) * step_s, duration_s))
+
+    @staticmethod
+    def of_events(events: Sequence[Occurrence], duration_s: float, labels: Sequence[str]) -> Timed:
+        """1 where an event was found, else 0: found events judged by the same tool, at any threshold in between."""
+        times = {0.0, duration_s} | {time for event in events for time in event[:2] if time < duration_s}
+        edges = np.array(sorted(times))
+        scores = np.zeros((len(edges) - 1, len(labels)), np.float32)
+        for event in events:
+            inside = (edges[:-1] >= event.onset_s) & (edges[:-1] < event.offset_s)
+            scores[inside, labels.index(event.label)] = 1
+        return Timed(scores, edges)
+
+
+class EventScores:
+    """Scores of recordings beside the truth, ready for every event-based figure."""
+
+    def __init__(self, found: Sequence[Timed], truth: Sequence[Sequence[Occurrence]], labels: Sequence[str]) -> None:
+        """Take what was found in recordings, after smoothing, and what sounds in each."""
+        sounding = {event.label for events in truth for event in events}
         columns = [k for k, label in enumerate(labels) if label in sounding]
         # The tool's tables have columns of their own: a class called onset would be taken for one.
         known = [f"class {k}" for k in columns]
         names = dict(zip((labels[k] for k in columns), known, strict=True))
         self._names = [names.get(label, "") for label in labels]
-        self._durations = {str(i): scene.duration_s for i, scene in enumerate(scenes)}
+        self._durations = {str(i): float(timed.edges_s[-1]) for i, timed in enumerate(found)}
         self._truth = {
-            str(i): [(e.onset_s, e.offset_s, names[e.label]) for e in scene.events if e.label in names]
-            for i, scene in enumerate(scenes)
+            str(i): [(e.onset_s, min(e.offset_s, self._durations[str(i)]), names[e.label]) for e in events]
+            for i, events in enumerate(truth)
         }
         self._scores = {
-            name: create_score_dataframe(scores[:, columns], np.linspace(0, duration_s, len(scores) + 1), known)
-            for (name, duration_s), scores in zip(self._durations.items(), framewise, strict=True)
+            str(i): create_score_dataframe(timed.scores[:, columns], timed.edges_s, known)
+            for i, timed in enumerate(found)
         }
 
     def segment_f1(self, thresholds: Sequence[float], resamples: int = 0) -> tuple[Values, Values]:
-        """F1 (C,) of 1 s segments, NaN where a class never sounds; and that of resampled scenes (resamples, C)."""
+        """F1 (C,) of 1 s segments, NaN where a class never sounds; and that of resampled recordings (resamples, C)."""
         deltas = segment_deltas(self._scores, self._truth, self._durations, segment_length=SEGMENT_S)
         settings = {"audio_durations": None, "segment_length": SEGMENT_S}
         return self._f1(segment_based.fscore, deltas, thresholds, resamples, settings)

@@ -1,0 +1,246 @@
+"""Compare the graphs of a bundle on recordings: what a smaller, faster one costs in events.
+
+python calibration/accuracy.py BUNDLE --clips MANIFEST
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version as installed
+from pathlib import Path
+
+try:
+    import onnx
+
+    from calibration.accuracy_report import print_table, write_page
+except ModuleNotFoundError as missing:
+    if __name__ != "__main__":
+        raise
+    print(f'accuracy.py: needs {missing.name}: pip install -e ".[calibration]", in the venv in use', file=sys.stderr)
+    sys.exit(2)
+
+from calibration import datasets
+from calibration.datasets import Dataset
+from calibration.explain import find_entry, find_misfits, find_strays
+from calibration.judge import Accuracy, Budget, Measured, Truth, broken_by, compare, figures, recommend
+from calibration.listen import Merged, Version, listen
+from calibration.truth import Labelled, read_manifest
+from calibration.windows import clips_of, find_recordings, is_silent
+from runtime.backends import Backend, open_backend
+from runtime.bundle import ACCURACY_FILE, Bundle, ModelInfo, read_bundle
+from runtime.command import Parser, run
+from runtime.config import read_yaml
+from runtime.errors import CheckFailed, UserError
+from runtime.features import FloatArray
+from runtime.progress import with_progress
+
+CONFIG = Path(__file__).parent.parent / "configs" / "accuracy.yaml"
+REFERENCE = "fp32"
+GRAPHS = ("fp32", "cpu-fp32", "fp16", "int8", "int8_fp16", "cpu-int8")
+"""What a bundle may hold, in the order in which it is told."""
+PROBES = 16
+"""Clips, spread over the recordings, on which the inside of a graph is looked at."""
+BACKEND = "onnxruntime"
+LATE_S = 0.5
+
+
+def read_material(args: argparse.Namespace, info: ModelInfo) -> Dataset:
+    """The recordings to measure on, with what is known of them."""
+    if args.dataset == "esc50":
+        return datasets.esc50(args.clips, info.labels, args.fold)
+    if args.dataset:
+        return datasets.READERS[args.dataset](args.clips, info.labels)
+    if len(args.clips) == 1 and args.clips[0].suffix.lower() == ".csv":
+        return Dataset(read_manifest(args.clips[0], info.labels))
+    return Dataset([Labelled(path) for path in find_recordings(args.clips)])
+
+
+def judged(info: ModelInfo, classes: Mapping[str, list[str]] | None) -> ModelInfo:
+    """The model as it is judged: with the classes of the test set, where it has its own."""
+    if classes is None:
+        return info
+    return info.model_copy(update={"labels": list(classes), "thresholds": {}, "median_steps": {}})
+
+
+def open_version(bundle: Bundle, name: str, classes: Mapping[str, list[str]] | None) -> Version:
+    """A graph of the bundle, ready to listen."""
+    backend: Backend = open_backend(bundle, name)
+    if classes is not None:
+        backend = Merged(backend, [[bundle.info.labels.index(label) for label in own] for own in classes.values()])
+    return Version(name, backend, judged(bundle.info, classes))
+
+
+def choose_graphs(bundle: Bundle, wanted: Sequence[str] | None) -> list[str]:
+    """The graphs to measure, fp32 first: those that are asked for, or all that there are."""
+    there = [name for name in GRAPHS if name in bundle.precisions()]
+    if wanted is None:
+        return there
+    for name in wanted:
+        bundle.graph(name)  # says what there is, if not this
+    return [REFERENCE, *(name for name in wanted if name != REFERENCE)]
+
+
+def refuse_changed(bundle: Bundle, sha256: str) -> None:
+    """The other graphs must have been made from the fp32.onnx that is there."""
+    made = bundle.info.quantization
+    if made is not None and made.fp32_sha256 != sha256:
+        raise UserError(
+            f"{bundle.path}: fp32.onnx has changed since the other graphs were made from it; "
+            "run calibration/quantize.py again"
+        )
+
+
+def refuse_late(recording: Labelled, duration_s: float) -> None:
+    """No event may lie behind the end of its recording; labels are rounded, so it may reach a little over it."""
+    for event in recording.events or ():
+        if event.onset_s >= duration_s or event.offset_s > duration_s + LATE_S:
+            raise UserError(
+                f"{recording.path}: lasts {duration_s:.3f} s, but is said to hold {event.label} from "
+                f"{event.onset_s:g} to {event.offset_s:g} s"
+            )
+
+
+def probe_clips(recordings: Sequence[Labelled], info: ModelInfo) -> list[FloatArray]:
+    """Clips (T, F) from all over the material, none of them silent."""
+    chosen = recordings[:: -(-len(recordings) // PROBES)]
+    clips: list[FloatArray] = []
+    for recording in chosen:
+        own = 0
+        for clip in clips_of(recording.path, info):
+            if not is_silent(clip):
+                clips.append(clip)
+                own += 1
+            if own * len(chosen) >= PROBES:
+                break
+    return clips
+
+
+def explain(
+    bundle: Bundle, name: str, broken: Sequence[str], probes: Sequence[FloatArray], budget: Budget
+) -> list[str]:
+    """What is wrong inside a graph, and which layer it comes from where its answers are off."""
+    original, suspect = onnx.load(bundle.graph(REFERENCE)), onnx.load(bundle.graph(name))
+    found = [
+        f"{stray} is in 8 bits, but only inputs of linear layers may be" for stray in find_strays(original, suspect)
+    ]
+    if not probes:
+        return found
+    misfits = [m for m in find_misfits(original, suspect, probes) if m.excess_db > budget.range_excess_db]
+    if misfits:
+        worst, more = misfits[0], len(misfits) - 1
+        found.append(
+            f"the 8 bits of {worst.tensor} cover {worst.covered:.2g} times what is there, which makes "
+            f"{worst.excess_db:.0f} dB more noise than need be, allowed are {budget.range_excess_db:g}"
+            + (f"; so do those of {more} more: was it calibrated on other sounds than these?" if more else "")
+        )
+    if broken:
+        entry = find_entry(original, suspect, probes[0])
+        found.append(
+            f"the noise comes in at {entry.layer}: its input is within {entry.before_db:.0f} dB, its output within "
+            f"{entry.after_db:.0f} dB"
+        )
+    return found
+
+
+def accuracy(args: argparse.Namespace) -> int:
+    """Measure what the arguments ask for; 1 where a graph breaks the budget."""
+    bundle, budget = read_bundle(args.bundle), read_yaml(args.config, Budget)
+    sha256 = bundle.sha256(REFERENCE)
+    refuse_changed(bundle, sha256)
+    names = choose_graphs(bundle, args.precisions)
+    material = read_material(args, bundle.info)
+    if material.missing:
+        print(f"{material.missing} recordings of the set are not there and left out", file=sys.stderr)
+    info = judged(bundle.info, material.classes)
+    truth = Truth(material.recordings, info.labels)
+    versions = [open_version(bundle, name, material.classes) for name in names]
+    for recording in with_progress(material.recordings, "listening"):
+        listen(recording.path, versions)
+        refuse_late(recording, versions[0].heard[-1].duration_s)
+    reference = versions[0]
+    theirs = figures(reference.heard, truth, info.step_s)
+    probes = probe_clips(material.recordings, bundle.info)
+    graphs: dict[str, Measured] = {}
+    for version in with_progress(versions, "judging"):
+        own = theirs if version is reference else figures(version.heard, truth, info.step_s)
+        path = bundle.graph(version.name)
+        measured = compare(version, reference, own, theirs, truth, bundle.sha256(version.name), path.stat().st_size)
+        if version is not reference:
+            broken = broken_by(measured, graphs[REFERENCE], truth, budget)
+            broken += explain(bundle, version.name, broken, probes, budget)
+            measured = measured.model_copy(update={"broken": broken})
+        graphs[version.name] = measured
+        version.close()
+    found = Accuracy(
+        fp32_sha256=sha256,
+        material=", ".join(path.name for path in args.clips),
+        recordings=len(material.recordings),
+        hours=sum(h.duration_s for h in reference.heard) / 3600,
+        labels_say=truth.kind,
+        processor=f"{platform.machine()}, {platform.system()}",
+        budget=budget,
+        versions={name: installed(name) for name in ("htsat-edge", "onnxruntime", "numpy", "sed_scores_eval")},
+        graphs=graphs,
+        recommended={BACKEND: recommend(graphs, REFERENCE)},
+    )
+    print_table(found)
+    write(bundle, args.page, found, versions, truth)
+    told = [f"{name}: {line}" for name, measured in graphs.items() for line in measured.broken]
+    if told:
+        raise CheckFailed("over budget: " + "; ".join(told))
+    return 0
+
+
+def write(bundle: Bundle, page: Path | None, found: Accuracy, versions: Sequence[Version], truth: Truth) -> None:
+    """Write accuracy.json into the bundle, and the page."""
+    target = page or bundle.path / "accuracy.html"
+    part = bundle.path / f".{ACCURACY_FILE}.part"
+    try:
+        write_page(target, found, versions, truth)
+        part.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        part.replace(bundle.path / ACCURACY_FILE)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise UserError(f"{error.filename or bundle.path}: cannot be written: {error.strerror}") from None
+    print(f"{bundle.path / ACCURACY_FILE}, and to look at: {target}")
+
+
+def names(text: str) -> list[str]:
+    """Names between commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = Parser(prog="accuracy.py", description="Compare the graphs of a bundle on recordings.")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle with other graphs than fp32.onnx")
+    parser.add_argument(
+        "--clips",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="PATH",
+        help="a manifest with the columns file, class, onset, offset; or recordings without labels; or a --dataset",
+    )
+    parser.add_argument(
+        "--dataset",
+        choices=list(datasets.READERS),
+        help="how --clips is laid out: its folder, or its list of labels and its folder of audio",
+    )
+    parser.add_argument("--fold", type=int, help="of ESC-50: the one that the checkpoint was not trained on")
+    parser.add_argument(
+        "--precisions", type=names, metavar="A,B", help="compare these graphs with fp32 (default: all of the bundle)"
+    )
+    parser.add_argument(
+        "--config", type=Path, default=CONFIG, help="what a graph may cost (default: configs/accuracy.yaml)"
+    )
+    parser.add_argument("--page", type=Path, metavar="HTML", help="(default: accuracy.html in the bundle)")
+    args = parser.parse_args(arguments)
+    return run(parser.prog, lambda: accuracy(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

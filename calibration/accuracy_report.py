@@ -1,0 +1,167 @@
+"""What was measured, as a table in the terminal and as a page that stands alone."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from calibration import page
+from calibration.judge import TOLD, Accuracy, Measured, Truth
+from calibration.listen import OddClip, Version
+from calibration.measures import Interval
+from runtime.report import clock
+
+SHOWN_CLASSES = 30
+"""Of which a page shows the change: those that lose most."""
+
+
+def print_table(found: Accuracy) -> None:
+    """The figures on stdout, a column for each graph."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("")
+    for name in found.graphs:
+        table.add_column(name, justify="right")
+    for name, *cells in rows(found):
+        table.add_row(Text(name), *(Text(cell) for cell in cells))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 240
+    console.print(Text(heading(found), style="bold"), soft_wrap=True)
+    console.print(table)
+    console.print(Text(f"recommended on a CPU: {found.recommended['onnxruntime']}"), soft_wrap=True)
+
+
+def heading(found: Accuracy) -> str:
+    """What was measured on, in a line."""
+    labels = {
+        "when": "labelled with when a class sounds",
+        "whether": "labelled with what sounds",
+        "none": "without labels: agreement with fp32",
+    }[found.labels_say]
+    return f"{found.recordings} recordings of {found.material}, {60 * found.hours:.1f} minutes, {labels}"
+
+
+def rows(found: Accuracy) -> list[list[str]]:
+    """The table: the name of a figure, and a cell for each graph."""
+    graphs = list(found.graphs.values())
+    reference = graphs[0]
+    table = [
+        ["size", *(f"{m.size / 1e6:.1f} MB" for m in graphs)],
+        ["one clip", *(f"{m.clip_ms:.1f} ms, {m.clip_ms / reference.clip_ms:.2f} of fp32" for m in graphs)],
+        ["logit SNR", *("–" if m.logit_snr_db is None else f"{m.logit_snr_db:.1f} dB" for m in graphs)],
+        ["of the worst clip", *(_worst(m) for m in graphs)],
+    ]
+    table += [[TOLD[name], *(_figure(m, name, m is reference) for m in graphs)] for name in reference.figures]
+    table.append(["events", *(str(m.events) for m in graphs)])
+    table.append(["lost, gained", *("–" if m is reference else f"{m.events_lost}, {m.events_gained}" for m in graphs)])
+    if reference.false_events_per_hour is not None:
+        table.append(["false events an hour", *(f"{m.false_events_per_hour:.1f}" for m in graphs)])
+    table.append(["within the budget", *("–" if m is reference else "no" if m.broken else "yes" for m in graphs)])
+    return table
+
+
+def _worst(measured: Measured) -> str:
+    worst = measured.worst_clip
+    return "–" if worst is None else f"{worst.logit_snr_db:.1f} dB"
+
+
+def _figure(measured: Measured, name: str, reference: bool) -> str:
+    value = f"{measured.figures[name]:.3f}"
+    return value if reference else f"{value}  {points(measured.changes[name])}"
+
+
+def points(change: Interval) -> str:
+    """A change in points, with its interval."""
+    assert change.value is not None
+    if change.low is None or change.high is None:
+        return f"{100 * change.value:+.1f}"
+    return f"{100 * change.value:+.1f} ({100 * change.low:+.1f} … {100 * change.high:+.1f})"
+
+
+def write_page(path: Path, found: Accuracy, versions: Sequence[Version], truth: Truth) -> None:
+    """The page: the table, what each class loses, scores beside scores, and the clips that are heard otherwise."""
+    others = versions[1:]
+    parts = [
+        "<h1>What the smaller graphs cost</h1>",
+        f"<p>{html.escape(heading(found))}. Changes from fp32 are in points, in brackets between what nine of ten "
+        "resamples of the recordings lie.</p>",
+        page.table(["", *found.graphs], rows(found)),
+    ]
+    parts += [f"<p><b>{name}:</b> {html.escape(line)}</p>" for name, m in found.graphs.items() for line in m.broken]
+    if others and truth.kind != "none":
+        name = "event_f1" if truth.kind == "when" and "event_f1" in found.graphs["fp32"].figures else "clip_ap"
+        changes = class_changes(found, name)
+        if changes:
+            parts += [
+                f"<h2>What each class loses or gains in {TOLD[name]}</h2>",
+                page.plot(lambda figure: draw_changes(figure, changes), (9, 0.34 * len(changes) + 1.2)),
+            ]
+    parts += [part for version in others for part in _version(versions[0], version)]
+    page.write(path, "What the smaller graphs cost", parts)
+
+
+def _version(reference: Version, version: Version) -> list[str]:
+    """What there is to see of one graph."""
+    parts = [
+        f"<h2>{version.name}</h2>",
+        "<p>The highest score of each class in each recording.</p>",
+        page.plot(lambda figure: draw_scores(figure, reference, version), (4.5, 4.2)),
+    ]
+    if version.odd_clips:
+        parts += [
+            "<p>The clips whose logits are furthest from fp32's.</p>",
+            page.plot(lambda figure: draw_clips(figure, version.odd_clips), (9, 2.6)),
+        ]
+    return parts
+
+
+def class_changes(found: Accuracy, name: str) -> list[tuple[str, dict[str, float]]]:
+    """By class, what each graph changes of a figure, in points; the greatest losses first."""
+    reference, *others = found.graphs.items()
+    changes = []
+    for label, own in reference[1].class_figures.items():
+        before = own.get(name)
+        after = {graph: m.class_figures[label].get(name) for graph, m in others}
+        if before is not None:
+            changes.append(
+                (label, {graph: 100 * (value - before) for graph, value in after.items() if value is not None})
+            )
+    changes.sort(key=lambda item: min(item[1].values(), default=0.0))
+    return changes[:SHOWN_CLASSES]
+
+
+def draw_changes(figure: Figure, changes: Sequence[tuple[str, dict[str, float]]]) -> None:
+    """A bar for each class and graph."""
+    axes, graphs = figure.subplots(), list(changes[0][1])
+    at, height = np.arange(len(changes)), 0.8 / max(len(graphs), 1)
+    for i, graph in enumerate(graphs):
+        axes.barh(at - 0.4 + (i + 0.5) * height, [change.get(graph, 0) for _, change in changes], height, label=graph)
+    axes.axvline(0, color="black", lw=0.8)
+    axes.set(xlabel="points", ylim=(len(changes) - 0.4, -0.6))
+    axes.set_yticks(at, [label for label, _ in changes])
+    figure.legend(loc="outside upper center", ncols=max(len(graphs), 1))
+
+
+def draw_scores(figure: Figure, reference: Version, version: Version) -> None:
+    """Each recording's highest score of each class, with one graph over the other."""
+    axes = figure.subplots()
+    own, other = (np.concatenate([h.scores.max(axis=0) for h in v.heard]) for v in (reference, version))
+    axes.plot([0, 1], [0, 1], color="0.7", lw=0.8)
+    axes.plot(own, other, ".", ms=3, alpha=0.5, rasterized=True)
+    axes.set(xlabel=reference.name, ylabel=version.name, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+
+
+def draw_clips(figure: Figure, clips: Sequence[OddClip]) -> None:
+    """Spectrograms, side by side."""
+    for axes, clip in zip(np.atleast_1d(figure.subplots(1, len(clips), sharey=True)), clips, strict=True):
+        axes.imshow(clip.log_mel.T, origin="lower", aspect="auto", cmap="magma", rasterized=True)
+        axes.set_title(f"{clip.path.name}\nfrom {clock(clip.at_s)}: {clip.snr_db:.1f} dB", fontsize=8)
+        axes.set(xlabel="frame")
+    figure.axes[0].set(ylabel="mel band")

@@ -1,0 +1,63 @@
+"""HTML pages that stand alone: tables, and plots as SVG."""
+
+from __future__ import annotations
+
+import html
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+matplotlib.rcParams["svg.fonttype"] = "none"  # text stays text: small, and found by the browser's search
+matplotlib.rcParams["text.parse_math"] = False  # a class may be called $
+
+
+def plot(draw: Callable[[Figure], None], size: tuple[float, float]) -> str:
+    """What `draw` draws, as SVG to stand in a page; the size is in inches."""
+    figure = Figure(size, layout="constrained")
+    draw(figure)
+    text = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has its own fonts
+        figure.savefig(text, format="svg", metadata={"Date": None}, dpi=100)
+    document = text.getvalue()
+    return document[document.index("<svg") :]
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table; what stands in it is text, not HTML."""
+
+    def cells(tag: str, row: Sequence[Any]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(str(value))}</{tag}>" for value in row) + "</tr>"
+
+    return "<table>" + cells("th", header) + "".join(cells("td", row) for row in rows) + "</table>"
+
+
+def write(path: Path, title: str, parts: Sequence[str]) -> None:
+    """Write a page of these parts, whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(PAGE.format(title=html.escape(title), body="\n".join(parts)), encoding="utf-8")
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: 0.1rem 0.7rem; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap; }}
+svg {{ max-width: 100%; height: auto; }}
+</style>
+{body}
+</html>
+"""

@@ -1,0 +1,127 @@
+"""What sounds in recordings, as somebody labelled them: whether, or also when."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from runtime.config import read_csv
+from runtime.errors import UserError
+
+NOTHING = "background"
+"""The class of recordings, or rows, in which no labelled sound is heard."""
+
+
+class Occurrence(NamedTuple):
+    """A class sounds from onset to offset, in seconds of the recording."""
+
+    onset_s: float
+    offset_s: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A recording, and what is known of it."""
+
+    path: Path
+    labels: frozenset[str] | None = None
+    """What sounds in it; None where nobody knows."""
+    events: tuple[Occurrence, ...] | None = None
+    """And when; None where nobody knows."""
+
+
+def read_manifest(path: Path, labels: Sequence[str]) -> list[Labelled]:
+    """Read a CSV with the columns `file` (relative to it) and `class`, a row for each sound.
+
+    With `onset` and `offset` (seconds) it is known when; a file has them in all of its rows or in none. The class
+    `background` says that there is nothing. Without a column `class`, nothing is known. Where there is a column
+    `split`, rows of `train` are left out: nobody is judged by what was learned from.
+    """
+    rows = [(number, row) for number, row in enumerate(read_csv(path, ["file"]), 1) if row.get("split") != "train"]
+    by_file: dict[str, list[tuple[int, Mapping[str, str]]]] = defaultdict(list)
+    for number, row in rows:
+        by_file[row["file"]].append((number, row))
+    if not by_file:
+        raise UserError(f"{path}: names no recording to measure on")
+    refuse_missing(path, [path.parent / name for name in by_file])
+    return [_labelled(path, path.parent / name, own, labels) for name, own in by_file.items()]
+
+
+def refuse_missing(where: Path, recordings: Sequence[Path]) -> None:
+    """Every recording that is named must be there."""
+    missing = [recording for recording in recordings if not recording.is_file()]
+    if missing:
+        raise UserError(f"{where}: {len(missing)} of {len(recordings)} recordings are missing, first {missing[0]}")
+
+
+def refuse_overlaps(where: str, events: Iterable[Occurrence]) -> None:
+    """Two events of one class at once would be counted as two where only one can be found."""
+    last: dict[str, Occurrence] = {}
+    for event in sorted(events):
+        before = last.get(event.label)
+        if before is not None and event.onset_s < before.offset_s:
+            raise UserError(
+                f"{where}: {event.label} from {event.onset_s:g} s begins before the one from {before.onset_s:g} s "
+                f"ends, at {before.offset_s:g} s; make one event of them"
+            )
+        last[event.label] = event
+
+
+def join(events: Iterable[Occurrence], pause_s: float = 0.0) -> list[Occurrence]:
+    """Events of one class that overlap, or that are less than `pause_s` apart, as one."""
+    joined: dict[str, list[Occurrence]] = defaultdict(list)
+    for event in sorted(events):
+        own = joined[event.label]
+        if own and event.onset_s < own[-1].offset_s + pause_s:
+            own[-1] = own[-1]._replace(offset_s=max(own[-1].offset_s, event.offset_s))
+        else:
+            own.append(event)
+    return sorted(event for own in joined.values() for event in own)
+
+
+def unknown_label(where: str, name: str, labels: Sequence[str]) -> UserError:
+    """What to say of a class that a model does not have."""
+    near = difflib.get_close_matches(name, labels, n=1)
+    hint = f", meant {near[0]}?" if near else f"; leave such rows out, or give their class as {NOTHING}"
+    return UserError(f"{where} has class '{name}', which is no label of the model{hint}")
+
+
+def _labelled(
+    manifest: Path, path: Path, rows: Sequence[tuple[int, Mapping[str, str]]], labels: Sequence[str]
+) -> Labelled:
+    if "class" not in rows[0][1]:
+        return Labelled(path)
+    names: set[str] = set()
+    events: list[Occurrence] = []
+    timed: set[bool] = set()
+    for number, row in rows:
+        where, name = f"{manifest}: row {number}", row["class"]
+        if name == NOTHING:
+            continue
+        if name not in labels:
+            raise unknown_label(where, name, labels)
+        names.add(name)
+        timed.add(bool(row.get("onset")) and bool(row.get("offset")))
+        if timed != {True} and timed != {False}:
+            raise UserError(f"{where} and another of {row['file']} differ in whether they have an onset and an offset")
+        if True in timed:
+            events.append(occurrence(where, row["onset"], row["offset"], name))
+    refuse_overlaps(f"{manifest}: {rows[0][1]['file']}", events)
+    return Labelled(path, frozenset(names), None if timed == {False} else tuple(events))
+
+
+def occurrence(where: str, onset: str, offset: str, label: str) -> Occurrence:
+    """An event from a row of a table."""
+    try:
+        onset_s, offset_s = float(onset), float(offset)
+    except ValueError:
+        onset_s = offset_s = math.nan
+    if not 0 <= onset_s < offset_s < math.inf:
+        raise UserError(f"{where} has onset '{onset}' and offset '{offset}', want seconds, the offset after the onset")
+    return Occurrence(onset_s, offset_s, label)

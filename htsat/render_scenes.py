@@ -1,0 +1,137 @@
+"""Mix held recordings into labelled scenes, as audio files: python -m htsat.render_scenes --data FOLDER --out SCENES.
+
+SCENES/manifest.csv says what sounds when; calibration/accuracy.py measures on it. Like the scenes that thresholds are
+chosen on (htsat.scenes), but longer than a clip and mixed as waveforms, so that the whole path from samples to events
+is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from calibration.truth import NOTHING, Occurrence, join
+from htsat.corpus import BACKGROUND, Recording, read_corpus, read_mono
+from htsat.files import replacing
+from htsat.scenes import OTHERS, PAUSE_S, SHORT, SNR_DB, Rng, from_db
+from htsat.settings import make_folder
+from runtime.command import Parser, run
+from runtime.config import read_csv
+from runtime.errors import UserError
+from runtime.features import FloatArray, hz_to_mel
+from runtime.progress import with_progress
+
+SAMPLE_RATE = 32_000
+SHORT_S = SHORT / 100
+"""What is shorter may come several times."""
+MOST_EVENTS_PER_S = 0.4
+RECORDED = 0.8
+"""The share of scenes with a recorded background over the noise."""
+COLUMNS = ("file", "class", "onset", "offset")
+
+
+class Mixer:
+    """Draws scenes from recordings; those of other classes than `labels` are heard but not labelled."""
+
+    def __init__(self, recordings: Sequence[Recording], labels: Sequence[str], sample_rate: int = SAMPLE_RATE) -> None:
+        self._rate = sample_rate
+        by_label: dict[str, list[Recording]] = defaultdict(list)
+        for recording in recordings:
+            by_label[recording.label].append(recording)
+        self._by_label: Mapping[str, list[Recording]] = by_label
+        self._known = [label for label in labels if label in by_label]
+        self._others = sorted(by_label.keys() - set(labels) - {BACKGROUND})
+        self._read = lru_cache(maxsize=64)(lambda recording: read_mono(recording, sample_rate))
+
+    def scene(self, rng: Rng, seconds: float) -> tuple[FloatArray, list[Occurrence]]:
+        """Samples (S,), and what sounds in them when."""
+        audio = self._background(rng, round(seconds * self._rate))
+        background = np.square(audio).mean()
+        events: list[Occurrence] = []
+        for _ in range(rng.integers(0, int(MOST_EVENTS_PER_S * seconds), endpoint=True)):
+            others = bool(self._others) and rng.random() < OTHERS
+            label = str(rng.choice(self._others if others else self._known))
+            event = self._draw(rng, label)
+            event = event * np.sqrt(background * from_db(rng.uniform(*SNR_DB)) / np.square(event).mean())
+            for onset in self._onsets(rng, len(event), len(audio)):
+                begin, end = max(onset, 0), min(onset + len(event), len(audio))
+                if begin < end:
+                    audio[begin:end] += event[begin - onset : end - onset]
+                    events.append(Occurrence(begin / self._rate, end / self._rate, label))
+        audio *= 10 ** (rng.uniform(-30, -1) / 20) / np.abs(audio).max()
+        return audio.astype(np.float32), join((e for e in events if e.label in self._known), PAUSE_S)
+
+    def _draw(self, rng: Rng, label: str) -> FloatArray:
+        recordings = self._by_label[label]
+        samples: FloatArray = self._read(recordings[rng.integers(len(recordings))])
+        return samples
+
+    def _background(self, rng: Rng, length: int) -> FloatArray:
+        """Stationary noise whose level rises or falls over the mel scale, most of the time with a recording over it."""
+        hz = np.fft.rfftfreq(length, 1 / self._rate)
+        slope_db = rng.uniform(-45, 5) * hz_to_mel(hz) / hz_to_mel(np.array([self._rate / 2]))
+        noise = np.fft.irfft(np.fft.rfft(rng.normal(size=length)) * np.sqrt(from_db(slope_db)), length)
+        noise /= noise.std()
+        if BACKGROUND in self._by_label and rng.random() < RECORDED:
+            recorded = self._draw(rng, BACKGROUND)
+            recorded = np.resize(np.roll(recorded, rng.integers(len(recorded))), length)
+            noise += recorded * np.sqrt(from_db(rng.uniform(-5, 25)) / np.square(recorded).mean())
+        return noise.astype(np.float32)
+
+    def _onsets(self, rng: Rng, length: int, whole: int) -> list[int]:
+        """Where an event begins; a short one may come several times."""
+        onset = int(rng.integers(-length // 2, whole - min(length, whole) // 2))
+        onsets = [onset]
+        if length < SHORT_S * self._rate and rng.random() < 0.5:
+            for _ in range(rng.integers(1, 6)):
+                onset += length + round(rng.uniform(0.03, 0.8) * self._rate)
+                onsets.append(onset)
+        return onsets
+
+
+def render(args: argparse.Namespace) -> int:
+    """Write the scenes that the arguments ask for."""
+    labels = [row["label"] for row in read_csv(args.labels, ["label"])]
+    corpus = read_corpus(args.data)
+    # Backgrounds are too few to hold some back.
+    recordings = [r for r in corpus if r.held or r.label == BACKGROUND]
+    if not {r.label for r in recordings}.intersection(labels):
+        raise UserError(f"{args.data}: holds back no recording of the classes in {args.labels}")
+    make_folder(args.out)
+    mixer, rows = Mixer(recordings, labels), []
+    for number in with_progress(range(args.count), "mixing"):
+        # Each scene has a seed of its own: more scenes leave the first ones as they were.
+        audio, events = mixer.scene(np.random.default_rng((args.seed, number)), args.seconds)
+        name = f"{number:04}.flac"
+        with replacing(args.out / name) as part:
+            soundfile.write(part, audio, SAMPLE_RATE, format="FLAC")
+        rows += [[name, e.label, f"{e.onset_s:.3f}", f"{e.offset_s:.3f}"] for e in events] or [[name, NOTHING, "", ""]]
+    with replacing(args.out / "manifest.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
+    print(f"{args.count} scenes of {args.seconds:g} s in {args.out / 'manifest.csv'}")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = Parser(prog="python -m htsat.render_scenes", description="Mix held recordings into labelled scenes.")
+    parser.add_argument("--data", type=Path, required=True, help="a corpus, as for htsat.train")
+    parser.add_argument("--labels", type=Path, required=True, help="CSV with a column `label`: the classes to label")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the scenes and their manifest.csv")
+    parser.add_argument("--count", type=int, default=120, help="scenes (default 120)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each (default 30)")
+    parser.add_argument("--seed", type=int, default=0, help="(default 0)")
+    args = parser.parse_args(arguments)
+    return run(parser.prog, lambda: render(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""The command as a user meets it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import soundfile
+from onnx import numpy_helper
+
+from calibration.accuracy import main
+from calibration.judge import Accuracy
+from calibration.quantize import main as quantize
+from runtime.bundle import read_bundle
+from runtime.config import read_json
+
+ROOT = Path(__file__).parent.parent.parent
+BUDGET = "class_points: 100\nmacro_points: 100\n"
+"""This network has learned nothing: what it gains and loses is chance, and only its inside can be judged."""
+
+
+@pytest.fixture(scope="module")
+def quantised(tiny_bundle, recordings, tmp_path_factory):
+    """The tiny network with its 8-bit graphs, and thresholds at which it has events."""
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("quantised") / "bundle"))
+    edit(bundle, lambda info: info.update(thresholds=dict.fromkeys(info["labels"], 0.35)))
+    assert quantize([str(bundle), "--clips", str(recordings), "--count", "8", "--method", "minmax"]) == 0
+    for name in ("fp16", "int8_fp16"):  # slow on a CPU
+        (bundle / f"{name}.onnx").unlink()
+    return bundle
+
+
+@pytest.fixture
+def bundle(quantised, tmp_path):
+    return Path(shutil.copytree(quantised, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="module")
+def clips(recordings):
+    """A manifest of six recordings."""
+    rows = [f"{i}.flac,class {i % 3},{i / 2},{i / 2 + 2}" for i in range(5)]
+    path = recordings / "labels.csv"
+    path.write_text("\n".join(["file,class,onset,offset", *rows, "5.flac,background,,", ""]))
+    return path
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "budget.yaml").write_text(BUDGET)
+    return tmp_path / "budget.yaml"
+
+
+def edit(bundle, change):
+    info = json.loads((bundle / "model.json").read_text())
+    change(info)
+    (bundle / "model.json").write_text(json.dumps(info))
+
+
+def accuracy(bundle, clips, *arguments):
+    try:
+        return main(
+            [str(bundle), "--clips", *map(str, clips if isinstance(clips, list) else [clips]), *map(str, arguments)]
+        )
+    except SystemExit as error:
+        return error.code
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def multiply(bundle, constant, factor):
+    model = onnx.load(bundle / "int8.onnx")
+    (tensor,) = [tensor for tensor in model.graph.initializer if tensor.name == constant]
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(factor), constant))
+    onnx.save(model, bundle / "int8.onnx")
+
+
+def test_it_measures_every_graph_on_the_whole_path(bundle, clips, config, capsys):
+    assert accuracy(bundle, clips, "--config", config) == 0
+    out = capsys.readouterr().out
+    assert "6 recordings of labels.csv, 1.2 minutes, labelled with when a class sounds" in out
+    found = read_json(bundle / "accuracy.json", Accuracy)
+    assert list(found.graphs) == ["fp32", "int8", "cpu-int8"]
+    for name, measured in found.graphs.items():
+        assert measured.sha256 == read_bundle(bundle).sha256(name)
+        assert measured.figures.keys() == {"clip_ap", "step_ap", "event_f1", "segment_f1", "psds1", "psds2"}
+        assert measured.events > 0
+        assert measured.false_events_per_hour > 0
+        assert measured.broken == []
+    fp32, int8, _ = found.graphs.values()
+    assert fp32.logit_snr_db is None
+    assert {change.value for change in fp32.changes.values()} == {0}
+    assert 30 < int8.logit_snr_db < 70
+    assert int8.worst_clip.logit_snr_db < int8.logit_snr_db
+    change = int8.changes["step_ap"]
+    assert change.low <= change.value <= change.high
+    assert found.recommended["onnxruntime"] == read_bundle(bundle).recommended("onnxruntime")
+    page = (bundle / "accuracy.html").read_text()
+    assert page.count("<svg") == 1 + 2 * 2  # the classes; scores and clips of each graph
+    assert "<script" not in page
+    assert 'href="http' not in page
+
+
+def test_without_labels_there_is_agreement(bundle, recordings, capsys):
+    files = [recordings / f"{i}.flac" for i in range(2)]
+    assert accuracy(bundle, files, "--precisions", "cpu-int8", "--page", bundle / "page.html") == 0
+    assert "without labels: agreement with fp32" in capsys.readouterr().out
+    found = read_json(bundle / "accuracy.json", Accuracy)
+    assert found.labels_say == "none"
+    assert list(found.graphs) == ["fp32", "cpu-int8"]
+    assert found.graphs["cpu-int8"].figures == {}
+    assert (bundle / "page.html").is_file()
+
+
+def test_a_scale_that_was_planted_is_named(bundle, clips, config, capsys):
+    multiply(bundle, "layers.1.blocks.0.norm2_scale", 4)
+    assert accuracy(bundle, clips, "--config", config) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("accuracy.py: over budget: int8: the 8 bits of layers.1.blocks.0.norm2 cover ")
+    assert "dB more noise than need be, allowed are 9" in err
+    assert "cpu-int8" not in err
+    assert len(err.splitlines()) == 1
+    found = read_json(bundle / "accuracy.json", Accuracy)
+    assert found.graphs["int8"].broken
+    assert found.recommended["onnxruntime"] != "int8"
+
+
+def test_weights_that_were_spoilt_are_named(bundle, clips, config, capsys):
+    multiply(bundle, "layers.2.blocks.1.mlp.fc1.matmul.1_scale", 4)
+    assert accuracy(bundle, clips, "--config", config, "--precisions", "int8") == 1
+    err = capsys.readouterr().err
+    assert "int8: logits are within" in err
+    assert "the noise comes in at layers.2.blocks.1.mlp.fc1.matmul" in err
+
+
+def test_measuring_with_another_networks_classes(bundle, recordings, clips, config):
+    """DESED's ten, ESC-50's fold."""
+    labels = ["Speech", "Frying", "Dishes", "Running_water", "Blender", "Electric_shaver_toothbrush"]
+    labels += ["Alarm_bell_ringing", "Cat", "Dog", "Vacuum_cleaner"]
+    edit(bundle, lambda info: info.update(labels=labels, thresholds={}))
+    table = bundle.parent / "public.tsv"
+    table.write_text(
+        "filename\tonset\toffset\tevent_label\n0.flac\t1\t3\tDog\n1.flac\t0\t4\tCat\n2.flac\t\t\t\n".replace(
+            ".flac", ".wav"
+        )
+    )
+    for i in range(3):
+        samples, rate = soundfile.read(recordings / f"{i}.flac", frames=10 * 32_000)
+        soundfile.write(bundle.parent / f"{i}.wav", samples, rate)
+    arguments = ["--dataset", "desed", "--precisions", "int8", "--config", config]
+    assert accuracy(bundle, [table, bundle.parent], *arguments) == 0
+    found = read_json(bundle / "accuracy.json", Accuracy)
+    assert (found.recordings, found.labels_say) == (3, "when")
+    assert set(found.graphs["int8"].class_figures) == set(labels)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--clips", "nowhere.csv"], "nowhere.csv: no such file"),
+        (["--clips", "{empty}"], "no recording in"),
+        (["--clips", "{clips}", "--precisions", "fp8"], "has no fp8.onnx; precisions here: cpu-int8, fp32, int8"),
+        (["--clips", "{clips}", "--dataset", "esc50"], "want ESC-50's meta/esc50.csv; there is none"),
+        (["--clips", "{clips}", "--config", "{bad}"], "logit_snr: unknown key, meant logit_snr_db?"),
+        (["--clips", "{late}"], "0.flac: lasts 12.000 s, but is said to hold class 1 from 11 to 13 s"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_the_bundle_alone(
+    arguments, message, bundle, clips, recordings, tmp_path, capsys
+):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.yaml").write_text("logit_snr: 3\n")
+    late = recordings / "late.csv"
+    late.write_text("file,class,onset,offset\n0.flac,class 1,11,13\n")
+    before = contents(bundle)
+    places = {"empty": tmp_path / "empty", "clips": clips, "bad": tmp_path / "bad.yaml", "late": late}
+    try:
+        status = main([str(bundle), *(argument.format(**places) for argument in arguments)])
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert contents(bundle) == before
+
+
+def test_graphs_of_another_fp32_are_refused(bundle, clips, capsys):
+    model = onnx.load(bundle / "fp32.onnx")
+    model.doc_string = "another"
+    onnx.save(model, bundle / "fp32.onnx")
+    assert accuracy(bundle, clips) == 2
+    assert "fp32.onnx has changed since the other graphs were made from it; run calibration/quantize.py again" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_full_disk_leaves_the_bundle_alone(bundle, recordings, capsys, monkeypatch):
+    before, write = contents(bundle), Path.write_text
+
+    def full(path, text, **options):
+        if "accuracy.json" in path.name:
+            raise OSError(28, "No space left on device", str(path))
+        return write(path, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert accuracy(bundle, recordings / "0.flac", "--precisions", "int8", "--page", bundle.parent / "x.html") == 2
+    assert "cannot be written: No space left on device" in capsys.readouterr().err
+    assert contents(bundle) == before
+
+
+def test_stopped_it_leaves_the_bundle_alone(bundle, clips, monkeypatch):
+    before = contents(bundle)
+
+    def stop(path, versions):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("calibration.accuracy.listen", stop)
+    assert accuracy(bundle, clips) == 130
+    assert contents(bundle) == before
+
+
+def test_it_runs_as_a_script(tmp_path):
+    command = [sys.executable, ROOT / "calibration" / "accuracy.py", tmp_path / "none", "--clips", tmp_path]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert found.returncode == 2
+    assert (
+        found.stderr
+        == f"accuracy.py: {tmp_path / 'none'}: no such bundle; export/to_onnx.py makes one from a checkpoint\n"
+    )

@@ -1,0 +1,14 @@
+"""A Jetson has neither torch nor the trainer."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("module", ["calibration.quantize", "calibration.accuracy"])
+def test_imports_without_what_it_does_not_need(module):
+    block = "".join(f"sys.modules[{name!r}] = None\n" for name in ("torch", "htsat", "export", "tensorrt", "pycuda"))
+    code = f"import sys\n{block}import {module}"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")

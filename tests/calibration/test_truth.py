@@ -1,0 +1,78 @@
+"""Manifests of labels, good and bad."""
+
+import pytest
+
+from calibration.truth import Labelled, Occurrence, join, read_manifest
+from runtime.errors import UserError
+
+LABELS = ["Dog", "Rain"]
+
+
+def write(folder, text, files=("a.wav", "b.wav")):
+    for name in files:
+        (folder / name).touch()
+    (folder / "list.csv").write_text(text)
+    return folder / "list.csv"
+
+
+def test_when_it_is_known_when(tmp_path):
+    path = write(
+        tmp_path, "file,class,onset,offset\na.wav,Dog,1,2.5\na.wav,Rain,0,3\nb.wav,background,,\na.wav,Dog,4,5\n"
+    )
+    dogs = Occurrence(1, 2.5, "Dog"), Occurrence(0, 3, "Rain"), Occurrence(4, 5, "Dog")
+    assert read_manifest(path, LABELS) == [
+        Labelled(tmp_path / "a.wav", frozenset(LABELS), dogs),
+        Labelled(tmp_path / "b.wav", frozenset(), ()),
+    ]
+
+
+def test_when_it_is_known_whether(tmp_path):
+    path = write(tmp_path, "file,class\na.wav,Dog\na.wav,Rain\nb.wav,Rain\n")
+    assert read_manifest(path, LABELS) == [
+        Labelled(tmp_path / "a.wav", frozenset(LABELS)),
+        Labelled(tmp_path / "b.wav", frozenset(["Rain"])),
+    ]
+
+
+def test_when_nothing_is_known(tmp_path):
+    assert read_manifest(write(tmp_path, "file\na.wav\n"), LABELS) == [Labelled(tmp_path / "a.wav")]
+
+
+def test_what_was_learned_from_is_not_measured_on(tmp_path):
+    path = write(tmp_path, "file,class,split\na.wav,Dog,train\nb.wav,Rain,val\n")
+    assert [r.path.name for r in read_manifest(path, LABELS)] == ["b.wav"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,class\na.wav,Dgo\n", r"row 1 has class 'Dgo', which is no label of the model, meant Dog\?"),
+        ("file,class\na.wav,Piano\n", "no label of the model; leave such rows out"),
+        ("file,class\nx.wav,Dog\na.wav,Dog\ny.wav,Dog\n", r"2 of 3 recordings are missing, first .*x\.wav"),
+        (
+            "file,class,onset,offset\na.wav,Dog,2,1\n",
+            "row 1 has onset '2' and offset '1', want seconds, the offset after",
+        ),
+        ("file,class,onset,offset\na.wav,Dog,x,1\n", "onset 'x'"),
+        ("file,class,onset,offset\na.wav,Dog,-1,1\n", "onset '-1'"),
+        ("file,class,onset,offset\na.wav,Dog,0,nan\n", "offset 'nan'"),
+        ("file,class,onset,offset\na.wav,Dog,0,1\na.wav,Rain,,\n", "row 2 and another of a.wav differ in whether"),
+        (
+            "file,class,onset,offset\na.wav,Dog,3,5\na.wav,Rain,0,9\na.wav,Dog,4,6\n",
+            "Dog from 4 s begins before the one from 3 s ends, at 5 s; make one event of them",
+        ),
+        ("file,class,split\na.wav,Dog,train\n", "names no recording to measure on"),
+    ],
+)
+def test_bad_manifests_are_one_line(text, message, tmp_path):
+    with pytest.raises(UserError, match=message) as error:
+        read_manifest(write(tmp_path, text), LABELS)
+    assert "\n" not in str(error.value)
+    assert "list.csv" in str(error.value)
+
+
+def test_joined_events():
+    events = [Occurrence(*e) for e in [(4, 5, "a"), (0, 2, "a"), (1, 3, "a"), (3.1, 3.5, "a"), (2.5, 2.6, "b")]]
+    assert join(events) == [(0, 3, "a"), (2.5, 2.6, "b"), (3.1, 3.5, "a"), (4, 5, "a")]
+    assert join(events, pause_s=0.2) == [(0, 3.5, "a"), (2.5, 2.6, "b"), (4, 5, "a")]
+    assert join([Occurrence(0, 9, "a"), Occurrence(1, 2, "a")]) == [(0, 9, "a")]
