@@ -9,7 +9,7 @@ import argparse
 import hashlib
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from runtime.features import FloatArray
 from runtime.progress import with_progress
 
 COUNT = 64
+GRAPHS = ("fp16", "int8", "int8_fp16", "cpu-int8")
 TOLERANCE_DB = 30.0
 """A graph whose logits are further than this from the float ones is of no use, and a sign that something is wrong."""
 
@@ -81,12 +82,13 @@ def quantize(args: argparse.Namespace) -> int:
     linears = [linear for linear in quantizer.linears if linear.name not in in_float]
     int8 = quantizer.int8(method, QuantType.QInt8, linears)
     cpu_method = quantizer.best_method(QuantType.QUInt8, methods)
-    graphs = {
-        "fp16": to_half(quantizer.model),
-        "int8": int8,
-        "int8_fp16": to_half(int8),
-        "cpu-int8": quantizer.int8(cpu_method, QuantType.QUInt8, linears),
+    makers: Mapping[str, Callable[[], onnx.ModelProto]] = {
+        "fp16": lambda: to_half(quantizer.model),
+        "int8": lambda: int8,
+        "int8_fp16": lambda: to_half(int8),
+        "cpu-int8": lambda: quantizer.int8(cpu_method, QuantType.QUInt8, linears),
     }
+    graphs = {name: makers[name]() for name in args.graphs}
     snrs = {name: round(quantizer.snr_db(model), 1) for name, model in graphs.items()}
     for name, snr in snrs.items():
         if snr < TOLERANCE_DB:
@@ -155,6 +157,15 @@ def write(bundle: Bundle, graphs: Mapping[str, onnx.ModelProto], told: Quantizat
         raise UserError(f"{bundle.path}: cannot be written: {error.strerror}; the bundle is as it was") from None
 
 
+def graph_names(text: str) -> list[str]:
+    """Names of graphs between commas."""
+    names = text.split(",")
+    for name in names:
+        if name not in GRAPHS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(GRAPHS)}")
+    return names
+
+
 def count(text: str) -> int:
     """A whole number of clips."""
     if not text.isdecimal() or not int(text):
@@ -187,6 +198,9 @@ def main(arguments: list[str] | None = None) -> int:
         type=float,
         metavar="DB",
         help="least logit SNR: the worst layers go back to floating point until it holds",
+    )
+    parser.add_argument(
+        "--graphs", type=graph_names, default=GRAPHS, metavar="A,B", help=f"write these alone of {', '.join(GRAPHS)}"
     )
     parser.add_argument("--sensitivity", action="store_true", help="measure each layer alone; kept in sensitivity.json")
     args = parser.parse_args(arguments)

@@ -49,6 +49,12 @@ def test_it_writes_every_graph_and_how_it_was_made(bundle, recordings, capsys, c
     assert json.loads((bundle / "model.json").read_text())["labels"] == there.info.labels
 
 
+def test_it_writes_only_what_is_asked_for(bundle, recordings):
+    assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "cpu-int8,int8") == 0
+    assert read_bundle(bundle).precisions() == ["cpu-int8", "fp32", "int8"]
+    assert read_bundle(bundle).info.quantization.logit_snr_db.keys() == {"cpu-int8", "int8"}
+
+
 def test_the_same_clips_give_the_same_files(bundle, recordings, tmp_path):
     again = shutil.copytree(bundle, tmp_path / "again")
     assert quantize(bundle, recordings) == quantize(again, recordings) == 0
@@ -99,6 +105,7 @@ def test_a_full_disk_leaves_the_bundle_alone(bundle, recordings, capsys, monkeyp
     [
         (["--clips", "nowhere"], "nowhere: no such file"),
         (["--clips", "{empty}"], "no recording in"),
+        (["--clips", "x", "--graphs", "int8,fp8"], "'fp8' is none of fp16, int8, int8_fp16, cpu-int8"),
         (["--clips", "x", "--count", "0"], "'0' is not a number of clips"),
         (["--clips", "x", "--method", "random"], "invalid choice"),
     ],
