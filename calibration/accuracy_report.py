@@ -81,8 +81,12 @@ def points(change: Interval) -> str:
     """A change in points, with its interval."""
     assert change.value is not None
     if change.low is None or change.high is None:
-        return f"{100 * change.value:+.1f}"
-    return f"{100 * change.value:+.1f} ({100 * change.low:+.1f} … {100 * change.high:+.1f})"
+        return _signed(change.value)
+    return f"{_signed(change.value)} ({_signed(change.low)} … {_signed(change.high)})"
+
+
+def _signed(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:+.1f}"  # the sum makes zero of minus zero
 
 
 def write_page(path: Path, found: Accuracy, versions: Sequence[Version], truth: Truth) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from runtime.features import FloatArray
 
 BLOCK_S = 10.0
 WORST = 4
-"""Clips whose logits are furthest from the reference's: kept to look at."""
+"""Clips whose logits are furthest from the reference's, of different recordings: kept to look at."""
 CERTAIN = 1e-7
 """Scores nearer to 0 or 1 than this are as good as certain, and their logits would be infinite in single precision."""
 
@@ -39,7 +38,7 @@ class Heard:
     events: list[Occurrence]
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class OddClip:
     """A clip that a version hears otherwise than the reference."""
 
@@ -107,16 +106,20 @@ class Version:
     def __init__(self, name: str, backend: Backend, info: ModelInfo) -> None:
         self.name = name
         self.heard: list[Heard] = []
-        self.odd_clips: list[OddClip] = []
-        """The worst, worst first."""
         self._info = info
         self._recorder = Recorder(backend)
         self._signal = self._noise = 0.0
+        self._odd: dict[Path, OddClip] = {}
 
     @property
     def clip_ms(self) -> float:
         """The median time that the model took for one clip."""
         return 1000 * float(np.median(self._recorder.seconds))
+
+    @property
+    def odd_clips(self) -> list[OddClip]:
+        """Those that are furthest from the reference's, worst first."""
+        return sorted(self._odd.values(), key=lambda clip: clip.snr_db)
 
     @property
     def snr_db(self) -> float:
@@ -155,9 +158,11 @@ class Version:
             signal, noise = powers(logits(wanted.framewise), logits(found.framewise))
             self._signal += signal
             self._noise += noise
-            self.odd_clips.append(OddClip(decibels(signal, noise), path, self._clips * step_s, log_mel[0]))
+            clip = OddClip(decibels(signal, noise), path, self._clips * step_s, log_mel[0])
+            if path not in self._odd or clip.snr_db < self._odd[path].snr_db:
+                self._odd[path] = clip
             self._clips += 1
-        self.odd_clips = heapq.nsmallest(WORST, self.odd_clips, key=lambda clip: clip.snr_db)
+        self._odd = {clip.path: clip for clip in self.odd_clips[:WORST]}
 
     def take(self) -> None:
         """Keep what detection needs of the clips since the last time, and forget the rest."""
@@ -170,9 +175,8 @@ class Version:
         clipwise, scores = np.max(self._clipwise, axis=0), np.concatenate(self._rows)
         # The last clip ends with the recording, wherever that is on the grid.
         latest_s = max(0.0, duration_s - self._info.steps * self._info.step_s)
-        self.odd_clips = [
-            replace(clip, at_s=min(clip.at_s, latest_s)) if clip.path == path else clip for clip in self.odd_clips
-        ]
+        if path in self._odd:
+            self._odd[path] = replace(self._odd[path], at_s=min(self._odd[path].at_s, latest_s))
         self.heard.append(Heard(path, duration_s, clipwise, scores, events))
 
     def close(self) -> None:
