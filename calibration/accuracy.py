@@ -187,19 +187,19 @@ def accuracy(args: argparse.Namespace) -> int:
         recommended={BACKEND: recommend(graphs, REFERENCE)},
     )
     print_table(found)
-    write(bundle, args.page, found, versions, truth)
+    write(bundle, args.page, found, versions)
     told = [f"{name}: {line}" for name, measured in graphs.items() for line in measured.broken]
     if told:
         raise CheckFailed("over budget: " + "; ".join(told))
     return 0
 
 
-def write(bundle: Bundle, page: Path | None, found: Accuracy, versions: Sequence[Version], truth: Truth) -> None:
+def write(bundle: Bundle, page: Path | None, found: Accuracy, versions: Sequence[Version]) -> None:
     """Write accuracy.json into the bundle, and the page."""
     target = page or bundle.path / "accuracy.html"
     part = bundle.path / f".{ACCURACY_FILE}.part"
     try:
-        write_page(target, found, versions, truth)
+        write_page(target, found, versions)
         part.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
         part.replace(bundle.path / ACCURACY_FILE)
     except OSError as error:

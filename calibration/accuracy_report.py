@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from calibration import page
-from calibration.judge import TOLD, Accuracy, Measured, Truth
+from calibration.judge import TOLD, Accuracy, Measured
 from calibration.listen import OddClip, Version
 from calibration.measures import Interval
 from runtime.report import clock
@@ -59,6 +60,8 @@ def rows(found: Accuracy) -> list[list[str]]:
         ["of the worst clip", *(_worst(m) for m in graphs)],
     ]
     table += [[TOLD[name], *(_figure(m, name, m is reference) for m in graphs)] for name in reference.figures]
+    if changes := class_changes(found):
+        table.append([f"worst class, {TOLD[changes.figure]}", *(_worst_class(changes, name) for name in found.graphs)])
     table.append(["events", *(str(m.events) for m in graphs)])
     table.append(["lost, gained", *("–" if m is reference else f"{m.events_lost}, {m.events_gained}" for m in graphs)])
     if reference.false_events_per_hour is not None:
@@ -70,6 +73,14 @@ def rows(found: Accuracy) -> list[list[str]]:
 def _worst(measured: Measured) -> str:
     worst = measured.worst_clip
     return "–" if worst is None else f"{worst.logit_snr_db:.1f} dB"
+
+
+def _worst_class(changes: ClassChanges, graph: str) -> str:
+    known = [(change[graph], label) for label, change in changes.by_label if graph in change]
+    if not known:
+        return "–"
+    change, label = min(known)
+    return f"{_signed(change)} {label}"
 
 
 def _figure(measured: Measured, name: str, reference: bool) -> str:
@@ -89,7 +100,7 @@ def _signed(share: float) -> str:
     return f"{round(100 * share, 1) + 0.0:+.1f}"  # the sum makes zero of minus zero
 
 
-def write_page(path: Path, found: Accuracy, versions: Sequence[Version], truth: Truth) -> None:
+def write_page(path: Path, found: Accuracy, versions: Sequence[Version]) -> None:
     """The page: the table, what each class loses, scores beside scores, and the clips that are heard otherwise."""
     others = versions[1:]
     parts = [
@@ -99,14 +110,12 @@ def write_page(path: Path, found: Accuracy, versions: Sequence[Version], truth: 
         page.table(["", *found.graphs], rows(found)),
     ]
     parts += [f"<p><b>{name}:</b> {html.escape(line)}</p>" for name, m in found.graphs.items() for line in m.broken]
-    if others and truth.kind != "none":
-        name = "event_f1" if truth.kind == "when" and "event_f1" in found.graphs["fp32"].figures else "clip_ap"
-        changes = class_changes(found, name)
-        if changes:
-            parts += [
-                f"<h2>What each class loses or gains in {TOLD[name]}</h2>",
-                page.plot(lambda figure: draw_changes(figure, changes), (9, 0.34 * len(changes) + 1.2)),
-            ]
+    if changes := class_changes(found):
+        shown = changes.by_label[:SHOWN_CLASSES]
+        parts += [
+            f"<h2>What each class loses or gains in {TOLD[changes.figure]}</h2>",
+            page.plot(lambda figure: draw_changes(figure, shown), (9, 0.34 * len(shown) + 1.2)),
+        ]
     parts += [part for version in others for part in _version(versions[0], version)]
     page.write(path, "What the smaller graphs cost", parts)
 
@@ -126,19 +135,28 @@ def _version(reference: Version, version: Version) -> list[str]:
     return parts
 
 
-def class_changes(found: Accuracy, name: str) -> list[tuple[str, dict[str, float]]]:
-    """By class, what each graph changes of a figure, in points; the greatest losses first."""
-    reference, *others = found.graphs.items()
-    changes = []
-    for label, own in reference[1].class_figures.items():
-        before = own.get(name)
-        after = {graph: m.class_figures[label].get(name) for graph, m in others}
+@dataclass(frozen=True)
+class ClassChanges:
+    """What other graphs change of a figure of each class."""
+
+    figure: str
+    by_label: list[tuple[str, dict[str, float]]]
+    """By class and graph, as shares of 1; the class with the greatest loss first."""
+
+
+def class_changes(found: Accuracy) -> ClassChanges | None:
+    """The changes of the classes' event F1, or where nothing is known of time, of their average precision."""
+    reference, *others = found.graphs.values()
+    figure = "event_f1" if "event_f1" in reference.figures else "clip_ap"
+    if figure not in reference.figures or not others:
+        return None
+    by_label = []
+    for label, own in reference.class_figures.items():
+        before = own[figure]
+        after = {name: m.class_figures[label][figure] for name, m in list(found.graphs.items())[1:]}
         if before is not None:
-            changes.append(
-                (label, {graph: 100 * (value - before) for graph, value in after.items() if value is not None})
-            )
-    changes.sort(key=lambda item: min(item[1].values(), default=0.0))
-    return changes[:SHOWN_CLASSES]
+            by_label.append((label, {name: value - before for name, value in after.items() if value is not None}))
+    return ClassChanges(figure, sorted(by_label, key=lambda item: min(item[1].values())))
 
 
 def draw_changes(figure: Figure, changes: Sequence[tuple[str, dict[str, float]]]) -> None:
@@ -146,7 +164,9 @@ def draw_changes(figure: Figure, changes: Sequence[tuple[str, dict[str, float]]]
     axes, graphs = figure.subplots(), list(changes[0][1])
     at, height = np.arange(len(changes)), 0.8 / max(len(graphs), 1)
     for i, graph in enumerate(graphs):
-        axes.barh(at - 0.4 + (i + 0.5) * height, [change.get(graph, 0) for _, change in changes], height, label=graph)
+        axes.barh(
+            at - 0.4 + (i + 0.5) * height, [100 * change.get(graph, 0) for _, change in changes], height, label=graph
+        )
     axes.axvline(0, color="black", lw=0.8)
     axes.set(xlabel="points", ylim=(len(changes) - 0.4, -0.6))
     axes.set_yticks(at, [label for label, _ in changes])

@@ -84,6 +84,7 @@ def test_it_measures_every_graph_on_the_whole_path(bundle, clips, config, capsys
     assert accuracy(bundle, clips, "--config", config) == 0
     out = capsys.readouterr().out
     assert "6 recordings of labels.csv, 1.2 minutes, labelled with when a class sounds" in out
+    assert "worst class, event F1" in out
     found = read_json(bundle / "accuracy.json", Accuracy)
     assert list(found.graphs) == ["fp32", "int8", "cpu-int8"]
     for name, measured in found.graphs.items():
