@@ -12,9 +12,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from calibration import accuracy_report
+from calibration.judge import Accuracy
 from htsat.report import SHORT, Results
 from htsat.settings import RunFolder
-from runtime.bundle import read_bundle
+from runtime.bundle import ACCURACY_FILE, read_bundle
 from runtime.command import Parser, run
 from runtime.config import read_csv, read_json, read_text
 from runtime.errors import UserError
@@ -43,8 +45,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
 
 
-def card(template: str, results: Results, manifest: Path) -> str:
-    """The template with the figures of a training in it."""
+def card(template: str, results: Results, accuracy: Accuracy, manifest: Path) -> str:
+    """The template with the figures of a training, and of the graphs that were made of it."""
     rows = read_csv(manifest, ["package", "class", "split"])
     learned = Counter(row["class"] for row in rows if row["split"] == "train")
     classes = [
@@ -65,6 +67,8 @@ def card(template: str, results: Results, manifest: Path) -> str:
             ),
             errors=sum(n for n, _, _ in confused),
             ambience=results.heard_in_ambience(),
+            scenes=f"{accuracy.recordings} scenes, {60 * accuracy.hours:.0f} minutes",
+            quantised=table(["", *accuracy.graphs], accuracy_report.rows(accuracy)),
         )
     except (KeyError, IndexError, ValueError) as error:
         raise UserError(f"{TEMPLATE}: has a placeholder that is not known: {error}") from None
@@ -94,7 +98,10 @@ def write(args: argparse.Namespace) -> int:
         raise UserError(f"{args.out}: holds other weights than {args.run} measured; export those first")
     if bundle.info.thresholds != {c.label: c.threshold for c in results.classes}:
         raise UserError(f"{args.out}: has other thresholds than {args.run} measured with; export with --thresholds")
-    text = card(read_text(TEMPLATE), results, args.data / "manifest.csv")
+    accuracy = read_json(args.out / ACCURACY_FILE, Accuracy)
+    if accuracy.fp32_sha256 != bundle.sha256("fp32"):
+        raise UserError(f"{args.out / ACCURACY_FILE}: is of another fp32.onnx; measure with calibration/accuracy.py")
+    text = card(read_text(TEMPLATE), results, accuracy, args.data / "manifest.csv")
     (args.out / "MODEL_CARD.md").write_text(text, encoding="utf-8")
     (args.out / "LICENCES.md").write_text(licences(MANIFEST), encoding="utf-8")
     return 0

@@ -35,6 +35,8 @@ HOUR = 352
 """Clips."""
 HIGHEST = 0.9
 """No threshold is raised above this for the sake of quiet: the class would never be heard."""
+RISES_IN_AMBIENCE = 3
+"""How often a class may rise to its threshold in an hour of recorded backgrounds, some of which hold it."""
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
 MEDIANS = (1, 3, 5)
 BETA = 0.5
@@ -66,10 +68,17 @@ def tune(framewise: FloatArray, active: BoolArray, trust: Sequence[float]) -> tu
     return thresholds, medians
 
 
-def raise_over_quiet(thresholds: Sequence[float], quiet: FloatArray) -> list[float]:
-    """Thresholds that clips of room tone (N, 32, C), smoothed, stay below, as far as HIGHEST allows."""
-    loudest = np.ceil(quiet.max(axis=(0, 1)).astype(np.float64) * 100 + 0.5) / 100
-    return [round(max(t, min(limit, HIGHEST)), 2) for t, limit in zip(thresholds, loudest.tolist(), strict=True)]
+def raise_over_quiet(thresholds: Sequence[float], quiet: FloatArray, allowed: int) -> list[float]:
+    """Thresholds to which each class rises `allowed` times at most in clips (N, 32, C), smoothed.
+
+    No further than HIGHEST.
+    """
+    raised = []
+    for threshold, own in zip(thresholds, np.split(quiet, quiet.shape[2], axis=2), strict=True):
+        while threshold < HIGHEST and count_rises(own, [threshold])[0] > allowed:
+            threshold = round(threshold + 0.01, 2)
+        raised.append(threshold)
+    return raised
 
 
 def count_rises(framewise: FloatArray, thresholds: Sequence[float]) -> list[int]:
@@ -83,12 +92,10 @@ def count_rises(framewise: FloatArray, thresholds: Sequence[float]) -> list[int]
 class Quiet:
     """framewise (N, 32, C) of clips in which no sound of any class was placed, an hour each."""
 
-    to_choose_by: FloatArray
-    """Room tone, to choose thresholds by."""
-    tone: FloatArray
-    """Other room tone, to count false events in."""
-    ambience: FloatArray | None
-    """Room tone with the corpus's backgrounds over four of five clips, where it has any."""
+    tone: tuple[FloatArray, FloatArray]
+    """Room tone: an hour to choose thresholds by, and another to count false events in."""
+    ambience: tuple[FloatArray, FloatArray] | None
+    """The same with the corpus's backgrounds over four of five clips, where it has any."""
 
 
 def f_score(found: BoolArray, active: BoolArray) -> npt.NDArray[np.float64]:
@@ -147,7 +154,9 @@ def judge(
     held = [sound.recording for sound in labelled(sounds, labels)]
     recordings = np.bincount(outputs.truth, minlength=len(labels))
     thresholds, medians = tune(outputs.framewise, outputs.active, (recordings / (recordings + TRUST)).tolist())
-    thresholds = raise_over_quiet(thresholds, smoothed(quiet.to_choose_by, medians))
+    thresholds = raise_over_quiet(thresholds, smoothed(quiet.tone[0], medians), allowed=0)
+    if quiet.ambience is not None:
+        thresholds = raise_over_quiet(thresholds, smoothed(quiet.ambience[0], medians), RISES_IN_AMBIENCE)
     smooth = smoothed(outputs.framewise, medians)
     timed = [
         Timed.of_steps(scores, scene.duration_s / len(scores), scene.duration_s)
@@ -177,8 +186,8 @@ def judge(
         figures={name: mean for name, (mean, _) in figures.items()},
         psds1=scored.psds(PSDS1),
         psds2=scored.psds(PSDS2),
-        rises_in_noise=_by_label(quiet.tone, medians, thresholds, labels),
-        rises_in_ambience=None if quiet.ambience is None else _by_label(quiet.ambience, medians, thresholds, labels),
+        rises_in_noise=_by_label(quiet.tone[1], medians, thresholds, labels),
+        rises_in_ambience=quiet.ambience and _by_label(quiet.ambience[1], medians, thresholds, labels),
         classes=classes,
         confusion=outputs.confusion().tolist(),
     )
@@ -208,7 +217,7 @@ def measure(args: argparse.Namespace) -> int:
         return score_clips(network, [clip.log_mel for clip in clips])[0]
 
     recorded = [sound for sound in sounds if sound.recording.label == BACKGROUND]
-    quiet = Quiet(to_choose_by=hour(1), tone=hour(2), ambience=hour(3, recorded) if recorded else None)
+    quiet = Quiet(tone=(hour(1), hour(2)), ambience=(hour(4, recorded), hour(3, recorded)) if recorded else None)
     results = judge(apply(network, sounds, scenes, labels), quiet, sounds, scenes, labels)
     write_thresholds(folder.thresholds, results)
     folder.figures.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")

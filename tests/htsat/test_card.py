@@ -3,9 +3,12 @@ import shutil
 
 import pytest
 
+from calibration.judge import Accuracy, Budget, Measured
+from calibration.measures import Interval
 from htsat.card import MANIFEST, TEMPLATE, card, licences, main
-from htsat.report import NAMES, ClassFigures, Interval, Results
+from htsat.report import NAMES, ClassFigures, Results
 from htsat.settings import RunFolder
+from runtime.bundle import read_bundle
 
 
 @pytest.fixture
@@ -26,6 +29,38 @@ def results():
 
 
 @pytest.fixture
+def accuracy(tiny_bundle):
+    def measured(snr_db, event_f1):
+        return Measured(
+            sha256="",
+            size=2_000_000,
+            clip_ms=5,
+            logit_snr_db=snr_db,
+            worst_clip=None,
+            events=7,
+            events_lost=1,
+            events_gained=2,
+            false_events_per_hour=3,
+            figures={"event_f1": event_f1},
+            changes={"event_f1": Interval(value=event_f1 - 0.4, low=-0.1, high=0.1)},
+            class_figures={"Dog": {"event_f1": event_f1}},
+        )
+
+    return Accuracy(
+        fp32_sha256=read_bundle(tiny_bundle).sha256("fp32"),
+        material="manifest.csv",
+        recordings=120,
+        hours=1,
+        labels_say="when",
+        processor="",
+        budget=Budget(),
+        versions={},
+        graphs={"fp32": measured(None, 0.4), "int8": measured(41.5, 0.38)},
+        recommended={"onnxruntime": "fp32"},
+    )
+
+
+@pytest.fixture
 def manifest(tmp_path):
     path = tmp_path / "corpus.csv"
     path.write_text(
@@ -35,16 +70,20 @@ def manifest(tmp_path):
     return path
 
 
-def test_the_card_has_the_figures(results, manifest):
+def test_the_card_has_the_figures(results, accuracy, manifest):
     text = card(
-        "{train} {held} {packages} {judged}\n{figures}\n{classes}\n{confused}\n{ambience}; {errors}",
+        "{train} {held} {packages} {judged}\n{figures}\n{classes}\n{confused}\n"
+        "{scenes}\n{quantised}\n{ambience}; {errors}",
         results,
+        accuracy,
         manifest,
     )
     assert text.startswith("2 1 2 4\n")
     assert "| F1 of 1 s segments of scenes | 0.50 (0.40–0.60) |" in text
     assert "| rises over a threshold in an hour of stationary noise | 1 |" in text
     assert "| the same with recorded backgrounds over it | 9 |" in text
+    assert "120 scenes, 60 minutes" in text
+    assert "| event F1 | 0.400 | 0.380  -2.0 (-10.0 … +10.0) |" in text
     assert text.endswith("Owl 7, Dog 2; 1")
     cells = " | ".join(["0.50 (0.40–0.60)"] * 5)
     assert f"| Dog | 2 | 4 | 2 | {cells} | 0.45 |" in text
@@ -69,7 +108,7 @@ def run(results, tiny_checkpoint, tmp_path):
 
 
 @pytest.fixture
-def bundle(results, tiny_bundle, tmp_path):
+def bundle(results, accuracy, tiny_bundle, tmp_path):
     """Its bundle."""
     shutil.copytree(tiny_bundle, tmp_path / "bundle")
     path = tmp_path / "bundle" / "model.json"
@@ -77,6 +116,7 @@ def bundle(results, tiny_bundle, tmp_path):
     info["thresholds"] = {c.label: c.threshold for c in results.classes}
     info["labels"][:2] = info["thresholds"]
     path.write_text(json.dumps(info))
+    (path.parent / "accuracy.json").write_text(accuracy.model_dump_json())
     return path.parent
 
 
@@ -109,6 +149,11 @@ def test_another_model_than_was_measured_gets_no_card(run, bundle, capsys):
     info.write_text(info.read_text().replace("0.45", "0.46"))
     assert write_card(run, bundle) == 2
     assert "has other thresholds than" in capsys.readouterr().err
+    info.write_text(info.read_text().replace("0.46", "0.45"))
+    measured = bundle / "accuracy.json"
+    measured.write_text(measured.read_text().replace('fp32_sha256":"', 'fp32_sha256":"0'))
+    assert write_card(run, bundle) == 2
+    assert "accuracy.json: is of another fp32.onnx" in capsys.readouterr().err
     run.model.write_bytes(b"others")
     assert write_card(run, bundle) == 2
     assert f"holds other weights than {run.path} measured" in capsys.readouterr().err

@@ -49,9 +49,16 @@ def test_without_trust_every_class_has_the_same_threshold():
 def test_thresholds_rise_over_room_tone_but_not_out_of_reach():
     quiet = np.zeros((2, 32, 3), np.float32)
     quiet[1, 5] = [0.1, 0.623, 0.97]
-    raised = raise_over_quiet([0.3, 0.5, 0.4], quiet)
+    raised = raise_over_quiet([0.3, 0.5, 0.4], quiet, allowed=0)
     assert raised == pytest.approx([0.3, 0.63, 0.9])
     assert count_rises(quiet, raised) == [0, 0, 1]
+
+
+def test_a_few_rises_may_be_allowed():
+    quiet = np.zeros((3, 32, 1), np.float32)
+    quiet[:, 7, 0] = [0.4, 0.5, 0.6]
+    for allowed, threshold in enumerate([0.61, 0.51, 0.41, 0.3]):
+        assert raise_over_quiet([0.3], quiet, allowed) == [threshold]
 
 
 def test_rises_are_counted_in_each_clip():
@@ -99,10 +106,10 @@ def test_the_command_writes_what_the_export_takes_and_a_page(config, corpus, tmp
 
 
 def test_hours_are_told_apart(config, corpus, tmp_path, monkeypatch):
-    """Scores that tell which hour they are of: the first raises the threshold to 0.42, the others rise above it."""
+    """Scores that tell which hour they are of: the first two raise the threshold, the others rise above it."""
     run = tmp_path / "run"
     assert train(["--config", str(config), "--data", str(corpus), "--out", str(run)]) == 0
-    scores = {1: [0.41], 2: [0.5, 0.5], 3: [0.6, 0, 0.6, 0, 0.6]}
+    scores = {1: [0.415], 4: [0.435, 0, 0.465, 0, 0.465, 0, 0.465], 2: [0.5, 0.5], 3: [0.6, 0, 0.6, 0, 0.6]}
     asked = []
 
     def tone(front_end, count, seed, backgrounds=()):
@@ -121,9 +128,9 @@ def test_hours_are_told_apart(config, corpus, tmp_path, monkeypatch):
     monkeypatch.setattr("htsat.evaluate.tune", lambda framewise, active, trust: ([0.2], [1]))
     assert main([str(run), "--data", str(corpus)]) == 0
     figures = json.loads((run / "figures.json").read_text())
-    assert figures["classes"][0]["threshold"] == pytest.approx(0.42)
+    assert figures["classes"][0]["threshold"] == pytest.approx(0.44)
     assert (figures["rises_in_noise"], figures["rises_in_ambience"]) == ({"Speech": 1}, {"Speech": 3})
-    assert asked == [(1, 0), (2, 0), (3, 2)]
+    assert asked == [(1, 0), (2, 0), (4, 2), (3, 2)]
 
 
 def test_without_backgrounds_there_is_no_figure_of_them(config, corpus, tmp_path):
