@@ -6,6 +6,7 @@ python calibration/accuracy.py BUNDLE --clips MANIFEST
 from __future__ import annotations
 
 import argparse
+import math
 import platform
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,10 +26,12 @@ except ModuleNotFoundError as missing:
 from calibration import datasets
 from calibration.datasets import Dataset
 from calibration.explain import find_entry, find_misfits, find_strays
+from calibration.graphs import GRAPHS
 from calibration.judge import Accuracy, Budget, Measured, Truth, broken_by, compare, figures, recommend
 from calibration.listen import Merged, Version, listen
 from calibration.truth import Labelled, read_manifest
 from calibration.windows import clips_of, find_recordings, is_silent
+from runtime.audio import AudioFile
 from runtime.backends import Backend, open_backend
 from runtime.bundle import ACCURACY_FILE, Bundle, ModelInfo, read_bundle
 from runtime.command import Parser, run
@@ -39,8 +42,8 @@ from runtime.progress import with_progress
 
 CONFIG = Path(__file__).parent.parent / "configs" / "accuracy.yaml"
 REFERENCE = "fp32"
-GRAPHS = ("fp32", "cpu-fp32", "fp16", "int8", "int8_fp16", "cpu-int8")
-"""What a bundle may hold, in the order in which it is told."""
+ORDER = (REFERENCE, *GRAPHS)
+"""In which graphs are told."""
 PROBES = 16
 """Clips, spread over the recordings, on which the inside of a graph is looked at."""
 BACKEND = "onnxruntime"
@@ -49,13 +52,18 @@ LATE_S = 0.5
 
 def read_material(args: argparse.Namespace, info: ModelInfo) -> Dataset:
     """The recordings to measure on, with what is known of them."""
+    if args.fold is not None and args.dataset != "esc50":
+        raise UserError("--fold: is for --dataset esc50 alone")
     if args.dataset == "esc50":
         return datasets.esc50(args.clips, info.labels, args.fold)
     if args.dataset:
         return datasets.READERS[args.dataset](args.clips, info.labels)
-    if len(args.clips) == 1 and args.clips[0].suffix.lower() == ".csv":
-        return Dataset(read_manifest(args.clips[0], info.labels))
-    return Dataset([Labelled(path) for path in find_recordings(args.clips)])
+    manifests = [path for path in args.clips if path.suffix.lower() == ".csv"]
+    if not manifests:
+        return Dataset([Labelled(path) for path in find_recordings(args.clips)])
+    if len(manifests) < len(args.clips):
+        raise UserError("--clips: want manifests, or recordings without labels, not both")
+    return Dataset([labelled for path in manifests for labelled in read_manifest(path, info.labels)])
 
 
 def judged(info: ModelInfo, classes: Mapping[str, list[str]] | None) -> ModelInfo:
@@ -65,19 +73,18 @@ def judged(info: ModelInfo, classes: Mapping[str, list[str]] | None) -> ModelInf
     return info.model_copy(update={"labels": list(classes), "thresholds": {}, "median_steps": {}})
 
 
-def open_version(bundle: Bundle, name: str, classes: Mapping[str, list[str]] | None) -> Version:
+def open_version(bundle: Bundle, name: str, classes: Mapping[str, list[str]] | None, keep_scores: bool) -> Version:
     """A graph of the bundle, ready to listen."""
     backend: Backend = open_backend(bundle, name)
     if classes is not None:
         backend = Merged(backend, [[bundle.info.labels.index(label) for label in own] for own in classes.values()])
-    return Version(name, backend, judged(bundle.info, classes))
+    return Version(name, backend, judged(bundle.info, classes), keep_scores)
 
 
 def choose_graphs(bundle: Bundle, wanted: Sequence[str] | None) -> list[str]:
     """The graphs to measure, fp32 first: those that are asked for, or all that there are."""
-    there = [name for name in GRAPHS if name in bundle.precisions()]
     if wanted is None:
-        return there
+        return [name for name in ORDER if name in bundle.precisions()]
     for name in wanted:
         bundle.graph(name)  # says what there is, if not this
     return [REFERENCE, *(name for name in wanted if name != REFERENCE)]
@@ -93,8 +100,13 @@ def refuse_changed(bundle: Bundle, sha256: str) -> None:
         )
 
 
-def refuse_late(recording: Labelled, duration_s: float) -> None:
-    """No event may lie behind the end of its recording; labels are rounded, so it may reach a little over it."""
+def refuse_unreadable(recording: Labelled) -> None:
+    """What can be seen of a recording before hours of listening: that it opens, and ends no earlier than its events.
+
+    Labels are rounded, so an event may reach a little over the end.
+    """
+    file = AudioFile(recording.path)
+    duration_s = file.samples / file.sample_rate
     for event in recording.events or ():
         if event.onset_s >= duration_s or event.offset_s > duration_s + LATE_S:
             raise UserError(
@@ -104,7 +116,7 @@ def refuse_late(recording: Labelled, duration_s: float) -> None:
 
 
 def probe_clips(recordings: Sequence[Labelled], info: ModelInfo) -> list[FloatArray]:
-    """Clips (T, F) from all over the material, none of them silent."""
+    """Clips (T, F) from the beginnings of recordings all over the material, none of them silent."""
     chosen = recordings[:: -(-len(recordings) // PROBES)]
     clips: list[FloatArray] = []
     for recording in chosen:
@@ -123,9 +135,7 @@ def explain(
 ) -> list[str]:
     """What is wrong inside a graph, and which layer it comes from where its answers are off."""
     original, suspect = onnx.load(bundle.graph(REFERENCE)), onnx.load(bundle.graph(name))
-    found = [
-        f"{stray} is in 8 bits, but only inputs of linear layers may be" for stray in find_strays(original, suspect)
-    ]
+    found = find_strays(original, suspect)
     if not probes:
         return found
     misfits = [m for m in find_misfits(original, suspect, probes) if m.excess_db > budget.range_excess_db]
@@ -136,8 +146,7 @@ def explain(
             f"{worst.excess_db:.0f} dB more noise than need be, allowed are {budget.range_excess_db:g}"
             + (f"; so do those of {more} more: was it calibrated on other sounds than these?" if more else "")
         )
-    if broken:
-        entry = find_entry(original, suspect, probes[0])
+    if broken and (entry := find_entry(original, suspect, probes[0])) is not None:
         found.append(
             f"the noise comes in at {entry.layer}: its input is within {entry.before_db:.0f} dB, its output within "
             f"{entry.after_db:.0f} dB"
@@ -156,16 +165,21 @@ def accuracy(args: argparse.Namespace) -> int:
         print(f"{material.missing} recordings of the set are not there and left out", file=sys.stderr)
     info = judged(bundle.info, material.classes)
     truth = Truth(material.recordings, info.labels)
-    versions = [open_version(bundle, name, material.classes) for name in names]
+    page = args.page or bundle.path / "accuracy.html"
+    refuse_unwritable([bundle.path / ACCURACY_FILE, page])
+    for recording in with_progress(material.recordings, "looking at recordings"):
+        refuse_unreadable(recording)
+    versions = [open_version(bundle, name, material.classes, truth.events is not None) for name in names]
     for recording in with_progress(material.recordings, "listening"):
         listen(recording.path, versions)
-        refuse_late(recording, versions[0].heard[-1].duration_s)
     reference = versions[0]
     theirs = figures(reference.heard, truth, info.step_s)
     probes = probe_clips(material.recordings, bundle.info)
     graphs: dict[str, Measured] = {}
     for version in with_progress(versions, "judging"):
-        own = theirs if version is reference else figures(version.heard, truth, info.step_s)
+        own = theirs if version is reference else {}
+        if version.snr_db > -math.inf and not own:
+            own = figures(version.heard, truth, info.step_s)
         path = bundle.graph(version.name)
         measured = compare(version, reference, own, theirs, truth, bundle.sha256(version.name), path.stat().st_size)
         if version is not reference:
@@ -180,37 +194,49 @@ def accuracy(args: argparse.Namespace) -> int:
         recordings=len(material.recordings),
         hours=sum(h.duration_s for h in reference.heard) / 3600,
         labels_say=truth.kind,
-        processor=f"{platform.machine()}, {platform.system()}",
+        processor=platform.machine(),
         budget=budget,
         versions={name: installed(name) for name in ("htsat-edge", "onnxruntime", "numpy", "sed_scores_eval")},
         graphs=graphs,
         recommended={BACKEND: recommend(graphs, REFERENCE)},
     )
     print_table(found)
-    write(bundle, args.page, found, versions)
+    write(bundle.path / ACCURACY_FILE, page, found, versions)
     told = [f"{name}: {line}" for name, measured in graphs.items() for line in measured.broken]
     if told:
         raise CheckFailed("over budget: " + "; ".join(told))
     return 0
 
 
-def write(bundle: Bundle, page: Path | None, found: Accuracy, versions: Sequence[Version]) -> None:
-    """Write accuracy.json into the bundle, and the page."""
-    target = page or bundle.path / "accuracy.html"
-    part = bundle.path / f".{ACCURACY_FILE}.part"
+def refuse_unwritable(targets: Sequence[Path]) -> None:
+    """Say before hours of listening, rather than after, that the result has nowhere to go."""
+    for target in targets:
+        try:
+            part_of(target).touch()
+            part_of(target).unlink()
+        except OSError as error:
+            raise UserError(f"{target}: cannot be written: {error.strerror}") from None
+
+
+def write(target: Path, page: Path, found: Accuracy, versions: Sequence[Version]) -> None:
+    """Write accuracy.json and the page; both or neither."""
+    parts = [part_of(target), part_of(page)]
     try:
-        write_page(target, found, versions)
-        part.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        part.replace(bundle.path / ACCURACY_FILE)
+        parts[0].write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        write_page(parts[1], found, versions)
+        for part, path in zip(parts, (target, page), strict=True):
+            part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UserError(f"{error.filename or bundle.path}: cannot be written: {error.strerror}") from None
-    print(f"{bundle.path / ACCURACY_FILE}, and to look at: {target}")
+        raise UserError(f"{target}: cannot be written: {error.strerror}; it is as it was") from None
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+    print(f"{target}, and to look at: {page}")
 
 
-def names(text: str) -> list[str]:
-    """Names between commas."""
-    return [name.strip() for name in text.split(",") if name.strip()]
+def part_of(path: Path) -> Path:
+    """What is written first, and takes the place of a file when all is well."""
+    return path.with_name(f".{path.name}.part")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -232,7 +258,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--fold", type=int, help="of ESC-50: the one that the checkpoint was not trained on")
     parser.add_argument(
-        "--precisions", type=names, metavar="A,B", help="compare these graphs with fp32 (default: all of the bundle)"
+        "--precisions",
+        type=lambda text: text.split(","),
+        metavar="A,B",
+        help="compare these graphs with fp32 (default: all of the bundle)",
     )
     parser.add_argument(
         "--config", type=Path, default=CONFIG, help="what a graph may cost (default: configs/accuracy.yaml)"

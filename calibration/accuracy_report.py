@@ -19,6 +19,7 @@ from calibration.listen import OddClip, Version
 from calibration.measures import Interval
 from runtime.report import clock
 
+MOST_DOTS = 50_000
 SHOWN_CLASSES = 30
 """Of which a page shows the change: those that lose most."""
 
@@ -84,6 +85,8 @@ def _worst_class(changes: ClassChanges, graph: str) -> str:
 
 
 def _figure(measured: Measured, name: str, reference: bool) -> str:
+    if name not in measured.figures:
+        return "–"
     value = f"{measured.figures[name]:.3f}"
     return value if reference else f"{value}  {points(measured.changes[name])}"
 
@@ -146,16 +149,16 @@ class ClassChanges:
 
 def class_changes(found: Accuracy) -> ClassChanges | None:
     """The changes of the classes' event F1, or where nothing is known of time, of their average precision."""
-    reference, *others = found.graphs.values()
+    (_, reference), *others = found.graphs.items()
     figure = "event_f1" if "event_f1" in reference.figures else "clip_ap"
+    others = [(name, measured) for name, measured in others if figure in measured.figures]
     if figure not in reference.figures or not others:
         return None
     by_label = []
     for label, own in reference.class_figures.items():
-        before = own[figure]
-        after = {name: m.class_figures[label][figure] for name, m in list(found.graphs.items())[1:]}
-        if before is not None:
-            by_label.append((label, {name: value - before for name, value in after.items() if value is not None}))
+        if (before := own[figure]) is not None:
+            after = {name: measured.class_figures[label][figure] or 0.0 for name, measured in others}
+            by_label.append((label, {name: value - before for name, value in after.items()}))
     return ClassChanges(figure, sorted(by_label, key=lambda item: min(item[1].values())))
 
 
@@ -176,9 +179,10 @@ def draw_changes(figure: Figure, changes: Sequence[tuple[str, dict[str, float]]]
 def draw_scores(figure: Figure, reference: Version, version: Version) -> None:
     """Each recording's highest score of each class, with one graph over the other."""
     axes = figure.subplots()
-    own, other = (np.concatenate([h.scores.max(axis=0) for h in v.heard]) for v in (reference, version))
+    own, other = (np.concatenate([h.peak for h in v.heard]) for v in (reference, version))
+    thin = slice(None, None, 1 + len(own) // MOST_DOTS)
     axes.plot([0, 1], [0, 1], color="0.7", lw=0.8)
-    axes.plot(own, other, ".", ms=3, alpha=0.5, rasterized=True)
+    axes.plot(own[thin], other[thin], ".", ms=3, alpha=0.5, rasterized=True)
     axes.set(xlabel=reference.name, ylabel=version.name, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
 
 

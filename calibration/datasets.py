@@ -26,7 +26,7 @@ class Dataset:
 
     recordings: list[Labelled]
     missing: int = 0
-    """Recordings that the set names but that are not on disk, where the set has always lost some."""
+    """Recordings that the set names but that are not on disk, where it comes from videos that vanish."""
     classes: Mapping[str, list[str]] | None = None
     """Where the set has classes of its own: the model's labels that each stands for."""
 
@@ -98,17 +98,20 @@ def desed(paths: Paths, labels: Sequence[str]) -> Dataset:
     audio = {path.name: path for path in _audio(paths)}
     events: dict[str, list[Occurrence]] = defaultdict(list)
     for number, row in enumerate(rows, 1):
-        own, where = events[row["filename"]], f"{table}: row {number}"
-        if not row["event_label"]:
+        own, where, label = events[row["filename"]], f"{table}: row {number}", row["event_label"]
+        if not label and not row["onset"]:  # a file without events
             continue
-        if row["event_label"] not in classes:
-            raise unknown_label(where, row["event_label"], list(classes))
-        own.append(occurrence(where, row["onset"], row["offset"], row["event_label"]))
-    refuse_missing(table, [audio.get(name, Path(name)) for name in events])
+        if label not in classes:
+            raise unknown_label(where, label, list(classes))
+        own.append(occurrence(where, row["onset"], row["offset"], label))
     recordings = [
-        Labelled(audio[name], frozenset(e.label for e in own), tuple(join(own))) for name, own in events.items()
+        Labelled(audio[name], frozenset(e.label for e in own), tuple(join(own)))
+        for name, own in events.items()
+        if name in audio
     ]
-    return Dataset(recordings, classes=classes)
+    if not recordings:
+        raise UserError(f"{table}: none of its {len(events)} recordings is in {_named(paths)}")
+    return Dataset(recordings, missing=len(events) - len(recordings), classes=classes)
 
 
 READERS: Mapping[str, Callable[[Paths, Sequence[str]], Dataset]] = {

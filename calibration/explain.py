@@ -6,20 +6,24 @@ Both graphs have the same names for the same tensors, since one was made from th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import numpy_helper
+from onnxruntime import InferenceSession
 
 from calibration.measures import snr_db
-from calibration.observe import SHRINK, STRIDE, find_linears, with_outputs
+from calibration.observe import SHRINK, find_linears, with_outputs
 from runtime.backends.ort import open_session
 from runtime.features import FloatArray
 
 INPUT = "log_mel"
 AT_ONCE = 40
 """Tensors that are looked at in one run: all of them would fill the memory of a small device."""
+SPARSE = 37
+"""One value in so many tells how well a range fits; odd, so that every channel is met."""
 CLEAN_DB = 40.0
 """What is this close is as good as the same: eight bits done well give no more."""
 
@@ -43,8 +47,11 @@ class Misfit(NamedTuple):
     """How much more noise they make than the best range would."""
 
 
-def find_entry(original: onnx.ModelProto, suspect: onnx.ModelProto, clip: FloatArray) -> Entry:
-    """Where the noise comes in, on a clip (T, F): the layer with weights whose output is worst beside its input."""
+def find_entry(original: onnx.ModelProto, suspect: onnx.ModelProto, clip: FloatArray) -> Entry | None:
+    """Where the noise comes in, on a clip (T, F): the layer with weights whose output is worst beside its input.
+
+    None where the graphs have no such layer in common.
+    """
     constants = {tensor.name for tensor in original.graph.initializer}
     shared = set(_shared(original, suspect))
     layers = [
@@ -56,42 +63,57 @@ def find_entry(original: onnx.ModelProto, suspect: onnx.ModelProto, clip: FloatA
     ]
     names = list(dict.fromkeys(name for node in layers for name in (node.input[0], node.output[0])))
     found: dict[str, float] = {}
-    for name, wanted, got in _tensors(original, suspect, names, clip):
+    sessions = [open_session(with_outputs(graph, names).SerializeToString()) for graph in (original, suspect)]
+    for name, wanted, got in zip(names, *(_tensors(session, names, clip) for session in sessions), strict=True):
         # The mean of a channel tells nothing: what matters is how it varies over the tokens.
         mean = wanted.mean(axis=tuple(range(wanted.ndim - 1)))
         found[name] = min(CLEAN_DB, snr_db(wanted - mean, got - mean))
     entries = [Entry(node.name, found[node.input[0]], found[node.output[0]]) for node in layers]
-    return max(entries, key=lambda entry: entry.before_db - entry.after_db)
+    return max(entries, key=lambda entry: entry.before_db - entry.after_db, default=None)
 
 
 def find_strays(original: onnx.ModelProto, suspect: onnx.ModelProto) -> list[str]:
-    """Tensors in 8 bits that are no input of a linear layer of the backbone: the front end, a sum, attention."""
+    """What is in 8 bits as it should not be, in words.
+
+    No tensor may be but the inputs of the backbone's linear layers, each with one scale: one for each channel is what
+    NVIDIA's parser takes without a word, and gets wrong. Where they are signed, as for TensorRT, zero is zero.
+    """
     linears = {linear.input for linear in find_linears(original)}
-    constants = {tensor.name for tensor in suspect.graph.initializer}
-    quantised = [node.input[0] for node in suspect.graph.node if node.op_type == "QuantizeLinear"]
-    return [name for name in quantised if name not in linears and name not in constants]
+    found = []
+    for name, (scale, zero) in _quantisers(suspect).items():
+        if name not in linears:
+            found.append(f"{name} is in 8 bits, but only inputs of linear layers may be")
+        elif scale.size > 1:
+            found.append(f"{name} has a scale for each channel in place of one, which TensorRT gets wrong")
+        elif zero.dtype == np.int8 and zero.any():
+            found.append(f"{name} has the zero point {int(zero)} in place of 0, which TensorRT refuses")
+    return found
 
 
 def find_misfits(original: onnx.ModelProto, suspect: onnx.ModelProto, clips: Sequence[FloatArray]) -> list[Misfit]:
     """Every tensor that a graph quantises, on clips (T, F); the worst first."""
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in suspect.graph.initializer}
-    quantisers = {
-        node.input[0]: (constants[node.input[1]], constants[node.input[2]])
-        for node in suspect.graph.node
-        if node.op_type == "QuantizeLinear" and node.input[1] in constants and len(node.input) > 2
-    }
-    names = [name for name in quantisers if name == INPUT or name in _shared(original, original)]
-    session = open_session(with_outputs(original, [name for name in names if name != INPUT]).SerializeToString())
+    quantisers = {name: pair for name, pair in _quantisers(suspect).items() if pair[0].size == 1}
+    names = [name for name in quantisers if name in _shared(original, original)]
+    session = open_session(with_outputs(original, names).SerializeToString())
+    seen: dict[str, list[FloatArray]] = {name: [] for name in names}
+    for clip in clips:
+        for name, value in zip(names, _tensors(session, names, clip), strict=True):
+            seen[name].append(value.ravel()[::SPARSE])
     found = []
     for name in names:
-        if name == INPUT:
-            parts = [clip[None] for clip in clips]
-        else:
-            parts = [session.run([name], {INPUT: clip[None]})[0] for clip in clips]
-        values = np.concatenate([part.ravel()[::STRIDE] for part in parts])
         scale, zero = quantisers[name]
-        found.append(_misfit(name, values, float(scale), int(zero), np.iinfo(zero.dtype)))
+        found.append(_misfit(name, np.concatenate(seen[name]), float(scale), int(zero), np.iinfo(zero.dtype)))
     return sorted(found, key=lambda misfit: -misfit.excess_db)
+
+
+def _quantisers(model: onnx.ModelProto) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
+    """Scale and zero point of each tensor that a graph quantises."""
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    return {
+        node.input[0]: (constants[node.input[1]], constants[node.input[2]])
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear" and node.input[0] not in constants
+    }
 
 
 def _misfit(name: str, values: FloatArray, scale: float, zero: int, limits: np.iinfo) -> Misfit:
@@ -117,13 +139,8 @@ def _shared(original: onnx.ModelProto, suspect: onnx.ModelProto) -> list[str]:
     ]
 
 
-def _tensors(
-    original: onnx.ModelProto, suspect: onnx.ModelProto, names: Sequence[str], clip: FloatArray
-) -> Iterator[tuple[str, FloatArray, FloatArray]]:
-    """Each of these tensors, in both graphs."""
-    sessions = [open_session(with_outputs(model, names).SerializeToString()) for model in (original, suspect)]
+def _tensors(session: InferenceSession, names: Sequence[str], clip: FloatArray) -> Iterator[FloatArray]:
+    """These tensors of a graph, for a clip (T, F)."""
     for begin in range(0, len(names), AT_ONCE):
-        part = list(names[begin : begin + AT_ONCE])
-        wanted, found = (session.run(part, {INPUT: clip[None]}) for session in sessions)
-        for name, one, other in zip(part, wanted, found, strict=True):
-            yield name, one, np.asarray(other, np.float32)
+        for value in session.run(list(names[begin : begin + AT_ONCE]), {INPUT: clip[None]}):
+            yield np.asarray(value, np.float32)

@@ -22,6 +22,8 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from calibration.gptq import round_together, scales
 from calibration.observe import Linear, Observed, Range
 
+GRAPHS = ("fp16", "int8", "int8_fp16", "cpu-int8")
+"""What is made of fp32.onnx."""
 FLOAT_PARTS = ("bn0.", "stretch", "logits", "framewise", "clipwise", "embedding")
 """Nodes that stay in float32 in a half-precision graph: the input's scale, and the outputs."""
 HALF_OPSET = 19
@@ -120,7 +122,8 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     cast: dict[tuple[str, int], str] = {}
     for tensor in copy.graph.initializer:
         if tensor.name in halves and tensor.data_type == TensorProto.FLOAT:
-            value = numpy_helper.to_array(tensor).astype(np.float16)
+            with np.errstate(over="ignore"):  # what becomes infinite is seen when the graph is measured
+                value = numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
     for node in copy.graph.node:
         to = TensorProto.FLOAT if _stays(node) else TensorProto.FLOAT16

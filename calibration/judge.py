@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,13 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from calibration.listen import Heard, Version
 from calibration.measures import Interval, average_precision, mean_known
-from calibration.scoring import PSDS1, PSDS2, EventScores, Timed
+from calibration.scoring import PSDS1, PSDS2, EventScores, Timed, pieces
 from calibration.truth import Labelled, Occurrence
 from runtime.features import FloatArray
 
 Values = npt.NDArray[np.float64]
 RESAMPLES = 200
 """Of the recordings, the same for every version: so the change is known better than the figure."""
+PIECE_STEPS = 200
+"""Steps that PSDS takes at once: its tool compares every event with every other at every threshold."""
 FEWEST = 5
 """Recordings to resample; the intervals of fewer say nothing."""
 TOLD = {
@@ -31,6 +34,8 @@ TOLD = {
     "psds1": "PSDS1",
     "psds2": "PSDS2",
 }
+BY_CLASS = ("clip_ap", "step_ap", "event_f1", "segment_f1")
+"""The figures that each class has."""
 GUARDED = ("accuracy", "clip_ap", "step_ap", "event_f1")
 """The means that must not fall."""
 
@@ -104,14 +109,14 @@ def figures(heard: Sequence[Heard], truth: Truth, step_s: float) -> dict[str, Fi
             found["accuracy"] = _resampled(len(heard), lambda chosen: np.array([right[chosen].mean()]))
     if truth.events is not None:
         found |= _timed_figures(heard, truth.events, truth.labels, step_s)
-    return {name: found[name] for name in TOLD if name in found}
+    return {name: found[name] for name in TOLD if name in found and not math.isnan(found[name].mean)}
 
 
 def _timed_figures(
     heard: Sequence[Heard], truth: Sequence[Sequence[Occurrence]], labels: Sequence[str], step_s: float
 ) -> dict[str, Figure]:
-    steps = [h.scores for h in heard]
-    active = [active_steps(events, len(h.scores), labels, step_s) for h, events in zip(heard, truth, strict=True)]
+    steps = [h.scores for h in heard if h.scores is not None]
+    active = [active_steps(events, len(scores), labels, step_s) for scores, events in zip(steps, truth, strict=True)]
 
     def step_ap(chosen: Sequence[int]) -> Values:
         return _precision(np.concatenate([steps[i] for i in chosen]), np.concatenate([active[i] for i in chosen]))
@@ -123,7 +128,12 @@ def _timed_figures(
     events = EventScores([Timed.of_events(h.events, h.duration_s, labels) for h in heard], truth, labels)
     found["event_f1"] = Figure(*events.event_f1(halves, resamples))
     found["segment_f1"] = Figure(*events.segment_f1(halves, resamples))
-    scores = EventScores([Timed.of_steps(h.scores, step_s, h.duration_s) for h in heard], truth, labels)
+    cut = [
+        piece
+        for h, scores, own in zip(heard, steps, truth, strict=True)
+        for piece in pieces(Timed.of_steps(scores, step_s, h.duration_s), own, PIECE_STEPS)
+    ]
+    scores = EventScores([timed for timed, _ in cut], [own for _, own in cut], labels)
     for name, scenario in (("psds1", PSDS1), ("psds2", PSDS2)):
         found[name] = Figure(np.array([scores.psds(scenario)]), np.empty((0, 1)))
     return found
@@ -133,7 +143,7 @@ def active_steps(
     events: Sequence[Occurrence], count: int, labels: Sequence[str], step_s: float
 ) -> npt.NDArray[np.bool_]:
     """(count, C): where a class sounds for more than half of a step."""
-    covered = np.zeros((count, len(labels)))
+    covered = np.zeros((count, len(labels)), np.float32)
     begins = np.arange(count) * step_s
     for event in events:
         overlap = np.minimum(event.offset_s, begins + step_s) - np.maximum(event.onset_s, begins)
@@ -153,16 +163,21 @@ def _resampled(count: int, figure: Callable[[Sequence[int]], Values]) -> Figure:
 
 
 def unmatched(events: Sequence[Sequence[Occurrence]], others: Sequence[Sequence[Occurrence]]) -> list[Occurrence]:
-    """Events of recordings that no event of the same class overlaps among the others of the same recording."""
-    return [
-        event
-        for own, theirs in zip(events, others, strict=True)
-        for event in own
-        if not any(
-            other.label == event.label and other.onset_s < event.offset_s and event.onset_s < other.offset_s
-            for other in theirs
-        )
-    ]
+    """Events of recordings that no event of the same class overlaps among the others of the same recording.
+
+    Those of one class never overlap each other, so that the last one to begin before an event ends is the one to ask.
+    """
+    alone = []
+    for own, theirs in zip(events, others, strict=True):
+        by_label: dict[str, list[Occurrence]] = defaultdict(list)
+        for other in sorted(theirs):
+            by_label[other.label].append(other)
+        for event in own:
+            candidates = by_label[event.label]
+            last = bisect.bisect_left(candidates, event.offset_s, key=lambda other: other.onset_s) - 1
+            if last < 0 or candidates[last].offset_s <= event.onset_s:
+                alone.append(event)
+    return alone
 
 
 class OddWindow(BaseModel):
@@ -182,7 +197,7 @@ class Measured(BaseModel):
     clip_ms: float
     """Median time of one clip, all versions in turn on the same clips."""
     logit_snr_db: float | None
-    """None: the same to the bit."""
+    """None: the same to the bit, or no number at all, which `broken` says."""
     worst_clip: OddWindow | None
     events: int
     events_lost: int
@@ -230,7 +245,7 @@ def compare(
     """What a version reaches beside the reference: `own` figures and `theirs`; and the graph's hash and bytes."""
     events, wanted = ([h.events for h in v.heard] for v in (version, reference))
     hours = sum(h.duration_s for h in version.heard) / 3600
-    by_class = {name: figure.values for name, figure in own.items() if len(figure.values) == len(truth.labels) > 1}
+    by_class = {name: own[name].values for name in BY_CLASS if name in own}
     worst = [
         OddWindow(file=clip.path.name, at_s=round(clip.at_s, 2), logit_snr_db=round(clip.snr_db, 1))
         for clip in version.odd_clips[:1]
@@ -240,7 +255,8 @@ def compare(
         sha256=sha256,
         size=size,
         clip_ms=round(version.clip_ms, 2),
-        logit_snr_db=None if version is reference or math.isinf(version.snr_db) else round(version.snr_db, 1),
+        logit_snr_db=round(version.snr_db, 1) if math.isfinite(version.snr_db) else None,
+        broken=["gives scores that are no numbers"] if version.snr_db == -math.inf else [],
         worst_clip=worst[0] if worst else None,
         events=sum(map(len, events)),
         events_lost=len(unmatched(wanted, events)),
@@ -257,7 +273,7 @@ def compare(
 
 def broken_by(measured: Measured, reference: Measured, truth: Truth, budget: Budget) -> list[str]:
     """What a version breaks of the budget, a line each."""
-    broken = []
+    broken = list(measured.broken)
     for name in GUARDED:
         fallen = 100 * -((measured.changes[name].value or 0.0) if name in measured.changes else 0.0)
         if fallen > budget.macro_points:
@@ -265,9 +281,10 @@ def broken_by(measured: Measured, reference: Measured, truth: Truth, budget: Bud
     name = "event_f1" if truth.events is not None else "clip_ap"
     for label, examples in zip(truth.labels, truth.examples(), strict=True):
         before, after = (m.class_figures.get(label, {}).get(name) for m in (reference, measured))
-        if examples < budget.class_examples or before is None or after is None:
+        if before is None or after is None:
             continue
-        if 100 * (before - after) > budget.class_points:
+        enough = examples >= budget.class_examples or after == 0
+        if enough and 100 * (before - after) > budget.class_points:
             broken.append(
                 f"{TOLD[name]} of {label} falls by {100 * (before - after):.1f} points, "
                 f"allowed are {budget.class_points:g}"

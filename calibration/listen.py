@@ -33,8 +33,10 @@ class Heard:
     duration_s: float
     clipwise: FloatArray
     """(C,): the highest of all clips."""
-    scores: FloatArray
-    """(n, C), merged and smoothed, a row for each step."""
+    peak: FloatArray
+    """(C,): the highest of all steps."""
+    scores: FloatArray | None
+    """(n, C), merged and smoothed, a row for each step; None where nobody asks for it: hours of it fill the memory."""
     events: list[Occurrence]
 
 
@@ -103,8 +105,9 @@ class Merged:
 class Version:
     """A version of a model: one of the bundle's graphs, say. It keeps what it has heard."""
 
-    def __init__(self, name: str, backend: Backend, info: ModelInfo) -> None:
+    def __init__(self, name: str, backend: Backend, info: ModelInfo, keep_scores: bool = True) -> None:
         self.name = name
+        self._keep_scores = keep_scores
         self.heard: list[Heard] = []
         self._info = info
         self._recorder = Recorder(backend)
@@ -129,6 +132,7 @@ class Version:
     def begin(self, sample_rate: int) -> None:
         """A recording begins."""
         self._rows: list[FloatArray] = []
+        self._peak: FloatArray | None = None
         self._events: list[Event] = []
         self._clipwise: list[FloatArray] = []
         self._clips = 0
@@ -139,7 +143,10 @@ class Version:
 
     def scores(self, scores: FloatArray) -> None:
         """The next final scores (n, C), from the detector."""
-        self._rows.append(scores)
+        peak = scores.max(axis=0)
+        self._peak = peak if self._peak is None else np.maximum(self._peak, peak)
+        if self._keep_scores:
+            self._rows.append(scores)
 
     def push(self, samples: FloatArray) -> None:
         """Samples (S,) of the recording."""
@@ -172,12 +179,13 @@ class Version:
     def keep(self, path: Path, duration_s: float) -> None:
         """Keep what was made of the recording."""
         events = [Occurrence(e.onset, e.offset, e.label) for e in self._events if e.offset is not None]
-        clipwise, scores = np.max(self._clipwise, axis=0), np.concatenate(self._rows)
+        assert self._peak is not None
+        scores = np.concatenate(self._rows) if self._keep_scores else None
         # The last clip ends with the recording, wherever that is on the grid.
         latest_s = max(0.0, duration_s - self._info.steps * self._info.step_s)
         if path in self._odd:
             self._odd[path] = replace(self._odd[path], at_s=min(self._odd[path].at_s, latest_s))
-        self.heard.append(Heard(path, duration_s, clipwise, scores, events))
+        self.heard.append(Heard(path, duration_s, np.max(self._clipwise, axis=0), self._peak, scores, events))
 
     def close(self) -> None:
         """Release the model."""

@@ -61,5 +61,7 @@ def powers(wanted: FloatArray, found: FloatArray) -> tuple[float, float]:
 
 
 def decibels(signal: float, noise: float) -> float:
-    """A ratio of powers in dB; infinite without noise."""
-    return float("inf") if noise == 0 else 10 * float(np.log10(max(signal, 1e-30) / noise))
+    """A ratio of powers in dB: infinite without noise, and minus infinity where the noise is no number."""
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(max(signal, 1e-30) / noise) if math.isfinite(noise) else -math.inf

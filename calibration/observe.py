@@ -111,6 +111,7 @@ def observe(model: onnx.ModelProto, linears: Iterable[Linear], clips: Iterable[F
             grams[name] = grams.get(name, 0) + rows.T @ rows
             low, high = ends.get(name, (np.inf, -np.inf))
             ends[name] = min(low, float(value.min())), max(high, float(value.max()))
+        del clip
         with contextlib.redirect_stdout(io.StringIO()):
             collector.collect({name: value.ravel()[::STRIDE] for name, value in values.items()})
     return Observed(ends, collector, grams)

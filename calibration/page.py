@@ -38,14 +38,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def write(path: Path, title: str, parts: Sequence[str]) -> None:
-    """Write a page of these parts, whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(PAGE.format(title=html.escape(title), body="\n".join(parts)), encoding="utf-8")
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    """Write a page of these parts."""
+    path.write_text(PAGE.format(title=html.escape(title), body="\n".join(parts)), encoding="utf-8")
 
 
 PAGE = """<!doctype html>

@@ -6,10 +6,10 @@ python calibration/quantize.py BUNDLE --clips PATH…
 from __future__ import annotations
 
 import argparse
-import hashlib
+import math
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,19 +23,19 @@ except ModuleNotFoundError as missing:
 
 from onnxruntime.quantization import QuantType
 
-from calibration.graphs import Rounded, round_weights, to_half, to_int8
+from calibration.graphs import GRAPHS, Rounded, round_weights, to_half, to_int8
 from calibration.measures import snr_db
 from calibration.observe import METHODS, Linear, Observed, Range, find_linears, observe
 from calibration.sensitivity import fewest_in_float, logits_of, measure
-from calibration.windows import draw, split
+from calibration.windows import FEWEST, draw, split
+from runtime.backends import open_backend
 from runtime.bundle import MODEL_FILE, Bundle, Quantization, read_bundle
-from runtime.command import Parser, run
+from runtime.command import Parser, count, run, seed
 from runtime.errors import CheckFailed, UserError
 from runtime.features import FloatArray
 from runtime.progress import with_progress
 
 COUNT = 64
-GRAPHS = ("fp16", "int8", "int8_fp16", "cpu-int8")
 TOLERANCE_DB = 30.0
 """A graph whose logits are further than this from the float ones is of no use, and a sign that something is wrong."""
 
@@ -50,11 +50,13 @@ class Quantizer:
         self._logits = logits_of(model, held)
         self._observed: Observed = observe(model, self.linears, with_progress(list(clips), "calibrating"))
         self._rounded: Mapping[str, Rounded] = round_weights(model, self.linears, self._observed)
+        self._ranges: dict[tuple[str, QuantType], Mapping[str, Range]] = {}
 
     def int8(self, method: str, kind: QuantType, linears: Sequence[Linear]) -> onnx.ModelProto:
         """The graph with these layers in 8 bits."""
-        ranges: Mapping[str, Range] = self._observed.ranges(method, symmetric=kind == QuantType.QInt8)
-        return to_int8(self.model, linears, self._rounded, ranges, kind)
+        if (method, kind) not in self._ranges:
+            self._ranges[method, kind] = self._observed.ranges(method, symmetric=kind == QuantType.QInt8)
+        return to_int8(self.model, linears, self._rounded, self._ranges[method, kind], kind)
 
     def snr_db(self, model: onnx.ModelProto) -> float:
         """Of the logits of the held clips."""
@@ -70,33 +72,27 @@ class Quantizer:
 def quantize(args: argparse.Namespace) -> int:
     """Write what the arguments ask for into the bundle, or leave it as it was."""
     bundle = read_bundle(args.bundle)
-    path = bundle.graph("fp32")
+    open_backend(bundle, "fp32").close()  # says what is wrong with it before the recordings are read
     windows, log_mels = draw(args.clips, bundle.info, args.count, args.seed)
     learned, held = split(windows)
-    quantizer = Quantizer(onnx.load(path), log_mels[learned], log_mels[held])
+    quantizer = Quantizer(onnx.load(bundle.graph("fp32")), log_mels[learned], log_mels[held])
     methods = METHODS if args.method == "best" else (args.method,)
     method = quantizer.best_method(QuantType.QInt8, methods)
-    fp32_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    key = (fp32_sha256, method, *(window.sha256 for window in windows))
+    key = (bundle.sha256("fp32"), method, *(window.sha256 for window in windows))
     in_float = choose_float(quantizer, method, args, key, bundle)
     linears = [linear for linear in quantizer.linears if linear.name not in in_float]
-    int8 = quantizer.int8(method, QuantType.QInt8, linears)
-    cpu_method = quantizer.best_method(QuantType.QUInt8, methods)
-    makers: Mapping[str, Callable[[], onnx.ModelProto]] = {
-        "fp16": lambda: to_half(quantizer.model),
-        "int8": lambda: int8,
-        "int8_fp16": lambda: to_half(int8),
-        "cpu-int8": lambda: quantizer.int8(cpu_method, QuantType.QUInt8, linears),
-    }
-    graphs = {name: makers[name]() for name in args.graphs}
+    cpu_method = quantizer.best_method(QuantType.QUInt8, methods) if "cpu-int8" in args.graphs else None
+    graphs = {name: make(quantizer, name, linears, method, cpu_method) for name in args.graphs}
     snrs = {name: round(quantizer.snr_db(model), 1) for name, model in graphs.items()}
+    least_db = max(TOLERANCE_DB, args.budget or TOLERANCE_DB)
     for name, snr in snrs.items():
-        if snr < TOLERANCE_DB:
+        if not snr >= least_db:  # which no number that is none passes
             raise CheckFailed(
-                f"{name}.onnx: its logits are within {snr} dB of fp32, want {TOLERANCE_DB:g}; not written"
+                f"{name}.onnx: its logits are within {snr} dB of fp32, want {least_db:g}; the bundle is as it was. "
+                "--sensitivity shows the layers, --budget puts the worst back into floating point"
             )
     told = Quantization(
-        fp32_sha256=fp32_sha256,
+        fp32_sha256=bundle.sha256("fp32"),
         method=method,
         cpu_method=cpu_method,
         seed=args.seed,
@@ -106,12 +102,27 @@ def quantize(args: argparse.Namespace) -> int:
         versions={name: version(name) for name in ("htsat-edge", "onnx", "onnxruntime", "numpy")},
     )
     write(bundle, graphs, told)
-    whole = path.stat().st_size
-    print(f"calibrated on {len(learned)} clips by {method}, measured on {len(held)} of other recordings")
+    whole = bundle.graph("fp32").stat().st_size
+    apart = {windows[i].path for i in learned}.isdisjoint(windows[i].path for i in held)
+    others = "of other recordings" if apart else "of the same recordings"
+    print(f"calibrated on {len(learned)} clips by {method}, measured on {len(held)} {others}")
     for name, snr in snrs.items():
         size = bundle.graph(name).stat().st_size
         print(f"{bundle.graph(name)}: {size / 1e6:.1f} MB, {size / whole:.2f} of fp32, logits within {snr} dB")
     return 0
+
+
+def make(
+    quantizer: Quantizer, name: str, linears: Sequence[Linear], method: str, cpu_method: str | None
+) -> onnx.ModelProto:
+    """One of GRAPHS, with these layers in 8 bits where it has any."""
+    if name == "fp16":
+        return to_half(quantizer.model)
+    if name == "cpu-int8":
+        assert cpu_method is not None
+        return quantizer.int8(cpu_method, QuantType.QUInt8, linears)
+    int8 = quantizer.int8(method, QuantType.QInt8, linears)
+    return to_half(int8) if name == "int8_fp16" else int8
 
 
 def choose_float(
@@ -143,18 +154,46 @@ def choose_float(
 
 
 def write(bundle: Bundle, graphs: Mapping[str, onnx.ModelProto], told: Quantization) -> None:
-    """Put the graphs into the bundle, and into model.json how they were made; all of it or nothing."""
+    """Put the graphs into the bundle, and into model.json how they were made; all of it or nothing.
+
+    Graphs that were made before and are not made now go: model.json would say nothing true of them.
+    """
+    text = bundle.info.model_copy(update={"quantization": told}).model_dump_json(indent=2, exclude_none=True) + "\n"
+    changed = [MODEL_FILE, *(f"{name}.onnx" for name in GRAPHS)]
+    before = [name for name in changed if (bundle.path / name).exists()]
     try:
-        with tempfile.TemporaryDirectory(prefix=".quantize.", dir=bundle.path) as part:
+        with tempfile.TemporaryDirectory(prefix=".quantize.", dir=bundle.path) as folder:
+            new, old = Path(folder) / "new", Path(folder) / "old"
+            new.mkdir()
+            old.mkdir()
             for name, model in graphs.items():
-                onnx.save(model, Path(part) / f"{name}.onnx")
-            info = bundle.info.model_copy(update={"quantization": told})
-            text = info.model_dump_json(indent=2, exclude_none=True) + "\n"
-            (Path(part) / MODEL_FILE).write_text(text, encoding="utf-8")
-            for name in [*(f"{name}.onnx" for name in graphs), MODEL_FILE]:
-                (Path(part) / name).replace(bundle.path / name)
+                onnx.save(model, new / f"{name}.onnx")
+            (new / MODEL_FILE).write_text(text, encoding="utf-8")
+            try:
+                move(bundle.path, old, changed)
+                move(new, bundle.path, changed)
+            except BaseException:
+                for name in set(changed).difference(before):
+                    (bundle.path / name).unlink(missing_ok=True)
+                move(old, bundle.path, before)
+                raise
     except OSError as error:
         raise UserError(f"{bundle.path}: cannot be written: {error.strerror}; the bundle is as it was") from None
+
+
+def move(source: Path, target: Path, names: Sequence[str]) -> None:
+    """Those of the files that are there."""
+    for name in names:
+        if (source / name).exists():
+            (source / name).replace(target / name)
+
+
+def decibels(text: str) -> float:
+    """A budget."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
 
 
 def graph_names(text: str) -> list[str]:
@@ -164,13 +203,6 @@ def graph_names(text: str) -> list[str]:
         if name not in GRAPHS:
             raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(GRAPHS)}")
     return names
-
-
-def count(text: str) -> int:
-    """A whole number of clips."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of clips")
-    return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -185,8 +217,10 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="PATH",
         help="recordings, folders of them, or manifests with a column `file`: what the microphone will hear",
     )
-    parser.add_argument("--count", type=count, default=COUNT, help=f"clips to draw from them (default {COUNT})")
-    parser.add_argument("--seed", type=int, default=0, help="of the draw (default 0)")
+    parser.add_argument(
+        "--count", type=count, default=COUNT, help=f"clips to draw from them (default {COUNT}, at least {FEWEST})"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="of the draw (default 0)")
     parser.add_argument(
         "--method",
         choices=["best", *METHODS],
@@ -195,7 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--budget",
-        type=float,
+        type=decibels,
         metavar="DB",
         help="least logit SNR: the worst layers go back to floating point until it holds",
     )

@@ -6,7 +6,7 @@ Ebbers, Serizel, Haeb-Umbach: "Threshold-Independent Evaluation of Sound Event D
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,19 @@ class Timed:
             inside = (edges[:-1] >= event.onset_s) & (edges[:-1] < event.offset_s)
             scores[inside, labels.index(event.label)] = 1
         return Timed(scores, edges)
+
+
+def pieces(timed: Timed, events: Sequence[Occurrence], rows: int) -> Iterator[tuple[Timed, list[Occurrence]]]:
+    """A long recording and its events in pieces of so many rows; an event over a cut becomes two."""
+    for begin in range(0, len(timed.scores), rows):
+        edges = timed.edges_s[begin : begin + rows + 1]
+        first, last = float(edges[0]), float(edges[-1])
+        inside = [
+            Occurrence(max(e.onset_s, first) - first, min(e.offset_s, last) - first, e.label)
+            for e in events
+            if e.onset_s < last and e.offset_s > first
+        ]
+        yield Timed(timed.scores[begin : begin + rows], edges - first), inside
 
 
 class EventScores:

@@ -43,14 +43,18 @@ def read_manifest(path: Path, labels: Sequence[str]) -> list[Labelled]:
     `background` says that there is nothing. Without a column `class`, nothing is known. Where there is a column
     `split`, rows of `train` are left out: nobody is judged by what was learned from.
     """
-    rows = [(number, row) for number, row in enumerate(read_csv(path, ["file"]), 1) if row.get("split") != "train"]
     by_file: dict[str, list[tuple[int, Mapping[str, str]]]] = defaultdict(list)
-    for number, row in rows:
-        by_file[row["file"]].append((number, row))
+    for number, row in enumerate(read_csv(path, ["file"]), 1):
+        if (row.get("split") or "") != "train":
+            by_file[row["file"]].append((number, row))
     if not by_file:
         raise UserError(f"{path}: names no recording to measure on")
     refuse_missing(path, [path.parent / name for name in by_file])
-    return [_labelled(path, path.parent / name, own, labels) for name, own in by_file.items()]
+    found = [_labelled(path, path.parent / name, own, labels) for name, own in by_file.items()]
+    untimed = [labelled for labelled in found if labelled.labels is not None and labelled.events is None]
+    if untimed and any(labelled.events for labelled in found):
+        raise UserError(f"{path}: {untimed[0].path.name} has no onset and offset, but others have; give all or none")
+    return found
 
 
 def refuse_missing(where: Path, recordings: Sequence[Path]) -> None:
@@ -85,8 +89,10 @@ def join(events: Iterable[Occurrence], pause_s: float = 0.0) -> list[Occurrence]
     return sorted(event for own in joined.values() for event in own)
 
 
-def unknown_label(where: str, name: str, labels: Sequence[str]) -> UserError:
+def unknown_label(where: str, name: str | None, labels: Sequence[str]) -> UserError:
     """What to say of a class that a model does not have."""
+    if not name:
+        return UserError(f"{where} has no class; give it as {NOTHING} where nothing sounds")
     near = difflib.get_close_matches(name, labels, n=1)
     hint = f", meant {near[0]}?" if near else f"; leave such rows out, or give their class as {NOTHING}"
     return UserError(f"{where} has class '{name}', which is no label of the model{hint}")
@@ -97,27 +103,26 @@ def _labelled(
 ) -> Labelled:
     if "class" not in rows[0][1]:
         return Labelled(path)
-    names: set[str] = set()
+    names: list[str] = []
     events: list[Occurrence] = []
-    timed: set[bool] = set()
     for number, row in rows:
         where, name = f"{manifest}: row {number}", row["class"]
         if name == NOTHING:
             continue
         if name not in labels:
             raise unknown_label(where, name, labels)
-        names.add(name)
-        timed.add(bool(row.get("onset")) and bool(row.get("offset")))
-        if timed != {True} and timed != {False}:
-            raise UserError(f"{where} and another of {row['file']} differ in whether they have an onset and an offset")
-        if True in timed:
-            events.append(occurrence(where, row["onset"], row["offset"], name))
-    refuse_overlaps(f"{manifest}: {rows[0][1]['file']}", events)
-    return Labelled(path, frozenset(names), None if timed == {False} else tuple(events))
+        names.append(name)
+        if row.get("onset") or row.get("offset"):
+            events.append(occurrence(where, row.get("onset"), row.get("offset"), name))
+    if events and len(events) < len(names):
+        raise UserError(f"{manifest}: {path.name} has an onset and an offset in some of its rows; give all or none")
+    refuse_overlaps(f"{manifest}: {path.name}", events)
+    return Labelled(path, frozenset(names), tuple(events) if events or not names else None)
 
 
-def occurrence(where: str, onset: str, offset: str, label: str) -> Occurrence:
+def occurrence(where: str, onset: str | None, offset: str | None, label: str) -> Occurrence:
     """An event from a row of a table."""
+    onset, offset = onset or "", offset or ""
     try:
         onset_s, offset_s = float(onset), float(offset)
     except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,15 @@ from runtime.bundle import ModelInfo
 from runtime.config import read_csv
 from runtime.detector import Detector, Settings
 from runtime.errors import UserError
-from runtime.features import FloatArray
+from runtime.features import FloatArray, hz_to_mel, mel_to_hz
 from runtime.progress import with_progress
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
 BLOCK_S = 10.0
-SILENT_DB = -90.0
-"""A clip whose loudest frame and band is below this is digital silence: it says nothing about any range."""
+SILENT_DB = -65.0
+"""A clip whose loudest frame and band is below this holds no more than a converter's last bits, if that."""
+DYNAMIC_DB = 80.0
+"""A band that is always further below the loudest one holds nothing: a low sample rate, or a codec, has cut it off."""
 HELD = 4
 """One recording of so many is not calibrated on but measured with."""
 FEWEST = 8
@@ -39,6 +42,8 @@ class Window:
     """Of its log-mel, to the nearest dB: copies of a recording have the same."""
     activity: float
     """How much happens in it: the standard deviation over time of its level, in dB."""
+    width: float
+    """The share of the mel bands up to the highest that holds something."""
 
 
 class Listener:
@@ -62,12 +67,13 @@ class Listener:
 def find_recordings(paths: Sequence[Path]) -> list[Path]:
     """Recordings, those in folders (at any depth), and those in the column `file` of manifests, each once.
 
-    What a manifest holds back (`split` val) is left for calibration/accuracy.py to measure on.
+    What a manifest holds back (any `split` but train) is left for calibration/accuracy.py to measure on.
     """
     found: list[Path] = []
     for path in paths:
         if path.suffix.lower() == ".csv":
-            found += [path.parent / row["file"] for row in read_csv(path, ["file"]) if row.get("split") != "val"]
+            rows = read_csv(path, ["file"])
+            found += [path.parent / row["file"] for row in rows if (row.get("split") or "train") == "train"]
         elif path.is_dir():
             found += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
         else:
@@ -100,9 +106,12 @@ def is_silent(clip: FloatArray) -> bool:
 def draw(paths: Sequence[Path], info: ModelInfo, count: int, seed: int) -> tuple[list[Window], FloatArray]:
     """Choose clips over the whole material, from the quietest to the liveliest, and read them: log-mels (N, T, F).
 
-    All clips are ordered by activity and cut into `count` parts, of which each gives one, from a recording that has
-    given the fewest so far: neither silence nor one long recording prevails. Copies and digital silence are left out.
+    All clips are ordered by activity and cut into `count` parts, of which each gives one, from the folder, and in it
+    the recording, that has given the fewest so far: neither silence nor one long recording nor one class prevails.
+    Copies and silence are left out.
     """
+    if count < FEWEST:
+        raise UserError(f"--count {count}: want {FEWEST} clips at least")
     recordings = find_recordings(paths)
     known, silent = _survey(recordings, info)
     if len(known) < FEWEST:
@@ -111,7 +120,7 @@ def draw(paths: Sequence[Path], info: ModelInfo, count: int, seed: int) -> tuple
             f"--clips: {len(recordings)} recordings hold {len(known)} different clips of "
             f"{info.steps * info.step_s:g} s{reason}; want {FEWEST} at least"
         )
-    _refuse_narrow({window.path for window in known}, info)
+    _refuse_narrow(known, info)
     chosen = _spread(known, min(count, len(known)), np.random.default_rng(seed))
     return chosen, _load(chosen, info)
 
@@ -138,28 +147,36 @@ def _survey(recordings: Sequence[Path], info: ModelInfo) -> tuple[list[Window], 
                 silent += 1
                 continue
             sha256 = hashlib.sha256(np.round(clip).astype(np.int16).tobytes()).hexdigest()
-            known.setdefault(sha256, Window(path, number, sha256, float(clip.mean(axis=1).std())))
+            known.setdefault(sha256, Window(path, number, sha256, float(clip.mean(axis=1).std()), _width(clip)))
     return list(known.values()), silent
 
 
-def _refuse_narrow(paths: set[Path], info: ModelInfo) -> None:
+def _width(clip: FloatArray) -> float:
+    loudest = clip.max(axis=0)
+    return float(np.flatnonzero(loudest > loudest.max() - DYNAMIC_DB)[-1] + 1) / clip.shape[1]
+
+
+def _refuse_narrow(windows: Sequence[Window], info: ModelInfo) -> None:
     """What was recorded at a low rate has nothing in the upper bands, and says nothing about their ranges."""
-    rates = sorted(AudioFile(path).sample_rate for path in paths)
-    middle = rates[len(rates) // 2]
-    if middle < info.front_end.sample_rate / 2:
+    width = float(np.median([window.width for window in windows]))
+    front_end = info.front_end
+    ends = hz_to_mel([front_end.fmin, front_end.fmax])
+    highest = float(mel_to_hz(ends[0] + width * (ends[1] - ends[0])))
+    if highest < front_end.fmax / 2:
         raise UserError(
-            f"--clips: most recordings have {middle} Hz and nothing above {middle / 2000:g} kHz, but the model listens "
-            f"up to {info.front_end.fmax / 1000:g} kHz; give recordings as the microphone will make them"
+            f"--clips: half of the clips hold nothing above {highest / 1000:.1f} kHz, but the model listens up to "
+            f"{front_end.fmax / 1000:g} kHz; give recordings as the microphone will make them"
         )
 
 
 def _spread(windows: Sequence[Window], count: int, rng: np.random.Generator) -> list[Window]:
     ordered = sorted(windows, key=lambda window: (window.activity, window.sha256))
-    given: dict[Path, int] = {}
+    given: Counter[Path] = Counter()
     chosen = []
     for part in np.array_split(np.arange(len(ordered)), count):
-        pick = min(rng.permutation(part), key=lambda i: given.get(ordered[i].path, 0))
-        given[ordered[pick].path] = given.get(ordered[pick].path, 0) + 1
+        paths = {i: ordered[i].path for i in rng.permutation(part).tolist()}
+        pick = min(paths, key=lambda i: (given[paths[i].parent], given[paths[i]]))
+        given.update([paths[pick], paths[pick].parent])
         chosen.append(ordered[pick])
     return chosen
 

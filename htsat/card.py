@@ -99,8 +99,9 @@ def write(args: argparse.Namespace) -> int:
     if bundle.info.thresholds != {c.label: c.threshold for c in results.classes}:
         raise UserError(f"{args.out}: has other thresholds than {args.run} measured with; export with --thresholds")
     accuracy = read_json(args.out / ACCURACY_FILE, Accuracy)
-    if accuracy.fp32_sha256 != bundle.sha256("fp32"):
-        raise UserError(f"{args.out / ACCURACY_FILE}: is of another fp32.onnx; measure with calibration/accuracy.py")
+    for name, measured in accuracy.graphs.items():
+        if measured.sha256 != bundle.sha256(name):
+            raise UserError(f"{args.out / ACCURACY_FILE}: is of another {name}.onnx; run calibration/accuracy.py again")
     text = card(read_text(TEMPLATE), results, accuracy, args.data / "manifest.csv")
     (args.out / "MODEL_CARD.md").write_text(text, encoding="utf-8")
     (args.out / "LICENCES.md").write_text(licences(MANIFEST), encoding="utf-8")

@@ -23,7 +23,7 @@ from htsat.corpus import BACKGROUND, Recording, read_corpus, read_mono
 from htsat.files import replacing
 from htsat.scenes import OTHERS, PAUSE_S, SHORT, SNR_DB, Rng, from_db
 from htsat.settings import make_folder
-from runtime.command import Parser, run
+from runtime.command import Parser, count, run, seed
 from runtime.config import read_csv
 from runtime.errors import UserError
 from runtime.features import FloatArray, hz_to_mel
@@ -35,6 +35,8 @@ SHORT_S = SHORT / 100
 MOST_EVENTS_PER_S = 0.4
 RECORDED = 0.8
 """The share of scenes with a recorded background over the noise."""
+LEAST_S = 0.1
+"""Of a sound that is cut off at an end of the scene: less could not be found, and is left out."""
 COLUMNS = ("file", "class", "onset", "offset")
 
 
@@ -63,7 +65,7 @@ class Mixer:
             event = event * np.sqrt(background * from_db(rng.uniform(*SNR_DB)) / np.square(event).mean())
             for onset in self._onsets(rng, len(event), len(audio)):
                 begin, end = max(onset, 0), min(onset + len(event), len(audio))
-                if begin < end:
+                if end - begin >= LEAST_S * self._rate:
                     audio[begin:end] += event[begin - onset : end - onset]
                     events.append(Occurrence(begin / self._rate, end / self._rate, label))
         audio *= 10 ** (rng.uniform(-30, -1) / 20) / np.abs(audio).max()
@@ -116,7 +118,7 @@ def render(args: argparse.Namespace) -> int:
         rows += [[name, e.label, f"{e.onset_s:.3f}", f"{e.offset_s:.3f}"] for e in events] or [[name, NOTHING, "", ""]]
     with replacing(args.out / "manifest.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
-    print(f"{args.count} scenes of {args.seconds:g} s in {args.out / 'manifest.csv'}")
+    print(f"{args.count} scenes of {args.seconds} s in {args.out / 'manifest.csv'}")
     return 0
 
 
@@ -126,9 +128,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="a corpus, as for htsat.train")
     parser.add_argument("--labels", type=Path, required=True, help="CSV with a column `label`: the classes to label")
     parser.add_argument("--out", type=Path, required=True, help="folder for the scenes and their manifest.csv")
-    parser.add_argument("--count", type=int, default=120, help="scenes (default 120)")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of each (default 30)")
-    parser.add_argument("--seed", type=int, default=0, help="(default 0)")
+    parser.add_argument("--count", type=count, default=120, help="scenes (default 120)")
+    parser.add_argument("--seconds", type=count, default=30, help="of each (default 30)")
+    parser.add_argument("--seed", type=seed, default=0, help="(default 0)")
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: render(args))
 

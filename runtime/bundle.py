@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import platform
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from runtime.config import read_json
 from runtime.errors import UserError
@@ -32,14 +33,14 @@ class Quantization(BaseModel):
     """Of the graph that they were made from."""
     method: str
     """How the ranges of activations were chosen."""
-    cpu_method: str
-    """The same for cpu-int8.onnx."""
+    cpu_method: str | None = None
+    """The same for cpu-int8.onnx, where there is one."""
     seed: int
     clips: list[str]
     """What was calibrated on: the first 16 digits of the sha256 of each clip's log-mel, to the nearest dB."""
     float_layers: list[str]
     """Linear layers of the backbone that stayed in floating point."""
-    logit_snr_db: dict[str, float]
+    logit_snr_db: dict[str, FiniteFloat]
     """How far the logits are from those of fp32.onnx on clips that were held back, by graph."""
     versions: dict[str, str]
 
@@ -105,6 +106,8 @@ class MeasuredGraph(BaseModel):
 class Measurement(BaseModel):
     """What of accuracy.json decides which graph runs; calibration/accuracy.py writes it."""
 
+    processor: str
+    """What it was measured on: x86_64, aarch64."""
     graphs: dict[str, MeasuredGraph]
     recommended: dict[str, str]
     """The precision by backend."""
@@ -135,13 +138,13 @@ class Bundle:
         return hashlib.sha256(self.graph(precision).read_bytes()).hexdigest()
 
     def recommended(self, backend: str) -> str:
-        """The precision that was measured to be the best for a backend; fp32 where these files were not measured."""
+        """The precision that was measured to be best for a backend; fp32 where none was, of these files and here."""
         if not (self.path / ACCURACY_FILE).is_file():
             return "fp32"
         measured = read_json(self.path / ACCURACY_FILE, Measurement)
         precision = measured.recommended.get(backend, "fp32")
-        if precision == "fp32":
-            return precision
+        if precision == "fp32" or measured.processor != platform.machine():  # another may be as slow with it as not
+            return "fp32"
         for name in ("fp32", precision):
             known = measured.graphs.get(name)
             if name not in self.precisions() or known is None or known.sha256 != self.sha256(name):

@@ -9,7 +9,7 @@ from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from runtime.command import Parser, run
+from runtime.command import Parser, count, run
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,13 +55,6 @@ def _detect(args: argparse.Namespace) -> int:
     from runtime.detect import detect
 
     return detect(args)
-
-
-def count(text: str) -> int:
-    """A whole number from 1 on."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
 
 
 def share(text: str) -> float:

@@ -18,6 +18,20 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see --help\n")
 
 
+def count(text: str) -> int:
+    """An argument that is a whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """An argument that is a whole number from 0 on."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(text)
+
+
 def run(prog: str, command: Callable[[], int]) -> int:
     """Run a command; return its exit status: 1 where a check failed, 2 for bad usage or input."""
     try:

@@ -11,9 +11,12 @@ import onnx
 import pytest
 import soundfile
 from onnx import numpy_helper
+from onnxruntime.quantization import QuantType
 
 from calibration.accuracy import main
+from calibration.graphs import round_weights, to_int8
 from calibration.judge import Accuracy
+from calibration.observe import observe
 from calibration.quantize import main as quantize
 from runtime.bundle import read_bundle
 from runtime.config import read_json
@@ -87,6 +90,7 @@ def test_it_measures_every_graph_on_the_whole_path(bundle, clips, config, capsys
     assert "worst class, event F1" in out
     found = read_json(bundle / "accuracy.json", Accuracy)
     assert list(found.graphs) == ["fp32", "int8", "cpu-int8"]
+    assert list(bundle.glob(".*")) == []
     for name, measured in found.graphs.items():
         assert measured.sha256 == read_bundle(bundle).sha256(name)
         assert measured.figures.keys() == {"clip_ap", "step_ap", "event_f1", "segment_f1", "psds1", "psds2"}
@@ -100,7 +104,6 @@ def test_it_measures_every_graph_on_the_whole_path(bundle, clips, config, capsys
     assert int8.worst_clip.logit_snr_db < int8.logit_snr_db
     change = int8.changes["step_ap"]
     assert change.low <= change.value <= change.high
-    assert found.recommended["onnxruntime"] == read_bundle(bundle).recommended("onnxruntime")
     page = (bundle / "accuracy.html").read_text()
     assert page.count("<svg") == 1 + 2 * 2  # the classes; scores and clips of each graph
     assert "<script" not in page
@@ -139,6 +142,58 @@ def test_weights_that_were_spoilt_are_named(bundle, clips, config, capsys):
     assert "the noise comes in at layers.2.blocks.1.mlp.fc1.matmul" in err
 
 
+def test_a_front_end_in_eight_bits_is_named(bundle, clips, config, capsys):
+    model = onnx.load(bundle / "int8.onnx")
+    for node in model.graph.node:
+        if node.name == "bn0.scale":
+            node.input[0] = "planted"
+    scale = [numpy_helper.from_array(np.float32(0.8), "step"), numpy_helper.from_array(np.int8(0), "zero")]
+    model.graph.initializer.extend(scale)
+    for kind, names in (("DequantizeLinear", ["bits", "planted"]), ("QuantizeLinear", ["log_mel", "bits"])):
+        node = onnx.helper.make_node(kind, [names[0], "step", "zero"], names[1:], kind)
+        model.graph.node.insert(0, node)
+    onnx.save(model, bundle / "int8.onnx")
+    assert accuracy(bundle, clips, "--config", config, "--precisions", "int8") == 1
+    assert "int8: log_mel is in 8 bits, but only inputs of linear layers may be" in capsys.readouterr().err
+
+
+def test_calibration_on_silence_is_named(bundle, clips, config, capsys, linears, model):
+    silence = observe(model, linears, np.full((2, 1024, 64), -100, np.float32))
+    rounded = round_weights(model, linears, silence)
+    graph = to_int8(model, linears, rounded, silence.ranges("minmax", True), QuantType.QInt8)
+    onnx.save(graph, bundle / "int8.onnx")
+    assert accuracy(bundle, clips, "--config", config, "--precisions", "int8") == 1
+    err = capsys.readouterr().err
+    assert "more: was it calibrated on other sounds than these?" in err
+
+
+def test_scores_that_are_no_numbers_are_never_good(bundle, clips, config, capsys):
+    multiply(bundle, "norm.1", np.nan)
+    assert accuracy(bundle, clips, "--config", config, "--precisions", "int8") == 1
+    assert "int8: gives scores that are no numbers" in capsys.readouterr().err
+    assert read_json(bundle / "accuracy.json", Accuracy).recommended["onnxruntime"] == "fp32"
+
+
+def test_a_quiet_room_has_nothing_but_false_events(bundle, recordings, config, capsys):
+    quiet = recordings / "quiet.csv"
+    quiet.write_text("file,class\n0.flac,background\n1.flac,background\n")
+    assert accuracy(bundle, quiet, "--config", config, "--precisions", "int8") == 0
+    found = read_json(bundle / "accuracy.json", Accuracy)
+    assert found.graphs["int8"].figures == {}
+    assert found.graphs["int8"].false_events_per_hour > 0
+
+
+def test_a_model_of_one_class(bundle, recordings, config):
+    edit(bundle, lambda info: info.update(labels=[f"x{i}" for i in range(9)] + ["Dog"], thresholds={}))
+    several = [recordings / "one.csv", recordings / "two.csv"]
+    for i, path in enumerate(several):
+        path.write_text(f"file,class,onset,offset\n{i}.flac,Dog,1,3\n")
+    assert accuracy(bundle, several, "--config", config, "--precisions", "int8") == 0
+    found = read_json(bundle / "accuracy.json", Accuracy)
+    assert found.recordings == 2
+    assert found.graphs["int8"].class_figures["Dog"].keys() == {"clip_ap", "step_ap", "event_f1", "segment_f1"}
+
+
 def test_measuring_with_another_networks_classes(bundle, recordings, clips, config):
     """DESED's ten, ESC-50's fold."""
     labels = ["Speech", "Frying", "Dishes", "Running_water", "Blender", "Electric_shaver_toothbrush"]
@@ -168,6 +223,9 @@ def test_measuring_with_another_networks_classes(bundle, recordings, clips, conf
         (["--clips", "{clips}", "--precisions", "fp8"], "has no fp8.onnx; precisions here: cpu-int8, fp32, int8"),
         (["--clips", "{clips}", "--dataset", "esc50"], "want ESC-50's meta/esc50.csv; there is none"),
         (["--clips", "{clips}", "--config", "{bad}"], "logit_snr: unknown key, meant logit_snr_db?"),
+        (["--clips", "{clips}", "--fold", "1"], "--fold: is for --dataset esc50 alone"),
+        (["--clips", "{clips}", "{empty}"], "want manifests, or recordings without labels, not both"),
+        (["--clips", "{clips}", "--page", "{empty}/none/x.html"], "x.html: cannot be written: No such file"),
         (["--clips", "{late}"], "0.flac: lasts 12.000 s, but is said to hold class 1 from 11 to 13 s"),
     ],
 )
@@ -201,17 +259,19 @@ def test_graphs_of_another_fp32_are_refused(bundle, clips, capsys):
     )
 
 
-def test_a_full_disk_leaves_the_bundle_alone(bundle, recordings, capsys, monkeypatch):
+@pytest.mark.parametrize("file", ["accuracy.json", "accuracy.html"])
+def test_a_full_disk_leaves_the_bundle_alone(file, bundle, recordings, capsys, monkeypatch):
+    assert accuracy(bundle, recordings / "0.flac", "--precisions", "int8") == 0
     before, write = contents(bundle), Path.write_text
 
     def full(path, text, **options):
-        if "accuracy.json" in path.name:
+        if file in path.name:
             raise OSError(28, "No space left on device", str(path))
         return write(path, text, **options)
 
     monkeypatch.setattr(Path, "write_text", full)
-    assert accuracy(bundle, recordings / "0.flac", "--precisions", "int8", "--page", bundle.parent / "x.html") == 2
-    assert "cannot be written: No space left on device" in capsys.readouterr().err
+    assert accuracy(bundle, recordings / "1.flac", "--precisions", "int8") == 2
+    assert "cannot be written: No space left on device; it is as it was" in capsys.readouterr().err
     assert contents(bundle) == before
 
 

@@ -138,10 +138,18 @@ def test_desed_with_what_does_not_fit(desed_folder):
         desed(paths, ["Speech", "Dog"])
     with pytest.raises(UserError, match="want one of DESED's TSV files"):
         desed(paths[1:], AUDIOSET)
-    with pytest.raises(UserError, match=r"2 of 2 recordings are missing, first a\.wav"):
+    with pytest.raises(UserError, match=r"none of its 2 recordings is in .*public\.tsv"):
         desed(paths[:1], AUDIOSET)
+    (paths[1] / "eval" / "public" / "b.wav").unlink()
+    assert desed(paths, AUDIOSET).missing == 1
     paths[0].write_text("filename\tonset\toffset\tevent_label\na.wav\t0\t1\tDgo\n")
     with pytest.raises(UserError, match=r"row 1 has class 'Dgo'.* meant Dog\?"):
+        desed(paths, AUDIOSET)
+    paths[0].write_text("filename\tevent_label\tonset\toffset\na.wav\tDog\n")
+    with pytest.raises(UserError, match="row 1 has onset '' and offset ''"):
+        desed(paths, AUDIOSET)
+    paths[0].write_text("filename\tonset\toffset\tevent_label\na.wav\t0\t1\n")
+    with pytest.raises(UserError, match="row 1 has no class"):
         desed(paths, AUDIOSET)
     paths[0].write_text("filename,onset\n")
     with pytest.raises(UserError, match="separated by tabs"):

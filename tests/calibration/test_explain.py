@@ -84,7 +84,36 @@ def test_weights_with_a_wrong_scale(model, int8, clips):
     ("tensor", "scale"), [("log_mel", 1), ("bn0.shift", 0.05), ("layers.0.blocks.0.attn.residual", 1)]
 )
 def test_eight_bits_where_there_should_be_none(tensor, scale, model, int8):
-    assert find_strays(model, with_eight_bits(int8, tensor, scale)) == [tensor]
+    assert find_strays(model, with_eight_bits(int8, tensor, scale)) == [
+        f"{tensor} is in 8 bits, but only inputs of linear layers may be"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "value", "message"),
+    [
+        ("scale", np.full(32, 0.1, np.float32), "a scale for each channel in place of one"),
+        ("zero_point", np.int8(3), "the zero point 3 in place of 0"),
+    ],
+)
+def test_scales_and_zero_points_that_tensorrt_gets_wrong(suffix, value, message, model, int8, clips):
+    tensor, copy = "layers.1.blocks.0.norm2", onnx.ModelProto.FromString(int8.SerializeToString())
+    for constant in copy.graph.initializer:
+        if constant.name == f"{tensor}_{suffix}":
+            constant.CopyFrom(numpy_helper.from_array(value, constant.name))
+    (line,) = find_strays(model, copy)
+    assert tensor in line
+    assert message in line
+    find_misfits(model, copy, clips[:1])
+
+
+def test_graphs_that_have_nothing_in_common(model, clips):
+    other = onnx.ModelProto.FromString(model.SerializeToString())
+    computed = {name for node in model.graph.node for name in node.output} - {x.name for x in model.graph.output}
+    for node in other.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [f"{name}." if name in computed else name for name in names]
+    assert find_entry(model, other, clips[0]) is None
 
 
 def test_calibration_on_silence(model, linears, observed, clips):

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from calibration.judge import (
     Budget,
@@ -18,7 +20,7 @@ from calibration.judge import (
 )
 from calibration.listen import Heard
 from calibration.measures import Interval
-from calibration.truth import Labelled, Occurrence
+from calibration.truth import Labelled, Occurrence, join
 
 LABELS = ["a", "b"]
 STEP_S = 0.5
@@ -30,7 +32,8 @@ def events(*found):
 
 def heard(found=(), clipwise=(0, 0), scores=None, seconds=10):
     scores = active_steps(found, round(seconds / STEP_S), LABELS, STEP_S) if scores is None else scores
-    return Heard(Path("x.wav"), seconds, np.array(clipwise, float), np.asarray(scores, np.float32), list(found))
+    scores = np.asarray(scores, np.float32)
+    return Heard(Path("x.wav"), seconds, np.array(clipwise, float), scores.max(axis=0), scores, list(found))
 
 
 def test_the_right_events_have_full_marks():
@@ -74,6 +77,24 @@ def test_lost_and_gained():
     assert unmatched(after, before) == [(6, 7, "b")]
 
 
+@given(st.integers(0, 10_000))
+@settings(deadline=None, max_examples=50)
+def test_unmatched_events_are_those_of_the_slow_obvious_twin(seed):
+    rng = np.random.default_rng(seed)
+
+    def draw():
+        times = rng.integers(0, 12, (6, 2))
+        return join(Occurrence(int(a), int(a + b + 1), str(rng.choice(list("ab")))) for a, b in times // 2)
+
+    own, theirs = draw(), draw()
+    wanted = [
+        e
+        for e in own
+        if not any(o.label == e.label and o.onset_s < e.offset_s and e.onset_s < o.offset_s for o in theirs)
+    ]
+    assert unmatched([own], [theirs]) == wanted
+
+
 def test_a_change_is_known_better_than_the_figures():
     """Resamples are the same for both, so what they have in common cancels out."""
     common = np.random.default_rng(0).normal(0.5, 0.2, (200, 1))
@@ -110,6 +131,7 @@ def measured(snr_db=40.0, changes=(), event_f1=(0.5, 0.5), clip_ms=10.0, broken=
         (measured(changes=[("event_f1", -0.02)]), ["event F1 falls by 2.0 points, allowed are 1"]),
         (measured(snr_db=29.9), ["logits are within 29.9 dB of fp32, want 30"]),
         (measured(event_f1=(0.4, 0.4)), ["event F1 of a falls by 10.0 points, allowed are 5"]),  # b sounds once
+        (measured(event_f1=(0.5, 0)), ["event F1 of b falls by 50.0 points, allowed are 5"]),
         (measured(event_f1=(None, 0.5)), []),
     ],
 )

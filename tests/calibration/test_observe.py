@@ -1,5 +1,7 @@
 """What is seen of the inputs, beside slow obvious twins."""
 
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -64,15 +66,17 @@ def test_the_least_error_is_that_of_rounding_every_value(seed, outlier):
     assert error(*least_error(counts, edges, whole)) <= 1.1 * best
 
 
-def test_memory_does_not_grow_with_the_clips(model, linears, clips):
-    """Clips are asked for one at a time, each after the last one is done with."""
-    alive = []
+def test_a_clip_is_let_go_before_the_next_is_asked_for(model, linears, clips):
+    """So that memory does not grow with their number."""
+    before = None
 
     def one_by_one():
-        for clip in clips[:3]:
-            alive.append(1)
+        nonlocal before
+        for _ in range(3):
+            assert before is None or before() is None
+            clip = clips[0].copy()
+            before = weakref.ref(clip)
             yield clip
-            alive.pop()
-            assert not alive
+            del clip
 
     observe(model, linears, one_by_one())

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from calibration.quantize import main
 from runtime.backends import open_backend
@@ -100,13 +102,57 @@ def test_a_full_disk_leaves_the_bundle_alone(bundle, recordings, capsys, monkeyp
     assert contents(bundle) == before
 
 
+def test_a_disk_that_fails_when_files_change_places_leaves_the_bundle_alone(bundle, recordings, capsys, monkeypatch):
+    assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "int8") == 0
+    before, replace, places = contents(bundle), Path.replace, []
+
+    def fails(path, target):
+        if path.name == "int8.onnx" and path.parent.name == "new" and not places:
+            places.append(target)
+            raise OSError(5, "Input/output error")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", fails)
+    assert quantize(bundle, recordings, "--method", "mse") == 2
+    assert places
+    assert "Input/output error; the bundle is as it was" in capsys.readouterr().err
+    assert contents(bundle) == before
+
+
+def test_graphs_of_another_calibration_do_not_stay(bundle, recordings):
+    assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "int8,fp16") == 0
+    assert quantize(bundle, recordings, "--method", "mse", "--graphs", "cpu-int8") == 0
+    assert read_bundle(bundle).precisions() == ["cpu-int8", "fp32"]
+    assert read_bundle(bundle).info.quantization.logit_snr_db.keys() == {"cpu-int8"}
+
+
+def test_what_is_too_great_for_half_precision_is_not_written(bundle, recordings, capsys):
+    model = onnx.load(bundle / "fp32.onnx")
+    (weight,) = [tensor for tensor in model.graph.initializer if tensor.name == "layers.1.blocks.0.norm1.1"]
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1e5), weight.name))
+    onnx.save(model, bundle / "fp32.onnx")
+    before = contents(bundle)
+    assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "fp16") == 1
+    assert "fp16.onnx: its logits are within -inf dB of fp32, want 30" in capsys.readouterr().err
+    assert contents(bundle) == before
+
+
+def test_a_bundle_that_cannot_be_opened_is_said_before_anything_is_read(bundle, capsys):
+    (bundle / "fp32.onnx").write_bytes((bundle / "fp32.onnx").read_bytes()[:1000])
+    assert quantize(bundle, "nowhere") == 2
+    assert "fp32.onnx: onnxruntime cannot load it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--clips", "nowhere"], "nowhere: no such file"),
         (["--clips", "{empty}"], "no recording in"),
         (["--clips", "x", "--graphs", "int8,fp8"], "'fp8' is none of fp16, int8, int8_fp16, cpu-int8"),
-        (["--clips", "x", "--count", "0"], "'0' is not a number of clips"),
+        (["--clips", "x", "--count", "0"], "'0' is not a whole number from 1 on"),
+        (["--clips", "x", "--count", "3"], "--count 3: want 8 clips at least"),
+        (["--clips", "x", "--seed", "-1"], "'-1' is not a whole number from 0 on"),
+        (["--clips", "x", "--budget", "nan"], "invalid decibels value: 'nan'"),
         (["--clips", "x", "--method", "random"], "invalid choice"),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calibration.scoring import PSDS1, PSDS2, EventScores, Timed
+from calibration.scoring import PSDS1, PSDS2, EventScores, Timed, pieces
 from calibration.truth import Occurrence
 
 LABELS = ["a", "b", "never"]
@@ -90,6 +90,22 @@ def test_found_events_are_judged_as_they_are():
     truth = scene((0.64, 3.2, "a"), (6.4, 8.0, "b"))
     judged = EventScores([Timed.of_events(found, CLIP_S, LABELS)], [truth], LABELS)
     np.testing.assert_allclose(judged.event_f1([0.5] * 3)[0], [1, 0, np.nan])
+
+
+def test_pieces_of_a_long_recording():
+    timed = Timed.of_steps(np.arange(5, dtype=np.float32)[:, None], 0.32, 1.5)
+    first, second, third = pieces(timed, scene((0.1, 0.9, "a"), (1.3, 1.7, "b")), 2)
+    np.testing.assert_array_equal(np.concatenate([first[0].scores, second[0].scores, third[0].scores]), timed.scores)
+    assert [np.round(piece.edges_s, 2).tolist() for piece, _ in (first, second, third)] == [
+        [0, 0.32, 0.64],
+        [0, 0.32, 0.64],
+        [0, 0.22],
+    ]
+    assert first[1] == [(0.1, 0.64, "a")]
+    assert second[1][0].onset_s == 0
+    assert second[1][0].offset_s == pytest.approx(0.26)
+    assert third[1][0].onset_s == pytest.approx(0.02)
+    assert third[1][0].offset_s == pytest.approx(0.22)
 
 
 def test_no_event_is_found():

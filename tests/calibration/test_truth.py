@@ -56,7 +56,10 @@ def test_what_was_learned_from_is_not_measured_on(tmp_path):
         ("file,class,onset,offset\na.wav,Dog,x,1\n", "onset 'x'"),
         ("file,class,onset,offset\na.wav,Dog,-1,1\n", "onset '-1'"),
         ("file,class,onset,offset\na.wav,Dog,0,nan\n", "offset 'nan'"),
-        ("file,class,onset,offset\na.wav,Dog,0,1\na.wav,Rain,,\n", "row 2 and another of a.wav differ in whether"),
+        ("file,class,onset,offset\na.wav,Dog,0,1\na.wav,Rain,,\n", r"a\.wav has an onset and an offset in some of"),
+        ("file,class,onset,offset\na.wav,Dog,0,1\nb.wav,Rain,,\n", r"b\.wav has no onset and offset, but others have"),
+        ("file,class,onset,offset\na.wav,Dog,3,\n", "row 1 has onset '3' and offset ''"),
+        ("file,class\na.wav\n", "row 1 has no class; give it as background"),
         (
             "file,class,onset,offset\na.wav,Dog,3,5\na.wav,Rain,0,9\na.wav,Dog,4,6\n",
             "Dog from 4 s begins before the one from 3 s ends, at 5 s; make one event of them",
@@ -69,6 +72,12 @@ def test_bad_manifests_are_one_line(text, message, tmp_path):
         read_manifest(write(tmp_path, text), LABELS)
     assert "\n" not in str(error.value)
     assert "list.csv" in str(error.value)
+
+
+@pytest.mark.parametrize("split", ["val", "test", ""])
+def test_every_other_split_is_measured_on(split, tmp_path):
+    path = write(tmp_path, f"file,class,split\na.wav,Dog,{split}\n")
+    assert len(read_manifest(path, LABELS)) == 1
 
 
 def test_joined_events():

@@ -56,6 +56,18 @@ def test_quiet_and_lively_clips_are_drawn_alike(info, tmp_path):
     assert max(window.activity for window in windows) > 5 * min(window.activity for window in windows)
 
 
+def test_no_folder_prevails(info, tmp_path):
+    """A folder is often a class: the one with nine of ten recordings gives half of the clips, as long as it can."""
+    for i in range(36):
+        write(tmp_path / "speech" / f"{i}.wav", noise(10.3, i))
+    for i in range(4):
+        write(tmp_path / "dog" / f"{i}.wav", noise(10.3, 100 + i))
+    windows, _ = draw([tmp_path], info, 8, seed=0)
+    dogs = [window for window in windows if window.path.parent.name == "dog"]
+    assert len(dogs) >= 3
+    assert len({window.path for window in dogs}) == len(dogs)
+
+
 def test_copies_and_silence_are_left_out(info, tmp_path):
     for i in range(8):
         write(tmp_path / f"{i}.wav", noise(10.3, i))
@@ -71,7 +83,7 @@ def test_a_manifest_names_its_files(tmp_path):
 
 
 def test_what_a_manifest_holds_back_is_not_calibrated_on(tmp_path):
-    (tmp_path / "list.csv").write_text("file,class,split\na.wav,x,train\nb.wav,y,val\nc.wav,z,\n")
+    (tmp_path / "list.csv").write_text("file,class,split\na.wav,x,train\nb.wav,y,val\nc.wav,z,\nd.wav,z,test\n")
     assert find_recordings([tmp_path / "list.csv"]) == [tmp_path / "a.wav", tmp_path / "c.wav"]
 
 
@@ -82,8 +94,12 @@ def test_what_a_manifest_holds_back_is_not_calibrated_on(tmp_path):
         ({"x.wav": (noise(30), 32_000)}, "1 recordings hold 3 different clips of 10.24 s; want 8 at least"),
         ({"x.wav": (np.zeros(32_000 * 120), 32_000)}, "0 different clips of 10.24 s, and 12 silent ones; want 8"),
         (
+            {"muted.wav": (np.round(noise(120) * 10) / 32_768, 32_000)},
+            "0 different clips of 10.24 s, and 12 silent ones; want 8",
+        ),
+        (
             {"x.wav": (noise(120, rate=8000), 8000)},
-            "8000 Hz and nothing above 4 kHz, but the model listens up to 14 kHz",
+            "half of the clips hold nothing above 4.* kHz, but the model listens up to 14 kHz",
         ),
     ],
 )
@@ -101,9 +117,9 @@ def test_a_recording_that_is_missing_is_named(info, tmp_path):
 
 
 def test_whole_recordings_are_held_back_where_there_are_some(tmp_path):
-    windows = [Window(tmp_path / str(i % 6), i, "", 0.0) for i in range(12)]
+    windows = [Window(tmp_path / str(i % 6), i, "", 0.0, 1.0) for i in range(12)]
     learned, held = split(windows)
     assert sorted(learned + held) == list(range(12))
     assert held == [3, 9]
-    learned, held = split([Window(tmp_path / "one", i, "", 0.0) for i in range(12)])
+    learned, held = split([Window(tmp_path / "one", i, "", 0.0, 1.0) for i in range(12)])
     assert (len(learned), held) == (9, [3, 7, 11])

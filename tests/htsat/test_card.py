@@ -32,7 +32,7 @@ def results():
 def accuracy(tiny_bundle):
     def measured(snr_db, event_f1):
         return Measured(
-            sha256="",
+            sha256=read_bundle(tiny_bundle).sha256("fp32"),
             size=2_000_000,
             clip_ms=5,
             logit_snr_db=snr_db,
@@ -111,6 +111,7 @@ def run(results, tiny_checkpoint, tmp_path):
 def bundle(results, accuracy, tiny_bundle, tmp_path):
     """Its bundle."""
     shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    shutil.copy(tmp_path / "bundle" / "fp32.onnx", tmp_path / "bundle" / "int8.onnx")
     path = tmp_path / "bundle" / "model.json"
     info = json.loads(path.read_text())
     info["thresholds"] = {c.label: c.threshold for c in results.classes}
@@ -151,7 +152,7 @@ def test_another_model_than_was_measured_gets_no_card(run, bundle, capsys):
     assert "has other thresholds than" in capsys.readouterr().err
     info.write_text(info.read_text().replace("0.46", "0.45"))
     measured = bundle / "accuracy.json"
-    measured.write_text(measured.read_text().replace('fp32_sha256":"', 'fp32_sha256":"0'))
+    measured.write_text(measured.read_text().replace('{"sha256":"', '{"sha256":"0'))
     assert write_card(run, bundle) == 2
     assert "accuracy.json: is of another fp32.onnx" in capsys.readouterr().err
     run.model.write_bytes(b"others")

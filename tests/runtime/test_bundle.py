@@ -1,4 +1,5 @@
 import json
+import platform
 import shutil
 
 import pytest
@@ -103,7 +104,7 @@ def measure(bundle, recommended, **sha256):
     """What calibration/accuracy.py would leave behind."""
     there = read_bundle(bundle)
     graphs = {name: {"sha256": sha256.get(name) or there.sha256(name)} for name in there.precisions()}
-    content = {"graphs": graphs, "recommended": {"onnxruntime": recommended}, "recordings": 3}
+    content = {"graphs": graphs, "recommended": {"onnxruntime": recommended}, "processor": platform.machine()}
     (bundle / "accuracy.json").write_text(json.dumps(content))
     return there
 
@@ -114,6 +115,9 @@ def test_the_graph_that_was_measured_to_be_best_is_used(bundle):
     there = measure(bundle, "cpu-int8")
     assert there.recommended("onnxruntime") == "cpu-int8"
     assert there.recommended("another") == "fp32"
+    measured = bundle / "accuracy.json"
+    measured.write_text(measured.read_text().replace(platform.machine(), "another"))
+    assert there.recommended("onnxruntime") == "fp32"
 
 
 @pytest.mark.parametrize("changed", ["fp32", "cpu-int8", None])
@@ -129,4 +133,4 @@ def test_a_measurement_of_other_files_counts_for_nothing(changed, bundle, caplog
 
 def test_a_damaged_measurement_is_said(bundle):
     (bundle / "accuracy.json").write_text("{}")
-    assert "accuracy.json: graphs: key is missing" in refusal(bundle)
+    assert "accuracy.json: processor: key is missing" in refusal(bundle)
