@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnxruntime import InferenceSession
 
+from calibration.graphs import CENTRED
 from calibration.measures import snr_db
 from calibration.observe import SHRINK, find_linears, with_outputs
 from runtime.backends.ort import open_session
@@ -65,9 +66,9 @@ def find_entry(original: onnx.ModelProto, suspect: onnx.ModelProto, clip: FloatA
     found: dict[str, float] = {}
     sessions = [open_session(with_outputs(graph, names).SerializeToString()) for graph in (original, suspect)]
     for name, wanted, got in zip(names, *(_tensors(session, names, clip) for session in sessions), strict=True):
-        # The mean of a channel tells nothing: what matters is how it varies over the tokens.
-        mean = wanted.mean(axis=tuple(range(wanted.ndim - 1)))
-        found[name] = min(CLEAN_DB, snr_db(wanted - mean, got - mean))
+        # What matters is how a channel varies over the tokens; its mean may have moved to the bias.
+        tokens = tuple(range(wanted.ndim - 1))
+        found[name] = min(CLEAN_DB, snr_db(wanted - wanted.mean(axis=tokens), got - got.mean(axis=tokens)))
     entries = [Entry(node.name, found[node.input[0]], found[node.output[0]]) for node in layers]
     return max(entries, key=lambda entry: entry.before_db - entry.after_db, default=None)
 
@@ -81,7 +82,7 @@ def find_strays(original: onnx.ModelProto, suspect: onnx.ModelProto) -> list[str
     linears = {linear.input for linear in find_linears(original)}
     found = []
     for name, (scale, zero) in _quantisers(suspect).items():
-        if name not in linears:
+        if name.removesuffix(CENTRED) not in linears:
             found.append(f"{name} is in 8 bits, but only inputs of linear layers may be")
         elif scale.size > 1:
             found.append(f"{name} has a scale for each channel in place of one, which TensorRT gets wrong")
@@ -92,7 +93,12 @@ def find_strays(original: onnx.ModelProto, suspect: onnx.ModelProto) -> list[str
 
 def find_misfits(original: onnx.ModelProto, suspect: onnx.ModelProto, clips: Sequence[FloatArray]) -> list[Misfit]:
     """Every tensor that a graph quantises, on clips (T, F); the worst first."""
-    quantisers = {name: pair for name, pair in _quantisers(suspect).items() if pair[0].size == 1}
+    shifts = {tensor.name: numpy_helper.to_array(tensor) for tensor in suspect.graph.initializer}
+    quantisers: dict[str, tuple[float, int, np.iinfo[Any], float]] = {}
+    for name, (scale, zero) in _quantisers(suspect).items():
+        if scale.size == 1:
+            shift = float(shifts[f"{name}.1"]) if name.endswith(CENTRED) else 0.0
+            quantisers[name.removesuffix(CENTRED)] = (float(scale), int(zero), np.iinfo(zero.dtype), shift)
     names = [name for name in quantisers if name in _shared(original, original)]
     session = open_session(with_outputs(original, names).SerializeToString())
     seen: dict[str, list[FloatArray]] = {name: [] for name in names}
@@ -101,8 +107,8 @@ def find_misfits(original: onnx.ModelProto, suspect: onnx.ModelProto, clips: Seq
             seen[name].append(value.ravel()[::SPARSE])
     found = []
     for name in names:
-        scale, zero = quantisers[name]
-        found.append(_misfit(name, np.concatenate(seen[name]), float(scale), int(zero), np.iinfo(zero.dtype)))
+        step, zero_point, limits, shift = quantisers[name]
+        found.append(_misfit(name, np.concatenate(seen[name]) - shift, step, zero_point, limits))
     return sorted(found, key=lambda misfit: -misfit.excess_db)
 
 
@@ -116,7 +122,7 @@ def _quantisers(model: onnx.ModelProto) -> dict[str, tuple[NDArray[Any], NDArray
     }
 
 
-def _misfit(name: str, values: FloatArray, scale: float, zero: int, limits: np.iinfo) -> Misfit:
+def _misfit(name: str, values: FloatArray, scale: float, zero: int, limits: np.iinfo[Any]) -> Misfit:
     def error(scale: float, zero: int) -> float:
         integers = np.clip(np.round(values / scale) + zero, limits.min, limits.max)
         return float(np.square((integers - zero) * scale - values, dtype=np.float64).mean())

@@ -20,12 +20,14 @@ from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from calibration.gptq import round_together, scales
-from calibration.observe import Linear, Observed, Range
+from calibration.observe import Linear, Observed, Range, is_lopsided
 
 GRAPHS = ("fp16", "int8", "int8_fp16", "cpu-int8")
 """What is made of fp32.onnx."""
 FLOAT_PARTS = ("bn0.", "stretch", "logits", "framewise", "clipwise", "embedding")
 """Nodes that stay in float32 in a half-precision graph: the input's scale, and the outputs."""
+CENTRED = ".centred"
+"""What the name of a tensor that was shifted to around zero ends with."""
 HALF_OPSET = 19
 """The first in which scales may be half precision; TensorRT reads it from 10 on."""
 
@@ -66,11 +68,13 @@ def to_int8(
 ) -> onnx.ModelProto:
     """The graph with a pair of QuantizeLinear and DequantizeLinear before each of these linear layers.
 
-    QInt8 activations are symmetric about zero, as TensorRT wants; QUInt8 ones need not be, and are what onnxruntime
-    is fast with on a CPU.
+    QInt8 activations are symmetric about zero, as TensorRT wants, and lopsided ones are shifted there first; QUInt8
+    ones need not be, and are what onnxruntime is fast with on a CPU.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    if activations == QuantType.QInt8:
+        ranges = centre(copy, linears, rounded, ranges)
     wanted = {linear.weight for linear in linears}
     for tensor in copy.graph.initializer:
         if tensor.name in wanted:  # on the grid already, so that the quantiser's own rounding changes nothing
@@ -100,6 +104,41 @@ def to_int8(
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     return quantizer.model.model
+
+
+def centre(
+    model: onnx.ModelProto, linears: Sequence[Linear], rounded: Mapping[str, Rounded], ranges: Mapping[str, Range]
+) -> dict[str, Range]:
+    """Shift the inputs of these layers whose range is lopsided to around zero; return all ranges.
+
+    The shift times the weights goes into the bias, so that the answers stay the same. A zero point does this in
+    unsigned integers, but TensorRT wants it to be zero; the subtraction joins the operations before it.
+    """
+    nodes = {node.name: node for node in model.graph.node}
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    biases = {node.input[0]: node.input[1] for node in model.graph.node if node.op_type == "Add"}
+    centred = dict(ranges)
+    for linear in linears:
+        low, high = ranges[linear.input]
+        matmul = nodes[linear.name]
+        bias = constants.get(biases.get(matmul.output[0], ""))
+        if not is_lopsided(low, high) or bias is None:
+            continue
+        shift, name = np.float32((low + high) / 2), linear.input + CENTRED
+        if name not in centred:
+            centred[name] = (low - float(shift), high - float(shift))
+            model.graph.initializer.append(numpy_helper.from_array(shift, f"{name}.1"))
+            subtract = helper.make_node("Sub", [linear.input, f"{name}.1"], [name], name=name)
+            model.graph.node.insert(list(model.graph.node).index(matmul), subtract)
+        matmul.input[0] = name
+        part = rounded[linear.weight]
+        moved = numpy_helper.to_array(bias) + shift * (part.integers * part.scale).sum(axis=0)
+        bias.CopyFrom(numpy_helper.from_array(moved.astype(np.float32), bias.name))
+    # What no layer could be shifted for is as wide on both sides.
+    return {
+        name: (low, high) if not is_lopsided(low, high) else (-max(-low, high), max(-low, high))
+        for name, (low, high) in centred.items()
+    }
 
 
 def _overrides(scale: NDArray[np.float32]) -> list[dict[str, Any]]:

@@ -28,6 +28,8 @@ STRIDE = 5
 SHRINK = np.linspace(0.3, 1, 71)
 """Of the full range: what the search for the least squared error tries."""
 
+LOPSIDED = 0.5
+
 Range = tuple[float, float]
 
 
@@ -54,7 +56,10 @@ class Observed:
     """sum(x x^T) over all tokens (C, C)."""
 
     def ranges(self, method: str, symmetric: bool) -> dict[str, Range]:
-        """What 8 bits should cover, from lowest to highest; zero is always within."""
+        """What 8 bits should cover, from lowest to highest; zero is always within.
+
+        Symmetric ones reach as far below zero as above, but for those of lopsided tensors: see `is_lopsided`.
+        """
         if method in ("percentile", "entropy"):
             collector = copy.copy(self.collector)
             collector.method = method
@@ -65,11 +70,19 @@ class Observed:
             ends = self.ends
         whole = {name: (min(low, 0.0), max(high, 0.0)) for name, (low, high) in ends.items()}
         if symmetric:
-            whole = {name: (-max(-low, high), max(-low, high)) for name, (low, high) in whole.items()}
+            whole = {
+                name: (low, high) if is_lopsided(low, high) else (-max(-low, high), max(-low, high))
+                for name, (low, high) in whole.items()
+            }
         if method != "mse":
             return whole
         histograms = self.collector.get_histogram_dict()
         return {name: least_error(histograms[name][0], histograms[name][1], ends) for name, ends in whole.items()}
+
+
+def is_lopsided(low: float, high: float) -> bool:
+    """Whether a range lies so far to one side that symmetric integers would waste most of a bit, as GELU's does."""
+    return abs(low + high) > LOPSIDED * (high - low)
 
 
 def find_linears(model: onnx.ModelProto) -> list[Linear]:

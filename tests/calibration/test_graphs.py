@@ -69,6 +69,17 @@ def test_only_linear_layers_of_the_backbone_take_eight_bits(int8, linears):
     assert takers == {linear.name for linear in linears}
 
 
+def test_what_gelu_gives_is_shifted_to_around_zero(model, linears, observed, int8):
+    """With the same answers but for rounding: a symmetric range would take twice the step."""
+    shifted = {node.input[0]: node for node in int8.graph.node if node.op_type == "Sub"}
+    assert set(shifted) == {linear.input for linear in linears if ".mlp.fc2" in linear.name}
+    values = constants(int8)
+    for name, node in shifted.items():
+        low, high = observed.ends[name]
+        assert values[node.input[1]] == pytest.approx((low + high) / 2, rel=1e-5)
+        assert values[f"{node.output[0]}_scale"] == pytest.approx((high - low) / 254, rel=0.01)
+
+
 def test_layers_that_are_not_named_stay_in_float(model, linears, observed, rounded):
     some = to_int8(model, linears[:2], rounded, observed.ranges("minmax", True), QuantType.QInt8)
     kept = constants(some)

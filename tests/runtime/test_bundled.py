@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from runtime.backends import open_backend
-from runtime.bundle import BUNDLED, read_bundle
+from runtime.bundle import ACCURACY_FILE, BUNDLED, Measurement, read_bundle
+from runtime.config import read_json
 from runtime.detect import listen_to
 from runtime.detector import Detector, Settings
 
@@ -64,3 +65,19 @@ def test_it_travels_light():
 def test_it_has_its_card_and_licences():
     assert (BUNDLED / "MODEL_CARD.md").is_file()
     assert (BUNDLED / "LICENCES.md").is_file()
+
+
+def test_its_measurement_is_of_the_files_that_are_there():
+    bundle = read_bundle(BUNDLED)
+    measured = read_json(BUNDLED / ACCURACY_FILE, Measurement)
+    assert {name: graph.sha256 for name, graph in measured.graphs.items()} == {
+        name: bundle.sha256(name) for name in ("fp32", "int8")
+    }
+    assert bundle.info.quantization.fp32_sha256 == bundle.sha256("fp32")
+
+
+def test_its_8_bit_graph_is_for_tensorrt(nvidia_layers):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(read_bundle(BUNDLED).graph("int8"))
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
+    assert nvidia_layers(model) < 1200
