@@ -29,7 +29,7 @@ from calibration.explain import find_entry, find_misfits, find_strays
 from calibration.graphs import GRAPHS
 from calibration.judge import Accuracy, Budget, Measured, Truth, broken_by, compare, figures, recommend
 from calibration.listen import Merged, Version, listen
-from calibration.truth import Labelled, read_manifest
+from calibration.truth import Labelled, read_manifest, refuse_mixed
 from calibration.windows import clips_of, find_recordings, is_silent
 from runtime.audio import AudioFile
 from runtime.backends import Backend, open_backend
@@ -63,7 +63,9 @@ def read_material(args: argparse.Namespace, info: ModelInfo) -> Dataset:
         return Dataset([Labelled(path) for path in find_recordings(args.clips)])
     if len(manifests) < len(args.clips):
         raise UserError("--clips: want manifests, or recordings without labels, not both")
-    return Dataset([labelled for path in manifests for labelled in read_manifest(path, info.labels)])
+    found = [labelled for path in manifests for labelled in read_manifest(path, info.labels)]
+    refuse_mixed("--clips", found)
+    return Dataset(found)
 
 
 def judged(info: ModelInfo, classes: Mapping[str, list[str]] | None) -> ModelInfo:
@@ -211,6 +213,10 @@ def accuracy(args: argparse.Namespace) -> int:
 def refuse_unwritable(targets: Sequence[Path]) -> None:
     """Say before hours of listening, rather than after, that the result has nowhere to go."""
     for target in targets:
+        if target.is_dir():
+            raise UserError(f"{target}: is a folder, want the name of a file")
+        if targets.count(target) > 1:
+            raise UserError(f"{target}: cannot be both the figures and the page")
         try:
             part_of(target).touch()
             part_of(target).unlink()
@@ -219,18 +225,17 @@ def refuse_unwritable(targets: Sequence[Path]) -> None:
 
 
 def write(target: Path, page: Path, found: Accuracy, versions: Sequence[Version]) -> None:
-    """Write accuracy.json and the page; both or neither."""
-    parts = [part_of(target), part_of(page)]
+    """Write the page, and last accuracy.json, which decides what runs."""
     try:
-        parts[0].write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        write_page(parts[1], found, versions)
-        for part, path in zip(parts, (target, page), strict=True):
-            part.replace(path)
+        part_of(target).write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        write_page(part_of(page), found, versions)
+        for path in (page, target):
+            part_of(path).replace(path)
     except OSError as error:
         raise UserError(f"{target}: cannot be written: {error.strerror}; it is as it was") from None
     finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
+        for path in (page, target):
+            part_of(path).unlink(missing_ok=True)
     print(f"{target}, and to look at: {page}")
 
 

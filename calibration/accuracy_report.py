@@ -190,6 +190,6 @@ def draw_clips(figure: Figure, clips: Sequence[OddClip]) -> None:
     """Spectrograms, side by side."""
     for axes, clip in zip(np.atleast_1d(figure.subplots(1, len(clips), sharey=True)), clips, strict=True):
         axes.imshow(clip.log_mel.T, origin="lower", aspect="auto", cmap="magma", rasterized=True)
-        axes.set_title(f"{clip.path.name}\nfrom {clock(clip.at_s)}: {clip.snr_db:.1f} dB", fontsize=8)
+        axes.set_title(f"{clip.file}\nfrom {clock(clip.at_s)}: {clip.snr_db:.1f} dB", fontsize=8)
         axes.set(xlabel="frame")
     figure.axes[0].set(ylabel="mel band")

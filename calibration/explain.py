@@ -16,7 +16,7 @@ from onnxruntime import InferenceSession
 
 from calibration.graphs import CENTRED
 from calibration.measures import snr_db
-from calibration.observe import SHRINK, find_linears, with_outputs
+from calibration.observe import SHRINK, find_linears, is_lopsided, with_outputs
 from runtime.backends.ort import open_session
 from runtime.features import FloatArray
 
@@ -81,10 +81,10 @@ def find_strays(original: onnx.ModelProto, suspect: onnx.ModelProto) -> list[str
     """
     linears = {linear.input for linear in find_linears(original)}
     found = []
-    for name, (scale, zero) in _quantisers(suspect).items():
-        if name.removesuffix(CENTRED) not in linears:
+    for name, step, zero, _ in _quantisers(suspect):
+        if name not in linears:
             found.append(f"{name} is in 8 bits, but only inputs of linear layers may be")
-        elif scale.size > 1:
+        elif step.size > 1:
             found.append(f"{name} has a scale for each channel in place of one, which TensorRT gets wrong")
         elif zero.dtype == np.int8 and zero.any():
             found.append(f"{name} has the zero point {int(zero)} in place of 0, which TensorRT refuses")
@@ -93,48 +93,57 @@ def find_strays(original: onnx.ModelProto, suspect: onnx.ModelProto) -> list[str
 
 def find_misfits(original: onnx.ModelProto, suspect: onnx.ModelProto, clips: Sequence[FloatArray]) -> list[Misfit]:
     """Every tensor that a graph quantises, on clips (T, F); the worst first."""
-    shifts = {tensor.name: numpy_helper.to_array(tensor) for tensor in suspect.graph.initializer}
-    quantisers: dict[str, tuple[float, int, np.iinfo[Any], float]] = {}
-    for name, (scale, zero) in _quantisers(suspect).items():
-        if scale.size == 1:
-            shift = float(shifts[f"{name}.1"]) if name.endswith(CENTRED) else 0.0
-            quantisers[name.removesuffix(CENTRED)] = (float(scale), int(zero), np.iinfo(zero.dtype), shift)
+    quantisers = {q.tensor: q for q in _quantisers(suspect) if q.step.size == 1}
     names = [name for name in quantisers if name in _shared(original, original)]
     session = open_session(with_outputs(original, names).SerializeToString())
     seen: dict[str, list[FloatArray]] = {name: [] for name in names}
     for clip in clips:
         for name, value in zip(names, _tensors(session, names, clip), strict=True):
             seen[name].append(value.ravel()[::SPARSE])
-    found = []
-    for name in names:
-        step, zero_point, limits, shift = quantisers[name]
-        found.append(_misfit(name, np.concatenate(seen[name]) - shift, step, zero_point, limits))
+    found = [_misfit(name, np.concatenate(seen[name]), quantisers[name]) for name in names]
     return sorted(found, key=lambda misfit: -misfit.excess_db)
 
 
-def _quantisers(model: onnx.ModelProto) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """Scale and zero point of each tensor that a graph quantises."""
+class Quantiser(NamedTuple):
+    """How a graph makes 8 bits of a tensor."""
+
+    tensor: str
+    step: NDArray[Any]
+    """One, or one for each channel, which is a fault."""
+    zero: NDArray[Any]
+    shift: float
+    """What is subtracted first."""
+
+
+def _quantisers(model: onnx.ModelProto) -> list[Quantiser]:
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    return {
-        node.input[0]: (constants[node.input[1]], constants[node.input[2]])
-        for node in model.graph.node
-        if node.op_type == "QuantizeLinear" and node.input[0] not in constants
-    }
+    found = []
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" and node.input[0] not in constants:
+            name, step, zero = node.input
+            shift = float(constants[f"{name}.1"]) if name.endswith(CENTRED) else 0.0
+            found.append(Quantiser(name.removesuffix(CENTRED), constants[step], constants[zero], shift))
+    return found
 
 
-def _misfit(name: str, values: FloatArray, scale: float, zero: int, limits: np.iinfo[Any]) -> Misfit:
-    def error(scale: float, zero: int) -> float:
-        integers = np.clip(np.round(values / scale) + zero, limits.min, limits.max)
-        return float(np.square((integers - zero) * scale - values, dtype=np.float64).mean())
+def _misfit(name: str, values: FloatArray, quantiser: Quantiser) -> Misfit:
+    limits = np.iinfo(quantiser.zero.dtype)
+    steps = limits.max - limits.min
+
+    def error(low: float, high: float) -> float:
+        """Of 8 bits that cover just this range."""
+        step = (high - low) / steps
+        found = np.clip(np.round((values - low) / step), 0, steps) * step + low
+        return float(np.square(found - values, dtype=np.float64).mean())
 
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
-    if zero == 0 and limits.min < 0:  # symmetric
+    if limits.min < 0 and not is_lopsided(low, high):  # symmetric about zero
         low, high = min(low, -high), max(high, -low)
-    steps = limits.max - limits.min
-    widths = [(low * share, high * share) for share in SHRINK if high > low]
-    best = min((error((b - a) / steps, round(limits.min - a / ((b - a) / steps))) for a, b in widths), default=0.0)
-    excess_db = 10 * np.log10(max(error(scale, zero), 1e-30) / max(best, 1e-30))
-    return Misfit(name, scale * steps / max(high - low, 1e-30), float(excess_db))
+    best = min((error(low * share, high * share) for share in SHRINK if high > low), default=0.0)
+    begin = (limits.min - int(quantiser.zero)) * float(quantiser.step) + quantiser.shift
+    covered = float(quantiser.step) * steps
+    excess_db = 10 * np.log10(max(error(begin, begin + covered), 1e-30) / max(best, 1e-30))
+    return Misfit(name, covered / max(high - low, 1e-30), float(excess_db))
 
 
 def _shared(original: onnx.ModelProto, suspect: onnx.ModelProto) -> list[str]:

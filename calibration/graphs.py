@@ -7,6 +7,7 @@ precision, and eight bits of a log-mel lose the network's answer.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,24 +118,25 @@ def centre(
     nodes = {node.name: node for node in model.graph.node}
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     biases = {node.input[0]: node.input[1] for node in model.graph.node if node.op_type == "Add"}
+    users = Counter(linear.input for linear in linears)
     centred = dict(ranges)
     for linear in linears:
         low, high = ranges[linear.input]
         matmul = nodes[linear.name]
         bias = constants.get(biases.get(matmul.output[0], ""))
-        if not is_lopsided(low, high) or bias is None:
+        # GELU's output has one user, which has a bias. Others would need a second shift, or have nowhere to put it.
+        if not is_lopsided(low, high) or bias is None or users[linear.input] > 1:
             continue
         shift, name = np.float32((low + high) / 2), linear.input + CENTRED
-        if name not in centred:
-            centred[name] = (low - float(shift), high - float(shift))
-            model.graph.initializer.append(numpy_helper.from_array(shift, f"{name}.1"))
-            subtract = helper.make_node("Sub", [linear.input, f"{name}.1"], [name], name=name)
-            model.graph.node.insert(list(model.graph.node).index(matmul), subtract)
+        centred[name] = (low - float(shift), high - float(shift))
+        model.graph.initializer.append(numpy_helper.from_array(shift, f"{name}.1"))
+        subtract = helper.make_node("Sub", [linear.input, f"{name}.1"], [name], name=name)
+        model.graph.node.insert(list(model.graph.node).index(matmul), subtract)
         matmul.input[0] = name
         part = rounded[linear.weight]
         moved = numpy_helper.to_array(bias) + shift * (part.integers * part.scale).sum(axis=0)
         bias.CopyFrom(numpy_helper.from_array(moved.astype(np.float32), bias.name))
-    # What no layer could be shifted for is as wide on both sides.
+    # What could not be shifted is as wide on both sides.
     return {
         name: (low, high) if not is_lopsided(low, high) else (-max(-low, high), max(-low, high))
         for name, (low, high) in centred.items()

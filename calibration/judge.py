@@ -247,7 +247,7 @@ def compare(
     hours = sum(h.duration_s for h in version.heard) / 3600
     by_class = {name: own[name].values for name in BY_CLASS if name in own}
     worst = [
-        OddWindow(file=clip.path.name, at_s=round(clip.at_s, 2), logit_snr_db=round(clip.snr_db, 1))
+        OddWindow(file=clip.file, at_s=round(clip.at_s, 2), logit_snr_db=round(clip.snr_db, 1))
         for clip in version.odd_clips[:1]
         if math.isfinite(clip.snr_db)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -50,6 +51,11 @@ class OddClip:
     at_s: float
     log_mel: FloatArray
     """(T, F)."""
+
+    @property
+    def file(self) -> str:
+        """The recording's name, as it can be written anywhere."""
+        return os.fsencode(self.path.name).decode(errors="replace")
 
 
 class Recorder:

@@ -29,6 +29,7 @@ SHRINK = np.linspace(0.3, 1, 71)
 """Of the full range: what the search for the least squared error tries."""
 
 LOPSIDED = 0.5
+"""The middle of a range over half its width: beyond this, a symmetric range would be half as wide again, or wider."""
 
 Range = tuple[float, float]
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import math
+import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -36,8 +37,13 @@ from runtime.features import FloatArray
 from runtime.progress import with_progress
 
 COUNT = 64
+CHANGED = (*(f"{name}.onnx" for name in GRAPHS), MODEL_FILE)
+"""The files of a bundle that are written; model.json last, for it says what there is."""
 TOLERANCE_DB = 30.0
 """A graph whose logits are further than this from the float ones is of no use, and a sign that something is wrong."""
+
+
+Maker = Callable[[Sequence[Linear]], onnx.ModelProto]
 
 
 class Quantizer:
@@ -79,17 +85,23 @@ def quantize(args: argparse.Namespace) -> int:
     methods = METHODS if args.method == "best" else (args.method,)
     method = quantizer.best_method(QuantType.QInt8, methods)
     key = (bundle.sha256("fp32"), method, *(window.sha256 for window in windows))
-    in_float = choose_float(quantizer, method, args, key, bundle)
-    linears = [linear for linear in quantizer.linears if linear.name not in in_float]
     cpu_method = quantizer.best_method(QuantType.QUInt8, methods) if "cpu-int8" in args.graphs else None
-    graphs = {name: make(quantizer, name, linears, method, cpu_method) for name in args.graphs}
-    snrs = {name: round(quantizer.snr_db(model), 1) for name, model in graphs.items()}
-    least_db = max(TOLERANCE_DB, args.budget or TOLERANCE_DB)
+    makers = makers_of(quantizer, method, cpu_method or method)
+    eight_bits = [makers[name] for name in args.graphs if name != "fp16"]
+
+    def worst(linears: Sequence[Linear]) -> float:
+        return min(quantizer.snr_db(make(linears)) for make in eight_bits)
+
+    in_float = choose_float(quantizer, method, worst, args, key, bundle) if eight_bits else []
+    linears = [linear for linear in quantizer.linears if linear.name not in in_float]
+    graphs = {name: makers[name](linears) for name in args.graphs}
+    snrs = {name: quantizer.snr_db(model) for name, model in graphs.items()}
     for name, snr in snrs.items():
-        if not snr >= least_db:  # which no number that is none passes
+        if not snr >= TOLERANCE_DB:  # which what is no number is not, either
+            hint = "" if args.budget else "; --budget puts the worst layers back into floating point"
             raise CheckFailed(
-                f"{name}.onnx: its logits are within {snr} dB of fp32, want {least_db:g}; the bundle is as it was. "
-                "--sensitivity shows the layers, --budget puts the worst back into floating point"
+                f"{name}.onnx: its logits are within {snr:.1f} dB of fp32, want {TOLERANCE_DB:g}; the bundle is as it "
+                f"was{hint}"
             )
     told = Quantization(
         fp32_sha256=bundle.sha256("fp32"),
@@ -98,7 +110,7 @@ def quantize(args: argparse.Namespace) -> int:
         seed=args.seed,
         clips=[windows[i].sha256[:16] for i in learned],
         float_layers=in_float,
-        logit_snr_db=snrs,
+        logit_snr_db={name: round(snr, 1) for name, snr in snrs.items()},
         versions={name: version(name) for name in ("htsat-edge", "onnx", "onnxruntime", "numpy")},
     )
     write(bundle, graphs, told)
@@ -108,33 +120,34 @@ def quantize(args: argparse.Namespace) -> int:
     print(f"calibrated on {len(learned)} clips by {method}, measured on {len(held)} {others}")
     for name, snr in snrs.items():
         size = bundle.graph(name).stat().st_size
-        print(f"{bundle.graph(name)}: {size / 1e6:.1f} MB, {size / whole:.2f} of fp32, logits within {snr} dB")
+        print(f"{bundle.graph(name)}: {size / 1e6:.1f} MB, {size / whole:.2f} of fp32, logits within {snr:.1f} dB")
     return 0
 
 
-def make(
-    quantizer: Quantizer, name: str, linears: Sequence[Linear], method: str, cpu_method: str | None
-) -> onnx.ModelProto:
-    """One of GRAPHS, with these layers in 8 bits where it has any."""
-    if name == "fp16":
-        return to_half(quantizer.model)
-    if name == "cpu-int8":
-        assert cpu_method is not None
-        return quantizer.int8(cpu_method, QuantType.QUInt8, linears)
-    int8 = quantizer.int8(method, QuantType.QInt8, linears)
-    return to_half(int8) if name == "int8_fp16" else int8
+def makers_of(quantizer: Quantizer, method: str, cpu_method: str) -> Mapping[str, Maker]:
+    """How each of GRAPHS is made, with given layers in 8 bits."""
+    return {
+        "fp16": lambda _: to_half(quantizer.model),
+        "int8": lambda linears: quantizer.int8(method, QuantType.QInt8, linears),
+        "int8_fp16": lambda linears: to_half(quantizer.int8(method, QuantType.QInt8, linears)),
+        "cpu-int8": lambda linears: quantizer.int8(cpu_method, QuantType.QUInt8, linears),
+    }
 
 
 def choose_float(
-    quantizer: Quantizer, method: str, args: argparse.Namespace, key: Sequence[str], bundle: Bundle
+    quantizer: Quantizer,
+    method: str,
+    worst: Callable[[Sequence[Linear]], float],
+    args: argparse.Namespace,
+    key: Sequence[str],
+    bundle: Bundle,
 ) -> list[str]:
-    """The layers that stay in floating point, for the sake of the budget."""
+    """The layers that stay in floating point, so that the `worst` of the graphs keeps to the budget."""
 
     def damage(linears: Sequence[Linear]) -> float:
         return quantizer.snr_db(quantizer.int8(method, QuantType.QInt8, linears))
 
-    reached = damage(quantizer.linears)
-    enough = args.budget is None or reached >= args.budget
+    enough = args.budget is None or worst(quantizer.linears) >= args.budget
     if enough and not args.sensitivity:
         return []
     ranking = measure(quantizer.linears, damage, key, bundle.path / "sensitivity.json")
@@ -143,7 +156,7 @@ def choose_float(
         print(f"  {snr:6.1f} dB  {name}")
     if enough:
         return []
-    in_float, reached = fewest_in_float(quantizer.linears, list(ranking), damage, args.budget)
+    in_float, reached = fewest_in_float(quantizer.linears, list(ranking), worst, args.budget)
     if reached < args.budget:
         raise CheckFailed(
             f"the budget of {args.budget:g} dB cannot be met: {reached:.1f} dB with the worst {len(in_float)} of "
@@ -159,40 +172,50 @@ def write(bundle: Bundle, graphs: Mapping[str, onnx.ModelProto], told: Quantizat
     Graphs that were made before and are not made now go: model.json would say nothing true of them.
     """
     text = bundle.info.model_copy(update={"quantization": told}).model_dump_json(indent=2, exclude_none=True) + "\n"
-    changed = [MODEL_FILE, *(f"{name}.onnx" for name in GRAPHS)]
-    before = [name for name in changed if (bundle.path / name).exists()]
+    untouched = left = "the bundle is as it was"
+    folder = None
     try:
-        with tempfile.TemporaryDirectory(prefix=".quantize.", dir=bundle.path) as folder:
-            new, old = Path(folder) / "new", Path(folder) / "old"
-            new.mkdir()
-            old.mkdir()
-            for name, model in graphs.items():
-                onnx.save(model, new / f"{name}.onnx")
-            (new / MODEL_FILE).write_text(text, encoding="utf-8")
-            try:
-                move(bundle.path, old, changed)
-                move(new, bundle.path, changed)
-            except BaseException:
-                for name in set(changed).difference(before):
-                    (bundle.path / name).unlink(missing_ok=True)
-                move(old, bundle.path, before)
-                raise
+        folder = Path(tempfile.mkdtemp(prefix=".quantize.", dir=bundle.path))
+        new, old = folder / "new", folder / "old"
+        new.mkdir()
+        old.mkdir()
+        for name, model in graphs.items():
+            onnx.save(model, new / f"{name}.onnx")
+        (new / MODEL_FILE).write_text(text, encoding="utf-8")
+        for name in CHANGED:
+            if (bundle.path / name).exists():
+                shutil.copy2(bundle.path / name, old / name)
+        try:
+            exchange(new, bundle.path)
+        except BaseException:
+            left = f"what it held is in {old}"
+            exchange(old, bundle.path)
+            left = untouched
+            raise
     except OSError as error:
-        raise UserError(f"{bundle.path}: cannot be written: {error.strerror}; the bundle is as it was") from None
+        raise UserError(f"{bundle.path}: cannot be written: {error.strerror}; {left}") from None
+    finally:
+        if folder is not None and left == untouched:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def move(source: Path, target: Path, names: Sequence[str]) -> None:
-    """Those of the files that are there."""
-    for name in names:
+def exchange(source: Path, target: Path) -> None:
+    """Give a bundle the files of CHANGED that another folder has, and take away those that it has not."""
+    for name in CHANGED:
         if (source / name).exists():
             (source / name).replace(target / name)
+        else:
+            (target / name).unlink(missing_ok=True)
 
 
 def decibels(text: str) -> float:
-    """A budget."""
-    value = float(text)
+    """An argument in dB."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not math.isfinite(value):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of dB")
     return value
 
 

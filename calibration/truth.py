@@ -44,17 +44,35 @@ def read_manifest(path: Path, labels: Sequence[str]) -> list[Labelled]:
     `split`, rows of `train` are left out: nobody is judged by what was learned from.
     """
     by_file: dict[str, list[tuple[int, Mapping[str, str]]]] = defaultdict(list)
-    for number, row in enumerate(read_csv(path, ["file"]), 1):
-        if (row.get("split") or "") != "train":
-            by_file[row["file"]].append((number, row))
+    for number, row in numbered_rows(path, learned=False):
+        by_file[row["file"]].append((number, row))
     if not by_file:
         raise UserError(f"{path}: names no recording to measure on")
     refuse_missing(path, [path.parent / name for name in by_file])
     found = [_labelled(path, path.parent / name, own, labels) for name, own in by_file.items()]
-    untimed = [labelled for labelled in found if labelled.labels is not None and labelled.events is None]
-    if untimed and any(labelled.events for labelled in found):
-        raise UserError(f"{path}: {untimed[0].path.name} has no onset and offset, but others have; give all or none")
+    refuse_mixed(str(path), found)
     return found
+
+
+def numbered_rows(path: Path, learned: bool) -> list[tuple[int, Mapping[str, str]]]:
+    """The rows of a manifest that may be learned from, or measured on: all of them where it has no splits."""
+    rows = read_csv(path, ["file"])
+    splits = [row.get("split") or "" for row in rows]
+    if not any(splits):
+        return list(enumerate(rows, 1))
+    if "" in splits:
+        raise UserError(f"{path}: row {splits.index('') + 1} has no split, but others have; give all or none")
+    return [(number, row) for number, row in enumerate(rows, 1) if (row["split"] == "train") == learned]
+
+
+def refuse_mixed(where: str, recordings: Sequence[Labelled]) -> None:
+    """As much must be known of one recording as of the others: what is not known of all cannot be measured."""
+    unlabelled = [r for r in recordings if r.labels is None]
+    untimed = [r for r in recordings if r.labels is not None and r.events is None]
+    if unlabelled and len(unlabelled) < len(recordings):
+        raise UserError(f"{where}: {unlabelled[0].path.name} has no class, but others have; give all or none")
+    if untimed and any(r.events for r in recordings):
+        raise UserError(f"{where}: {untimed[0].path.name} has no onset and offset, but others have; give all or none")
 
 
 def refuse_missing(where: Path, recordings: Sequence[Path]) -> None:

@@ -10,19 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
+from calibration.truth import numbered_rows
 from runtime.audio import AudioFile
 from runtime.backends import Scores
 from runtime.bundle import ModelInfo
-from runtime.config import read_csv
 from runtime.detector import Detector, Settings
 from runtime.errors import UserError
-from runtime.features import FloatArray, hz_to_mel, mel_to_hz
+from runtime.features import FloatArray, FrontEnd, hz_to_mel, mel_to_hz
 from runtime.progress import with_progress
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
 BLOCK_S = 10.0
 SILENT_DB = -65.0
 """A clip whose loudest frame and band is below this holds no more than a converter's last bits, if that."""
+FLOOR_DB = -95.0
+"""Just above the floor of a log-mel, which is -100 dB."""
 DYNAMIC_DB = 80.0
 """A band that is always further below the loudest one holds nothing: a low sample rate, or a codec, has cut it off."""
 HELD = 4
@@ -42,8 +44,8 @@ class Window:
     """Of its log-mel, to the nearest dB: copies of a recording have the same."""
     activity: float
     """How much happens in it: the standard deviation over time of its level, in dB."""
-    width: float
-    """The share of the mel bands up to the highest that holds something."""
+    highest_hz: float
+    """Up to where it holds something."""
 
 
 class Listener:
@@ -72,8 +74,7 @@ def find_recordings(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.suffix.lower() == ".csv":
-            rows = read_csv(path, ["file"])
-            found += [path.parent / row["file"] for row in rows if (row.get("split") or "train") == "train"]
+            found += [path.parent / row["file"] for _, row in numbered_rows(path, learned=True)]
         elif path.is_dir():
             found += sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
         else:
@@ -99,7 +100,7 @@ def clips_of(path: Path, info: ModelInfo) -> Iterator[FloatArray]:
 
 
 def is_silent(clip: FloatArray) -> bool:
-    """Digital silence, of a clip (T, F) in dB."""
+    """Whether a clip (T, F) in dB holds no more than the last bits of a converter."""
     return bool(clip.max() < SILENT_DB)
 
 
@@ -142,30 +143,33 @@ def _survey(recordings: Sequence[Path], info: ModelInfo) -> tuple[list[Window], 
     known: dict[str, Window] = {}
     silent = 0
     for path in with_progress(recordings, "looking for clips"):
+        rate = AudioFile(path).sample_rate
         for number, clip in enumerate(clips_of(path, info)):
             if is_silent(clip):
                 silent += 1
                 continue
             sha256 = hashlib.sha256(np.round(clip).astype(np.int16).tobytes()).hexdigest()
-            known.setdefault(sha256, Window(path, number, sha256, float(clip.mean(axis=1).std()), _width(clip)))
+            activity = float(clip.mean(axis=1).std())
+            highest_hz = min(rate / 2, heard_up_to(clip, info.front_end))
+            known.setdefault(sha256, Window(path, number, sha256, activity, highest_hz))
     return list(known.values()), silent
 
 
-def _width(clip: FloatArray) -> float:
-    loudest = clip.max(axis=0)
-    return float(np.flatnonzero(loudest > loudest.max() - DYNAMIC_DB)[-1] + 1) / clip.shape[1]
+def heard_up_to(clip: FloatArray, front_end: FrontEnd) -> float:
+    """The frequency in Hz up to which a clip (T, F) holds something, in a tenth of its time at least."""
+    level = np.percentile(clip, 90, axis=0)
+    highest = np.flatnonzero(level > max(level.max() - DYNAMIC_DB, FLOOR_DB))[-1:] + 1
+    low, high = hz_to_mel([front_end.fmin, front_end.fmax])
+    return float(mel_to_hz(low + (high - low) * highest.sum() / front_end.n_mels))
 
 
 def _refuse_narrow(windows: Sequence[Window], info: ModelInfo) -> None:
     """What was recorded at a low rate has nothing in the upper bands, and says nothing about their ranges."""
-    width = float(np.median([window.width for window in windows]))
-    front_end = info.front_end
-    ends = hz_to_mel([front_end.fmin, front_end.fmax])
-    highest = float(mel_to_hz(ends[0] + width * (ends[1] - ends[0])))
-    if highest < front_end.fmax / 2:
+    highest_hz, fmax = float(np.median([window.highest_hz for window in windows])), info.front_end.fmax
+    if highest_hz < fmax / 2:
         raise UserError(
-            f"--clips: half of the clips hold nothing above {highest / 1000:.1f} kHz, but the model listens up to "
-            f"{front_end.fmax / 1000:g} kHz; give recordings as the microphone will make them"
+            f"--clips: half of the clips hold nothing above {highest_hz / 1000:.1f} kHz, but the model listens up to "
+            f"{fmax / 1000:g} kHz; give recordings as the microphone will make them"
         )
 
 

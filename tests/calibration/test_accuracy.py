@@ -226,6 +226,8 @@ def test_measuring_with_another_networks_classes(bundle, recordings, clips, conf
         (["--clips", "{clips}", "--fold", "1"], "--fold: is for --dataset esc50 alone"),
         (["--clips", "{clips}", "{empty}"], "want manifests, or recordings without labels, not both"),
         (["--clips", "{clips}", "--page", "{empty}/none/x.html"], "x.html: cannot be written: No such file"),
+        (["--clips", "{clips}", "--page", "{empty}"], "empty: is a folder, want the name of a file"),
+        (["--clips", "{clips}", "--page", "{bundle}/accuracy.json"], "cannot be both the figures and the page"),
         (["--clips", "{late}"], "0.flac: lasts 12.000 s, but is said to hold class 1 from 11 to 13 s"),
     ],
 )
@@ -237,7 +239,7 @@ def test_bad_input_is_one_line_and_leaves_the_bundle_alone(
     late = recordings / "late.csv"
     late.write_text("file,class,onset,offset\n0.flac,class 1,11,13\n")
     before = contents(bundle)
-    places = {"empty": tmp_path / "empty", "clips": clips, "bad": tmp_path / "bad.yaml", "late": late}
+    places = {"bundle": bundle, "empty": tmp_path / "empty", "clips": clips, "bad": tmp_path / "bad.yaml", "late": late}
     try:
         status = main([str(bundle), *(argument.format(**places) for argument in arguments)])
     except SystemExit as error:

@@ -73,6 +73,18 @@ def test_a_scale_that_is_four_times_too_great(model, int8, clips):
     assert worst.covered == pytest.approx(4, rel=0.3)
 
 
+@pytest.mark.parametrize("tensor", ["layers.1.blocks.0.norm2", "layers.1.blocks.0.mlp.gelu.half"])
+def test_a_range_that_is_eight_times_too_wide(tensor, model, linears, observed, clips):
+    """Whether it is shifted to around zero or not."""
+    ranges = observed.ranges("minmax", True)
+    ranges[tensor] = tuple(8 * end for end in ranges[tensor])
+    graph = to_int8(model, linears, round_weights(model, linears, observed), ranges, QuantType.QInt8)
+    worst, second, *_ = find_misfits(model, graph, clips)
+    assert worst.tensor == tensor
+    assert worst.excess_db > LIMIT_DB > second.excess_db
+    assert worst.covered == pytest.approx(8, rel=0.4)
+
+
 def test_weights_with_a_wrong_scale(model, int8, clips):
     layer = "layers.2.blocks.1.mlp.fc1"
     entry = find_entry(model, times(int8, f"{layer}.matmul.1_scale", 4), clips[0])

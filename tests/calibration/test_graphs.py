@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import QuantType
 
-from calibration.graphs import round_weights, to_half, to_int8
+from calibration.graphs import centre, round_weights, to_half, to_int8
 from calibration.measures import snr_db
 from calibration.observe import find_linears, observe
 from calibration.sensitivity import logits_of
@@ -67,6 +67,28 @@ def test_only_linear_layers_of_the_backbone_take_eight_bits(int8, linears):
         if node.op_type != "DequantizeLinear" and any("DequantizeLinear" in name for name in node.input)
     }
     assert takers == {linear.name for linear in linears}
+
+
+def test_a_shift_changes_nothing(model, linears, observed, clips, rounded):
+    """Before anything is in 8 bits, for weights that are on their grid."""
+    on_grid = onnx.ModelProto.FromString(model.SerializeToString())
+    for tensor in on_grid.graph.initializer:
+        if tensor.name in rounded:
+            part = rounded[tensor.name]
+            tensor.CopyFrom(numpy_helper.from_array(part.integers * part.scale, tensor.name))
+    shifted = onnx.ModelProto.FromString(on_grid.SerializeToString())
+    centre(shifted, linears, rounded, observed.ranges("minmax", True))
+    assert sum(node.op_type == "Sub" for node in shifted.graph.node) == 9
+    np.testing.assert_allclose(logits_of(shifted, clips), logits_of(on_grid, clips), atol=1e-3)
+
+
+def test_what_has_several_users_is_not_shifted(model, linears, rounded, observed):
+    """Of q, k and v only two have a bias to take the shift, so that their range stays symmetric."""
+    ranges = {**observed.ranges("minmax", True), "layers.1.blocks.0.norm1": (-1.0, 9.0)}
+    shifted = onnx.ModelProto.FromString(model.SerializeToString())
+    found = centre(shifted, linears, rounded, ranges)
+    assert found["layers.1.blocks.0.norm1"] == (-9, 9)
+    assert not any(node.name == "layers.1.blocks.0.norm1.centred" for node in shifted.graph.node)
 
 
 def test_what_gelu_gives_is_shifted_to_around_zero(model, linears, observed, int8):

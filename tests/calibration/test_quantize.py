@@ -119,6 +119,35 @@ def test_a_disk_that_fails_when_files_change_places_leaves_the_bundle_alone(bund
     assert contents(bundle) == before
 
 
+def test_a_disk_that_fails_for_good_leaves_everything_in_a_folder_that_is_named(
+    bundle, recordings, capsys, monkeypatch
+):
+    assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "int8") == 0
+    before, replace = contents(bundle), Path.replace
+
+    def fails(path, target):
+        if path.name == "model.json":
+            raise OSError(5, "Input/output error")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", fails)
+    assert quantize(bundle, recordings, "--method", "mse") == 2
+    (folder,) = bundle.glob(".quantize.*/old")
+    assert f"Input/output error; what it held is in {folder}" in capsys.readouterr().err
+    there = {path.name: path.read_bytes() for path in bundle.iterdir() if path.is_file()}
+    assert {**there, **contents(folder)} == before
+
+
+def test_a_budget_holds_for_every_graph(bundle, recordings, capsys):
+    assert quantize(bundle, recordings, "--method", "minmax") == 0
+    reached = read_bundle(bundle).info.quantization.logit_snr_db
+    lowest = min(reached[name] for name in ("int8", "int8_fp16", "cpu-int8"))
+    assert quantize(bundle, recordings, "--method", "minmax", "--budget", lowest + 1) == 0
+    told = read_bundle(bundle).info.quantization
+    assert told.float_layers
+    assert min(told.logit_snr_db.values()) >= lowest + 0.9
+
+
 def test_graphs_of_another_calibration_do_not_stay(bundle, recordings):
     assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "int8,fp16") == 0
     assert quantize(bundle, recordings, "--method", "mse", "--graphs", "cpu-int8") == 0
@@ -152,7 +181,7 @@ def test_a_bundle_that_cannot_be_opened_is_said_before_anything_is_read(bundle, 
         (["--clips", "x", "--count", "0"], "'0' is not a whole number from 1 on"),
         (["--clips", "x", "--count", "3"], "--count 3: want 8 clips at least"),
         (["--clips", "x", "--seed", "-1"], "'-1' is not a whole number from 0 on"),
-        (["--clips", "x", "--budget", "nan"], "invalid decibels value: 'nan'"),
+        (["--clips", "x", "--budget", "nan"], "'nan' is not a number of dB"),
         (["--clips", "x", "--method", "random"], "invalid choice"),
     ],
 )

@@ -1,8 +1,10 @@
 """Manifests of labels, good and bad."""
 
+from pathlib import Path
+
 import pytest
 
-from calibration.truth import Labelled, Occurrence, join, read_manifest
+from calibration.truth import Labelled, Occurrence, join, read_manifest, refuse_mixed
 from runtime.errors import UserError
 
 LABELS = ["Dog", "Rain"]
@@ -64,6 +66,7 @@ def test_what_was_learned_from_is_not_measured_on(tmp_path):
             "file,class,onset,offset\na.wav,Dog,3,5\na.wav,Rain,0,9\na.wav,Dog,4,6\n",
             "Dog from 4 s begins before the one from 3 s ends, at 5 s; make one event of them",
         ),
+        ("file,class,split\na.wav,Dog,val\nb.wav,Dog,\n", "row 2 has no split, but others have; give all or none"),
         ("file,class,split\na.wav,Dog,train\n", "names no recording to measure on"),
     ],
 )
@@ -78,6 +81,22 @@ def test_bad_manifests_are_one_line(text, message, tmp_path):
 def test_every_other_split_is_measured_on(split, tmp_path):
     path = write(tmp_path, f"file,class,split\na.wav,Dog,{split}\n")
     assert len(read_manifest(path, LABELS)) == 1
+
+
+def test_what_is_known_must_be_known_of_all():
+    timed = Labelled(Path("a"), frozenset(["Dog"]), (Occurrence(0, 1, "Dog"),))
+    nothing, untimed, unlabelled = (
+        Labelled(Path("b"), frozenset(), ()),
+        Labelled(Path("c"), frozenset()),
+        Labelled(Path("d")),
+    )
+    refuse_mixed("--clips", [timed, nothing])
+    refuse_mixed("--clips", [untimed, nothing])
+    refuse_mixed("--clips", [unlabelled, unlabelled])
+    with pytest.raises(UserError, match="--clips: c has no onset and offset, but others have"):
+        refuse_mixed("--clips", [timed, untimed])
+    with pytest.raises(UserError, match="--clips: d has no class, but others have"):
+        refuse_mixed("--clips", [timed, unlabelled])
 
 
 def test_joined_events():

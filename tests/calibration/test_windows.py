@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from calibration.windows import Window, clips_of, draw, find_recordings, split
 from runtime.bundle import read_bundle
@@ -83,8 +84,11 @@ def test_a_manifest_names_its_files(tmp_path):
 
 
 def test_what_a_manifest_holds_back_is_not_calibrated_on(tmp_path):
-    (tmp_path / "list.csv").write_text("file,class,split\na.wav,x,train\nb.wav,y,val\nc.wav,z,\nd.wav,z,test\n")
+    (tmp_path / "list.csv").write_text("file,class,split\na.wav,x,train\nb.wav,y,val\nc.wav,z,train\nd.wav,z,test\n")
     assert find_recordings([tmp_path / "list.csv"]) == [tmp_path / "a.wav", tmp_path / "c.wav"]
+    (tmp_path / "list.csv").write_text("file,class,split\na.wav,x,train\nb.wav,y,\n")
+    with pytest.raises(UserError, match="row 2 has no split, but others have"):
+        find_recordings([tmp_path / "list.csv"])
 
 
 @pytest.mark.parametrize(
@@ -100,6 +104,14 @@ def test_what_a_manifest_holds_back_is_not_calibrated_on(tmp_path):
         (
             {"x.wav": (noise(120, rate=8000), 8000)},
             "half of the clips hold nothing above 4.* kHz, but the model listens up to 14 kHz",
+        ),
+        (
+            {f"{i}.wav": (noise(5, i, rate=8000) / 100, 8000) for i in range(9)},
+            "half of the clips hold nothing above 4.0 kHz",
+        ),
+        (
+            {f"{i}.wav": (soxr.resample(noise(12, i, rate=8000), 8000, 32_000), 32_000) for i in range(9)},
+            "half of the clips hold nothing above 4.* kHz",
         ),
     ],
 )
