@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from calibration import page
-from calibration.judge import TOLD, Accuracy, Measured
+from calibration.judge import ENOUGH, TOLD, Accuracy, Measured
 from calibration.listen import OddClip, Version
 from calibration.measures import Interval
 from runtime.report import clock
@@ -37,7 +37,14 @@ def print_table(found: Accuracy) -> None:
         console.width = 240
     console.print(Text(heading(found), style="bold"), soft_wrap=True)
     console.print(table)
-    console.print(Text(f"recommended on a CPU: {found.recommended['onnxruntime']}"), soft_wrap=True)
+    console.print(Text(recommendation(found)), soft_wrap=True)
+
+
+def recommendation(found: Accuracy) -> str:
+    """What detect will use, in a line."""
+    heard = found.graphs["fp32"].events
+    little = f"; {heard} events are too few to recommend another, want {ENOUGH}" if heard < ENOUGH else ""
+    return f"recommended on a CPU: {found.recommended['onnxruntime']}{little}"
 
 
 def heading(found: Accuracy) -> str:
@@ -111,6 +118,7 @@ def write_page(path: Path, found: Accuracy, versions: Sequence[Version]) -> None
         f"<p>{html.escape(heading(found))}. Changes from fp32 are in points, in brackets between what nine of ten "
         "resamples of the recordings lie.</p>",
         page.table(["", *found.graphs], rows(found)),
+        f"<p>{html.escape(recommendation(found)).capitalize()}.</p>",
     ]
     parts += [f"<p><b>{name}:</b> {html.escape(line)}</p>" for name, m in found.graphs.items() for line in m.broken]
     if changes := class_changes(found):

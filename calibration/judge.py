@@ -25,6 +25,8 @@ PIECE_STEPS = 200
 """Steps that PSDS takes at once: its tool compares every event with every other at every threshold."""
 FEWEST = 5
 """Recordings to resample; the intervals of fewer say nothing."""
+ENOUGH = 20
+"""Events that fp32 must have heard before another graph is recommended for good."""
 TOLD = {
     "accuracy": "accuracy",
     "clip_ap": "mAP, recordings",
@@ -50,6 +52,7 @@ class Budget(BaseModel):
     class_examples: int = Field(20, ge=1)
     logit_snr_db: float = 30.0
     range_excess_db: float = Field(9.0, ge=0)
+    lost_percent: float = Field(10.0, ge=0, le=100)
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,7 @@ class Accuracy(BaseModel):
     versions: dict[str, str]
     graphs: dict[str, Measured]
     recommended: dict[str, str]
-    """By backend, the fastest graph within the budget; fp32 where none is a tenth faster."""
+    """By backend, the fastest graph within the budget; fp32 where none is a tenth faster, or too little was heard."""
 
 
 def compare(
@@ -289,13 +292,18 @@ def broken_by(measured: Measured, reference: Measured, truth: Truth, budget: Bud
                 f"{TOLD[name]} of {label} falls by {100 * (before - after):.1f} points, "
                 f"allowed are {budget.class_points:g}"
             )
+    if truth.events is None and measured.events_lost * 100 > budget.lost_percent * reference.events:
+        lost = f"{measured.events_lost} of {reference.events} events of fp32"
+        broken.append(f"{lost} are lost, allowed are {budget.lost_percent:g} %")
     if measured.logit_snr_db is not None and measured.logit_snr_db < budget.logit_snr_db:
         broken.append(f"logits are within {measured.logit_snr_db:g} dB of fp32, want {budget.logit_snr_db:g}")
     return broken
 
 
 def recommend(graphs: Mapping[str, Measured], reference: str, gain: float = 0.9) -> str:
-    """The fastest graph within the budget, if it is worth it."""
+    """The fastest graph within the budget, if it is worth it, and if ENOUGH was heard to say so."""
+    if graphs[reference].events < ENOUGH:
+        return reference
     fit = {name: m.clip_ms for name, m in graphs.items() if not m.broken}
     fastest = min(fit, key=lambda name: fit[name], default=reference)
     return fastest if fastest in fit and fit[fastest] < gain * graphs[reference].clip_ms else reference

@@ -113,7 +113,10 @@ def quantize(args: argparse.Namespace) -> int:
         logit_snr_db={name: round(snr, 1) for name, snr in snrs.items()},
         versions={name: version(name) for name in ("htsat-edge", "onnx", "onnxruntime", "numpy")},
     )
+    gone = [name for name in GRAPHS if name in bundle.precisions() and name not in graphs]
     write(bundle, graphs, told)
+    if gone:
+        print(f"removed, as of an earlier calibration: {', '.join(f'{name}.onnx' for name in gone)}")
     whole = bundle.graph("fp32").stat().st_size
     apart = {windows[i].path for i in learned}.isdisjoint(windows[i].path for i in held)
     others = "of other recordings" if apart else "of the same recordings"

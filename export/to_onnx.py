@@ -24,7 +24,7 @@ try:
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
-    print(f'to_onnx.py: needs {missing.name}: pip install -e ".[export]", in the venv that you use', file=sys.stderr)
+    print(f'to_onnx.py: needs {missing.name}: pip install -e ".[export]", in the venv in use', file=sys.stderr)
     sys.exit(2)
 
 from pydantic import BaseModel, ConfigDict

@@ -13,11 +13,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
+try:
+    import numpy as np
+    import numpy.typing as npt
+    import torch  # noqa: F401
+
+    from calibration.scoring import PSDS1, PSDS2, EventScores, Timed
+except ModuleNotFoundError as missing:
+    if __name__ != "__main__":
+        raise
+    print(f'htsat.evaluate: needs {missing.name}: pip install -e ".[train]", in the venv in use', file=sys.stderr)
+    sys.exit(2)
 
 from calibration.measures import BoolArray, Interval
-from calibration.scoring import PSDS1, PSDS2, EventScores, Timed
 from htsat.checkpoint import load_network
 from htsat.config import read_network
 from htsat.corpus import BACKGROUND, read_corpus

@@ -22,13 +22,19 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import numpy as np
-import torch
-import torch.nn.functional as functional
-from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset
+try:
+    import numpy as np
+    import torch
+    import torch.nn.functional as functional
+    from safetensors.torch import save_file
+    from torch import Tensor, nn
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+    from torch.utils.data import DataLoader, Dataset
+except ModuleNotFoundError as missing:
+    if __name__ != "__main__":
+        raise
+    print(f'htsat.train: needs {missing.name}: pip install -e ".[train]", in the venv in use', file=sys.stderr)
+    sys.exit(2)
 
 from htsat.checkpoint import load_network
 from htsat.config import NetworkConfig

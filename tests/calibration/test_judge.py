@@ -104,15 +104,15 @@ def test_a_change_is_known_better_than_the_figures():
     assert few.change_from(few) == Interval(value=0, low=None, high=None)
 
 
-def measured(snr_db=40.0, changes=(), event_f1=(0.5, 0.5), clip_ms=10.0, broken=()):
+def measured(snr_db=40.0, changes=(), event_f1=(0.5, 0.5), clip_ms=10.0, broken=(), events=20, lost=0):
     return Measured(
         sha256="",
         size=1,
         clip_ms=clip_ms,
         logit_snr_db=snr_db,
         worst_clip=None,
-        events=0,
-        events_lost=0,
+        events=events,
+        events_lost=lost,
         events_gained=0,
         false_events_per_hour=None,
         figures={},
@@ -141,9 +141,16 @@ def test_what_breaks_the_budget_is_named(other, lines):
     assert broken_by(other, measured(), truth, Budget()) == lines
 
 
+@pytest.mark.parametrize(("lost", "lines"), [(2, []), (3, ["3 of 20 events of fp32 are lost, allowed are 10 %"])])
+def test_where_nothing_is_known_no_more_than_a_tenth_may_be_lost(lost, lines):
+    truth = Truth([Labelled(Path("x"))], LABELS)
+    assert broken_by(measured(lost=lost), measured(), truth, Budget()) == lines
+
+
 def test_the_fastest_within_the_budget_is_recommended_if_it_is_worth_it():
     fp32, slow, fast = measured(clip_ms=10), measured(clip_ms=9.5), measured(clip_ms=6)
     assert recommend({"fp32": fp32}, "fp32") == "fp32"
     assert recommend({"fp32": fp32, "a": slow}, "fp32") == "fp32"
     assert recommend({"fp32": fp32, "a": slow, "b": fast}, "fp32") == "b"
     assert recommend({"fp32": fp32, "b": measured(clip_ms=6, broken=["x"])}, "fp32") == "fp32"
+    assert recommend({"fp32": measured(clip_ms=10, events=19), "b": fast}, "fp32") == "fp32"

@@ -148,9 +148,10 @@ def test_a_budget_holds_for_every_graph(bundle, recordings, capsys):
     assert min(told.logit_snr_db.values()) >= lowest + 0.9
 
 
-def test_graphs_of_another_calibration_do_not_stay(bundle, recordings):
+def test_graphs_of_another_calibration_do_not_stay(bundle, recordings, capsys):
     assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "int8,fp16") == 0
     assert quantize(bundle, recordings, "--method", "mse", "--graphs", "cpu-int8") == 0
+    assert "removed, as of an earlier calibration: fp16.onnx, int8.onnx" in capsys.readouterr().out
     assert read_bundle(bundle).precisions() == ["cpu-int8", "fp32"]
     assert read_bundle(bundle).info.quantization.logit_snr_db.keys() == {"cpu-int8"}
 
