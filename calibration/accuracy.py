@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed
 from pathlib import Path
 
+from runtime.command import Parser, refuse_without_extra, run
+
 try:
     import onnx
 
@@ -20,8 +22,7 @@ try:
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
-    print(f'accuracy.py: needs {missing.name}: pip install -e ".[calibration]", in the venv in use', file=sys.stderr)
-    sys.exit(2)
+    refuse_without_extra("accuracy.py", "calibration", missing)
 
 from calibration import datasets
 from calibration.datasets import Dataset
@@ -34,7 +35,6 @@ from calibration.windows import clips_of, find_recordings, is_silent
 from runtime.audio import AudioFile
 from runtime.backends import Backend, open_backend
 from runtime.bundle import ACCURACY_FILE, Bundle, ModelInfo, read_bundle
-from runtime.command import Parser, run
 from runtime.config import read_yaml
 from runtime.errors import CheckFailed, UserError
 from runtime.features import FloatArray
@@ -92,10 +92,10 @@ def choose_graphs(bundle: Bundle, wanted: Sequence[str] | None) -> list[str]:
     return [REFERENCE, *(name for name in wanted if name != REFERENCE)]
 
 
-def refuse_changed(bundle: Bundle, sha256: str) -> None:
+def refuse_changed(bundle: Bundle) -> None:
     """The other graphs must have been made from the fp32.onnx that is there."""
     made = bundle.info.quantization
-    if made is not None and made.fp32_sha256 != sha256:
+    if made is not None and made.fp32_sha256 != bundle.sha256(REFERENCE):
         raise UserError(
             f"{bundle.path}: fp32.onnx has changed since the other graphs were made from it; "
             "run calibration/quantize.py again"
@@ -123,7 +123,7 @@ def probe_clips(recordings: Sequence[Labelled], info: ModelInfo) -> list[FloatAr
     clips: list[FloatArray] = []
     for recording in chosen:
         own = 0
-        for clip in clips_of(recording.path, info):
+        for clip in clips_of(AudioFile(recording.path), info):
             if not is_silent(clip):
                 clips.append(clip)
                 own += 1
@@ -133,10 +133,13 @@ def probe_clips(recordings: Sequence[Labelled], info: ModelInfo) -> list[FloatAr
 
 
 def explain(
-    bundle: Bundle, name: str, broken: Sequence[str], probes: Sequence[FloatArray], budget: Budget
+    original: onnx.ModelProto,
+    suspect: onnx.ModelProto,
+    broken: Sequence[str],
+    probes: Sequence[FloatArray],
+    budget: Budget,
 ) -> list[str]:
     """What is wrong inside a graph, and which layer it comes from where its answers are off."""
-    original, suspect = onnx.load(bundle.graph(REFERENCE)), onnx.load(bundle.graph(name))
     found = find_strays(original, suspect)
     if not probes:
         return found
@@ -159,8 +162,7 @@ def explain(
 def accuracy(args: argparse.Namespace) -> int:
     """Measure what the arguments ask for; 1 where a graph breaks the budget."""
     bundle, budget = read_bundle(args.bundle), read_yaml(args.config, Budget)
-    sha256 = bundle.sha256(REFERENCE)
-    refuse_changed(bundle, sha256)
+    refuse_changed(bundle)
     names = choose_graphs(bundle, args.precisions)
     material = read_material(args, bundle.info)
     if material.missing:
@@ -176,22 +178,24 @@ def accuracy(args: argparse.Namespace) -> int:
         listen(recording.path, versions)
     reference = versions[0]
     theirs = figures(reference.heard, truth, info.step_s)
-    probes = probe_clips(material.recordings, bundle.info)
+    probes, original = probe_clips(material.recordings, bundle.info), onnx.load(bundle.graph(REFERENCE))
     graphs: dict[str, Measured] = {}
     for version in with_progress(versions, "judging"):
-        own = theirs if version is reference else {}
-        if version.snr_db > -math.inf and not own:
+        if version is reference:
+            own = theirs
+        elif version.snr_db == -math.inf:  # scores that are no numbers have no figures
+            own = {}
+        else:
             own = figures(version.heard, truth, info.step_s)
         path = bundle.graph(version.name)
         measured = compare(version, reference, own, theirs, truth, bundle.sha256(version.name), path.stat().st_size)
         if version is not reference:
             broken = broken_by(measured, graphs[REFERENCE], truth, budget)
-            broken += explain(bundle, version.name, broken, probes, budget)
+            broken += explain(original, onnx.load(path), broken, probes, budget)
             measured = measured.model_copy(update={"broken": broken})
         graphs[version.name] = measured
         version.close()
     found = Accuracy(
-        fp32_sha256=sha256,
         material=", ".join(path.name for path in args.clips),
         recordings=len(material.recordings),
         hours=sum(h.duration_s for h in reference.heard) / 3600,

@@ -85,7 +85,7 @@ def _worst(measured: Measured) -> str:
 
 def _worst_class(changes: ClassChanges, graph: str) -> str:
     known = [(change[graph], label) for label, change in changes.by_label if graph in change]
-    if not known:
+    if not known:  # fp32, from which the others change
         return "–"
     change, label = min(known)
     return f"{_signed(change)} {label}"
@@ -173,15 +173,13 @@ def class_changes(found: Accuracy) -> ClassChanges | None:
 def draw_changes(figure: Figure, changes: Sequence[tuple[str, dict[str, float]]]) -> None:
     """A bar for each class and graph."""
     axes, graphs = figure.subplots(), list(changes[0][1])
-    at, height = np.arange(len(changes)), 0.8 / max(len(graphs), 1)
+    at, height = np.arange(len(changes)), 0.8 / len(graphs)
     for i, graph in enumerate(graphs):
-        axes.barh(
-            at - 0.4 + (i + 0.5) * height, [100 * change.get(graph, 0) for _, change in changes], height, label=graph
-        )
+        axes.barh(at - 0.4 + (i + 0.5) * height, [100 * change[graph] for _, change in changes], height, label=graph)
     axes.axvline(0, color="black", lw=0.8)
     axes.set(xlabel="points", ylim=(len(changes) - 0.4, -0.6))
     axes.set_yticks(at, [label for label, _ in changes])
-    figure.legend(loc="outside upper center", ncols=max(len(graphs), 1))
+    figure.legend(loc="outside upper center", ncols=len(graphs))
 
 
 def draw_scores(figure: Figure, reference: Version, version: Version) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calibration.truth import Labelled, Occurrence, join, occurrence, refuse_missing, unknown_label
-from calibration.windows import SUFFIXES
+from runtime.audio import SUFFIXES
 from runtime.config import read_csv, read_text
 from runtime.errors import UserError
 

@@ -221,7 +221,6 @@ class Measured(BaseModel):
 class Accuracy(BaseModel):
     """What accuracy.json says."""
 
-    fp32_sha256: str
     material: str
     """What was measured on."""
     recordings: int

@@ -14,13 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from runtime.command import Parser, count, refuse_without_extra, run, seed
+
 try:
     import onnx
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
-    print(f'quantize.py: needs {missing.name}: pip install -e ".[calibration]", in the venv in use', file=sys.stderr)
-    sys.exit(2)
+    refuse_without_extra("quantize.py", "calibration", missing)
 
 from onnxruntime.quantization import QuantType
 
@@ -31,7 +32,6 @@ from calibration.sensitivity import fewest_in_float, logits_of, measure
 from calibration.windows import FEWEST, draw, split
 from runtime.backends import open_backend
 from runtime.bundle import MODEL_FILE, Bundle, Quantization, read_bundle
-from runtime.command import Parser, count, run, seed
 from runtime.errors import CheckFailed, UserError
 from runtime.features import FloatArray
 from runtime.progress import with_progress

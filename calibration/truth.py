@@ -13,7 +13,7 @@ from typing import NamedTuple
 from runtime.config import read_csv
 from runtime.errors import UserError
 
-NOTHING = "background"
+BACKGROUND = "background"
 """The class of recordings, or rows, in which no labelled sound is heard."""
 
 
@@ -110,9 +110,9 @@ def join(events: Iterable[Occurrence], pause_s: float = 0.0) -> list[Occurrence]
 def unknown_label(where: str, name: str | None, labels: Sequence[str]) -> UserError:
     """What to say of a class that a model does not have."""
     if not name:
-        return UserError(f"{where} has no class; give it as {NOTHING} where nothing sounds")
+        return UserError(f"{where} has no class; give it as {BACKGROUND} where nothing sounds")
     near = difflib.get_close_matches(name, labels, n=1)
-    hint = f", meant {near[0]}?" if near else f"; leave such rows out, or give their class as {NOTHING}"
+    hint = f", meant {near[0]}?" if near else f"; leave such rows out, or give their class as {BACKGROUND}"
     return UserError(f"{where} has class '{name}', which is no label of the model{hint}")
 
 
@@ -125,7 +125,7 @@ def _labelled(
     events: list[Occurrence] = []
     for number, row in rows:
         where, name = f"{manifest}: row {number}", row["class"]
-        if name == NOTHING:
+        if name == BACKGROUND:
             continue
         if name not in labels:
             raise unknown_label(where, name, labels)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from calibration.truth import numbered_rows
-from runtime.audio import AudioFile
+from runtime.audio import SUFFIXES, AudioFile
 from runtime.backends import Scores
 from runtime.bundle import ModelInfo
 from runtime.detector import Detector, Settings
@@ -19,7 +19,6 @@ from runtime.errors import UserError
 from runtime.features import FloatArray, FrontEnd, hz_to_mel, mel_to_hz
 from runtime.progress import with_progress
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
 BLOCK_S = 10.0
 SILENT_DB = -65.0
 """A clip whose loudest frame and band is below this holds no more than a converter's last bits, if that."""
@@ -84,9 +83,9 @@ def find_recordings(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def clips_of(path: Path, info: ModelInfo) -> Iterator[FloatArray]:
+def clips_of(file: AudioFile, info: ModelInfo) -> Iterator[FloatArray]:
     """The clips (T, F) that the runtime would cut from a recording, one after the other without overlap."""
-    file, listener = AudioFile(path), Listener(info)
+    listener = Listener(info)
     detector = Detector(info, listener, file.sample_rate, Settings(hop_s=info.steps * info.step_s))
     for block in file.blocks(round(BLOCK_S * file.sample_rate)):
         detector.push(block)
@@ -143,14 +142,14 @@ def _survey(recordings: Sequence[Path], info: ModelInfo) -> tuple[list[Window], 
     known: dict[str, Window] = {}
     silent = 0
     for path in with_progress(recordings, "looking for clips"):
-        rate = AudioFile(path).sample_rate
-        for number, clip in enumerate(clips_of(path, info)):
+        file = AudioFile(path)
+        for number, clip in enumerate(clips_of(file, info)):
             if is_silent(clip):
                 silent += 1
                 continue
             sha256 = hashlib.sha256(np.round(clip).astype(np.int16).tobytes()).hexdigest()
             activity = float(clip.mean(axis=1).std())
-            highest_hz = min(rate / 2, heard_up_to(clip, info.front_end))
+            highest_hz = min(file.sample_rate / 2, heard_up_to(clip, info.front_end))
             known.setdefault(sha256, Window(path, number, sha256, activity, highest_hz))
     return list(known.values()), silent
 
@@ -190,7 +189,7 @@ def _load(windows: Sequence[Window], info: ModelInfo) -> FloatArray:
     log_mels: dict[Window, FloatArray] = {}
     for path in with_progress(sorted({window.path for window in windows}), "reading clips"):
         wanted = {window.number: window for window in windows if window.path == path}
-        for number, clip in enumerate(clips_of(path, info)):
+        for number, clip in enumerate(clips_of(AudioFile(path), info)):
             if number in wanted:
                 log_mels[wanted[number]] = clip
             if number == max(wanted):

@@ -17,6 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from runtime.command import Parser, refuse_without_extra, run
+
 try:
     import numpy as np
     import onnx
@@ -24,8 +26,7 @@ try:
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
-    print(f'to_onnx.py: needs {missing.name}: pip install -e ".[export]", in the venv in use', file=sys.stderr)
-    sys.exit(2)
+    refuse_without_extra("to_onnx.py", "export", missing)
 
 from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
@@ -38,7 +39,6 @@ from htsat.network import FRAMES, HTSAT, STEPS, Output
 from runtime.backends import Scores
 from runtime.backends.ort import open_session
 from runtime.bundle import MODEL_FILE, ModelInfo
-from runtime.command import Parser, run
 from runtime.config import parse, read_csv, read_json
 from runtime.errors import CheckFailed, UserError
 from runtime.features import FLOOR_POWER, FloatArray, FrontEnd

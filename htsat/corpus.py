@@ -12,15 +12,17 @@ from pathlib import Path
 import numpy as np
 import soxr
 
+from calibration import truth
+from runtime import audio
 from runtime.audio import AudioFile
 from runtime.config import read_csv
 from runtime.errors import UserError
 from runtime.features import FloatArray
 
 SPLITS = ("train", "val")
-BACKGROUND = "background"
+BACKGROUND = truth.BACKGROUND
 """The class of recordings that hold no event."""
-SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"}
+SUFFIXES = audio.SUFFIXES | {".aif", ".aiff"}
 HELD = 0.2
 """The share of the groups of a class that is held for validation, where no split is given."""
 QUIET_DB = -30.0

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from runtime.command import Parser, refuse_without_extra, run
+
 try:
     import numpy as np
     import numpy.typing as npt
@@ -22,8 +24,7 @@ try:
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
-    print(f'htsat.evaluate: needs {missing.name}: pip install -e ".[train]", in the venv in use', file=sys.stderr)
-    sys.exit(2)
+    refuse_without_extra("htsat.evaluate", "train", missing)
 
 from calibration.measures import BoolArray, Interval
 from htsat.checkpoint import load_network
@@ -33,7 +34,6 @@ from htsat.figures import Outputs, apply, held_scenes, labelled, room_tone, scor
 from htsat.report import ClassFigures, Results, write_page
 from htsat.scenes import Scene, Sound, load_sounds
 from htsat.settings import RunFolder
-from runtime.command import Parser, run
 from runtime.errors import UserError
 from runtime.features import FloatArray
 from runtime.smooth import MedianFilter

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from calibration.truth import NOTHING, Occurrence, join
+from calibration.truth import Occurrence, join
 from htsat.corpus import BACKGROUND, Recording, read_corpus, read_mono
 from htsat.files import replacing
 from htsat.scenes import OTHERS, PAUSE_S, SHORT, SNR_DB, Rng, from_db
@@ -115,7 +115,9 @@ def render(args: argparse.Namespace) -> int:
         name = f"{number:04}.flac"
         with replacing(args.out / name) as part:
             soundfile.write(part, audio, SAMPLE_RATE, format="FLAC")
-        rows += [[name, e.label, f"{e.onset_s:.3f}", f"{e.offset_s:.3f}"] for e in events] or [[name, NOTHING, "", ""]]
+        rows += [[name, e.label, f"{e.onset_s:.3f}", f"{e.offset_s:.3f}"] for e in events] or [
+            [name, BACKGROUND, "", ""]
+        ]
     with replacing(args.out / "manifest.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
     print(f"{args.count} scenes of {args.seconds} s in {args.out / 'manifest.csv'}")

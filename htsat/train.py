@@ -22,6 +22,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from runtime.command import Parser, refuse_without_extra, run
+
 try:
     import numpy as np
     import torch
@@ -33,8 +35,7 @@ try:
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
-    print(f'htsat.train: needs {missing.name}: pip install -e ".[train]", in the venv in use', file=sys.stderr)
-    sys.exit(2)
+    refuse_without_extra("htsat.train", "train", missing)
 
 from htsat.checkpoint import load_network
 from htsat.config import NetworkConfig
@@ -44,7 +45,6 @@ from htsat.files import replacing
 from htsat.network import HTSAT, Output
 from htsat.scenes import Scene, SceneMaker, Sound, load_sounds, mask_bands
 from htsat.settings import RunFolder, TrainConfig, labels_of, read_training
-from runtime.command import Parser, run
 from runtime.errors import CheckFailed, UserError
 from runtime.features import FrontEnd
 from runtime.progress import with_progress

@@ -15,6 +15,8 @@ from runtime import mpeg, ogg
 from runtime.errors import UserError
 from runtime.features import FloatArray
 
+SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
+"""What recordings in a folder end with."""
 MP3_PADDING = 4 * 1152
 """Samples that encoders put around a recording, and decoders take off or leave."""
 UNKNOWN_WAV_BYTES = 0x7FFF_0000

@@ -18,6 +18,12 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see --help\n")
 
 
+def refuse_without_extra(prog: str, extra: str, missing: ModuleNotFoundError) -> NoReturn:
+    """End a program that was run without what it needs, in one line that says what to install."""
+    print(f'{prog}: needs {missing.name}: pip install -e ".[{extra}]", in the venv in use', file=sys.stderr)
+    sys.exit(2)
+
+
 def count(text: str) -> int:
     """An argument that is a whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:

@@ -6,6 +6,7 @@ import soundfile
 import soxr
 
 from calibration.windows import Window, clips_of, draw, find_recordings, split
+from runtime.audio import AudioFile
 from runtime.bundle import read_bundle
 from runtime.errors import UserError
 from runtime.features import LogMel
@@ -28,7 +29,7 @@ def noise(seconds, seed=0, rate=32_000):
 def test_clips_are_those_that_the_runtime_cuts(info, tmp_path):
     samples = noise(25)
     write(tmp_path / "x.wav", samples)
-    first, second, last = clips_of(tmp_path / "x.wav", info)
+    first, second, last = clips_of(AudioFile(tmp_path / "x.wav"), info)
     whole = LogMel(info.front_end)(samples)
     np.testing.assert_allclose(np.concatenate([first, second]), whole[:2048], atol=1e-3)
     assert last.shape == first.shape

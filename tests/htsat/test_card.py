@@ -47,7 +47,6 @@ def accuracy(tiny_bundle):
         )
 
     return Accuracy(
-        fp32_sha256=read_bundle(tiny_bundle).sha256("fp32"),
         material="manifest.csv",
         recordings=120,
         hours=1,
