@@ -38,6 +38,7 @@ from runtime.bundle import ACCURACY_FILE, Bundle, ModelInfo, read_bundle
 from runtime.config import read_yaml
 from runtime.errors import CheckFailed, UserError
 from runtime.features import FloatArray
+from runtime.files import part_of, replacing
 from runtime.progress import with_progress
 
 CONFIG = Path(__file__).parent.parent / "configs" / "accuracy.yaml"
@@ -230,22 +231,11 @@ def refuse_unwritable(targets: Sequence[Path]) -> None:
 
 def write(target: Path, page: Path, found: Accuracy, versions: Sequence[Version]) -> None:
     """Write the page, and last accuracy.json, which decides what runs."""
-    try:
-        part_of(target).write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        write_page(part_of(page), found, versions)
-        for path in (page, target):
-            part_of(path).replace(path)
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written: {error.strerror}; it is as it was") from None
-    finally:
-        for path in (page, target):
-            part_of(path).unlink(missing_ok=True)
+    with replacing(target) as part:
+        part.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        with replacing(page) as page_part:
+            write_page(page_part, found, versions)
     print(f"{target}, and to look at: {page}")
-
-
-def part_of(path: Path) -> Path:
-    """What is written first, and takes the place of a file when all is well."""
-    return path.with_name(f".{path.name}.part")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,6 +15,7 @@ from runtime.backends.ort import open_session
 from runtime.config import read_json
 from runtime.errors import UserError
 from runtime.features import FloatArray
+from runtime.files import replacing
 from runtime.progress import with_progress
 
 LOGITS = "logits"
@@ -64,13 +65,8 @@ def _known(path: Path, key: str) -> dict[str, float]:
 
 
 def _save(path: Path, found: Sensitivity) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path) as part:
         part.write_text(found.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def fewest_in_float(

@@ -26,12 +26,12 @@ import soundfile
 import soxr
 
 from htsat.archives import Sound, decode, read_member, read_raw
-from htsat.files import replacing
 from htsat.settings import make_folder
 from runtime.command import Parser, run
 from runtime.config import read_csv
 from runtime.errors import UserError
 from runtime.features import FloatArray
+from runtime.files import replacing
 from runtime.progress import with_progress
 
 MANIFEST = Path(__file__).parent.parent / "configs" / "corpus.csv"
@@ -144,7 +144,7 @@ def cut(samples: FloatArray, rate: int, onset_s: float, offset_s: float) -> Floa
 def save(path: Path, samples: FloatArray) -> None:
     """Write a recording; it is there whole or not at all."""
     path.parent.mkdir(exist_ok=True)
-    with replacing(path) as part:
+    with replacing(path, soundfile.LibsndfileError) as part:
         soundfile.write(part, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
 
 

@@ -20,13 +20,13 @@ import soundfile
 
 from calibration.truth import Occurrence, join
 from htsat.corpus import BACKGROUND, Recording, read_corpus, read_mono
-from htsat.files import replacing
 from htsat.scenes import OTHERS, PAUSE_S, SHORT, SNR_DB, Rng, from_db
 from htsat.settings import make_folder
 from runtime.command import Parser, count, run, seed
 from runtime.config import read_csv
 from runtime.errors import UserError
 from runtime.features import FloatArray, hz_to_mel
+from runtime.files import replacing
 from runtime.progress import with_progress
 
 SAMPLE_RATE = 32_000
@@ -113,7 +113,7 @@ def render(args: argparse.Namespace) -> int:
         # Each scene has a seed of its own: more scenes leave the first ones as they were.
         audio, events = mixer.scene(np.random.default_rng((args.seed, number)), args.seconds)
         name = f"{number:04}.flac"
-        with replacing(args.out / name) as part:
+        with replacing(args.out / name, soundfile.LibsndfileError) as part:
             soundfile.write(part, audio, SAMPLE_RATE, format="FLAC")
         rows += [[name, e.label, f"{e.onset_s:.3f}", f"{e.offset_s:.3f}"] for e in events] or [
             [name, BACKGROUND, "", ""]

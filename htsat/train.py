@@ -28,6 +28,7 @@ try:
     import numpy as np
     import torch
     import torch.nn.functional as functional
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
     from torch import Tensor, nn
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -41,12 +42,12 @@ from htsat.checkpoint import load_network
 from htsat.config import NetworkConfig
 from htsat.corpus import BACKGROUND, Recording, read_corpus
 from htsat.figures import apply, held_scenes
-from htsat.files import replacing
 from htsat.network import HTSAT, Output
 from htsat.scenes import Scene, SceneMaker, Sound, load_sounds, mask_bands
 from htsat.settings import RunFolder, TrainConfig, labels_of, read_training
 from runtime.errors import CheckFailed, UserError
 from runtime.features import FrontEnd
+from runtime.files import replacing
 from runtime.progress import with_progress
 
 VALIDATE_EVERY = 500
@@ -207,7 +208,7 @@ class Training:
         """Write everything that goes on from here; the file is there whole or not at all."""
         content = {name: getattr(self, name) for name in ("step", "seconds", "losses", "curve")}
         content |= {name: module.state_dict() for name, module in self._modules().items()}
-        with replacing(path) as part:
+        with replacing(path, RuntimeError) as part:  # which is what torch raises for a full disk
             torch.save({"identity": identity, **content}, part)
 
     def restore(self, path: Path, identity: str) -> None:
@@ -331,7 +332,7 @@ def train(
                 average = training.averaged()
                 training.add_to_curve(apply(average, held, scenes, labels).summary())
                 write_curve(folder.curve, training.curve)
-                with replacing(folder.model) as part:
+                with replacing(folder.model, SafetensorError) as part:
                     save_file(finished(average, len(labels)), part)
                 for stale in (folder.thresholds, folder.figures, folder.page):
                     stale.unlink(missing_ok=True)

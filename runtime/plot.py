@@ -17,8 +17,8 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 from runtime.bundle import ModelInfo
 from runtime.detect import Heard
 from runtime.detector import Event
-from runtime.errors import UserError
 from runtime.features import hz_to_mel
+from runtime.files import replacing
 from runtime.report import clock
 from runtime.trace import Trace
 
@@ -53,13 +53,9 @@ def draw(path: Path, heard: Heard, info: ModelInfo, labels: Sequence[str]) -> No
     if more:
         bars.set_title(f"and {more} more classes with events", loc="right", fontsize=8)
     _draw_clock(bars, duration_s)
-    part = path.with_name(f".{path.name}.part")
     try:
-        figure.savefig(part, dpi=110, format="png")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+        with replacing(path) as part:
+            figure.savefig(part, dpi=110, format="png")
     finally:
         plt.close(figure)
 

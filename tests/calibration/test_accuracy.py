@@ -274,7 +274,7 @@ def test_a_full_disk_leaves_the_bundle_alone(file, bundle, recordings, config, c
 
     monkeypatch.setattr(Path, "write_text", full)
     assert accuracy(bundle, recordings / "1.flac", "--precisions", "int8") == 2
-    assert "cannot be written: No space left on device; it is as it was" in capsys.readouterr().err
+    assert "cannot be written: No space left on device; what was there is as it was" in capsys.readouterr().err
     assert contents(bundle) == before
 
 

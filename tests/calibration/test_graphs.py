@@ -14,7 +14,7 @@ from calibration.observe import find_linears, observe
 from calibration.sensitivity import logits_of
 from runtime.backends.ort import open_session
 
-OPS = {*(Path(__file__).parent.parent / "data" / "onnx-ops-8.6.txt").read_text().split()}
+OPS = {*(Path(__file__).parent.parent / "data" / "nvidia" / "onnx-ops-8.6.txt").read_text().split()}
 
 
 @pytest.fixture(scope="module")

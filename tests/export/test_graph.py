@@ -13,7 +13,7 @@ from runtime.backends.ort import open_session
 from runtime.clips import tile
 
 ROOT = Path(__file__).parent.parent.parent
-OPS = set((ROOT / "tests" / "data" / "onnx-ops-8.6.txt").read_text().split())
+OPS = set((ROOT / "tests" / "data" / "nvidia" / "onnx-ops-8.6.txt").read_text().split())
 NAMES = ["framewise", "clipwise", "embedding"]
 CASES = {
     "clip10_default": 1001,
