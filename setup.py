@@ -13,7 +13,7 @@ setup(
     python_requires=">=3.10",
     package_dir={"": "."},
     packages=["runtime", "runtime.backends", "htsat", "export", "calibration"],
-    package_data={"runtime": ["models/bundled/*"]},
+    package_data={"runtime": ["models/bundled/*", "models/check/*"]},
     install_requires=[
         "numpy>=1.26",
         "scipy>=1.11",
@@ -28,6 +28,8 @@ setup(
     extras_require={
         "export": ["torch>=2.9", "onnx>=1.16", "safetensors>=0.4"],
         "calibration": ["onnx>=1.16", *SCORING],
+        # TensorRT and CUDA come with JetPack.
+        "jetson": ["onnx>=1.16", "pycuda>=2024.1"],
         "plot": ["matplotlib>=3.8"],
         "train": ["torch>=2.9", "safetensors>=0.4", *SCORING],
         "test": [

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed
 from pathlib import Path
+from typing import Literal
 
 from runtime.command import Parser, refuse_without_extra, run
 
@@ -47,7 +48,7 @@ ORDER = (REFERENCE, *GRAPHS)
 """In which graphs are told."""
 PROBES = 16
 """Clips, spread over the recordings, on which the inside of a graph is looked at."""
-BACKEND = "onnxruntime"
+BACKEND: Literal["onnxruntime"] = "onnxruntime"
 LATE_S = 0.5
 
 
@@ -78,7 +79,7 @@ def judged(info: ModelInfo, classes: Mapping[str, list[str]] | None) -> ModelInf
 
 def open_version(bundle: Bundle, name: str, classes: Mapping[str, list[str]] | None, keep_scores: bool) -> Version:
     """A graph of the bundle, ready to listen."""
-    backend: Backend = open_backend(bundle, name)
+    backend: Backend = open_backend(bundle, name, BACKEND)
     if classes is not None:
         backend = Merged(backend, [[bundle.info.labels.index(label) for label in own] for own in classes.values()])
     return Version(name, backend, judged(bundle.info, classes), keep_scores)

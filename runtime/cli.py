@@ -33,6 +33,12 @@ def make_parser() -> Parser:
     detect.add_argument(
         "--precision", metavar="P", help="which of the bundle's graphs (default: the best by the bundle's measurement)"
     )
+    detect.add_argument(
+        "--backend",
+        choices=["auto", "onnxruntime", "tensorrt"],
+        default="auto",
+        help="auto: an engine that export/build_trt.py has built for this machine, else onnxruntime (default)",
+    )
     detect.add_argument("--json", action="store_true", help="JSON Lines on stdout in place of a table")
     detect.add_argument(
         "--plot", type=Path, metavar="PNG", help="draw a timeline; a folder where there are several files"

@@ -1,11 +1,14 @@
 """What several test files share: the goldens, the small network behind them, and a bundle of it."""
 
+import importlib
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 DATA = Path(__file__).parent / "data"
+FAKES = Path(__file__).parent / "fakes"
 TINY = {"embed_dim": 16, "depths": (2, 2, 3, 2), "heads": (2, 4, 4, 8), "classes": 10}
 """The network behind the goldens (tests/data/goldens/README.md)."""
 
@@ -84,6 +87,51 @@ def nvidia_layers():
         return network.num_layers
 
     return build
+
+
+@pytest.fixture(scope="session")
+def full_graphs():
+    """The published AudioSet size with weights drawn at random, as fp32.onnx and int8.onnx would be."""
+    import torch
+    from onnxruntime.quantization import QuantType
+
+    from calibration.graphs import round_weights, to_int8
+    from calibration.observe import find_linears, observe
+    from export.graph import build
+    from htsat.config import NetworkConfig
+    from htsat.network import HTSAT
+
+    torch.manual_seed(0)
+    model = build(HTSAT(NetworkConfig()).eval(), 1024)
+    linears = find_linears(model)
+    observed = observe(model, linears, np.random.default_rng(0).normal(-40, 20, (2, 1024, 64)).astype(np.float32))
+    rounded = round_weights(model, linears, observed)
+    return model, to_int8(model, linears, rounded, observed.ranges("minmax", True), QuantType.QInt8)
+
+
+@pytest.fixture
+def fake_tensorrt(monkeypatch):
+    """Puts TensorRT of a version, and a GPU, where there are none (tests/fakes), for child processes, too."""
+    from runtime.backends.trt import logger_of, open_device
+
+    def forget():
+        logger_of.cache_clear()
+        open_device.cache_clear()
+        for name in list(sys.modules):
+            if name.partition(".")[0] in ("tensorrt", "pycuda", "cuda", "fake_gpu"):
+                del sys.modules[name]
+
+    def use(version, **environment):
+        forget()
+        monkeypatch.syspath_prepend(FAKES)
+        monkeypatch.setenv("PYTHONPATH", str(FAKES))
+        monkeypatch.setenv("FAKE_TENSORRT", version)
+        for name, value in environment.items():
+            monkeypatch.setenv(f"FAKE_{name}", str(value))
+        return importlib.import_module("fake_gpu")
+
+    yield use
+    forget()
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ def test_an_unknown_key_is_named_with_the_nearest(bundle):
 
 def test_labels_must_fit_the_graph(bundle):
     change(bundle, labels=["a", "b"])
-    assert "does not fit fp32.onnx" in refusal(bundle)
+    assert "fp32.onnx: its framewise is [32, 10] a clip, but in model.json" in refusal(bundle)
     assert "the 2 labels" in refusal(bundle)
 
 

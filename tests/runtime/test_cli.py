@@ -196,3 +196,31 @@ def test_a_label_may_hold_a_comma():
     assert pick_labels("Dog", known) == ["Dog"]
     with pytest.raises(UserError, match="'gunshot' is no class of this model"):
         pick_labels("gunshot,Dog", known)
+
+
+def test_the_backend_can_be_named(capsys, tiny_bundle, noise, monkeypatch):
+    monkeypatch.setattr("runtime.backends.trt.MODULES", {"tensorrt": ("no_such_module",)})
+    options = [noise, "--bundle", tiny_bundle, "--json", "--threshold", 0.3]
+    wanted = detect(capsys, *options)
+    assert wanted[0] == 0
+    assert detect(capsys, *options, "--backend", "onnxruntime") == wanted
+    status, out, err = detect(capsys, *options, "--backend", "tensorrt")
+    assert (status, out) == (2, "")
+    assert err.startswith("htsat-edge: TensorRT for Python is not there; on a Jetson: sudo apt install")
+    assert "--backend onnxruntime" in err
+
+
+def test_an_engine_is_used_where_one_was_built(capsys, tiny_bundle, noise, fake_tensorrt, tmp_path, monkeypatch):
+    import shutil
+
+    from export.build_trt import main as build
+
+    monkeypatch.setattr("export.prove.RUNS", 3)
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "tiny")
+    wanted = detect(capsys, noise, "--bundle", bundle, "--json", "--threshold", 0.3)
+    fake = fake_tensorrt("10.3.0")
+    assert build([str(bundle), "--precision", "fp32"]) == 0
+    capsys.readouterr()
+    fake.LOG.clear()
+    assert detect(capsys, noise, "--bundle", bundle, "--json", "--threshold", 0.3) == wanted
+    assert fake.LOG[-5:] == ["free", "free", "free", "free", "stream"]

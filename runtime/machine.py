@@ -1,0 +1,59 @@
+"""What this machine is, as far as its figures depend on it."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+RELEASE = Path("/etc/nv_tegra_release")
+"""Where Jetson Linux (L4T) says which one it is."""
+
+
+class Machine(BaseModel):
+    """The device and its software; None is what it does not tell, as a PC does not tell the last three."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    processor: str
+    """x86_64, aarch64."""
+    l4t: str | None
+    """Jetson Linux, such as 36.4.3."""
+    jetpack: str | None
+    """Where its packages are installed, such as 6.2."""
+    power_mode: str | None
+    """Of nvpmodel, such as MAXN."""
+
+    def __str__(self) -> str:
+        told = [f"JetPack {self.jetpack}" if self.jetpack else "", f"L4T {self.l4t}" if self.l4t else ""]
+        told += [f"power mode {self.power_mode}" if self.power_mode else ""]
+        return ", ".join(filter(None, told)) or self.processor
+
+
+def read_machine(release: Path = RELEASE) -> Machine:
+    """Ask this machine."""
+    l4t = None
+    if release.is_file():
+        # "# R36 (release), REVISION: 4.3, GCID: …"
+        found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", release.read_text(errors="replace"))
+        l4t = ".".join(found.groups()) if found else None
+    jetpack = _ask("dpkg-query", "--show", "--showformat=${Version}", "nvidia-jetpack")
+    mode = re.search(r"Power Mode: (\S+)", _ask("nvpmodel", "-q") or "")
+    return Machine(
+        processor=platform.machine(),
+        l4t=l4t,
+        jetpack=jetpack and jetpack.partition("+")[0],
+        power_mode=mode and mode[1],
+    )
+
+
+def _ask(*command: str) -> str | None:
+    """What a program says, None where there is none or it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

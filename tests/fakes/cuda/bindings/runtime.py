@@ -1,0 +1,59 @@
+"""cuda.bindings.runtime without a GPU: what it has of graphs."""
+
+from fake_gpu import GPU, LOG, enum, faults, read_api
+
+api = read_api("cuda-bindings-13.5.0")
+cudaStreamCaptureMode = enum(api, "cudaStreamCaptureMode")
+cudaError_t = enum(api, "cudaError_t")
+OK = cudaError_t.cudaSuccess
+assert OK.value >= 0
+
+
+class _Status:
+    """As the real ones, whose success is 0."""
+
+    def __init__(self, error):
+        self.name = error.name
+        self._code = 0 if error is OK else 1 + error.value
+
+    def __int__(self):
+        return self._code
+
+
+def cudaStreamBeginCapture(stream, mode):
+    assert mode is cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+    GPU.streams[stream] = []
+    LOG.append("record")
+    return (_Status(OK),)
+
+
+def cudaStreamEndCapture(stream):
+    work, GPU.streams[stream] = GPU.streams[stream], None
+    if "record" in faults():
+        return _Status(cudaError_t.cudaErrorStreamCaptureInvalidated), None
+    return _Status(OK), work
+
+
+def cudaGraphInstantiate(graph, flags):
+    return _Status(OK), list(graph)
+
+
+def cudaGraphDestroy(graph):
+    return (_Status(OK),)
+
+
+def cudaGraphLaunch(graph, stream):
+    assert GPU.contexts
+    assert GPU.streams[stream] is None
+    LOG.append("launch")
+    for work in graph:
+        work()
+    return (_Status(OK),)
+
+
+def cudaGraphExecDestroy(graph):
+    LOG.append("destroy graph")
+    return (_Status(OK),)
+
+
+assert {x for x in globals() if x.startswith("cuda")} <= {*api[""]}

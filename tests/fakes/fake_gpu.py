@@ -1,0 +1,74 @@
+"""The GPU that the fakes share: memory by address, contexts, and streams that run or record."""
+
+import json
+import os
+from enum import IntEnum
+from pathlib import Path
+
+DATA = Path(__file__).parent.parent / "data" / "nvidia"
+LOG = []
+"""What was made, released and recorded, in order."""
+
+
+def faults():
+    return os.environ.get("FAKE_FAULTS", "").split(",")
+
+
+def read_api(name):
+    return json.loads((DATA / f"api-{name}.json").read_text())
+
+
+def restrict(namespace, api):
+    """Take from a module and its classes what the real ones do not have, and refuse to set what they do not."""
+    for name, value in list(namespace.items()):
+        if not isinstance(value, type) or value.__module__ != namespace["__name__"]:
+            continue
+        if name not in api[""]:
+            del namespace[name]
+            continue
+        members = set(api.get(name, []))
+        for member in [x for x in vars(value) if not x.startswith("_") and x not in members]:
+            if not issubclass(value, IntEnum):
+                delattr(value, member)
+        if not issubclass(value, (IntEnum, Exception)):
+            value.__setattr__ = guard(name, members)
+
+
+def guard(name, members):
+    def set_attribute(self, key, value):
+        if not key.startswith("_") and key not in members and type(self).__name__ == name:
+            raise AttributeError(f"{name} has no {key}")
+        object.__setattr__(self, key, value)
+
+    return set_attribute
+
+
+def enum(api, name):
+    """An enumeration with the real one's names."""
+    members = [x for x in api.get(name, []) if x not in ("name", "value")]
+    return IntEnum(name, members, start=0, module=None) if members else None
+
+
+class Gpu:
+    """The state of the device."""
+
+    def __init__(self):
+        self.memory = {}
+        self.contexts = []
+        self.streams = {}
+        self.next = 0x10000
+
+    def address(self):
+        self.next += 0x10000
+        return self.next
+
+    def need_context(self, error):
+        if not self.contexts:
+            raise error("invalid device context")
+
+    @property
+    def used(self):
+        return sum(x.nbytes for x in self.memory.values())
+
+
+GPU = Gpu()
