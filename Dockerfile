@@ -1,0 +1,22 @@
+# htsat-edge on a Jetson, with TensorRT and CUDA from NVIDIA's image:
+#   JetPack 6.1, 6.2: nvcr.io/nvidia/l4t-jetpack:r36.4.0 (TensorRT 10.3)
+#   JetPack 7:        nvcr.io/nvidia/tensorrt:25.09-py3 (TensorRT 10.13; Jetsons take NVIDIA's server images from 7 on)
+#
+#   docker build --build-arg BASE=nvcr.io/nvidia/l4t-jetpack:r36.4.0 -t htsat-edge .
+#   docker run --runtime nvidia --device /dev/snd --volume engines:/app/runtime/models/bundled/engines htsat-edge
+ARG BASE=nvcr.io/nvidia/l4t-jetpack:r36.4.0
+FROM ${BASE}
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends g++ libportaudio2 python3-dev python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+
+WORKDIR /app
+COPY . .
+# The image's own packages hold TensorRT; pycuda is compiled with the image's CUDA.
+RUN python3 -m venv --system-site-packages .venv \
+    && PATH=/usr/local/cuda/bin:$PATH .venv/bin/pip install --no-cache-dir --editable ".[jetson]"
+
+ENV PATH=/app/.venv/bin:/usr/local/cuda/bin:$PATH
+# An engine fits one GPU, so it is built where it runs: at the first start, and found again in the volume.
+CMD ["sh", "-c", "python export/build_trt.py && htsat-edge detect tests/data/recordings/farmyard.flac"]

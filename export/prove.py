@@ -1,0 +1,129 @@
+"""What an engine is worth on the device: how far it is from fp32.onnx, and how long it takes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import runtime
+from calibration.listen import logits
+from calibration.measures import snr_db
+from calibration.windows import Listener
+from runtime.audio import AudioFile
+from runtime.backends import Backend, Scores
+from runtime.backends.ort import OrtBackend
+from runtime.bundle import Bundle, ModelInfo
+from runtime.detector import Detector, Settings, make_rule
+from runtime.engines import Check, Latency
+from runtime.errors import UserError
+from runtime.features import FloatArray
+
+MATERIAL = Path(runtime.__file__).parent / "models" / "check" / "farmyard.ogg"
+RUNS = 200
+WARM_UP = 50
+
+
+def prove(
+    bundle: Bundle, open_engine: Callable[[bool], Backend], batch: tuple[int, int, int], budget_db: float, graphs: bool
+) -> tuple[Latency, Check, str | None]:
+    """Run an engine on the clips of a real recording: how fast, how near to fp32, and why it must not be used, if so.
+
+    `open_engine` is told whether to launch the work as a CUDA graph, which is tried where there are `graphs`, and taken
+    where the answers are the same to the bit and come sooner. An engine is asked for single clips and for the largest
+    batch, since either may be wrong alone.
+    """
+    clips = cut(bundle.info)
+    reference = OrtBackend(bundle.graph("fp32"), bundle.info)
+    wanted = join([reference.infer(clip[None]) for clip in clips])
+    reference.close()
+    plain = open_engine(False)
+    try:
+        found = [answers(plain, clips, size) for size in (1, batch[2])]
+        latency = measure(plain, clips[: batch[1]], batch[1], cuda_graph=False)
+    finally:
+        plain.close()
+    check, broken = compare(bundle.info, wanted, found, budget_db)
+    if graphs and broken is None:
+        try:
+            whole = open_engine(True)
+            try:
+                same = all(map(equal, [answers(whole, clips, size) for size in (1, batch[2])], found))
+                other = measure(whole, clips[: batch[1]], batch[1], cuda_graph=True)
+            finally:
+                whole.close()
+            latency = other if same and other.p50_ms < latency.p50_ms else latency
+        except UserError:  # recording is not for every engine; launching is
+            pass
+    return latency, check, broken
+
+
+def cut(info: ModelInfo) -> FloatArray:
+    """The clips (N, T, F) of the recording, as the detector cuts them."""
+    file, listener = AudioFile(MATERIAL), Listener(info)
+    detector = Detector(info, listener, file.sample_rate)
+    for block in file.blocks(file.sample_rate):
+        detector.push(block)
+    detector.close()
+    return np.stack(listener.clips)
+
+
+def compare(info: ModelInfo, wanted: Scores, found: Sequence[Scores], budget_db: float) -> tuple[Check, str | None]:
+    """The answers of an engine beside those of fp32: (N, steps, C) each, the engine's once for each size of batch."""
+    ours = np.concatenate([scores.framewise for scores in found])
+    theirs = np.concatenate([wanted.framewise] * len(found))
+    off = np.abs(ours - theirs).max(axis=(0, 1))
+    threshold = make_rule(info, Settings()).threshold
+    snr = snr_db(logits(theirs), logits(ours))
+    broken = None
+    if not all(np.isfinite(scores).all() for answer in found for scores in answer):
+        broken = "it gives scores that are no numbers"
+    elif snr < budget_db:
+        broken = f"its logits are within {snr:.1f} dB of fp32, want {budget_db:g}"
+    return Check(
+        material=MATERIAL.name,
+        clips=len(wanted.framewise),
+        logit_snr_db=round(snr, 1) if math.isfinite(snr) else None,
+        budget_db=budget_db,
+        largest_difference={
+            label: round(float(x), 5) for label, x in zip(info.labels, np.nan_to_num(off), strict=True)
+        },
+        decisions_changed=float(np.mean((ours >= threshold) != (theirs >= threshold))),
+    ), broken
+
+
+def answers(backend: Backend, clips: FloatArray, size: int) -> Scores:
+    """What a backend gives for clips, so many at a time."""
+    return join([backend.infer(clips[i : i + size]) for i in range(0, len(clips), size)])
+
+
+def join(parts: Sequence[Scores]) -> Scores:
+    """One after the other."""
+    return Scores(*(np.concatenate(x) for x in zip(*parts, strict=True)))
+
+
+def equal(one: Scores, other: Scores) -> bool:
+    """To the bit."""
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def measure(backend: Backend, clips: FloatArray, batch: int, cuda_graph: bool) -> Latency:
+    """Times of warmed runs one after the other, of clips (batch, T, F), from array to arrays."""
+    clips = np.resize(clips, (batch, *clips.shape[1:]))
+    times = []
+    for _ in range(WARM_UP + RUNS):
+        begun = time.perf_counter()
+        backend.infer(clips)
+        times.append(1000 * (time.perf_counter() - begun))
+    p50, p99 = np.percentile(times[WARM_UP:], [50, 99])
+    return Latency(
+        p50_ms=round(float(p50), 3),
+        p99_ms=round(float(p99), 3),
+        runs=RUNS,
+        warm_up=WARM_UP,
+        batch=batch,
+        cuda_graph=cuda_graph,
+    )
