@@ -104,41 +104,54 @@ class Detector:
 
     def push(self, samples: FloatArray) -> list[Event]:
         """Take samples (S,), floats in [-1, 1]; return the events that they settle."""
+        return self._infer(self.feed(samples))
+
+    def feed(self, samples: FloatArray) -> list[Clip]:
+        """Take samples as `push` does; return the clips that they complete, each of which wants to be settled in turn.
+
+        So the clips of several detectors can be scored in one go.
+        """
         if samples.ndim != 1 or samples.dtype.kind != "f":
             raise ValueError(f"want floats in [-1, 1] of shape (S,), not {samples.dtype} of shape {samples.shape}")
         if not np.isfinite(samples).all():
             raise ValueError("samples must be finite numbers")
         samples = samples.astype(np.float32, copy=False)
         self._samples += len(samples)
-        return self._frames(self._features.push(self._resampler.push(samples)))
+        return self._cut(self._features.push(self._resampler.push(samples)))
+
+    def settle(self, clip: Clip, framewise: FloatArray) -> list[Event]:
+        """Take the scores (steps, C) of a clip that `feed` gave; return the events that they settle."""
+        if self._clips.total < self.grid.frames:
+            return self._final(untile(framewise, self.grid, self._clips.total))
+        return self._final(self._timeline.push(clip.step, framewise))
 
     def close(self) -> list[Event]:
         """The recording is over: return the events that are left. Another may begin after `reset`."""
-        found = self._frames(self._features.push(self._resampler.flush()))
+        clips = self._cut(self._features.push(self._resampler.flush()))
         try:
-            found += self._frames(self._features.flush())
+            clips += self._cut(self._features.flush())
         except TooShortError:
             raise UserError(f"{self._samples / self._rate * 1000:.1f} ms are too short to hear anything") from None
         if (clip := self._clips.flush()) is not None:
-            found += self._clip(clip)
+            clips.append(clip)
+        found = self._infer(clips)
         if (scores := self._timeline.flush()) is not None:
             found += self._final(scores)
         if (scores := self._median.flush()) is not None:
             found += self._track(scores)
         return found + self._tell(events.finish(self._state))
 
-    def _frames(self, log_mel: FloatArray) -> list[Event]:
+    def _cut(self, log_mel: FloatArray) -> list[Clip]:
         if len(log_mel) == 0:
             return []
         if self._watcher is not None:
             self._watcher.frames(log_mel)
-        return [event for clip in self._clips.push(log_mel) for event in self._clip(clip)]
+        return list(self._clips.push(log_mel))
 
-    def _clip(self, clip: Clip) -> list[Event]:
-        framewise = self._backend.infer(clip.log_mel[None]).framewise[0]
-        if self._clips.total < self.grid.frames:
-            return self._final(untile(framewise, self.grid, self._clips.total))
-        return self._final(self._timeline.push(clip.step, framewise))
+    def _infer(self, clips: list[Clip]) -> list[Event]:
+        return [
+            event for clip in clips for event in self.settle(clip, self._backend.infer(clip.log_mel[None]).framewise[0])
+        ]
 
     def _final(self, scores: FloatArray) -> list[Event]:
         return self._track(self._median.push(scores))
