@@ -1,4 +1,5 @@
 # htsat-edge on a Jetson, with TensorRT and CUDA from NVIDIA's image:
+#   JetPack 6.0:      nvcr.io/nvidia/l4t-jetpack:r36.2.0 (TensorRT 8.6)
 #   JetPack 6.1, 6.2: nvcr.io/nvidia/l4t-jetpack:r36.4.0 (TensorRT 10.3)
 #   JetPack 7:        nvcr.io/nvidia/tensorrt:25.09-py3 (TensorRT 10.13; Jetsons take NVIDIA's server images from 7 on)
 #

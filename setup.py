@@ -5,6 +5,11 @@ from setuptools import setup
 # sed_scores_eval 0.0.4 stumbles over pandas 3, and a library below it over setuptools without pkg_resources.
 SCORING = ["matplotlib>=3.8", "sed_scores_eval>=0.0.4", "pandas<3", "setuptools<81"]
 
+RTX = [
+    f"tensorrt-rtx-cu13-{part}; platform_machine == 'x86_64' and sys_platform == 'linux'"
+    for part in ("bindings", "libs")
+]
+
 setup(
     name="htsat-edge",
     version="0.1.0",
@@ -30,6 +35,7 @@ setup(
         "calibration": ["onnx>=1.16", *SCORING],
         # TensorRT and CUDA come with JetPack.
         "jetson": ["onnx>=1.16", "pycuda>=2024.1"],
+        "rtx": ["onnx>=1.16", *RTX],
         "plot": ["matplotlib>=3.8"],
         "train": ["torch>=2.9", "safetensors>=0.4", *SCORING],
         "test": [
@@ -38,8 +44,7 @@ setup(
             "ruff>=0.9",
             "mypy>=1.14",
             "types-PyYAML",
-            "tensorrt-rtx-cu13-bindings; platform_machine == 'x86_64' and sys_platform == 'linux'",
-            "tensorrt-rtx-cu13-libs; platform_machine == 'x86_64' and sys_platform == 'linux'",
+            *RTX,
         ],
     },
     entry_points={"console_scripts": ["htsat-edge = runtime.cli:main"]},

@@ -6,7 +6,6 @@ python calibration/quantize.py BUNDLE --clips PATH…
 from __future__ import annotations
 
 import argparse
-import math
 import shutil
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from runtime.command import Parser, count, refuse_without_extra, run, seed
+from runtime.command import Parser, count, decibels, refuse_without_extra, run, seed
 
 try:
     import onnx
@@ -209,17 +208,6 @@ def exchange(source: Path, target: Path) -> None:
             (source / name).replace(target / name)
         else:
             (target / name).unlink(missing_ok=True)
-
-
-def decibels(text: str) -> float:
-    """An argument in dB."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of dB")
-    return value
 
 
 def graph_names(text: str) -> list[str]:

@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -21,20 +22,21 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from runtime.backends import check_shapes
 from runtime.backends.trt import TrtBackend, has_cudart, installed_flavour, load_tensorrt, open_device
-from runtime.bundle import BUNDLED, Bundle, read_bundle
-from runtime.command import Parser, count, run
+from runtime.bundle import BUNDLED, read_bundle
+from runtime.command import Parser, count, decibels, run
 from runtime.config import read_json
 from runtime.engines import (
     FOLDER,
     NAMES,
+    PRECISIONS,
     Flavour,
     Here,
-    NoEngine,
     Passport,
     Recipe,
-    distrust,
     engine_file,
+    find,
     misfit,
     passport_file,
     read_engine,
@@ -48,15 +50,15 @@ from runtime.progress import Phases
 if TYPE_CHECKING:
     import onnx
 
-PRECISIONS = ("fp32", "fp16", "int8")
 TIMING_CACHE = "timing.cache"
 ATTEMPTS = 3
 """In the background, before an engine is given up until somebody builds it by hand."""
 
 
 class Attempts(BaseModel):
-    """How often a build did not come to an end."""
+    """How often a build in the background did not come to an end."""
 
+    recipe: Recipe
     count: int
     reason: str
 
@@ -93,20 +95,19 @@ def build_trt(args: argparse.Namespace) -> int:
     """Provide the engines that the arguments ask for."""
     if args.background:
         os.nice(19)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # to be stopped is not to have failed
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     site = Site(args)
     print(f"{site.bundle.info.name}: {site}", flush=True)
-    recipes = [make_recipe(site, precision, args) for precision in choose(site, args.precision)]
     with locked(site.folder):
+        recipes = [make_recipe(site, precision, args) for precision in choose(site, args.precision)]
         passports = provide_all(site, recipes, args.precision)
-        sweep(site, recipes)
-    proven = [p for p in passports if distrust(p) is None]
-    broken = [f"{p.recipe.precision}: {p.broken}" for p in passports if p.broken]
-    if broken and not proven:
-        raise CheckFailed(f"no engine is used: {'; '.join(broken)}")
-    if len(passports) > 1 and proven:
-        best = min(proven, key=lambda p: p.latency.p50_ms if p.latency else 0)
-        print(f"{best.recipe.precision} is the faster one within the budget, and is used")
+        sweep(site)
+        broken = [f"{p.recipe.precision}: {p.broken}" for p in passports if p.broken]
+        if len(broken) == len(passports):
+            raise CheckFailed(f"not fit to be used: {'; '.join(broken)}")
+        if site.here.gpu is not None:
+            best = find(site.bundle, site.here)[0]
+            print(f"htsat-edge uses {best.recipe.precision}, the fastest that is near enough to fp32")
     return 0
 
 
@@ -143,14 +144,14 @@ def make_recipe(site: Site, precision: str, args: argparse.Namespace) -> Recipe:
     sources = SOURCES[is_typed(site.trt)][precision]
     there = [name for name in sources if name in site.bundle.precisions()]
     if not there:
+        maker = f"calibration/quantize.py {site.bundle.path} --clips …" if precision == "int8" else "export/to_onnx.py"
         raise UserError(
-            f"{site.bundle.path}: has no {sources[-1]}.onnx, of which {precision} engines are built; "
-            f"calibration/quantize.py {site.bundle.path} --clips … makes it"
+            f"{site.bundle.path}: has no {sources[-1]}.onnx, of which {precision} engines are built; {maker} makes it"
         )
     return Recipe(
         flavour=site.here.flavour,
         tensorrt=site.here.tensorrt,
-        gpu=site.here.gpu,
+        gpu=site.here.gpu if site.here.flavour == "tensorrt" else None,
         precision=precision,
         graph=there[0],
         graph_sha256=site.bundle.sha256(there[0]),
@@ -165,70 +166,89 @@ def provide(site: Site, recipe: Recipe, asked: str) -> Passport:
     known = find_known(site, recipe)
     if known is not None and known.broken and site.background:
         raise CheckFailed(f"{recipe.precision}: {known.broken}; python export/build_trt.py builds it again")
-    if known is not None and not known.broken:
-        if known.latency is not None or site.here.gpu is None:
-            tell(known, f"is there since {known.built:%Y-%m-%d %H:%M}")
-            return known
-        passport = compared(site, known)
-        how = "is there"
-    else:
+    if known is None or known.broken:
         passport = built(site, recipe, asked)
         how = f"built in {passport.build_s:.1f} s"
-    with replacing(passport_file(site.bundle, recipe)) as part:
-        part.write_text(passport.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    else:
+        passport = known if known.proven_on == site.here.gpu or site.here.gpu is None else compared(site, known)
+        passport = judged(passport, site.budget_db)
+        how = f"is there since {known.built.astimezone():%Y-%m-%d %H:%M}"
+    if passport != known:
+        with replacing(passport_file(site.bundle, recipe)) as part:
+            part.write_text(passport.model_dump_json(indent=2) + "\n", encoding="utf-8")
     attempts_file(site, recipe).unlink(missing_ok=True)
     tell(passport, how)
     return passport
 
 
+def judged(passport: Passport, budget_db: float) -> Passport:
+    """The same by the budget of today."""
+    snr = passport.check.logit_snr_db if passport.check is not None else None
+    if snr is None or snr >= budget_db:
+        return passport
+    return passport.model_copy(update={"broken": f"its logits are within {snr:g} dB of fp32, want {budget_db:g}"})
+
+
 def find_known(site: Site, recipe: Recipe) -> Passport | None:
-    """The passport of an engine that is there, whole."""
+    """The passport of an engine that is there, whole, and is taken by TensorRT."""
     if not passport_file(site.bundle, recipe).exists():
         return None
     for passport in read_passports(site.bundle):
         if passport.recipe == recipe:
             try:
-                read_engine(site.bundle, passport)
-            except NoEngine as error:
-                print(error, file=sys.stderr)
+                engine = read_engine(site.bundle, passport)
+                if site.here.gpu is not None:
+                    TrtBackend(site.trt, engine, site.bundle.info).close()
+            except UserError as error:
+                print(f"{error}; it is built anew", file=sys.stderr)
                 return None
             return passport
     return None
 
 
 def built(site: Site, recipe: Recipe, asked: str) -> Passport:
-    """Build an engine and compare it. A failure is remembered, one that ends the process as well."""
-    from export.engine import has_monitor
-
+    """Build an engine and compare it. In the background a failure is remembered, one that ends the process as well."""
+    graph = load_graph(site, recipe)
     failed = attempts_file(site, recipe)
-    before = read_json(failed, Attempts) if failed.exists() else Attempts(count=0, reason="")
+    before = read_attempts(failed, recipe)
     if site.background and before.count >= ATTEMPTS:
         raise CheckFailed(
             f"{recipe.precision}: was tried {before.count} times: {before.reason}; "
             "python export/build_trt.py tries once more, and says more"
         )
 
-    def remember(reason: str) -> None:
-        with replacing(failed) as part:
-            part.write_text(Attempts(count=before.count + 1, reason=reason).model_dump_json(), encoding="utf-8")
+    def remember(attempts: Attempts) -> None:
+        if site.background:
+            with replacing(failed) as part:
+                part.write_text(attempts.model_dump_json(), encoding="utf-8")
 
-    remember("the process ended, or the machine")
+    def failure(reason: str) -> Attempts:
+        return Attempts(recipe=recipe, count=before.count + 1, reason=reason)
+
+    remember(failure("the process ended, or the machine"))
     try:
-        passport = compile_graph(site, recipe, asked)
+        passport = compile_graph(site, recipe, graph, asked)
         return compared(site, passport)
     except UserError as error:
-        remember(str(error))
+        remember(failure(str(error)))
         raise
-    except KeyboardInterrupt:
-        failed.unlink()
-        if not has_monitor(site.trt):
-            os._exit(130)  # the build cannot be stopped, nor the process end as usual while it goes on
-        raise
+    except KeyboardInterrupt:  # to be stopped is not to have failed
+        remember(before)
+        sys.stdout.flush()
+        os._exit(130)  # a build cannot be stopped, nor the process end as usual while it goes on
 
 
-def compile_graph(site: Site, recipe: Recipe, asked: str) -> Passport:
+def read_attempts(path: Path, recipe: Recipe) -> Attempts:
+    """What is remembered of an engine; a file that a power cut has torn says nothing."""
+    with suppress(UserError):
+        if path.exists():
+            return read_json(path, Attempts)
+    return Attempts(recipe=recipe, count=0, reason="")
+
+
+def compile_graph(site: Site, recipe: Recipe, graph: onnx.ModelProto, asked: str) -> Passport:
     """Build an engine and write it; its passport is not complete."""
-    from export.engine import build, has_monitor, needs_halving
+    from export.engine import build, has_monitor
 
     cache = site.folder / TIMING_CACHE
     if not has_monitor(site.trt):
@@ -236,7 +256,6 @@ def compile_graph(site: Site, recipe: Recipe, asked: str) -> Passport:
         print(f"{recipe.precision}: is being built; {(last or ['on a Jetson this takes minutes'])[0]}", flush=True)
     info = site.bundle.info
     timing = cache.read_bytes() if cache.exists() and recipe.flavour == "tensorrt" else b""
-    graph = load_graph(site.bundle, recipe, needs_halving(site.trt, recipe))
     with Phases(recipe.precision) as phases:
         done = build(site.trt, graph, recipe, (info.frames, info.front_end.n_mels), timing, phases)
     with replacing(engine_file(site.bundle, recipe)) as part:
@@ -258,24 +277,31 @@ def compile_graph(site: Site, recipe: Recipe, asked: str) -> Passport:
         build_s=round(done.seconds, 1),
         latency=None,
         check=None,
+        proven_on=None,
         broken=None,
     )
 
 
-def load_graph(bundle: Bundle, recipe: Recipe, halve: bool) -> onnx.ModelProto:
-    """The graph to build from, brought into half precision if it must be."""
+def load_graph(site: Site, recipe: Recipe) -> onnx.ModelProto:
+    """The graph to build from, brought into half precision if it must be; a UserError where it is not the bundle's."""
     try:
         import onnx
     except ModuleNotFoundError:
-        raise UserError('building needs onnx: pip install -e ".[jetson]"') from None
+        raise UserError("building needs onnx: pip install onnx") from None
     from calibration.graphs import to_half
+    from export.engine import needs_halving
 
-    path = bundle.graph(recipe.graph)
+    path = site.bundle.graph(recipe.graph)
     try:
         model = onnx.load(path)
-    except Exception as error:  # protobuf's errors share no class of their own
-        raise UserError(f"{path}: is no ONNX file: {error}") from None
-    return to_half(model) if halve else model
+        tensors = [*model.graph.input, *model.graph.output]
+        shapes = {x.name: [d.dim_value for d in x.type.tensor_type.shape.dim][1:] for x in tensors}
+        check_shapes(str(path), shapes, site.bundle.info)
+        return to_half(model) if needs_halving(site.trt, recipe) else model
+    except UserError:
+        raise
+    except Exception as error:  # neither protobuf's nor onnx' errors share a class of their own
+        raise UserError(f"{path}: is no ONNX file that can be built from: {' '.join(str(error).split())}") from None
 
 
 def compared(site: Site, passport: Passport) -> Passport:
@@ -293,7 +319,14 @@ def compared(site: Site, passport: Passport) -> Passport:
         has_cudart(),
     )
     return passport.model_copy(
-        update={"latency": latency, "check": check, "broken": broken, "cuda": site.cuda, "machine": site.machine}
+        update={
+            "latency": latency,
+            "check": check,
+            "proven_on": site.here.gpu,
+            "broken": broken,
+            "cuda": site.cuda,
+            "machine": site.machine,
+        }
     )
 
 
@@ -315,22 +348,36 @@ def attempts_file(site: Site, recipe: Recipe) -> Path:
     return site.folder / f"{recipe.key}.failed"
 
 
-def sweep(site: Site, recipes: Sequence[Recipe]) -> None:
-    """Remove what cannot be used here any more: engines of another version, GPU or graph, and what kills have left."""
-    keep, gone = {".lock", TIMING_CACHE, *(attempts_file(site, recipe).name for recipe in recipes)}, []
+def sweep(site: Site) -> None:
+    """Remove engines of another version, graph or other options, what is remembered of such, and what kills have left.
+
+    Those for another GPU stay: on some modules the power mode changes how many SMs there are.
+    """
+    keep, newest = set(), set()
     for passport in read_passports(site.bundle):
         recipe = passport.recipe
-        other = recipe.flavour != site.here.flavour or (site.here.gpu is None and recipe.gpu is not None)
-        reason = None if other else misfit(site.bundle, recipe, site.here)
+        twin = (recipe.flavour, recipe.precision, recipe.gpu)
+        reason = "another took its place" if twin in newest else outdated(site, recipe)
+        newest.add(twin)
         if reason is None:
-            keep |= {engine_file(site.bundle, recipe).name, passport_file(site.bundle, recipe).name}
+            keep |= {engine_file(site.bundle, recipe), passport_file(site.bundle, recipe)}
         else:
-            gone.append(f"{recipe.precision}: the engine of {passport.built:%Y-%m-%d} is removed: {reason}")
-    for path in site.folder.iterdir():
-        if path.name not in keep:
-            path.unlink()
-    for line in gone:
-        print(line)
+            print(f"{recipe.precision}: the engine of {passport.built:%Y-%m-%d} is removed: {reason}")
+    for path in site.folder.glob("*.failed"):
+        with suppress(UserError):
+            if outdated(site, read_json(path, Attempts).recipe) is None:
+                keep.add(path)
+    for pattern in ("*.engine", "*.json", "*.failed", ".*.part"):
+        for path in site.folder.glob(pattern):
+            if path not in keep:
+                path.unlink()
+
+
+def outdated(site: Site, recipe: Recipe) -> str | None:
+    """Why nobody will use an engine again, if so."""
+    if recipe.flavour != site.here.flavour:
+        return None
+    return misfit(site.bundle, recipe, replace(site.here, gpu=recipe.gpu))
 
 
 @contextmanager
@@ -340,9 +387,8 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(exist_ok=True)
         file = (folder / ".lock").open("a+")
     except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be written: {error.strerror}; build as the bundle's owner, or a copy of the bundle"
-        ) from None
+        hint = "; build as the bundle's owner, or a copy of the bundle" if isinstance(error, PermissionError) else ""
+        raise UserError(f"{folder}: cannot be written: {error.strerror}{hint}") from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -356,12 +402,19 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def mebibytes(text: str) -> int:
+    """A size that TensorRT can be told."""
+    if (size := count(text)) > 2**20:
+        raise argparse.ArgumentTypeError(f"{text} MiB are more than any device has")
+    return size
+
+
 def batch(text: str) -> tuple[int, int, int]:
     """MIN,OPT,MAX, or one number for all three."""
     sizes = [count(size) for size in text.split(",")]
     sizes = sizes * 3 if len(sizes) == 1 else sizes
     if len(sizes) != 3 or sizes != sorted(sizes):
-        raise argparse.ArgumentTypeError(f"{text!r} is not MIN,OPT,MAX, such as 1,1,8")
+        raise argparse.ArgumentTypeError(f"{text!r} is not MIN,OPT,MAX, from few to many, such as 1,1,8")
     return sizes[0], sizes[1], sizes[2]
 
 
@@ -388,10 +441,10 @@ def main(arguments: list[str] | None = None) -> int:
         help="tensorrt, as on a Jetson; rtx: TensorRT for RTX, for cards of PCs (default: what is installed)",
     )
     parser.add_argument(
-        "--budget", type=float, default=30.0, metavar="DB", help="least logit SNR to fp32 (default 30 dB)"
+        "--budget", type=decibels, default=30.0, metavar="DB", help="least logit SNR to fp32 (default 30 dB)"
     )
     parser.add_argument(
-        "--workspace-mib", type=count, default=1024, metavar="N", help="what a layer may use (default 1024)"
+        "--workspace-mib", type=mebibytes, default=1024, metavar="N", help="what a layer may use (default 1024)"
     )
     parser.add_argument(
         "--optimization-level",

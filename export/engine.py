@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from runtime.backends.trt import logger_of
+from runtime.backends.trt import logger_of, made
 from runtime.engines import NAMES, Recipe
 from runtime.errors import UserError
 from runtime.progress import Phases
@@ -53,7 +53,7 @@ def needs_halving(trt: ModuleType, recipe: Recipe) -> bool:
 
 
 def has_monitor(trt: ModuleType) -> bool:
-    """Whether a build tells how far it is, and can be stopped."""
+    """Whether a build tells how far it is."""
     return hasattr(trt, "IProgressMonitor")
 
 
@@ -63,7 +63,7 @@ def build(
     """Compile a graph for `clip` (T, F); a UserError says what TensorRT does not take, and where."""
     log = logger_of(trt)
     log.errors.clear()
-    builder = trt.Builder(log)
+    builder = made(trt.Builder, log)
     typed = is_typed(trt)
     network = builder.create_network(
         1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -83,10 +83,15 @@ def build(
     profile.set_shape("log_mel", *((batch, *clip) for batch in recipe.batch))
     config.add_optimization_profile(profile)
     if recipe.flavour == "tensorrt":  # the other measures nothing when it builds
-        config.set_timing_cache(config.create_timing_cache(timing_cache), ignore_mismatch=False)
-        log.errors.clear()  # one of another device or version is left unused, which is no error
+        cache = config.create_timing_cache(timing_cache)
+        if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+            # It is of another version or GPU: an empty one takes its place.
+            config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+        log.errors.clear()
     begun = time.monotonic()
-    plan = run(trt, config, lambda: builder.build_serialized_network(network, config), phases)
+    if has_monitor(trt):
+        config.progress_monitor = monitor(trt, phases)
+    plan = run(lambda: builder.build_serialized_network(network, config))
     if plan is None:
         raise UserError(
             f"{NAMES[recipe.flavour]} {trt.__version__} cannot build {recipe.graph}.onnx in {recipe.precision}, with "
@@ -121,14 +126,9 @@ def parse(trt: ModuleType, network: Any, log: Any, model: onnx.ModelProto, recip
     )
 
 
-def run(trt: ModuleType, config: Any, work: Callable[[], Any], phases: Phases) -> Any:
-    """Build in another thread, so that this one hears Ctrl-C; that stops a build where TensorRT lets it be stopped.
-
-    Else the build goes on, and the caller must end the process.
-    """
-    stop, result = threading.Event(), Future[Any]()
-    if has_monitor(trt):
-        config.progress_monitor = monitor(trt, phases, stop)
+def run(work: Callable[[], Any]) -> Any:
+    """Build in another thread, so that this one hears Ctrl-C; the build goes on then, and the process must end."""
+    result = Future[Any]()
 
     def build_it() -> None:
         try:
@@ -136,19 +136,12 @@ def run(trt: ModuleType, config: Any, work: Callable[[], Any], phases: Phases) -
         except BaseException as error:
             result.set_exception(error)
 
-    thread = threading.Thread(target=build_it, daemon=True)
-    thread.start()
-    try:
-        return result.result()
-    except KeyboardInterrupt:
-        stop.set()
-        if has_monitor(trt):
-            thread.join()
-        raise
+    threading.Thread(target=build_it, daemon=True).start()
+    return result.result()
 
 
-def monitor(trt: ModuleType, phases: Phases, stop: threading.Event) -> Any:
-    """What TensorRT tells its progress, which goes on while it returns True."""
+def monitor(trt: ModuleType, phases: Phases) -> Any:
+    """What TensorRT tells its progress."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
@@ -159,7 +152,7 @@ def monitor(trt: ModuleType, phases: Phases, stop: threading.Event) -> Any:
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             phases.step(phase_name, step)
-            return not stop.is_set()
+            return True  # go on
 
         def phase_finish(self, phase_name: str) -> None:
             phases.finish(phase_name)

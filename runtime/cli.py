@@ -31,7 +31,7 @@ def make_parser() -> Parser:
     )
     detect.add_argument("--bundle", type=Path, help="folder of the model (default: the bundled one)")
     detect.add_argument(
-        "--precision", metavar="P", help="which of the bundle's graphs (default: the best by the bundle's measurement)"
+        "--precision", metavar="P", help="of the engine, or of the bundle's graph (default: the best by measurement)"
     )
     detect.add_argument(
         "--backend",

@@ -10,13 +10,12 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from runtime.bundle import Bundle
+from runtime.bundle import BUNDLED, Bundle
 from runtime.config import read_json
 from runtime.errors import UserError
 from runtime.machine import Machine
@@ -26,6 +25,7 @@ REVISION = 1
 """Of how engines are built here; a higher one makes those of before invalid."""
 Flavour = Literal["tensorrt", "rtx"]
 """TensorRT, as on a Jetson; TensorRT for RTX, for the graphics cards of PCs."""
+PRECISIONS = ("fp32", "fp16", "int8")
 NAMES: dict[Flavour, str] = {"tensorrt": "TensorRT", "rtx": "TensorRT for RTX"}
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Recipe(BaseModel):
     tensorrt: str
     """Its version."""
     gpu: Gpu | None
-    """None: any that TensorRT for RTX supports; it compiles the last steps when it loads."""
+    """None: TensorRT for RTX, whose engines are for all of its cards; it compiles the last steps when it loads one."""
     precision: str
     graph: str
     """The file that it is built from, without .onnx."""
@@ -79,7 +79,7 @@ class Recipe(BaseModel):
 
 
 class Latency(BaseModel):
-    """How long a clip takes, from an array in memory to arrays in memory."""
+    """How long `batch` clips take, from an array in memory to arrays in memory."""
 
     p50_ms: float
     p99_ms: float
@@ -96,9 +96,10 @@ class Check(BaseModel):
     material: str
     clips: int
     logit_snr_db: float | None
-    """None: the same to the bit, or no number at all, which the passport's `broken` says."""
+    """Of framewise and clipwise, the lower one. None: the same to the bit, or no number at all, which `broken` says."""
+    embedding_snr_db: float | None
     budget_db: float
-    """The least that it may be."""
+    """The least that the first may be."""
     largest_difference: dict[str, float]
     """Of the scores, by label."""
     decisions_changed: float
@@ -121,11 +122,13 @@ class Passport(BaseModel):
     """The driver's version."""
     machine: Machine
     versions: dict[str, str]
-    built: datetime
+    built: AwareDatetime
     build_s: float
     latency: Latency | None
     """None where there was no GPU to measure on."""
     check: Check | None
+    proven_on: Gpu | None
+    """Where the last two are from."""
     broken: str | None
     """Why it must not run, where its answers are off."""
 
@@ -177,22 +180,34 @@ def misfit(bundle: Bundle, recipe: Recipe, here: Here) -> str | None:
     return None
 
 
-def distrust(passport: Passport) -> str | None:
-    """Why an engine that fits must not run, if so."""
+def distrust(passport: Passport, here: Here) -> str | None:
+    """Why an engine that fits must not run here, if so."""
     if passport.broken:
         return passport.broken
-    if passport.latency is None or passport.check is None:
+    if passport.proven_on is None:
         return "it was never compared with fp32 on a GPU"
+    if passport.proven_on != here.gpu:
+        return f"it was compared with fp32 on {passport.proven_on}, and here is {here.gpu or 'no GPU'}"
     return None
 
 
-def find(bundle: Bundle, here: Here, precision: str | None = None) -> Passport:
-    """The fastest engine that fits this machine and was proven here; a NoEngine says why there is none."""
+def how_to_build(bundle: Bundle, precision: str | None) -> str:
+    """What to do where there is no engine."""
+    where = "" if bundle.path == BUNDLED else f" {bundle.path}"
+    what = f" --precision {precision}" if precision else ""
+    return f"python export/build_trt.py{where}{what} builds one"
+
+
+def find(bundle: Bundle, here: Here, precision: str | None = None) -> list[Passport]:
+    """The engines that fit this machine and were proven on its GPU, the fastest first.
+
+    A NoEngine says why there is none.
+    """
     known = [p for p in read_passports(bundle) if precision in (None, p.recipe.precision)]
-    reasons = {p.recipe.key: misfit(bundle, p.recipe, here) or distrust(p) for p in known}
-    fit = [(p.latency.p50_ms, p) for p in known if p.latency is not None and reasons[p.recipe.key] is None]
+    reasons = {p.recipe.key: misfit(bundle, p.recipe, here) or distrust(p, here) for p in known}
+    fit = [(p.latency.p50_ms / p.latency.batch, p) for p in known if p.latency and reasons[p.recipe.key] is None]
     if fit:
-        return min(fit, key=lambda item: item[0])[1]
+        return [passport for _, passport in sorted(fit, key=lambda item: item[0])]
     if not known:
         raise NoEngine(f"{bundle.path}: has no {precision + ' ' if precision else ''}engine")
     newest = known[0].recipe

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from runtime.bundle import MODEL_FILE, Bundle, ModelInfo
 from runtime.errors import UserError
 from runtime.features import FloatArray
+
+if TYPE_CHECKING:
+    from runtime.engines import Flavour
 
 Kind = Literal["auto", "onnxruntime", "tensorrt"]
 logger = logging.getLogger(__name__)
@@ -48,45 +51,54 @@ def open_backend(bundle: Bundle, precision: str | None = None, kind: Kind = "aut
     and should the GPU fail, onnxruntime takes over again. A UserError says what cannot be; with `auto`, why no engine
     is used is a line in the log, if one could be expected.
     """
+    if kind == "onnxruntime":
+        return open_ort(bundle, precision)
+    from runtime.backends.trt import installed_flavour, open_engine
+    from runtime.engines import PRECISIONS, NoEngine, how_to_build, read_passports
+
+    installed = installed_flavour()
+    flavour = installed or "tensorrt"  # of which loading says how to install it
+    try:
+        engine = open_engine(bundle, flavour, precision)
+    except UserError as error:
+        reason = error
+    else:
+        return engine if not build else open_standby(bundle, precision, flavour, engine)
+    can_build = isinstance(reason, NoEngine) and precision in (None, *PRECISIONS)
+    told = f"{reason}; {how_to_build(bundle, precision)}" if can_build else str(reason)
+    if not build and kind == "tensorrt":
+        raise UserError(told)
+    if build and can_build:
+        logger.warning("%s; it is built in the background, and until then onnxruntime runs the model", reason)
+        return open_standby(bundle, precision, flavour, None)
+    if (build and installed) or read_passports(bundle):
+        logger.warning("%s", told)
+    return open_ort(bundle, precision)
+
+
+def open_ort(bundle: Bundle, precision: str | None) -> Backend:
+    """A graph on onnxruntime."""
+    from runtime.backends.ort import OrtBackend
+
+    return OrtBackend(bundle.graph(precision or bundle.recommended("onnxruntime")), bundle.info)
+
+
+def open_standby(bundle: Bundle, precision: str | None, flavour: Flavour, engine: Backend | None) -> Backend:
+    """An engine that gives way to onnxruntime should the GPU fail; without one it is built, and then takes over."""
+    from runtime.backends.standby import Standby, start_build
+    from runtime.backends.trt import open_engine
 
     def on_cpu() -> Backend:
-        from runtime.backends.ort import OrtBackend
-
-        return OrtBackend(bundle.graph(precision or bundle.recommended("onnxruntime")), bundle.info)
-
-    if kind == "onnxruntime":
-        return on_cpu()
-    from runtime.backends.trt import installed_flavour, open_engine
-    from runtime.engines import FOLDER, NoEngine
-
-    found = installed_flavour()
-    flavour = found or "tensorrt"  # of which loading says how to install it
+        # The precision is one of engines, which the bundle may have no graph of.
+        return open_ort(bundle, precision if precision in bundle.precisions() else None)
 
     def on_gpu() -> Backend:
         return open_engine(bundle, flavour, precision)
 
-    engine = builder = None
-    try:
-        engine = on_gpu()
-    except UserError as error:
-        can_build = build and isinstance(error, NoEngine)
-        hint = "; python export/build_trt.py builds one" if isinstance(error, NoEngine) else ""
-        if kind == "tensorrt" and not can_build:
-            raise UserError(f"{error}{hint}") from None
-        if can_build:
-            logger.warning("%s; it is built now, and until then onnxruntime runs the model", error)
-        elif (bundle.path / FOLDER).is_dir() or (build and found):
-            logger.warning("%s%s; onnxruntime runs the model", error, hint)
-        if not can_build:
-            return on_cpu()
-    if not build:
-        assert engine is not None
-        return engine
-    from runtime.backends.standby import Standby, start_build
-
-    if engine is None:
-        builder = start_build(bundle, flavour, precision)
-    return Standby(engine or on_cpu(), on_cpu, on_gpu, builder)
+    if engine is not None:
+        return Standby(engine, on_cpu, on_gpu, None)
+    first = on_cpu()  # before anything is started that would have to be stopped
+    return Standby(first, on_cpu, on_gpu, start_build(bundle, flavour, precision))
 
 
 def check_shapes(what: str, shapes: Mapping[str, Sequence[int]], info: ModelInfo) -> None:

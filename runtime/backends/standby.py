@@ -66,7 +66,7 @@ class Standby:
             return
         self._backend.close()
         self._backend, self._on_engine = engine, True
-        logger.warning("the engine is built and proven, and runs the model from now on")
+        logger.warning("an engine is built and proven, and runs the model from now on")
 
     def _leave_engine(self) -> None:
         with suppress(UserError):  # a GPU that failed may fail at this, too
@@ -82,6 +82,7 @@ def start_build(bundle: Bundle, flavour: Flavour, precision: str | None) -> subp
         recipe = last.recipe
         options += ["--batch", ",".join(map(str, recipe.batch)), "--workspace-mib", str(recipe.workspace_mib)]
         options += ["--optimization-level", str(recipe.optimization_level)]
+        options += ["--budget", str(last.check.budget_db)] if last.check is not None else []
     options += ["--precision", precision or (last.asked if last is not None else "auto")]
     command = [sys.executable, "-m", "export.build_trt", str(bundle.path), "--background", *options]
     # What it says goes to the log: stdout is for events. In a session of its own, Ctrl-C is not sent to it as well.

@@ -8,10 +8,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import math
 import threading
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -30,10 +31,11 @@ MODULES: dict[Flavour, tuple[str, ...]] = {
 }
 """What each may be imported as."""
 INSTALL: dict[Flavour, str] = {
-    "tensorrt": "on a Jetson: sudo apt install python3-libnvinfer, and a venv made with --system-site-packages",
-    "rtx": "pip install tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs",
+    "tensorrt": "on a Jetson: sudo apt install python3-libnvinfer, and a venv made with --system-site-packages; "
+    'on a PC: pip install -e ".[rtx]", and build with --flavour rtx',
+    "rtx": 'pip install -e ".[rtx]"',
 }
-WITHOUT = "htsat-edge goes on without it: --backend onnxruntime"
+WITHOUT = "without it htsat-edge runs on onnxruntime"
 logger = logging.getLogger(__name__)
 
 
@@ -140,12 +142,12 @@ class TrtBackend:
     """An engine. The thread that opens it owns it: `infer` and `close` belong to that one."""
 
     def __init__(self, trt: ModuleType, engine: bytes, info: ModelInfo, cuda_graph: bool = False) -> None:
-        """Load an engine; with `cuda_graph`, its work is recorded once for each batch size and launched whole."""
+        """Load an engine; with `cuda_graph`, its work is recorded, when the batch size changes, and launched whole."""
         self._log = logger_of(trt)
         self._log.errors.clear()
         self._owner = threading.get_ident()
         self._buffers: dict[str, Buffer] = {}
-        self._graphs: dict[int, Any] = {}
+        self._graph: Any = None
         self._runtime: Any = None
         self._engine: Any = None
         self._execution: Any = None
@@ -175,20 +177,38 @@ class TrtBackend:
         if self._closed:
             return
         self._closed = True
-        with self._device.current():
-            while self._graphs:
-                call(self._cudart.cudaGraphExecDestroy(self._graphs.popitem()[1]))
-            self._execution = self._engine = self._runtime = None
-            while self._buffers:
-                self._buffers.popitem()[1].device.free()
-            self._stream = None
+        for release in (self._finish, self._forget_graph, self._unload, self._free):
+            with suppress(UserError), self._device.current():  # a GPU that has failed fails at this, too
+                release()
+
+    def _finish(self) -> None:
+        if self._stream is not None:
+            self._stream.synchronize()
+
+    def _forget_graph(self) -> None:
+        graph, self._graph = self._graph, None
+        if graph is not None:
+            call(self._cudart.cudaGraphExecDestroy(graph))
+
+    def _unload(self) -> None:
+        self._execution = None
+        self._engine = None
+        self._runtime = None
+
+    def _free(self) -> None:
+        while self._buffers:
+            self._buffers.popitem()[1].device.free()
+        self._stream = None
 
     def _load(self, trt: ModuleType, engine: bytes) -> None:
-        self._runtime = trt.Runtime(self._log)
+        self._runtime = made(trt.Runtime, self._log)
+        free, total = self._cuda.mem_get_info()
         self._engine = self._runtime.deserialize_cuda_engine(engine)
         if self._engine is None:
-            raise UserError(f"TensorRT does not take the engine: {self._log.why()}")
-        free, total = self._cuda.mem_get_info()
+            raise UserError(
+                f"TensorRT does not take the engine ({len(engine) / 2**20:.0f} MiB; {free / 2**20:.0f} MiB are free): "
+                f"{self._log.why()}"
+            )
         self._execution = self._engine.create_execution_context()
         if self._execution is None:
             newer = hasattr(self._engine, "device_memory_size_v2")
@@ -200,20 +220,20 @@ class TrtBackend:
 
     def _allocate(self, trt: ModuleType, info: ModelInfo) -> None:
         """A pair of buffers for each tensor, as large as the largest batch."""
-        engine, execution = self._engine, self._execution
-        names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        shapes = {name: list(engine.get_tensor_shape(name))[1:] for name in names}
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        shapes = {name: list(self._engine.get_tensor_shape(name))[1:] for name in names}
         check_shapes("the engine", shapes, info)
-        if any(engine.get_tensor_dtype(name) != trt.float32 for name in names):
+        if any(self._engine.get_tensor_dtype(name) != trt.float32 for name in names):
             raise UserError("the engine's inputs and outputs are not float32; is it of a bundle?")
-        self._least, _, self._most = (shape[0] for shape in engine.get_tensor_profile_shape("log_mel", 0))
+        self._least, _, self._most = (shape[0] for shape in self._engine.get_tensor_profile_shape("log_mel", 0))
         for name in names:
-            host = self._cuda.pagelocked_empty((self._most, *shapes[name]), np.float32)
+            shape = (self._most, *shapes[name])
+            size = 4 * math.prod(shape)
             try:
-                self._buffers[name] = Buffer(host, self._cuda.mem_alloc(host.nbytes))
+                self._buffers[name] = Buffer(self._cuda.pagelocked_empty(shape, np.float32), self._cuda.mem_alloc(size))
             except self._cuda.MemoryError:
-                raise UserError(f"the GPU is out of memory: {host.nbytes} bytes were asked for {name}") from None
-            self._accept(execution.set_tensor_address(name, int(self._buffers[name].device)))
+                raise UserError(f"the GPU is out of memory: {size} bytes were asked for {name}") from None
+            self._accept(self._execution.set_tensor_address(name, int(self._buffers[name].device)))
         self._stream = self._cuda.Stream()
 
     @property
@@ -226,16 +246,17 @@ class TrtBackend:
         self._buffers["log_mel"].host[: len(clips)] = clips
         if batch != self._batch:
             shape = (batch, *self._buffers["log_mel"].host.shape[1:])
+            self._forget_graph()  # which is of the old shape
             self._accept(self._execution.set_input_shape("log_mel", shape))
             self._batch = batch
         if self._cudart is None:
             self._enqueue(batch)
-        elif batch in self._graphs:
-            call(self._cudart.cudaGraphLaunch(self._graphs[batch], self._stream.handle))
+        elif self._graph is not None:
+            call(self._cudart.cudaGraphLaunch(self._graph, self._stream.handle))
         else:
             self._enqueue(batch)  # the first run of a shape does what cannot be recorded
             self._stream.synchronize()
-            self._graphs[batch] = self._record(batch)
+            self._graph = self._record(batch)
         self._stream.synchronize()
         return Scores(*(self._buffers[name].host[: len(clips)].copy() for name in OUTPUTS))
 
@@ -266,7 +287,10 @@ class TrtBackend:
 
 def has_cudart() -> bool:
     """Whether CUDA graphs can be recorded here."""
-    return importlib.util.find_spec("cuda") is not None and importlib.util.find_spec("cuda.bindings") is not None
+    with suppress(ImportError, RuntimeError):  # it raises the latter where CUDA's libraries are of another version
+        importlib.import_module("cuda.bindings.runtime")
+        return True
+    return False
 
 
 def load_cudart() -> ModuleType:
@@ -274,6 +298,14 @@ def load_cudart() -> ModuleType:
     if not has_cudart():
         raise UserError("CUDA graphs need cuda.bindings: pip install cuda-bindings, of the CUDA version that is there")
     return importlib.import_module("cuda.bindings.runtime")
+
+
+def made(factory: Callable[[Any], Any], log: Any) -> Any:
+    """What one of TensorRT's factories makes, which raises TypeError where CUDA does not work."""
+    try:
+        return factory(log)
+    except (TypeError, RuntimeError) as error:
+        raise UserError(f"TensorRT cannot begin: {log.why()} ({error})") from None
 
 
 def call(answer: tuple[Any, ...]) -> Any:
@@ -291,10 +323,14 @@ def open_engine(bundle: Bundle, flavour: Flavour, precision: str | None = None) 
     """
     trt = load_tensorrt(flavour)
     here = Here(flavour, trt.__version__, open_device().gpu)
-    passport = find(bundle, here, precision)
-    engine = read_engine(bundle, passport)
-    cuda_graph = passport.latency is not None and passport.latency.cuda_graph and has_cudart()
-    try:
-        return TrtBackend(trt, engine, bundle.info, cuda_graph)
-    except UserError as error:
-        raise NoEngine(f"{engine_file(bundle, passport.recipe)}: {error}") from None
+    refused: UserError | None = None
+    for passport in find(bundle, here, precision):
+        cuda_graph = passport.latency is not None and passport.latency.cuda_graph and has_cudart()
+        try:
+            return TrtBackend(trt, read_engine(bundle, passport), bundle.info, cuda_graph)
+        except NoEngine as error:
+            refused = refused or error
+        except UserError as error:
+            refused = refused or NoEngine(f"{engine_file(bundle, passport.recipe)}: {error}")
+    assert refused is not None
+    raise refused

@@ -7,17 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import onnx
 import pytest
 
-from runtime.backends import open_backend
 from runtime.bundle import read_bundle
 from runtime.engines import FOLDER, engine_file, read_engine, read_passports
-from runtime.errors import UserError
 
 ROOT = Path(__file__).parent.parent.parent
 trt = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX has wheels for x86-64 Linux only")
@@ -76,14 +73,6 @@ def test_without_a_gpu_auto_builds_one_and_says_so(bundled, build):
     assert "not compared with fp32: there is no GPU here" in out
 
 
-def test_what_was_not_compared_is_not_used(bundle, build, caplog):
-    assert build(bundle, "--flavour", "rtx", "--precision", "fp32")[0] == 0
-    with pytest.raises(UserError, match="htsat-edge goes on without it"):  # there is no GPU
-        open_backend(bundle, kind="tensorrt")
-    open_backend(bundle).close()
-    assert "; onnxruntime runs the model" in caplog.text
-
-
 def test_the_parser_says_which_node_it_does_not_take(bundle, build):
     model = onnx.load(bundle.path / "fp32.onnx")
     node = next(node for node in model.graph.node if node.op_type == "Softmax")
@@ -96,24 +85,17 @@ def test_the_parser_says_which_node_it_does_not_take(bundle, build):
     assert len(err.splitlines()) == 1
 
 
-def test_ctrl_c_stops_the_real_builder(bundled, monkeypatch):
-    from export import engine
-    from export.build_trt import main
-    from runtime.progress import Phases
-
-    steps = []
-
-    class Interrupted(Phases):
-        def step(self, phase, step):
-            steps.append(phase)
-            if len(steps) == 100:
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-
-    monkeypatch.setattr("export.build_trt.Phases", Interrupted)
-    assert engine.has_monitor(trt)
-    assert main([str(bundled.path), "--flavour", "rtx", "--precision", "fp32"]) == 130
-    assert 100 <= len(steps) < 600  # of 700 and more
-    assert [path.name for path in (bundled.path / FOLDER).iterdir()] == [".lock"]
+def test_ctrl_c_stops_the_real_builder_at_once(bundled):
+    command = [sys.executable, ROOT / "export" / "build_trt.py", bundled.path, "--flavour", "rtx"]
+    for delay in (0.1, 0.5, 0.9):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process.stdout.readline()  # it has begun
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 130
+        assert err == ""
+        assert [path.name for path in (bundled.path / FOLDER).iterdir()] == [".lock"]
 
 
 def test_killed_at_any_moment_no_engine_is_left_that_would_be_used(bundle):
@@ -133,12 +115,12 @@ def test_killed_at_any_moment_no_engine_is_left_that_would_be_used(bundle):
             time.sleep(0.0005)
         process.kill()
         killed += process.wait() == -9
-        left |= {path.name.partition(".")[2] for path in folder.glob("*") if path.name != ".lock"}
+        left |= {path.name.lstrip(".").partition(".")[2] for path in folder.glob("*") if path.name != ".lock"}
         for passport in read_passports(bundle):  # complete then, and so is what it is of
             engine = engine_file(bundle, passport.recipe).read_bytes()
             assert hashlib.sha256(engine).hexdigest() == passport.engine_sha256
     assert killed >= KILLS / 2
-    assert "failed" in left
+    assert left & {"engine", "engine.part"}
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert "fp32: built in" in done.stdout or "fp32: is there since" in done.stdout
     (passport,) = read_passports(bundle)

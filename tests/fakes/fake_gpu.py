@@ -1,7 +1,9 @@
 """The GPU that the fakes share: memory by address, contexts, and streams that run or record."""
 
+import itertools
 import json
 import os
+import threading
 from enum import IntEnum
 from pathlib import Path
 
@@ -49,20 +51,33 @@ def enum(api, name):
     return IntEnum(name, members, start=0, module=None) if members else None
 
 
-class Gpu:
-    """The state of the device."""
+class Stream:
+    """Work waits until somebody synchronises; while it is recorded, it is kept for a graph."""
 
     def __init__(self):
-        self.memory = {}
+        self.waiting = []
+        self.recorded = None
+
+    def add(self, work):
+        (self.waiting if self.recorded is None else self.recorded).append(work)
+
+    def run(self):
+        assert self.recorded is None, "a stream that is recorded cannot be waited for"
+        work, self.waiting = self.waiting, []
+        for item in work:
+            item()
+
+
+class Gpu(threading.local):
+    """The contexts are each thread's own."""
+
+    memory = {}  # noqa: RUF012  the device is one
+    streams = {}  # noqa: RUF012
+
+    def __init__(self):
         self.contexts = []
-        self.streams = {}
-        self.next = 0x10000
 
-    def address(self):
-        self.next += 0x10000
-        return self.next
-
-    def need_context(self, error):
+    def need_context(self, error=AssertionError):
         if not self.contexts:
             raise error("invalid device context")
 
@@ -72,3 +87,8 @@ class Gpu:
 
 
 GPU = Gpu()
+_addresses = itertools.count(0x10000, 0x10000)
+
+
+def address():
+    return next(_addresses)

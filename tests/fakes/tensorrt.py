@@ -86,10 +86,14 @@ class IBuilderConfig:
         return 0
 
     def create_timing_cache(self, serialized):
-        return ITimingCache(serialized)
+        return None if serialized == b"garbage" else ITimingCache(serialized)
 
     def set_timing_cache(self, cache, ignore_mismatch):
-        self._cache = cache
+        assert isinstance(cache, ITimingCache)
+        owner = f"{__version__} {os.environ.get('FAKE_GPU', 'Orin')} ".encode()
+        if cache._content and not cache._content.startswith(owner):
+            return False
+        self._cache = ITimingCache(cache._content or owner)
         return True
 
     def get_timing_cache(self):
@@ -99,6 +103,8 @@ class IBuilderConfig:
 class Builder:
     def __init__(self, logger):
         assert isinstance(logger, ILogger)
+        if "begin" in faults():
+            raise TypeError("pybind11::init(): factory function returned nullptr")
         self._logger = logger
 
     def create_network(self, flags=0):
@@ -127,6 +133,7 @@ class Builder:
             "pools": config._pools,
             "level": config.builder_optimization_level,
             "profile": config._profiles[0]._shapes["log_mel"],
+            "salt": os.environ.get("FAKE_SALT"),
         }
         body = json.dumps(header).encode() + b"\n" + network._model
         return IHostMemory(MAGIC + hashlib.sha256(body).digest() + body)
@@ -194,6 +201,8 @@ class OnnxParser:
 
 class Runtime:
     def __init__(self, logger):
+        if "begin" in faults():
+            raise TypeError("pybind11::init(): factory function returned nullptr")
         self._logger = logger
 
     def deserialize_cuda_engine(self, serialized):
@@ -209,7 +218,7 @@ class Runtime:
         return ICudaEngine(self._logger, header, model)
 
     def __del__(self):
-        LOG.append("runtime")
+        released("runtime")
 
 
 class ICudaEngine:
@@ -248,7 +257,7 @@ class ICudaEngine:
         return IExecutionContext(self)
 
     def __del__(self):
-        LOG.append("engine")
+        released("engine")
 
 
 class IExecutionContext:
@@ -267,8 +276,8 @@ class IExecutionContext:
     def execute_async_v3(self, stream_handle):
         if not GPU.contexts or self._batch is None or "execute" in faults():
             return bool(_fail(self._engine._logger, "Error Code 1: Cuda Runtime (an illegal memory access)"))
-        batch, recording = self._batch, GPU.streams[stream_handle]
-        recorded = recording is not None
+        batch, stream = self._batch, GPU.streams[stream_handle]
+        recorded = stream.recorded is not None
 
         def work():
             shape = (batch, *self._engine.get_tensor_shape("log_mel")[1:])
@@ -279,17 +288,22 @@ class IExecutionContext:
                 value = spoil(value, recorded)
                 GPU.memory[self._addresses[name]][: value.nbytes] = np.frombuffer(value.tobytes(), np.uint8)
 
-        if recording is None:
-            work()
-        else:
-            recording.append(work)
+        stream.add(work)
         return True
 
     def __del__(self):
-        LOG.append("context")
+        released("context")
+
+
+def released(what):
+    LOG.append(what if GPU.contexts else f"{what} without a context")
 
 
 def spoil(value, recorded):
+    if "batch" in faults() and len(value) > 1:
+        return np.flip(value, axis=0)
+    if "embedding" in faults() and value.ndim == 2 and value.shape[1] > 100:
+        return -value
     if "nan" in faults():
         return np.full_like(value, np.nan)
     if "noise" in faults():

@@ -1,8 +1,11 @@
-"""Engines on a real GPU: python -m pytest tests/gpu -rs
+"""Engines on a real GPU: python -m pytest tests/gpu -rsP
 
 What needs no engine runs on any CUDA machine with pycuda; the rest where TensorRT, or TensorRT for RTX, takes the card.
 """
 
+import contextlib
+import io
+import os
 import shutil
 import threading
 
@@ -30,8 +33,9 @@ from runtime.errors import UserError
 
 pytestmark = pytest.mark.gpu
 CLIPS = 10_000
-GROWTH = 8 * 2**20
-"""Bytes that the device's memory may differ by, as others use it, too."""
+GROWTH = 64 * 2**20
+"""Bytes that the device's memory may differ by, as others use it, too; a leak of 10 kB a clip is more."""
+RSS_GROWTH = 16 * 2**20
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +59,12 @@ def engine(request, bundle):
     flavour = installed_flavour()
     if flavour is None:
         pytest.skip("no TensorRT is installed")
-    if main([str(bundle.path), "--precision", request.param, "--batch", "1,1,4"]) != 0:
-        pytest.skip(f"{flavour} does not build an engine for this card that it loads; its own words are above")
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told):
+        status = main([str(bundle.path), "--precision", request.param, "--batch", "1,1,4"])
+    if status == 2 and flavour == "rtx" and "does not take the engine" in told.getvalue():
+        pytest.skip(told.getvalue())  # TensorRT for RTX refuses a card of another kind
+    assert status == 0, told.getvalue()
     (passport,) = (p for p in read_passports(bundle) if p.recipe.precision == request.param)
     return load_tensorrt(flavour), read_engine(bundle, passport), passport
 
@@ -137,11 +145,14 @@ def test_answers_are_those_of_onnxruntime(engine, bundle, clips):
 def test_a_cuda_graph_gives_the_same(engine, bundle, clips):
     if not has_cudart():
         pytest.skip("cuda.bindings is not installed")
-    trt, content, _ = engine
+    trt, content, passport = engine
+    if passport.recipe.flavour == "rtx":
+        pytest.skip("TensorRT for RTX has a way of its own to record graphs")
     plain, whole = (TrtBackend(trt, content, bundle.info, graph) for graph in (False, True))
     for clip in clips:
         assert same(plain.infer(clip[None]), whole.infer(clip[None]))
     assert same(plain.infer(clips[:4]), whole.infer(clips[:4]))
+    assert same(plain.infer(clips[:1]), whole.infer(clips[:1]))
     whole.close()
     plain.close()
 
@@ -172,17 +183,22 @@ def test_the_runtime_takes_the_engine(engine, bundle, clips):
 
 
 def test_ten_thousand_clips_take_no_more_memory(engine, bundle, clips, device):
-    trt, content, _ = engine
-    backend = TrtBackend(trt, content, bundle.info, has_cudart())
+    trt, content, passport = engine
+    backend = TrtBackend(trt, content, bundle.info, passport.latency.cuda_graph)
 
     def free():
         with device.current():
             return device.cuda.mem_get_info()[0]
 
+    def resident():
+        with open("/proc/self/statm") as file:  # noqa: PTH123
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     for _ in range(100):
         backend.infer(clips[:1])
-    before = free()
+    before, resident_before = free(), resident()
     for i in range(CLIPS):
         backend.infer(clips[i % len(clips)][None])
     assert before - free() < GROWTH
+    assert resident() - resident_before < RSS_GROWTH
     backend.close()

@@ -28,9 +28,16 @@ from runtime.errors import UserError
 from runtime.machine import Machine
 
 ORIN = Gpu(name="Orin", compute_capability="8.7", sm_count=16)
+THOR = Gpu(name="Thor", compute_capability="11.0", sm_count=20)
 HERE = Here("tensorrt", "10.3.0", ORIN)
 CHECK = Check(
-    material="farmyard.ogg", clips=15, logit_snr_db=41, budget_db=30, largest_difference={}, decisions_changed=0
+    material="farmyard.ogg",
+    clips=15,
+    logit_snr_db=41,
+    embedding_snr_db=34,
+    budget_db=30,
+    largest_difference={},
+    decisions_changed=0,
 )
 
 
@@ -76,6 +83,7 @@ def add(bundle, p50_ms=1.0, age_days=0, engine=b"an engine", broken=None, measur
         build_s=100,
         latency=Latency(p50_ms=p50_ms, p99_ms=2, runs=200, warm_up=50, batch=1, cuda_graph=False) if measured else None,
         check=CHECK if measured else None,
+        proven_on=(changes.get("gpu") or ORIN) if measured is True else measured or None,
         broken=broken,
     )
     engine_file(bundle, passport.recipe).write_bytes(engine)
@@ -119,8 +127,9 @@ def test_the_fastest_that_fits_is_taken(bundle):
     int8 = add(bundle, 4, precision="int8")
     add(bundle, 0.5, optimization_level=4, broken="its logits are within 9.0 dB of fp32, want 30")
     add(bundle, 0.5, optimization_level=5, tensorrt="8.6.2")
-    assert find(bundle, HERE) == fastest
-    assert find(bundle, HERE, "int8") == int8
+    assert [p.latency.p50_ms for p in find(bundle, HERE)] == [1, 2, 3, 4]
+    assert find(bundle, HERE)[0] == fastest
+    assert find(bundle, HERE, "int8") == [int8]
     with pytest.raises(NoEngine, match="has no fp32 engine"):
         find(bundle, HERE, "fp32")
 
@@ -138,6 +147,7 @@ def test_the_fastest_that_fits_is_taken(bundle):
         ({"graph": "fp16"}, "fp16.onnx is not what it was built from"),
         ({"revision": 0}, "it was built by another version of htsat-edge"),
         ({"measured": False}, "it was never compared with fp32 on a GPU"),
+        ({"measured": THOR}, "it was compared with fp32 on Thor (11.0, 20 SMs), and here is Orin (8.7, 16 SMs)"),
         ({"broken": "its logits are off"}, "its logits are off"),
     ],
 )
@@ -188,7 +198,29 @@ def test_an_engine_that_tensorrt_refuses(bundle, tiny_bundle, fake_tensorrt, cap
     with pytest.raises(UserError) as told:
         open_backend(bundle, kind="tensorrt")
     name = engine_file(bundle, passport.recipe)
-    assert str(told.value).startswith(f"{name}: TensorRT does not take the engine: Serialization assertion")
-    assert str(told.value).endswith("; python export/build_trt.py builds one")
+    assert str(told.value).startswith(
+        f"{name}: TensorRT does not take the engine (0 MiB; 1024 MiB are free): Serialization"
+    )
+    assert str(told.value).endswith(f"; python export/build_trt.py {bundle.path} builds one")
     open_backend(bundle).close()
-    assert "python export/build_trt.py builds one; onnxruntime runs the model" in caplog.text
+    assert f"python export/build_trt.py {bundle.path} builds one" in caplog.text
+
+
+def test_a_damaged_engine_does_not_stand_in_the_way_of_another(bundle, tiny_bundle, fake_tensorrt, monkeypatch):
+    shutil.copy(tiny_bundle / "fp32.onnx", bundle.path)
+    fake_tensorrt("10.3.0")
+    seen = []
+    monkeypatch.setattr("runtime.backends.trt.TrtBackend", lambda trt, engine, *_: seen.append(engine))
+    damaged = add(bundle, 1, precision="fp16")
+    add(bundle, 2, precision="int8", engine=b"whole")
+    engine_file(bundle, damaged.recipe).write_bytes(b"")
+    open_backend(bundle, kind="tensorrt")
+    assert seen == [b"whole"]
+
+
+def test_a_passport_whose_time_has_no_zone(bundle, caplog):
+    passport = add(bundle)
+    path = passport_file(bundle, passport.recipe)
+    path.write_text(path.read_text().replace("00:00:00Z", "00:00:00"))
+    assert read_passports(bundle) == []
+    assert "built: " in caplog.text

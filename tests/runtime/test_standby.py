@@ -54,15 +54,15 @@ def test_a_foreign_engine_is_replaced_while_detection_goes_on(foreign, farmyard,
     wanted = events(foreign, OrtBackend(foreign.graph("fp32"), foreign.info), farmyard)
     assert len(wanted) > 4
     backend = open_backend(foreign, "fp32", build=True)
-    assert "it is of TensorRT 8.6.1, and here is TensorRT 10.3.0; it is built now, and until then" in caplog.text
+    assert "it is of TensorRT 8.6.1, and here is TensorRT 10.3.0; it is built in the background" in caplog.text
     assert isinstance(backend._backend, OrtBackend)
 
     def wait():
-        assert "the engine is built and proven" not in caplog.text
+        assert "an engine is built and proven" not in caplog.text
         backend._builder.wait(60)
 
     assert events(foreign, backend, farmyard, (18, wait)) == wanted
-    assert "the engine is built and proven, and runs the model from now on" in caplog.text
+    assert "an engine is built and proven, and runs the model from now on" in caplog.text
     assert not isinstance(backend._backend, OrtBackend)
     backend.close()
     (passport,) = read_passports(foreign)  # the foreign one is gone, and the new one was asked for as it was
@@ -167,7 +167,8 @@ def test_closing_stops_the_builder_and_that_is_no_failure(foreign, monkeypatch):
     builder = backend._builder
     backend.close()
     assert builder.returncode is not None
-    assert not list((foreign.path / FOLDER).glob("*.failed"))
+    (failed,) = (foreign.path / FOLDER).glob("*.failed")
+    assert '"count":0' in failed.read_text()
 
 
 def test_the_builder_is_told_what_to_build(foreign, monkeypatch):
@@ -178,10 +179,23 @@ def test_the_builder_is_told_what_to_build(foreign, monkeypatch):
     start_build(foreign, "tensorrt", "int8")
     assert seen[0][:4] == [sys.executable, "-m", "export.build_trt", str(foreign.path)]
     assert " ".join(seen[0][4:]) == (
-        "--background --flavour tensorrt --batch 1,1,2 --workspace-mib 64 --optimization-level 1 --precision fp32"
+        "--background --flavour tensorrt --batch 1,1,2 --workspace-mib 64 --optimization-level 1 "
+        "--budget 30.0 --precision fp32"
     )
     assert seen[1][4:] == ["--background", "--flavour", "rtx", "--precision", "auto"]
     assert seen[2][-2:] == ["--precision", "int8"]
+
+
+def test_a_precision_of_engines_alone_begins_on_another_graph(foreign, monkeypatch, farmyard):
+    """The bundle has no fp16.onnx, of which an engine is made all the same."""
+    monkeypatch.setenv("FAKE_BUILD_S", "30")
+    backend = open_backend(foreign, "fp16", build=True)
+    assert isinstance(backend._backend, OrtBackend)
+    backend.close()
+    with pytest.raises(UserError, match=r"has no fp16.onnx; precisions here: fp32"):
+        open_backend(foreign, "fp16")
+    with pytest.raises(UserError, match=r"has no cpu-int8.onnx"):  # and nothing is built
+        open_backend(foreign, "cpu-int8", build=True)
 
 
 @pytest.mark.parametrize("flavour", [None, "tensorrt"])
@@ -195,5 +209,8 @@ def test_where_nothing_can_be_built_the_log_is_quiet_unless_an_engine_is_there(f
     assert ("is not there" in caplog.text) == (flavour is not None)
     caplog.clear()
     (bundle.path / FOLDER).mkdir()
+    assert isinstance(open_backend(bundle), OrtBackend)
+    assert caplog.text == ""
+    monkeypatch.setattr("runtime.engines.read_passports", lambda bundle: ["one"])
     assert isinstance(open_backend(bundle), OrtBackend)
     assert "TensorRT for Python is not there" in caplog.text

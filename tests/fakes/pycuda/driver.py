@@ -3,7 +3,8 @@
 import os
 
 import numpy as np
-from fake_gpu import GPU, LOG, read_api, restrict
+from fake_gpu import GPU, LOG, address, read_api, restrict
+from fake_gpu import Stream as Queue
 
 api = read_api("pycuda-2026.1")
 
@@ -69,8 +70,8 @@ class Context:
 class Stream:
     def __init__(self):
         GPU.need_context(LogicError)
-        self._handle = GPU.address()
-        GPU.streams[self._handle] = None
+        self._handle = address()
+        GPU.streams[self._handle] = Queue()
 
     @property
     def handle(self):
@@ -78,10 +79,10 @@ class Stream:
 
     def synchronize(self):
         GPU.need_context(LogicError)
-        assert GPU.streams[self._handle] is None, "a stream that is recorded cannot be waited for"
+        GPU.streams[self._handle].run()
 
     def __del__(self):
-        LOG.append("stream")
+        released("stream")
 
 
 class DeviceAllocation:
@@ -89,7 +90,7 @@ class DeviceAllocation:
         GPU.need_context(LogicError)
         if size > mem_get_info()[0]:
             raise MemoryError("cuMemAlloc failed: out of memory")
-        self._address = GPU.address()
+        self._address = address()
         GPU.memory[self._address] = np.zeros(size, np.uint8)
 
     def __int__(self):
@@ -97,7 +98,7 @@ class DeviceAllocation:
 
     def free(self):
         del GPU.memory[self._address]
-        LOG.append("free")
+        released("free")
 
 
 def mem_alloc(size):
@@ -109,14 +110,18 @@ def pagelocked_empty(shape, dtype):
     return np.full(shape, np.nan, dtype)
 
 
+def released(what):
+    """Pycuda needs a context to release something in."""
+    LOG.append(what if GPU.contexts else f"{what} without a context")
+
+
 def _enqueue(work, stream):
     GPU.need_context(LogicError)
-    recording = GPU.streams[stream.handle]
-    work() if recording is None else recording.append(work)
+    GPU.streams[stream.handle].add(work)
 
 
 def memcpy_htod_async(dest, src, stream=None):
-    def copy():
+    def copy():  # what is there when the work is done, not when it is asked for
         GPU.memory[int(dest)][: src.nbytes] = np.frombuffer(src.tobytes(), np.uint8)
 
     _enqueue(copy, stream)
@@ -133,4 +138,5 @@ restrict(globals(), api)
 assert {x for x in globals() if callable(globals()[x]) and getattr(globals()[x], "__module__", "") == __name__} <= {
     *api[""],
     "_enqueue",
+    "released",
 }

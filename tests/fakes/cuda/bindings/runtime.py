@@ -22,13 +22,15 @@ class _Status:
 
 def cudaStreamBeginCapture(stream, mode):
     assert mode is cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-    GPU.streams[stream] = []
+    GPU.need_context()
+    GPU.streams[stream].run()
+    GPU.streams[stream].recorded = []
     LOG.append("record")
     return (_Status(OK),)
 
 
 def cudaStreamEndCapture(stream):
-    work, GPU.streams[stream] = GPU.streams[stream], None
+    work, GPU.streams[stream].recorded = GPU.streams[stream].recorded, None
     if "record" in faults():
         return _Status(cudaError_t.cudaErrorStreamCaptureInvalidated), None
     return _Status(OK), work
@@ -43,15 +45,15 @@ def cudaGraphDestroy(graph):
 
 
 def cudaGraphLaunch(graph, stream):
-    assert GPU.contexts
-    assert GPU.streams[stream] is None
+    GPU.need_context()
     LOG.append("launch")
     for work in graph:
-        work()
+        GPU.streams[stream].add(work)
     return (_Status(OK),)
 
 
 def cudaGraphExecDestroy(graph):
+    GPU.need_context()
     LOG.append("destroy graph")
     return (_Status(OK),)
 
