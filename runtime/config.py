@@ -83,6 +83,8 @@ def _say(error: Any, model: type[BaseModel]) -> str:
             return "key is missing"
         case "value_error":
             return str(error["ctx"]["error"])
+        case _ if any(key in ("password", "token") for key in error["loc"]):
+            return f"{error['msg']}: want env or file, and never the secret itself"
         case _:
             return f"{error['msg']}, not {error['input']!r}"
 
@@ -92,6 +94,13 @@ def _keys(model: type[BaseModel]) -> list[str]:
     keys: list[str] = []
     for name, field in model.model_fields.items():
         keys.append(name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _keys(field.annotation)
+        for part in _parts(field.annotation):
+            keys += _keys(part)
     return keys
+
+
+def _parts(annotation: Any) -> list[type[BaseModel]]:
+    """The models within a type such as `list[Source]` or `Mqtt | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [part for inner in getattr(annotation, "__args__", ()) for part in _parts(inner)]

@@ -55,6 +55,11 @@ class RingBuffer:
         """Samples that were not read yet."""
         return self._written - self._read
 
+    @property
+    def idle(self) -> bool:
+        """There is nothing to be read."""
+        return self.waiting == 0 and not self._skips
+
     def write(self, samples: FloatArray) -> None:
         """Add samples (S,); of more than fit, the last ones stay."""
         end = self._written + len(samples)
@@ -75,7 +80,8 @@ class RingBuffer:
 
     def read(self, most: int) -> Chunk | Gap | None:
         """The next samples, at most so many, or the next gap; None where there is nothing yet."""
-        at, gap = self._skips[0] if self._skips else (self._written, None)
+        written = self._written  # before the gaps: what is written after one may not be taken for what comes before it
+        at, gap = self._skips[0] if self._skips else (written, None)
         if gap is not None and at == self._read:
             self._skips.popleft()
             self._passed += gap.length

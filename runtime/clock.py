@@ -1,0 +1,66 @@
+"""When a sample was recorded: positions are counted, and the times of day are derived from them."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timezone
+
+WINDOW_S = 60.0
+"""How long samples are watched for the one that came with the least delay."""
+STEP_S = 0.5
+"""A change of the system's clock that is no slewing."""
+
+
+class SourceClock:
+    """Monotonic times of a source's samples, and how far its rate is from what it says.
+
+    Samples arrive late by a delay that varies. The one that was the least late in a minute shows where the source's
+    clock stands, and two such minutes show its drift. All times are seconds that the caller reads off a clock.
+    """
+
+    def __init__(self) -> None:
+        self._begun = self._least = math.nan
+        self._anchor: tuple[float, float] | None = None
+        self._slope = 0.0
+
+    def observe(self, position_s: float, monotonic_s: float) -> None:
+        """Samples up to this position have arrived by now."""
+        late = monotonic_s - position_s
+        if math.isnan(self._begun):
+            self._begun, self._least = position_s, late
+        self._least = min(self._least, late)
+        if position_s - self._begun >= WINDOW_S:
+            middle = (self._begun + position_s) / 2
+            if self._anchor is not None:
+                self._slope = (self._least - self._anchor[1]) / (middle - self._anchor[0])
+            self._anchor = (middle, self._least)
+            self._begun, self._least = position_s, late
+
+    def at(self, position_s: float) -> float:
+        """The monotonic time at which the sample at a position was recorded."""
+        if self._anchor is None:
+            return position_s + self._least
+        middle, least = self._anchor
+        return position_s + least + self._slope * (position_s - middle)
+
+    @property
+    def drift_ppm(self) -> float:
+        """How much slower than it says the source is, in millionths; 0 until it is known."""
+        return 1e6 * self._slope
+
+
+class SystemClock:
+    """The system's time of day beside its monotonic clock; it may be set, which moves no event that began before."""
+
+    def __init__(self, wall_s: float, monotonic_s: float) -> None:
+        self._offset = wall_s - monotonic_s
+
+    def update(self, wall_s: float, monotonic_s: float) -> float:
+        """Look at both clocks; return by how many seconds the time of day was set, 0 where it was not."""
+        offset = wall_s - monotonic_s
+        moved, self._offset = offset - self._offset, offset
+        return moved if abs(moved) >= STEP_S else 0.0
+
+    def wall(self, monotonic_s: float) -> datetime:
+        """The time of day, in UTC."""
+        return datetime.fromtimestamp(monotonic_s + self._offset, timezone.utc)
