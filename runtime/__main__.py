@@ -1,7 +1,8 @@
-"""python -m runtime is htsat-edge."""
+"""python -m runtime: the daemon, as `htsat-edge listen`."""
 
 import sys
 
 from runtime.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main(["listen", *sys.argv[1:]]))

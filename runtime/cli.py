@@ -54,13 +54,52 @@ def make_parser() -> Parser:
     )
     detect.add_argument("--start", type=moment, metavar="TIME", help="when the recordings began, ISO 8601, for `time`")
     detect.set_defaults(command=_detect)
+    listen = commands.add_parser("listen", help="listen for months", description="Listen to microphones and streams.")
+    add_config(listen)
+    listen.add_argument("--print-config", action="store_true", help="print the whole configuration, and end")
+    listen.add_argument("--schema", action="store_true", help="print its JSON Schema, for editors, and end")
+    listen.set_defaults(command=_listen)
+    check = commands.add_parser("check", help="is this machine ready", description="Look at all that `listen` needs.")
+    add_config(check)
+    check.set_defaults(command=_check)
+    devices = commands.add_parser("devices", help="microphones, and their levels", description="List microphones.")
+    devices.add_argument("--json", action="store_true", help="JSON Lines")
+    devices.set_defaults(command=_devices)
     return parser
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """What says what to listen to."""
+    parser.add_argument("files", nargs="*", metavar="FILE", type=Path, help="recordings, in place of the sources")
+    parser.add_argument("--config", type=Path, help="such as configs/detector.yaml (default: the default microphone)")
+    parser.add_argument("--device", metavar="NAME", help="this microphone, in place of the sources")
+    parser.add_argument(
+        "--stdin", type=count, metavar="HZ", help="raw 16-bit samples on stdin, in place of the sources"
+    )
 
 
 def _detect(args: argparse.Namespace) -> int:
     from runtime.detect import detect
 
     return detect(args)
+
+
+def _listen(args: argparse.Namespace) -> int:
+    from runtime.listen import run_listen
+
+    return run_listen(args)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from runtime.check import run_check
+
+    return run_check(args)
+
+
+def _devices(args: argparse.Namespace) -> int:
+    from runtime.devices import run_devices
+
+    return run_devices(args)
 
 
 def share(text: str) -> float:

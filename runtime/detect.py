@@ -126,10 +126,15 @@ def pick_labels(text: str, known: Sequence[str]) -> list[str]:
                 break
         else:
             name = parts[0].strip()
-            near = difflib.get_close_matches(name.casefold(), by_name, n=1)
-            hint = f"meant {by_name[near[0]]}?" if near else f"the model knows {'; '.join(known[:30])}"
-            raise UserError(f"--labels: '{name}' is no class of this model, {hint}")
+            raise UserError(f"--labels: '{name}' is no class of this model, {near(name, known)}")
     return picked
+
+
+def near(label: str, known: Sequence[str]) -> str:
+    """What somebody may have meant who wrote a label that the model does not know."""
+    by_name = {name.casefold(): name for name in known}
+    found = difflib.get_close_matches(label.casefold(), by_name, n=1)
+    return f"meant {by_name[found[0]]}?" if found else f"the model knows {'; '.join(known[:30])}"
 
 
 def plan_pictures(files: Sequence[Path], plot: Path | None) -> list[Path | None]:
