@@ -8,14 +8,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 DEMO := tests/data/recordings/farmyard.flac
 
-.PHONY: demo test lint model clean compiler
+.PHONY: demo test lint model clean compiler programs
 
 demo: $(VENV)/.demo
 	@mkdir -p build
 	$(BIN)/htsat-edge detect $(DEMO) --plot build/demo.png
 	@echo "The picture is in build/demo.png"
 
-test: lint
+test: lint programs
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.test
@@ -58,6 +58,19 @@ compiler:
 		if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -qy gcc python3-dev; \
 		elif sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo apt-get install -qy gcc python3-dev; \
 		else echo "please install a C compiler first: sudo apt-get install gcc python3-dev" >&2; exit 2; fi
+
+# What some tests listen with and send to: a virtual microphone, a broker, ffmpeg. Where they cannot be installed those
+# tests are skipped, and say so.
+PROGRAMS := pulseaudio mosquitto ffmpeg
+PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2 mosquitto ffmpeg
+programs:
+	@PATH=$$PATH:/usr/sbin; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing=1; done; \
+		ldconfig -p 2>/dev/null | grep -q libportaudio || missing=1; \
+		if [ -z "$$missing" ]; then true; \
+		elif ! command -v apt-get >/dev/null; then echo "some tests need $(PACKAGES)" >&2; \
+		elif [ "$$(id -u)" = 0 ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(PACKAGES); \
+		elif sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(PACKAGES); \
+		else echo "some tests need: sudo apt-get install $(PACKAGES)" >&2; fi
 
 # Debian and Ubuntu split venv from Python: install it where we may, else say what to install.
 $(BIN)/python:
