@@ -1,8 +1,7 @@
-"""python -m runtime: the daemon, as `htsat-edge listen`."""
+"""python -m runtime is htsat-edge; without a command it is `htsat-edge listen`."""
 
 import sys
 
 from runtime.cli import main
 
-if __name__ == "__main__":
-    sys.exit(main(["listen", *sys.argv[1:]]))
+sys.exit(main(sys.argv[1:] or ["listen"]))

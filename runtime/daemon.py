@@ -22,7 +22,7 @@ from runtime.daemon_config import Source as SourceConfig
 from runtime.detect import near
 from runtime.detector import Detector, Settings, make_grid, make_look_ahead
 from runtime.errors import UserError
-from runtime.features import FloatArray
+from runtime.features import FloatArray, FrontEnd, hann, mel_edges_hz
 from runtime.listener import Heard, Listener, Told, told_time
 from runtime.notify import Notifier
 from runtime.outputs import Output
@@ -79,7 +79,7 @@ class Daemon:
         try:
             backend = open_backend(bundle, config.model.precision, config.model.backend, config.model.build)
             self._opened.callback(backend.close)
-            self.scorer = Scorer(backend, config.detection.gate_dbfs)
+            self.scorer = Scorer(backend, self.info.front_end, config.detection.gate_dbfs)
             self.sources = [make_source(source, self.info, self._news) for source in config.sources]
             feeds = [feed for source in self.sources for feed in source.feeds]
             self.outputs = make_outputs(config, [feed.name for feed in feeds], sorted(labels))
@@ -289,15 +289,17 @@ class Daemon:
 class Scorer:
     """Runs the model, and counts what that costs."""
 
-    def __init__(self, backend: Backend, gate_dbfs: float | None) -> None:
-        self.backend, self._gate_dbfs = backend, gate_dbfs
+    def __init__(self, backend: Backend, front_end: FrontEnd, gate_dbfs: float | None) -> None:
+        self.backend, self._front_end, self._gate_dbfs = backend, front_end, gate_dbfs
         self.runs = self.clips = self.gated = 0
         self.seconds = self.slowest = 0.0
         self._silence: FloatArray | None = None
 
     def __call__(self, clips: Sequence[Clip]) -> list[FloatArray]:
         """The scores (steps, C) of each clip; of those below the gate, what the model says of silence."""
-        loud = [self._gate_dbfs is None or level_dbfs(clip.log_mel) >= self._gate_dbfs for clip in clips]
+        loud = [
+            self._gate_dbfs is None or level_dbfs(clip.log_mel, self._front_end) >= self._gate_dbfs for clip in clips
+        ]
         scores = iter(self._run([clip.log_mel for clip, is_loud in zip(clips, loud, strict=True) if is_loud]))
         self.gated += loud.count(False)
         return [next(scores) if is_loud else self._silent(clips[0]) for is_loud in loud]
@@ -318,11 +320,18 @@ class Scorer:
         return self._silence
 
 
-def level_dbfs(log_mel: FloatArray) -> float:
-    """The loudest tenth of a second of a clip (T, F), roughly: its bands together, as a sine of full scale is 0."""
-    power = (10 ** (log_mel.astype(np.float64) / 10)).sum(axis=1)
-    count = len(power) // 10
-    return 10 * float(np.log10(power[: count * 10].reshape(count, 10).mean(axis=1).max()))
+def level_dbfs(log_mel: FloatArray, front_end: FrontEnd) -> float:
+    """The loudest tenth of a second of a clip (T, F): its root mean square, of what lies between fmin and fmax.
+
+    Triangles of height one add up to one, so the power of a spectrum is that of its bands times half their bases.
+    """
+    edges = mel_edges_hz(front_end)
+    half_bases = (edges[2:] - edges[:-2]) / 2
+    spectra = (10 ** (log_mel.astype(np.float64) / 10)) @ half_bases
+    power = spectra * 2 / (front_end.n_fft * float(np.sum(hann(front_end.n_fft) ** 2)))
+    count = max(1, round(0.1 / front_end.frame_s))
+    tenths = power[: len(power) // count * count].reshape(-1, count).mean(axis=1)
+    return 10 * float(np.log10(tenths.max()))
 
 
 def tuned(info: ModelInfo, config: DaemonConfig) -> ModelInfo:

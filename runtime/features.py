@@ -60,11 +60,17 @@ def mel_to_hz(mel: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp(np.log(6.4) * (np.maximum(mel, 15) - 15) / 27))
 
 
+def mel_edges_hz(front_end: FrontEnd) -> npt.NDArray[np.float64]:
+    """(n_mels + 2,): each triangle begins at one, has its top at the next, and ends at the one after."""
+    edges_mel = np.linspace(hz_to_mel(front_end.fmin), hz_to_mel(front_end.fmax), front_end.n_mels + 2)
+    return mel_to_hz(edges_mel)
+
+
 def mel_filters(front_end: FrontEnd) -> FloatArray:
     """Triangles of unit area, evenly spaced in mel: (n_fft // 2 + 1, n_mels), from power to mel power."""
     bins_hz = np.fft.rfftfreq(front_end.n_fft, 1 / front_end.sample_rate)[:, None]
-    edges_mel = np.linspace(hz_to_mel(front_end.fmin), hz_to_mel(front_end.fmax), front_end.n_mels + 2)
-    low, centre, high = (mel_to_hz(edges_mel)[i : i + front_end.n_mels] for i in range(3))
+    edges_hz = mel_edges_hz(front_end)
+    low, centre, high = (edges_hz[i : i + front_end.n_mels] for i in range(3))
     triangles = np.minimum((bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre))
     return (np.maximum(triangles, 0) * 2 / (high - low)).astype(np.float32)
 

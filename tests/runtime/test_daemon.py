@@ -20,6 +20,7 @@ from runtime.cli import main
 from runtime.daemon import Daemon, Scorer, level_dbfs
 from runtime.daemon_config import Clips, DaemonConfig, Detection, Health, JsonLines, Outputs, Source
 from runtime.errors import UserError
+from runtime.features import FrontEnd, LogMel
 from runtime.notify import Notifier
 from runtime.sources import Feed
 
@@ -323,6 +324,24 @@ def test_the_gate_saves_runs_in_silence_and_nothing_else(run, farmyard, tmp_path
     assert run(path, detection=Detection(gate_dbfs=-60)) == run(path)
 
 
+def noise_of(level_dbfs):
+    """The log-mel of ten seconds of noise."""
+    samples = 10 ** (level_dbfs / 20) * np.random.default_rng(0).normal(size=320_000)
+    return LogMel(FrontEnd())(samples.astype(np.float32))
+
+
+@pytest.mark.parametrize("level", [-20, -50, -70])
+def test_the_level_of_a_clip_is_that_of_its_samples(level):
+    """But for the loudest tenth, and for what is outside of the bands."""
+    assert level_dbfs(noise_of(level), FrontEnd()) == pytest.approx(level, abs=1)
+
+
+def test_the_level_of_a_clip_is_that_of_its_loudest_moment():
+    log_mel = noise_of(-70)
+    log_mel[500:510] = noise_of(-30)[500:510]
+    assert level_dbfs(log_mel, FrontEnd()) == pytest.approx(-30, abs=1)
+
+
 class Counter:
     """A model that knows how often it was asked."""
 
@@ -340,9 +359,8 @@ def test_the_gate_asks_once_about_silence():
     from runtime.clips import Clip
 
     backend = Counter()
-    scorer = Scorer(backend, -50.0)
-    loud, quiet = (Clip(0, np.full((100, 4), level, np.float32)) for level in (-20.0, -90.0))
-    assert level_dbfs(quiet.log_mel) == pytest.approx(-84, abs=0.1)
+    scorer = Scorer(backend, FrontEnd(), -50.0)
+    loud, quiet = (Clip(0, noise_of(level)) for level in (-40, -60))
     for clips in ([loud], [quiet], [quiet, loud, quiet], [quiet]):
         assert len(scorer(clips)) == len(clips)
     assert backend.asked == [1, 1, 1]
@@ -361,7 +379,7 @@ class Process:
         environment = {**os.environ, **({"NOTIFY_SOCKET": systemd, "WATCHDOG_USEC": "3000000"} if systemd else {})}
         with self.out.open("a") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "runtime", "--config", self.config],
+                [sys.executable, "-m", "runtime", "listen", "--config", self.config],
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.PIPE,

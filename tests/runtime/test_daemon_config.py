@@ -101,7 +101,7 @@ def test_secrets_come_from_elsewhere(tmp_path, monkeypatch):
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "runtime", *map(str, arguments)]
+    command = [sys.executable, "-m", "runtime", "listen", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
