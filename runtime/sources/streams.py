@@ -29,23 +29,33 @@ TYPES = {"s16le": ("<i2", 2**15), "s32le": ("<i4", 2**31), "f32le": ("<f4", 1)}
 """Of raw samples: numpy's name, and full scale."""
 
 
-class FileSource:
-    """A recording, once; nothing is lost, however slow detection is."""
+class ThreadSource:
+    """One feed, and a thread that fills it."""
 
-    def __init__(self, path: Path, feed: Feed) -> None:
+    def __init__(self, feed: Feed) -> None:
         self.feeds = [feed]
-        self._file = AudioFile(path)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=feed.name, daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
+        """Begin to read, now or as soon as there is something."""
         self._thread.start()
 
     def stop(self) -> None:
         """Stop reading."""
         self._stop.set()
         self._thread.join()
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
+class FileSource(ThreadSource):
+    """A recording, once; nothing is lost, however slow detection is."""
+
+    def __init__(self, path: Path, feed: Feed) -> None:
+        super().__init__(feed)
+        self._file = AudioFile(path)
 
     def _run(self) -> None:
         (feed,) = self.feeds
@@ -62,24 +72,13 @@ class FileSource:
             feed.end()
 
 
-class PcmSource:
+class PcmSource(ThreadSource):
     """Raw samples on stdin. The writer waits when detection is behind."""
 
     def __init__(self, settings: Pcm, feed: Feed, descriptor: int | None = None) -> None:
-        self.feeds = [feed]
+        super().__init__(feed)
         self._settings = settings
         self._descriptor = sys.stdin.fileno() if descriptor is None else descriptor
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=feed.name, daemon=True)
-
-    def start(self) -> None:
-        """Begin to read."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop reading."""
-        self._stop.set()
-        self._thread.join()
 
     def _run(self) -> None:
         (feed,) = self.feeds
@@ -101,28 +100,17 @@ class PcmSource:
             feed.end()
 
 
-class FfmpegSource:
+class FfmpegSource(ThreadSource):
     """Anything that ffmpeg reads. It runs as a child, and is started again whenever it ends or gives nothing."""
 
     def __init__(self, settings: Stream, feed: Feed, sample_rate: int, stall_s: float = STALL_S) -> None:
         """A UserError says that there is no ffmpeg, or that the password is missing."""
         if shutil.which("ffmpeg") is None:
             raise UserError(f"{feed.name}: needs ffmpeg: sudo apt install ffmpeg")
-        self.feeds = [feed]
+        super().__init__(feed)
         self._settings, self._rate, self._stall_s = settings, sample_rate, stall_s
-        self._command()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=feed.name, daemon=True)
         self._heard: float | None = None
-
-    def start(self) -> None:
-        """Begin to listen, now or as soon as the stream is there."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End ffmpeg."""
-        self._stop.set()
-        self._thread.join()
+        self._command()
 
     def _command(self) -> list[str]:
         settings = self._settings

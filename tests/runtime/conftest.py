@@ -12,6 +12,8 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from runtime.sources import Feed
+
 
 def wait_for(condition, seconds=20):
     end = time.monotonic() + seconds
@@ -24,6 +26,36 @@ def free_port():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
+
+
+class Filled:
+    """A source whose feed the test fills."""
+
+    def __init__(self, feed):
+        self.feeds = [feed]
+
+    def start(self):
+        pass
+
+    def stop(self):
+        self.feeds[0].end()
+
+
+@pytest.fixture
+def fed(monkeypatch):
+    """Gives the daemon that is made next a source which the test fills; its feed, in a list."""
+
+    def prepare(live=False):
+        feeds = []
+
+        def make(config, info, news):
+            feeds.append(Feed(config.name, news, live=live))
+            return Filled(feeds[-1])
+
+        monkeypatch.setattr("runtime.daemon.make_source", make)
+        return feeds
+
+    return prepare
 
 
 class Broker:

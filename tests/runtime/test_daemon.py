@@ -22,7 +22,6 @@ from runtime.daemon_config import Clips, DaemonConfig, Detection, Health, JsonLi
 from runtime.errors import UserError
 from runtime.features import FrontEnd, LogMel
 from runtime.notify import Notifier
-from runtime.sources import Feed
 
 
 def read_lines(path):
@@ -100,32 +99,13 @@ def test_labels_and_thresholds(run, farmyard):
         run(farmyard, detection=Detection(hop_s=99))
 
 
-class Filled:
-    """A source whose feed the test fills."""
-
-    def __init__(self, feed):
-        self.feeds = [feed]
-
-    def start(self):
-        pass
-
-    def stop(self):
-        self.feeds[0].end()
-
-
 @pytest.fixture
-def filled(monkeypatch, tmp_path):
+def filled(fed, tmp_path):
     """A daemon in a thread, on a feed; its lines so far."""
     running = []
 
     def start(live=False, **sections):
-        feeds = []
-
-        def make(config, info, news):
-            feeds.append(Feed(config.name, news, live=live))
-            return Filled(feeds[-1])
-
-        monkeypatch.setattr("runtime.daemon.make_source", make)
+        feeds = fed(live)
         out = tmp_path / "filled.jsonl"
         outputs = Outputs(stdout=False, json_lines=JsonLines(path=out), **sections.pop("outputs", {}))
         config = DaemonConfig(sources=[Source(name="yard", file=tmp_path)], outputs=outputs, **sections)

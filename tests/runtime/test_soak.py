@@ -17,7 +17,6 @@ import soundfile
 from runtime.daemon import Daemon
 from runtime.daemon_config import DaemonConfig, JsonLines, Mqtt, Outputs, Source, Store, Webhook
 from runtime.notify import Notifier
-from runtime.sources import Feed
 
 SOAK = Path(__file__).parent.parent / "soak.py"
 FAULTS = 200
@@ -32,19 +31,6 @@ def test_half_an_hour_loses_nothing_and_is_what_detect_says():
     assert found["lines"] > 1000
 
 
-class Filled:
-    """A source whose feed the test fills."""
-
-    def __init__(self, feed):
-        self.feeds = [feed]
-
-    def start(self):
-        pass
-
-    def stop(self):
-        self.feeds[0].end()
-
-
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr("runtime.outputs.FIRST_PAUSE_S", 0.02)
@@ -54,18 +40,12 @@ def quick(monkeypatch):
     monkeypatch.setattr("runtime.outputs.store.BUSY_S", 0.05)
 
 
-def test_two_hundred_faults_lose_nothing_that_is_not_told(monkeypatch, tmp_path, farmyard, broker, server, quick):
+def test_two_hundred_faults_lose_nothing_that_is_not_told(fed, tmp_path, farmyard, broker, server, quick):
     """Broker killed, webhook failing and hanging, disk full, database locked, samples lost, no numbers, other rates.
 
     SIGHUP with a bad file and kill -9 are in test_daemon.py: they need a process of their own.
     """
-    feeds = []
-
-    def make(config, info, news):
-        feeds.append(Feed(config.name, news, live=False))
-        return Filled(feeds[-1])
-
-    monkeypatch.setattr("runtime.daemon.make_source", make)
+    feeds = fed()
     link, real, database = tmp_path / "events.jsonl", tmp_path / "real.jsonl", tmp_path / "events.db"
     real.touch()
     link.symlink_to(real)
