@@ -1,6 +1,7 @@
 """Bundles to build engines of."""
 
 import shutil
+import signal
 
 import pytest
 
@@ -27,6 +28,7 @@ def bundled(tmp_path):
 @pytest.fixture
 def build(capsys, monkeypatch):
     """Runs build_trt.py; its exit status, stdout and stderr. Latencies are measured on few runs."""
+    monkeypatch.setattr("export.build_trt.os.nice", lambda by: by)  # this process is that of the tests
     monkeypatch.setattr("export.prove.RUNS", 3)
     monkeypatch.setattr("export.prove.WARM_UP", 1)
 
@@ -38,4 +40,6 @@ def build(capsys, monkeypatch):
         out, err = capsys.readouterr()
         return status, out, err
 
-    return run
+    before = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, before)

@@ -88,7 +88,13 @@ def test_the_parser_says_which_node_it_does_not_take(bundle, build):
 def test_ctrl_c_stops_the_real_builder_at_once(bundled):
     command = [sys.executable, ROOT / "export" / "build_trt.py", bundled.path, "--flavour", "rtx"]
     for delay in (0.1, 0.5, 0.9):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may have it ignored
+        )
         process.stdout.readline()  # it has begun
         time.sleep(delay)
         process.send_signal(signal.SIGINT)

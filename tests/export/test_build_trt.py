@@ -34,6 +34,11 @@ def opened(bundle, passport):
     return json.loads(told), onnx.load_from_string(model)
 
 
+def hear_ctrl_c():
+    """Shells have what they run in the background ignore it, and so their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start():
     """Starts build_trt.py in a process of its own."""
@@ -47,6 +52,7 @@ def start():
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
+                preexec_fn=hear_ctrl_c,
             )
         )
         return started[-1]
