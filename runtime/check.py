@@ -18,6 +18,7 @@ from rich.console import Console
 from runtime.backends import open_backend
 from runtime.backends.ort import OrtBackend
 from runtime.bundle import BUNDLED, read_bundle
+from runtime.clock import CLOCK_SET
 from runtime.daemon import make_settings, tuned
 from runtime.daemon_config import DaemonConfig, Microphone
 from runtime.detector import make_grid
@@ -25,14 +26,12 @@ from runtime.devices import listen_to
 from runtime.errors import UserError
 from runtime.listen import read_config
 from runtime.machine import read_machine
-from runtime.sources.microphone import choose_channels, choose_rate, find_device, load_portaudio
+from runtime.sources.microphone import choose_channels, choose_rate, load_portaudio, look_up
 
 FREE_MB = 200
 RUNS = 5
 BUSY = 0.5
 """Of the time from one run of the model to the next; more leaves too little for the rest."""
-EPOCH = 2025
-"""A clock before this year was never set."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +74,9 @@ def check(config: DaemonConfig) -> Iterator[Finding]:
             yield Finding(name, True, "stdin")
     for name, path in written(config):
         yield look(name, partial(check_folder, path))
-    year = datetime.now().astimezone().year
-    yield Finding(
-        "clock",
-        year >= EPOCH,
-        f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"
-        if year >= EPOCH
-        else f"says {year}: sudo timedatectl set-ntp true; until then times of events are wrong",
-    )
+    now, well = datetime.now().astimezone(), time.time() >= CLOCK_SET
+    advice = f"says {now.year}: sudo timedatectl set-ntp true; until then times of events are wrong"
+    yield Finding("clock", well, f"{now:%Y-%m-%d %H:%M %Z}" if well else advice)
 
 
 def look(name: str, check_it: Callable[[], str]) -> Finding:
@@ -119,12 +113,11 @@ def check_model(config: DaemonConfig) -> str:
 def check_microphone(settings: Microphone) -> str:
     """The device is there, takes a rate, and hears something."""
     sd = load_portaudio()
-    devices = list(sd.query_devices())
-    number = find_device(settings.device, devices, sd.default.device[0])
-    channels, _ = choose_channels(settings.channel, devices[number], devices[number]["max_input_channels"])
-    rate = choose_rate(sd, settings.sample_rate, number, channels, devices[number])
+    number, device = look_up(sd, settings)
+    channels, _ = choose_channels(settings.channel, device, device["max_input_channels"])
+    rate = choose_rate(sd, settings.sample_rate, number, channels, device)
     level, error = listen_to(sd, number, channels, rate)
-    name = devices[number]["name"]
+    name = device["name"]
     if level is None:
         raise UserError(f"{name}: {error}")
     if level < -100:

@@ -7,6 +7,8 @@ from datetime import datetime, timezone
 
 WINDOW_S = 60.0
 """How long samples are watched for the one that came with the least delay."""
+CLOCK_SET = 1_735_689_600.0
+"""2025, in seconds since 1970: a time of day before that is of a clock that was never set."""
 STEP_S = 0.5
 """A change of the system's clock that is no slewing."""
 

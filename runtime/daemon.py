@@ -429,17 +429,14 @@ def listen(read: Callable[[], DaemonConfig]) -> None:
         daemon.run()
         while daemon.wanted is not None and not control.ending:
             notifier.tell(RELOADING="1")
-            wanted, refused = daemon.wanted, None
+            wanted = daemon.wanted
             try:
                 daemon = Daemon(wanted, notifier, control, read)
                 config = wanted
-            except UserError as error:
-                refused = error
-                daemon = Daemon(config, notifier, control, read)
-            if refused is None:
                 daemon.say("configuration read again", "")
-            else:
-                daemon.say("configuration refused", f"{refused}; the old one stays")
+            except UserError as error:
+                daemon = Daemon(config, notifier, control, read)
+                daemon.say("configuration refused", f"{error}; the old one stays")
             daemon.run()
     finally:
         for number, handler in before.items():

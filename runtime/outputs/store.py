@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 
+from runtime.clock import CLOCK_SET
 from runtime.daemon_config import Store as Settings
 from runtime.errors import UserError
 from runtime.outputs import Line, Output
@@ -35,8 +36,6 @@ CREATE INDEX IF NOT EXISTS events_by_time ON events (told_at);
 QUEUED = 20_000
 SWEEP_S = 3600.0
 DAY_S = 86_400.0
-CLOCK_SET = 1_735_689_600.0
-"""2025: a clock before that was never set, and events of such a time are not old."""
 logger = logging.getLogger(__name__)
 BUSY_S = 2.0
 

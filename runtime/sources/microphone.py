@@ -46,6 +46,13 @@ def load_portaudio() -> Any:
     return sounddevice
 
 
+def look_up(sd: Any, settings: Microphone) -> tuple[int, dict[str, Any]]:
+    """The number of the device that is meant, and what PortAudio says of it; a UserError where it is not there."""
+    devices = list(sd.query_devices())
+    number = find_device(settings.device, devices, sd.default.device[0])
+    return number, devices[number]
+
+
 def find_device(wanted: str | int | None, devices: Sequence[dict[str, Any]], default: int, cards: Path = CARDS) -> int:
     """The number of an input device; a UserError says which there are.
 
@@ -166,10 +173,9 @@ class MicrophoneSource:
         self._heard_since_open = False
         with _portaudio:
             try:
-                devices = list(sd.query_devices())
-                number = find_device(self._settings.device, devices, sd.default.device[0])
-                channels, chosen = choose_channels(self._settings.channel, devices[number], len(self.feeds))
-                rate = choose_rate(sd, self._settings.sample_rate, number, channels, devices[number])
+                number, device = look_up(sd, self._settings)
+                channels, chosen = choose_channels(self._settings.channel, device, len(self.feeds))
+                rate = choose_rate(sd, self._settings.sample_rate, number, channels, device)
                 self._ended = threading.Event()
                 self._stream = sd.InputStream(
                     device=number,
@@ -282,6 +288,5 @@ def count_channels(settings: Microphone) -> int:
     """Of a device that is there."""
     sd = load_portaudio()
     with _portaudio:
-        devices = list(sd.query_devices())
-        number = find_device(settings.device, devices, sd.default.device[0])
-    return int(devices[number]["max_input_channels"])
+        _, device = look_up(sd, settings)
+    return int(device["max_input_channels"])
