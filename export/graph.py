@@ -7,8 +7,7 @@ computed is `htsat.network`, with these exact rewritings:
 - Fold, patches and Z-order are one Gather on the flattened log-mel.
 - bn0 is one scale and one shift per mel band. The stretch of a short clip is one matrix product.
 - A shift is one Gather of runs of 16 tokens; attention bias and mask are one constant.
-- q's scaling sits in its weights. The key bias adds the same to every score of a query, which softmax ignores; the
-  value bias passes through attention unchanged, since the weights sum to one, and joins the projection's bias.
+- q's scaling sits in its weights, and the biases of keys and values drop out (`FoldedAttention`).
 - The head is a convolution over time on the two frequency bands' channels.
 
 Axes: B batch, T frames, F mel bands, N tokens, W windows, C channels (or classes), H heads, D channels of a head.
@@ -17,7 +16,7 @@ Axes: B batch, T frames, F mel bands, N tokens, W windows, C channels (or classe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -38,6 +37,7 @@ from htsat.network import (
     Block,
     PatchMerging,
     Stage,
+    WindowAttention,
     z_order,
 )
 from runtime.features import FLOOR_POWER, hann, mel_filters
@@ -53,7 +53,8 @@ Array = NDArray[Any]
 class GraphWriter:
     """Nodes and constants, one after the other; each op's output is named after the place in the network."""
 
-    def __init__(self) -> None:
+    def __init__(self, opset: int = OPSET, ir_version: int = IR_VERSION) -> None:
+        self._opset, self._ir_version = opset, ir_version
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
 
@@ -66,6 +67,12 @@ class GraphWriter:
     def reshape(self, name: str, x: str, *shape: int) -> str:
         """Reshape to (B, *shape)."""
         return self.op("Reshape", name, x, np.array([0, *shape], np.int64))
+
+    def mean(self, name: str, x: str) -> str:
+        """The mean over the axis after the batch's."""
+        if self._opset < 18:
+            return self.op("ReduceMean", name, x, axes=[1], keepdims=0)
+        return self.op("ReduceMean", name, x, np.array([1], np.int64), keepdims=0)
 
     def linear(self, name: str, x: str, weight: Array, bias: Array | None = None) -> str:
         """X @ weight + bias, weight (C_in, C_out)."""
@@ -83,8 +90,8 @@ class GraphWriter:
         )
         model = helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", self._opset)],
+            ir_version=self._ir_version,
             producer_name="htsat-edge",
         )
         onnx.checker.check_model(model, full_check=True)
@@ -97,11 +104,40 @@ class GraphWriter:
         return name
 
 
+class FoldedAttention(NamedTuple):
+    """The linear layers of an attention, with what needs no work at run time folded in; weights are (C_in, C_out)."""
+
+    q: Array
+    """Scaled."""
+    q_bias: Array
+    k: Array
+    """Without a bias: it would add the same to every score of a query, which softmax ignores."""
+    v: Array
+    """Without a bias: it would pass through unchanged, since the weights sum to one, so it is in the projection's."""
+    proj: Array
+    proj_bias: Array
+
+
+def fold_attention(attn: WindowAttention) -> FoldedAttention:
+    """The weights of an attention for a graph."""
+    channels, proj = attn.proj.in_features, numpy(attn.proj.weight)
+    weight, bias = numpy(attn.qkv.weight).reshape(3, channels, channels), numpy(attn.qkv.bias).reshape(3, channels)
+    scale = (channels // attn.heads) ** -0.5
+    return FoldedAttention(
+        q=weight[0].T * scale,
+        q_bias=bias[0] * scale,
+        k=weight[1].T,
+        v=weight[2].T,
+        proj=proj.T,
+        proj_bias=numpy(attn.proj.bias) + proj @ bias[2],
+    )
+
+
 def build(network: HTSAT, frames: int) -> onnx.ModelProto:
     """log_mel (B, frames, F) -> framewise (B, 32, classes), clipwise (B, classes), embedding (B, C)."""
     g = GraphWriter()
     _network(g, network, "log_mel", frames)
-    return g.model({"log_mel": ["batch", frames, MELS]}, _outputs(network))
+    return g.model({"log_mel": ["batch", frames, MELS]}, outputs_of(network))
 
 
 def build_with_front_end(network: HTSAT, frames: int) -> onnx.ModelProto:
@@ -109,10 +145,11 @@ def build_with_front_end(network: HTSAT, frames: int) -> onnx.ModelProto:
     g = GraphWriter()
     samples = (frames - 1) * network.config.front_end.hop
     _network(g, network, _log_mel(g, network, samples), frames)
-    return g.model({"audio": ["batch", samples]}, _outputs(network))
+    return g.model({"audio": ["batch", samples]}, outputs_of(network))
 
 
-def _outputs(network: HTSAT) -> dict[str, Sequence[Any]]:
+def outputs_of(network: HTSAT) -> dict[str, Sequence[Any]]:
+    """The shapes of what a graph gives."""
     config = network.config
     return {
         "framewise": ["batch", STEPS, config.classes],
@@ -141,10 +178,7 @@ def _log_mel(g: GraphWriter, network: HTSAT, samples: int) -> str:
 
 
 def _network(g: GraphWriter, network: HTSAT, log_mel: str, frames: int) -> None:
-    x = _batch_norm(g, network, log_mel)
-    if frames < FRAMES:
-        x = g.op("MatMul", "stretch", stretch_matrix(frames, FRAMES), x)
-    x = _patch_embed(g, network, x)
+    x = patch_embed(g, network, normalise(g, network, log_mel, frames))
     for i, stage in enumerate(network.layers):
         assert isinstance(stage, Stage)
         side = GRID >> i
@@ -153,17 +187,19 @@ def _network(g: GraphWriter, network: HTSAT, log_mel: str, frames: int) -> None:
             x = _block(g, f"layers.{i}.blocks.{j}", block, side, x)
         if isinstance(stage.downsample, PatchMerging):
             x = _merge(g, f"layers.{i}.downsample", stage.downsample, side, x)
-    _head(g, network, _layer_norm(g, "norm", network.norm, x))
+    head(g, network, layer_norm(g, "norm", network.norm, x))
 
 
-def _batch_norm(g: GraphWriter, network: HTSAT, x: str) -> str:
+def normalise(g: GraphWriter, network: HTSAT, x: str, frames: int) -> str:
+    """Batch norm, and the stretch of a clip that is shorter than what the network sees: (B, 1024, F)."""
     bn = network.bn0
     scale = numpy(bn.weight) / np.sqrt(numpy(bn.running_var) + bn.eps)
     x = g.op("Mul", "bn0.scale", x, scale)
-    return g.op("Add", "bn0.shift", x, numpy(bn.bias) - numpy(bn.running_mean) * scale)
+    x = g.op("Add", "bn0.shift", x, numpy(bn.bias) - numpy(bn.running_mean) * scale)
+    return g.op("MatMul", "stretch", stretch_matrix(frames, FRAMES), x) if frames < FRAMES else x
 
 
-def _patch_embed(g: GraphWriter, network: HTSAT, x: str) -> str:
+def patch_embed(g: GraphWriter, network: HTSAT, x: str) -> str:
     """(B, 1024, F) -> (B, 4096, C), tokens in Z-order."""
     embed = network.patch_embed
     cell = np.arange(FRAMES * MELS).reshape(SPANS, FRAMES // SPANS, MELS).transpose(0, 2, 1)  # (span, F, time)
@@ -175,15 +211,15 @@ def _patch_embed(g: GraphWriter, network: HTSAT, x: str) -> str:
     if embed.frequency_bias is not None:
         bias = bias + numpy(embed.frequency_bias)[order // GRID % (GRID // SPANS)]
     x = g.linear("patch_embed.proj", x, weight.reshape(len(weight), -1).T, bias)
-    return _layer_norm(g, "patch_embed.norm", embed.norm, x)
+    return layer_norm(g, "patch_embed.norm", embed.norm, x)
 
 
 def _block(g: GraphWriter, name: str, block: Block, side: int, x: str) -> str:
     """(B, N, C) -> (B, N, C)."""
-    y = _layer_norm(g, f"{name}.norm1", block.norm1, x)
+    y = layer_norm(g, f"{name}.norm1", block.norm1, x)
     attend = _shifted_attention if block.shifted else _attention
     x = g.op("Add", f"{name}.attn.residual", x, attend(g, f"{name}.attn", block, side, y))
-    y = _layer_norm(g, f"{name}.norm2", block.norm2, x)
+    y = layer_norm(g, f"{name}.norm2", block.norm2, x)
     y = _linear(g, f"{name}.mlp.fc1", block.mlp.fc1, y)
     y = _linear(g, f"{name}.mlp.fc2", block.mlp.fc2, _gelu(g, f"{name}.mlp.gelu", y))
     return g.op("Add", f"{name}.mlp.residual", x, y)
@@ -211,36 +247,33 @@ def _heads(
 
     The bias ([W,] H, 64, 64) is added to the scores.
     """
-    attn = block.attn
+    attn, folded = block.attn, fold_attention(block.attn)
     channels, heads = attn.proj.in_features, attn.heads
     head_dim, axes = channels // heads, len(windows)
     swap = [*range(axes), axes + 1, axes, axes + 2]  # (*windows, 64, H, D) <-> (*windows, H, 64, D)
     channels_first = [*range(axes), axes + 1, axes + 2, axes]  # (*windows, 64, H, D) -> (*windows, H, D, 64)
-    weight, qkv_bias = numpy(attn.qkv.weight).reshape(3, channels, channels), numpy(attn.qkv.bias).reshape(3, channels)
 
     def split(part: str, y: str, perm: list[int]) -> str:
         y = g.op("Reshape", f"{name}.{part}.heads", y, np.array([*windows, WINDOW_TOKENS, heads, head_dim], np.int64))
         return g.op("Transpose", f"{name}.{part}.transpose", y, perm=perm)
 
-    scale = head_dim**-0.5
-    q = split("q", g.linear(f"{name}.q", x, weight[0].T * scale, qkv_bias[0] * scale), swap)
-    k = split("k", g.linear(f"{name}.k", x, weight[1].T), channels_first)
-    v = split("v", g.linear(f"{name}.v", x, weight[2].T), swap)
+    q = split("q", g.linear(f"{name}.q", x, folded.q, folded.q_bias), swap)
+    k = split("k", g.linear(f"{name}.k", x, folded.k), channels_first)
+    v = split("v", g.linear(f"{name}.v", x, folded.v), swap)
     scores = g.op("Add", f"{name}.scores.bias", g.op("MatMul", f"{name}.scores", q, k), bias)
     scores = g.op("Softmax", f"{name}.softmax", scores, axis=-1)
     x = g.op("Transpose", f"{name}.join", g.op("MatMul", f"{name}.mix", scores, v), perm=swap)
     x = g.op("Reshape", f"{name}.join.heads", x, np.array([*tokens, channels], np.int64))
-    proj = numpy(attn.proj.weight)
-    return g.linear(f"{name}.proj", x, proj.T, numpy(attn.proj.bias) + proj @ qkv_bias[2])
+    return g.linear(f"{name}.proj", x, folded.proj, folded.proj_bias)
 
 
 def _merge(g: GraphWriter, name: str, merging: PatchMerging, side: int, x: str) -> str:
     x = g.reshape(f"{name}.squares", x, side * side // 4, merging.reduction.in_features)
-    x = _layer_norm(g, f"{name}.norm", merging.norm, x)
+    x = layer_norm(g, f"{name}.norm", merging.norm, x)
     return g.linear(f"{name}.reduction", x, numpy(merging.reduction.weight).T)
 
 
-def _head(g: GraphWriter, network: HTSAT, tokens: str) -> None:
+def head(g: GraphWriter, network: HTSAT, tokens: str) -> None:
     """Tokens (B, 64, C) -> the three outputs."""
     bands, config = GRID // ATTN_WINDOW // SPANS, network.config
     grid = np.argsort(z_order(ATTN_WINDOW).numpy()).reshape(SPANS, bands, ATTN_WINDOW)
@@ -253,13 +286,14 @@ def _head(g: GraphWriter, network: HTSAT, tokens: str) -> None:
     logits = g.op("Transpose", "logits", x, perm=[0, 2, 1])  # (B, 32, classes)
     g.op("Sigmoid", "framewise", logits)
     if config.loss == "ce":
-        g.op("ReduceMean", "clipwise", logits, axes=[1], keepdims=0)
+        g.mean("clipwise", logits)
     else:
-        g.op("Sigmoid", "clipwise", g.op("ReduceMean", "logits.mean", logits, axes=[1], keepdims=0))
-    g.op("ReduceMean", "embedding", tokens, axes=[1], keepdims=0)
+        g.op("Sigmoid", "clipwise", g.mean("logits.mean", logits))
+    g.mean("embedding", tokens)
 
 
-def _layer_norm(g: GraphWriter, name: str, norm: nn.LayerNorm, x: str) -> str:
+def layer_norm(g: GraphWriter, name: str, norm: nn.LayerNorm, x: str) -> str:
+    """Over the channels, the last axis."""
     return g.op("LayerNormalization", name, x, numpy(norm.weight), numpy(norm.bias), axis=-1, epsilon=norm.eps)
 
 

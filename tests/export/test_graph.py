@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
+from calibration.observe import find_linears
+from export.cpu_graph import build_for_cpu
 from export.graph import build, build_with_front_end
 from htsat.config import NetworkConfig, read_network
 from htsat.network import HTSAT
@@ -14,6 +17,7 @@ from runtime.clips import tile
 
 ROOT = Path(__file__).parent.parent.parent
 OPS = set((ROOT / "tests" / "data" / "nvidia" / "onnx-ops-8.6.txt").read_text().split())
+BUILDERS = pytest.mark.parametrize("build", [build, build_for_cpu], ids=["fp32", "cpu-fp32"])
 NAMES = ["framewise", "clipwise", "embedding"]
 CASES = {
     "clip10_default": 1001,
@@ -45,8 +49,9 @@ def log_mels(batch, frames):
     return np.random.default_rng(batch).normal(-40, 20, (batch, frames, 64)).astype(np.float32)
 
 
+@BUILDERS
 @pytest.mark.parametrize("case", CASES)
-def test_outputs_are_the_references(case, tiny_network, goldens):
+def test_outputs_are_the_references(case, build, tiny_network, goldens):
     clip, frames = case.partition("_")[0] if "quiet" not in case else "clip10_quiet", CASES[case]
     network = tiny_network
     if case.endswith("clipce"):
@@ -77,7 +82,8 @@ def test_audio_in_is_the_reference(tiny_network, goldens, waveforms):
 @pytest.mark.parametrize("frames", [1024, 1001, 2])
 @pytest.mark.parametrize("batch", [1, 2, 5])
 @pytest.mark.parametrize("frequency_bias", [False, True])
-def test_every_batch_size_is_torch(frames, batch, frequency_bias):
+@BUILDERS
+def test_every_batch_size_is_torch(frames, batch, frequency_bias, build):
     sizes = {"embed_dim": 8, "depths": (2, 2, 2, 1), "heads": (1, 2, 2, 4), "classes": 3}
     network = random_network(**sizes, frequency_bias=frequency_bias)
     log_mel = log_mels(batch, frames)
@@ -94,6 +100,23 @@ def test_published_sizes_keep_to_what_tensorrt_8_6_knows(path):
     for model in (build(network, 1001), build_with_front_end(network, 1001)):
         assert {node.op_type for node in model.graph.node} <= OPS
         assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
+
+
+def test_the_graph_for_a_cpu_has_the_layers_of_the_other(tiny_network):
+    """By name and weights: what calibration learns of a layer in one holds in the other."""
+    layers = []
+    for model in (build(tiny_network, 1024), build_for_cpu(tiny_network, 1024)):
+        weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        layers.append({linear.name: weights[linear.weight] for linear in find_linears(model)})
+    assert layers[0].keys() == layers[1].keys()
+    for name, weight in layers[0].items():
+        np.testing.assert_array_equal(weight, layers[1][name])
+
+
+def test_the_full_network_for_a_cpu_has_no_loops_unrolled():
+    model = build_for_cpu(HTSAT(NetworkConfig()).eval(), 1024)
+    assert len(model.graph.node) <= 250
+    assert sum(node.op_type == "Attention" for node in model.graph.node) == 12
 
 
 def test_the_full_network_is_small_for_nvidias_builder(nvidia_layers):

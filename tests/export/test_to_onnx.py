@@ -15,6 +15,7 @@ from export import to_onnx
 from export.graph import build
 from export.to_onnx import main
 from htsat.checkpoint import load_network
+from runtime import cli
 from runtime.backends import open_backend
 from runtime.bundle import read_bundle
 
@@ -72,6 +73,22 @@ def test_with_front_end_adds_a_graph_that_takes_audio(capsys, arguments):
     assert export(capsys, arguments, "--with-front-end")[0] == 0
     model = onnx.load(arguments["--out"] / "fp32-audio.onnx")
     assert [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == [0, 1023 * 320]
+
+
+def test_a_bundle_for_a_cpu_is_used_there(capsys, arguments, farmyard):
+    status, out, _ = export(capsys, arguments, "--cpu")
+    assert status == 0
+    assert "cpu-fp32.onnx: " in out
+    bundle = read_bundle(arguments["--out"])
+    assert bundle.precisions() == ["cpu-fp32", "fp32"]
+    assert bundle.recommended() == "cpu-fp32"
+    assert set(bundle.info.provenance["largest_difference_from_torch_by_batch"]) == {"cpu-fp32.onnx", "fp32.onnx"}
+    told = []
+    for name in bundle.precisions():
+        assert cli.main(["detect", str(farmyard), "--json", "--bundle", str(bundle.path), "--precision", name]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0].count("start") > 0
+    assert told[0] == told[1]
 
 
 def test_thresholds_travel_into_the_bundle(capsys, arguments, tmp_path):

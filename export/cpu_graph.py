@@ -1,0 +1,127 @@
+"""HTS-AT as an ONNX graph for onnxruntime on a CPU: what `export.graph` computes, in the ops that are fastest there.
+
+Weights and their folding, the front and the head are those of `export.graph`. In between, exactly:
+
+- The tokens of all clips are the rows of one matrix (B * N, C): a linear layer is one Gemm with its bias, and the
+  batch axis needs no room of its own.
+- Attention is the op of opset 23, in place of nine: a window's scores stay in the cache from the first product to the
+  last.
+- In a shifted block each window has a mask of its own. There the windows lie side by side, as if they were further
+  heads of one attention, (B, 64, W * C): heads know nothing of each other, as windows do not, and each may have its own
+  bias. The Gather that rolls the tokens puts them there, and the one that rolls them back undoes it.
+- GELU is one op, of opset 20.
+
+Axes: B batch, N tokens, W windows, C channels, H heads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from torch import nn
+
+from export.graph import (
+    WINDOW_TOKENS,
+    Array,
+    GraphWriter,
+    fold_attention,
+    head,
+    index,
+    layer_norm,
+    normalise,
+    numpy,
+    outputs_of,
+    patch_embed,
+)
+from htsat.config import MELS
+from htsat.network import ATTN_WINDOW, GRID, HTSAT, SHIFT, Block, PatchMerging, Stage
+
+OPSET = 23
+"""The first with attention as an op; onnxruntime reads it from 1.23 on."""
+IR_VERSION = 10
+
+
+def build_for_cpu(network: HTSAT, frames: int) -> onnx.ModelProto:
+    """log_mel (B, frames, F) -> framewise (B, 32, classes), clipwise (B, classes), embedding (B, C)."""
+    g = GraphWriter(OPSET, IR_VERSION)
+    x = patch_embed(g, network, normalise(g, network, "log_mel", frames))
+    x = _reshape(g, "tokens", x, network.config.embed_dim)
+    for i, stage in enumerate(network.layers):
+        assert isinstance(stage, Stage)
+        for j, block in enumerate(stage.blocks):
+            assert isinstance(block, Block)
+            x = _block(g, f"layers.{i}.blocks.{j}", block, GRID >> i, x)
+        if isinstance(stage.downsample, PatchMerging):
+            x = _merge(g, f"layers.{i}.downsample", stage.downsample, x)
+    x = layer_norm(g, "norm", network.norm, x)
+    head(g, network, _reshape(g, "norm.clips", x, WINDOW_TOKENS, network.config.channels))
+    return g.model({"log_mel": ["batch", frames, MELS]}, outputs_of(network))
+
+
+def _block(g: GraphWriter, name: str, block: Block, side: int, x: str) -> str:
+    """(B * N, C) -> (B * N, C)."""
+    y = layer_norm(g, f"{name}.norm1", block.norm1, x)
+    attend = _shifted_attention if block.shifted else _attention
+    x = g.op("Add", f"{name}.attn.residual", x, attend(g, f"{name}.attn", block, side, y))
+    y = layer_norm(g, f"{name}.norm2", block.norm2, x)
+    y = _linear(g, f"{name}.mlp.fc1", block.mlp.fc1, y)
+    y = _linear(g, f"{name}.mlp.fc2", block.mlp.fc2, g.op("Gelu", f"{name}.mlp.gelu", y))
+    return g.op("Add", f"{name}.mlp.residual", x, y)
+
+
+def _attention(g: GraphWriter, name: str, block: Block, _side: int, x: str) -> str:
+    """All windows have the same bias: each is an entry of the batch."""
+    return _heads(g, name, block, x, 1, numpy(block.attn.bias()))
+
+
+def _shifted_attention(g: GraphWriter, name: str, block: Block, side: int, x: str) -> str:
+    """Each window has its own bias: they are heads of one entry."""
+    channels, windows = block.attn.proj.in_features, (side // ATTN_WINDOW) ** 2
+    rolled = block.roll.numpy()[:, None] * SHIFT**2 + np.arange(SHIFT**2)  # which token comes where, (run, in run)
+    beside = rolled.reshape(windows, WINDOW_TOKENS).T.ravel()  # the first token of each window, the second of each …
+    x = _reshape(g, f"{name}.clips", x, side * side, channels)
+    x = g.op("Gather", f"{name}.roll", x, index(beside), axis=1)
+    x = _reshape(g, f"{name}.rows", x, channels)
+    x = _heads(g, name, block, x, windows, numpy(block.attn.bias() + block.mask))
+    x = _reshape(g, f"{name}.proj.clips", x, side * side, channels)
+    x = g.op("Gather", f"{name}.unroll", x, index(np.argsort(beside)), axis=1)
+    return _reshape(g, f"{name}.tokens", x, channels)
+
+
+def _heads(g: GraphWriter, name: str, block: Block, x: str, windows: int, bias: Array) -> str:
+    """Multi-head attention (M, C) -> (M, C), with so many windows side by side.
+
+    The bias ([W,] H, 64, 64) is added to the scores.
+    """
+    folded, channels = fold_attention(block.attn), block.attn.proj.in_features
+    heads = windows * block.attn.heads
+
+    def side_by_side(part: str, y: str) -> str:
+        return _reshape(g, f"{name}.{part}.windows", y, WINDOW_TOKENS, windows * channels)
+
+    q = side_by_side("q", _gemm(g, f"{name}.q", x, folded.q, folded.q_bias))
+    k = side_by_side("k", _gemm(g, f"{name}.k", x, folded.k))
+    v = side_by_side("v", _gemm(g, f"{name}.v", x, folded.v))
+    bias = bias.reshape(1, heads, WINDOW_TOKENS, WINDOW_TOKENS)
+    x = g.op("Attention", f"{name}.mix", q, k, v, bias, q_num_heads=heads, kv_num_heads=heads, scale=1.0)
+    return _gemm(g, f"{name}.proj", _reshape(g, f"{name}.join", x, channels), folded.proj, folded.proj_bias)
+
+
+def _merge(g: GraphWriter, name: str, merging: PatchMerging, x: str) -> str:
+    x = layer_norm(g, f"{name}.norm", merging.norm, _reshape(g, f"{name}.squares", x, merging.reduction.in_features))
+    return _linear(g, f"{name}.reduction", merging.reduction, x)
+
+
+def _linear(g: GraphWriter, name: str, linear: nn.Linear, x: str) -> str:
+    bias = None if linear.bias is None else numpy(linear.bias)
+    return _gemm(g, name, x, numpy(linear.weight).T, bias)
+
+
+def _gemm(g: GraphWriter, name: str, x: str, weight: Array, bias: Array | None = None) -> str:
+    """X @ weight + bias, x (M, C_in), weight (C_in, C_out); the node has the name of the product in `export.graph`."""
+    return g.op("Gemm", f"{name}.matmul", x, weight, *([] if bias is None else [bias]))
+
+
+def _reshape(g: GraphWriter, name: str, x: str, *shape: int) -> str:
+    """Reshape to (…, *shape): what the batch leaves open comes first."""
+    return g.op("Reshape", name, x, np.array([-1, *shape], np.int64))
