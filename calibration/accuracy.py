@@ -35,7 +35,7 @@ from calibration.truth import Labelled, read_manifest, refuse_mixed
 from calibration.windows import clips_of, find_recordings, is_silent
 from runtime.audio import AudioFile
 from runtime.backends import Backend, open_backend
-from runtime.bundle import ACCURACY_FILE, Bundle, ModelInfo, read_bundle
+from runtime.bundle import ACCURACY_FILE, CPU_FP32, Bundle, ModelInfo, read_bundle
 from runtime.config import read_yaml
 from runtime.errors import CheckFailed, UserError
 from runtime.features import FloatArray
@@ -44,7 +44,7 @@ from runtime.progress import with_progress
 
 CONFIG = Path(__file__).parent.parent / "configs" / "accuracy.yaml"
 REFERENCE = "fp32"
-ORDER = (REFERENCE, *GRAPHS)
+ORDER = (REFERENCE, CPU_FP32, *GRAPHS)
 """In which graphs are told."""
 PROBES = 16
 """Clips, spread over the recordings, on which the inside of a graph is looked at."""
@@ -97,11 +97,20 @@ def choose_graphs(bundle: Bundle, wanted: Sequence[str] | None) -> list[str]:
 def refuse_changed(bundle: Bundle) -> None:
     """The other graphs must have been made from the fp32.onnx that is there."""
     made = bundle.info.quantization
-    if made is not None and made.fp32_sha256 != bundle.sha256(REFERENCE):
-        raise UserError(
-            f"{bundle.path}: fp32.onnx has changed since the other graphs were made from it; "
-            "run calibration/quantize.py again"
-        )
+    if made is None:
+        return
+    for name, sha256 in ((REFERENCE, made.fp32_sha256), (CPU_FP32, made.cpu_fp32_sha256)):
+        if sha256 is not None and sha256 != bundle.sha256(name):
+            raise UserError(
+                f"{bundle.path}: {name}.onnx has changed since the other graphs were made from it; "
+                "run calibration/quantize.py again"
+            )
+
+
+def made_from(name: str, info: ModelInfo) -> str:
+    """The graph that another was made from."""
+    on_cpu = name == "cpu-int8" and info.quantization is not None and info.quantization.cpu_fp32_sha256 is not None
+    return CPU_FP32 if on_cpu else REFERENCE
 
 
 def refuse_unreadable(recording: Labelled) -> None:
@@ -180,7 +189,7 @@ def accuracy(args: argparse.Namespace) -> int:
         listen(recording.path, versions)
     reference = versions[0]
     theirs = figures(reference.heard, truth, info.step_s)
-    probes, original = probe_clips(material.recordings, bundle.info), onnx.load(bundle.graph(REFERENCE))
+    probes = probe_clips(material.recordings, bundle.info)
     graphs: dict[str, Measured] = {}
     for version in with_progress(versions, "judging"):
         if version is reference:
@@ -193,6 +202,7 @@ def accuracy(args: argparse.Namespace) -> int:
         measured = compare(version, reference, own, theirs, truth, bundle.sha256(version.name), path.stat().st_size)
         if version is not reference:
             broken = broken_by(measured, graphs[REFERENCE], truth, budget)
+            original = onnx.load(bundle.graph(made_from(version.name, bundle.info)))
             broken += explain(original, onnx.load(path), broken, probes, budget)
             measured = measured.model_copy(update={"broken": broken})
         graphs[version.name] = measured

@@ -16,7 +16,7 @@ from onnxruntime import InferenceSession
 
 from calibration.graphs import CENTRED
 from calibration.measures import snr_db
-from calibration.observe import SHRINK, find_linears, is_lopsided, with_outputs
+from calibration.observe import LINEAR_OPS, SHRINK, find_linears, is_lopsided, with_outputs
 from runtime.backends.ort import open_session
 from runtime.features import FloatArray
 
@@ -58,7 +58,7 @@ def find_entry(original: onnx.ModelProto, suspect: onnx.ModelProto, clip: FloatA
     layers = [
         node
         for node in original.graph.node
-        if node.op_type in ("MatMul", "Conv")
+        if node.op_type in (*LINEAR_OPS, "Conv")
         and node.input[1] in constants
         and {*node.input[:1], *node.output} <= shared
     ]

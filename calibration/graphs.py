@@ -21,7 +21,7 @@ from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from calibration.gptq import round_together, scales
-from calibration.observe import Linear, Observed, Range, is_lopsided
+from calibration.observe import LINEAR_OPS, Linear, Observed, Range, is_lopsided
 
 GRAPHS = ("fp16", "int8", "int8_fp16", "cpu-int8")
 """What is made of fp32.onnx."""
@@ -93,12 +93,12 @@ def to_int8(
         ),
         nodes_to_quantize=[linear.name for linear in linears],
         nodes_to_exclude=[],
-        op_types_to_quantize=["MatMul"],
+        op_types_to_quantize=LINEAR_OPS,
         extra_options={
             "ActivationSymmetric": activations == QuantType.QInt8,
             "WeightSymmetric": True,
             "AddQDQPairToWeight": False,
-            "OpTypesToExcludeOutputQuantization": ["MatMul"],
+            "OpTypesToExcludeOutputQuantization": LINEAR_OPS,
             "TensorQuantOverrides": {name: _overrides(rounded[name].scale) for name in wanted},
         },
     )

@@ -21,6 +21,8 @@ from runtime.features import FloatArray
 METHODS = ("mse", "minmax", "percentile", "entropy")
 BACKBONE = "layers."
 """What the layers of the backbone begin with; the front end, the stretch, the patches and the head stay as they are."""
+LINEAR_OPS = ("MatMul", "Gemm")
+"""A linear layer in fp32.onnx, and in cpu-fp32.onnx."""
 BINS = 2048
 PERCENTILE = 99.999
 STRIDE = 5
@@ -92,7 +94,7 @@ def find_linears(model: onnx.ModelProto) -> list[Linear]:
     found = [
         Linear(node.name, node.input[0], node.input[1])
         for node in model.graph.node
-        if node.op_type == "MatMul" and node.name.startswith(BACKBONE) and node.input[1] in constants
+        if node.op_type in LINEAR_OPS and node.name.startswith(BACKBONE) and node.input[1] in constants
     ]
     if not found:
         raise UserError("fp32.onnx: has no linear layer that could be quantised; was it made by export/to_onnx.py?")

@@ -16,12 +16,14 @@ from pathlib import Path
 from runtime.command import Parser, count, decibels, refuse_without_extra, run, seed
 
 try:
+    import numpy as np
     import onnx
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
     refuse_without_extra("quantize.py", "calibration", missing)
 
+from onnx.numpy_helper import to_array as array
 from onnxruntime.quantization import QuantType
 
 from calibration.graphs import GRAPHS, Rounded, round_weights, to_half, to_int8
@@ -30,7 +32,7 @@ from calibration.observe import METHODS, Linear, Observed, Range, find_linears, 
 from calibration.sensitivity import fewest_in_float, logits_of, measure
 from calibration.windows import FEWEST, draw, split
 from runtime.backends import open_backend
-from runtime.bundle import MODEL_FILE, Bundle, Quantization, read_bundle
+from runtime.bundle import CPU_FP32, MODEL_FILE, Bundle, Quantization, read_bundle
 from runtime.errors import CheckFailed, UserError
 from runtime.features import FloatArray
 from runtime.progress import with_progress
@@ -48,9 +50,14 @@ Maker = Callable[[Sequence[Linear]], onnx.ModelProto]
 class Quantizer:
     """One float graph, what was seen of it, and how far any version of it is from it."""
 
-    def __init__(self, model: onnx.ModelProto, clips: FloatArray, held: FloatArray) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, clips: FloatArray, held: FloatArray, on_cpu: onnx.ModelProto | None = None
+    ) -> None:
+        """Run `clips` through the model. `on_cpu` has the same layers, in other ops; it is what cpu-int8 is made of."""
         self.model = model
         self.linears = find_linears(model)
+        self._on_cpu = on_cpu
+        self._twins = twins(self.linears, model, on_cpu or model)
         self._held = held
         self._logits = logits_of(model, held)
         self._observed: Observed = observe(model, self.linears, with_progress(list(clips), "calibrating"))
@@ -61,7 +68,17 @@ class Quantizer:
         """The graph with these layers in 8 bits."""
         if (method, kind) not in self._ranges:
             self._ranges[method, kind] = self._observed.ranges(method, symmetric=kind == QuantType.QInt8)
-        return to_int8(self.model, linears, self._rounded, self._ranges[method, kind], kind)
+        rounded, ranges = self._rounded, self._ranges[method, kind]
+        if kind != QuantType.QUInt8 or self._on_cpu is None:
+            return to_int8(self.model, linears, rounded, ranges, kind)
+        pairs = [(linear, self._twins[linear.name]) for linear in linears]
+        return to_int8(
+            self._on_cpu,
+            [twin for _, twin in pairs],
+            {twin.weight: rounded[linear.weight] for linear, twin in pairs},
+            {twin.input: ranges[linear.input] for linear, twin in pairs},
+            kind,
+        )
 
     def snr_db(self, model: onnx.ModelProto) -> float:
         """Of the logits of the held clips."""
@@ -74,13 +91,32 @@ class Quantizer:
         return max(methods, key=lambda method: self.snr_db(self.int8(method, kind, self.linears)))
 
 
+def twins(linears: Sequence[Linear], model: onnx.ModelProto, other: onnx.ModelProto) -> dict[str, Linear]:
+    """The same layers in another graph of the same network, by name; what they do to their inputs must be the same."""
+    found = {linear.name: linear for linear in find_linears(other)}
+    ours, theirs = ({tensor.name: tensor for tensor in graph.graph.initializer} for graph in (model, other))
+    for linear in linears:
+        twin = found.get(linear.name)
+        if twin is None or not np.array_equal(array(ours[linear.weight]), array(theirs[twin.weight])):
+            raise UserError(
+                f"{CPU_FP32}.onnx: its {linear.name} is not that of fp32.onnx; export/to_onnx.py --cpu writes both"
+            )
+    return found
+
+
 def quantize(args: argparse.Namespace) -> int:
     """Write what the arguments ask for into the bundle, or leave it as it was."""
     bundle = read_bundle(args.bundle)
     open_backend(bundle, "fp32").close()  # says what is wrong with it before the recordings are read
     windows, log_mels = draw(args.clips, bundle.info, args.count, args.seed)
     learned, held = split(windows)
-    quantizer = Quantizer(onnx.load(bundle.graph("fp32")), log_mels[learned], log_mels[held])
+    cpu = CPU_FP32 if CPU_FP32 in bundle.precisions() and "cpu-int8" in args.graphs else None
+    quantizer = Quantizer(
+        onnx.load(bundle.graph("fp32")),
+        log_mels[learned],
+        log_mels[held],
+        onnx.load(bundle.graph(cpu)) if cpu else None,
+    )
     methods = METHODS if args.method == "best" else (args.method,)
     method = quantizer.best_method(QuantType.QInt8, methods)
     key = (bundle.sha256("fp32"), method, *(window.sha256 for window in windows))
@@ -106,6 +142,7 @@ def quantize(args: argparse.Namespace) -> int:
         fp32_sha256=bundle.sha256("fp32"),
         method=method,
         cpu_method=cpu_method,
+        cpu_fp32_sha256=bundle.sha256(cpu) if cpu else None,
         seed=args.seed,
         clips=[windows[i].sha256[:16] for i in learned],
         float_layers=in_float,
@@ -116,6 +153,8 @@ def quantize(args: argparse.Namespace) -> int:
     write(bundle, graphs, told)
     if gone:
         print(f"removed, as of an earlier calibration: {', '.join(f'{name}.onnx' for name in gone)}")
+    if "cpu-int8" in graphs and cpu is None:
+        print("cpu-int8 was made of fp32.onnx: export/to_onnx.py --cpu gives a graph that makes it faster")
     whole = bundle.graph("fp32").stat().st_size
     apart = {windows[i].path for i in learned}.isdisjoint(windows[i].path for i in held)
     others = "of other recordings" if apart else "of the same recordings"

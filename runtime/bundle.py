@@ -18,6 +18,8 @@ from runtime.features import FrontEnd
 
 MODEL_FILE = "model.json"
 ACCURACY_FILE = "accuracy.json"
+CPU_FP32 = "cpu-fp32"
+"""What fp32.onnx computes, in ops that onnxruntime is faster with on a CPU."""
 BUNDLED = Path(__file__).parent / "models" / "bundled"
 """The model that ships inside this package."""
 DEFAULT_THRESHOLD = 0.5
@@ -35,6 +37,8 @@ class Quantization(BaseModel):
     """How the ranges of activations were chosen."""
     cpu_method: str | None = None
     """The same for cpu-int8.onnx, where there is one."""
+    cpu_fp32_sha256: str | None = None
+    """Of cpu-fp32.onnx, where cpu-int8.onnx was made from it."""
     seed: int
     clips: list[str]
     """What was calibrated on: the first 16 digits of the sha256 of each clip's log-mel, to the nearest dB."""
@@ -137,23 +141,28 @@ class Bundle:
         """Of a graph's file."""
         return hashlib.sha256(self.graph(precision).read_bytes()).hexdigest()
 
-    def recommended(self, backend: str) -> str:
-        """The precision that was measured to be best for a backend; fp32 where none was, of these files and here."""
+    def recommended(self) -> str:
+        """The precision that was measured to be best on onnxruntime.
+
+        Where none was, of these files and on such a processor, it is full precision, in the faster graph of it.
+        """
+        whole = CPU_FP32 if CPU_FP32 in self.precisions() else "fp32"
         if not (self.path / ACCURACY_FILE).is_file():
-            return "fp32"
+            return whole
         measured = read_json(self.path / ACCURACY_FILE, Measurement)
-        precision = measured.recommended.get(backend, "fp32")
+        precision = measured.recommended.get("onnxruntime", "fp32")
         if precision == "fp32" or measured.processor != platform.machine():  # another may be as slow with it as not
-            return "fp32"
+            return whole
         for name in ("fp32", precision):
             known = measured.graphs.get(name)
             if name not in self.precisions() or known is None or known.sha256 != self.sha256(name):
                 logger.warning(
-                    "%s: is not of the %s.onnx that is there; fp32 is used. calibration/accuracy.py measures anew",
+                    "%s: is not of the %s.onnx that is there; %s is used. calibration/accuracy.py measures anew",
                     self.path / ACCURACY_FILE,
                     name,
+                    whole,
                 )
-                return "fp32"
+                return whole
         return precision
 
 

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from runtime.backends import open_backend
 from runtime.backends.ort import OrtBackend
 from runtime.bundle import BUNDLED, read_bundle
 from runtime.clock import CLOCK_SET
-from runtime.daemon import make_settings, tuned
+from runtime.daemon import make_settings, open_model, tuned
 from runtime.daemon_config import DaemonConfig, Microphone
 from runtime.detector import make_grid
 from runtime.devices import listen_to
@@ -92,7 +91,7 @@ def check_model(config: DaemonConfig) -> str:
     bundle = read_bundle(config.model.bundle or BUNDLED)
     info = tuned(bundle.info, config)
     grid = make_grid(info, make_settings(config))
-    backend = open_backend(bundle, config.model.precision, config.model.backend)
+    backend = open_model(bundle, config, build=False)
     clip = np.full((1, info.frames, info.front_end.n_mels), -60, np.float32)
     times = []
     for _ in range(RUNS):

@@ -39,6 +39,7 @@ def make_parser() -> Parser:
         default="auto",
         help="auto: an engine that export/build_trt.py has built for this machine, else onnxruntime (default)",
     )
+    add_threads(detect)
     detect.add_argument("--json", action="store_true", help="JSON Lines on stdout in place of a table")
     detect.add_argument(
         "--plot", type=Path, metavar="PNG", help="draw a timeline; a folder where there are several files"
@@ -76,6 +77,11 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stdin", type=count, metavar="HZ", help="raw 16-bit samples on stdin, in place of the sources"
     )
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """How much of the processor a model may take."""
+    parser.add_argument("--threads", type=count, metavar="N", help="of onnxruntime (default: one for each core)")
 
 
 def _detect(args: argparse.Namespace) -> int:

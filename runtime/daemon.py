@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from runtime.backends import Backend, open_backend
-from runtime.bundle import BUNDLED, ModelInfo, read_bundle
+from runtime.bundle import BUNDLED, Bundle, ModelInfo, read_bundle
 from runtime.clips import Clip
 from runtime.clock import SystemClock
 from runtime.daemon_config import DaemonConfig
@@ -24,6 +24,7 @@ from runtime.detector import Detector, Settings, make_grid, make_look_ahead
 from runtime.errors import UserError
 from runtime.features import FloatArray, FrontEnd, hann, mel_edges_hz
 from runtime.listener import Heard, Listener, Told, told_time
+from runtime.machine import cores
 from runtime.notify import Notifier
 from runtime.outputs import Output
 from runtime.outputs.clips import ClipRecorder, ClipWriter
@@ -77,7 +78,7 @@ class Daemon:
         check_labels("detection.labels", labels, self.info)
         self._opened = ExitStack()
         try:
-            backend = open_backend(bundle, config.model.precision, config.model.backend, config.model.build)
+            backend = open_model(bundle, config, config.model.build)
             self._opened.callback(backend.close)
             self.scorer = Scorer(backend, self.info.front_end, config.detection.gate_dbfs)
             self.sources = [make_source(source, self.info, self._news) for source in config.sources]
@@ -338,6 +339,13 @@ def tuned(info: ModelInfo, config: DaemonConfig) -> ModelInfo:
     """The model with the configuration's thresholds."""
     check_labels("detection.thresholds", config.detection.thresholds, info)
     return info.model_copy(update={"thresholds": {**info.thresholds, **config.detection.thresholds}})
+
+
+def open_model(bundle: Bundle, config: DaemonConfig, build: bool) -> Backend:
+    """What runs the model, as the configuration wants it."""
+    model = config.model
+    threads = model.threads or max(1, cores() - 1)
+    return open_backend(bundle, model.precision, model.backend, build, threads)
 
 
 def check_labels(key: str, labels: Iterable[str], info: ModelInfo) -> None:

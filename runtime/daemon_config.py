@@ -71,6 +71,8 @@ class Model(Section):
     precision: str | None = None
     """Which of its graphs or engines; by default what was measured to be best here."""
     backend: Literal["auto", "onnxruntime", "tensorrt"] = "auto"
+    threads: Annotated[int, Field(ge=1)] | None = None
+    """Of onnxruntime; by default one fewer than there are cores, so that one is free for the sound card."""
     build: bool = True
     """Build an engine in the background where TensorRT is there but no engine fits."""
 

@@ -47,7 +47,7 @@ def detect(args: argparse.Namespace) -> int:
     settings = Settings(hop_s=args.hop_s, threshold=args.threshold)
     make_grid(info, settings)  # refuses what cannot be once, not for each file
     thresholds = make_rule(info, settings).threshold
-    backend = open_backend(bundle, args.precision, args.backend)
+    backend = open_backend(bundle, args.precision, args.backend, threads=args.threads)
     status = 0
     for path, picture in zip(args.files, pictures, strict=True):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import subprocess
@@ -11,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 RELEASE = Path("/etc/nv_tegra_release")
 """Where Jetson Linux (L4T) says which one it is."""
+
+TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
 class Machine(BaseModel):
@@ -48,6 +51,14 @@ def read_machine(release: Path = RELEASE) -> Machine:
         jetpack=jetpack and jetpack.partition("+")[0],
         power_mode=mode and mode[1],
     )
+
+
+def cores(topology: Path = TOPOLOGY) -> int:
+    """The processor's cores that this process may run on; two threads of one core count once."""
+    if not hasattr(os, "sched_getaffinity"):  # as on macOS
+        return os.cpu_count() or 1
+    siblings = [topology / f"cpu{i}" / "topology" / "thread_siblings_list" for i in os.sched_getaffinity(0)]
+    return len({file.read_text() if file.is_file() else str(file) for file in siblings})
 
 
 def _ask(*command: str) -> str | None:

@@ -43,16 +43,22 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(bundle: Bundle, precision: str | None = None, kind: Kind = "auto", build: bool = False) -> Backend:
+def open_backend(
+    bundle: Bundle,
+    precision: str | None = None,
+    kind: Kind = "auto",
+    build: bool = False,
+    threads: int | None = None,
+) -> Backend:
     """Load a bundle's model: an engine that was proven on this machine, else a graph on onnxruntime.
 
     Without a `precision` it is the one that was measured to be the best here. `build` is for programs that never end:
     where no engine fits, onnxruntime runs the model at once, an engine is built in the background and then takes over;
-    and should the GPU fail, onnxruntime takes over again. A UserError says what cannot be; with `auto`, why no engine
-    is used is a line in the log, if one could be expected.
+    and should the GPU fail, onnxruntime takes over again. `threads` are onnxruntime's, by default one for each core.
+    A UserError says what cannot be; with `auto`, why no engine is used is a line in the log, if one could be expected.
     """
     if kind == "onnxruntime":
-        return open_ort(bundle, precision)
+        return open_ort(bundle, precision, threads)
     from runtime.backends.trt import installed_flavour, open_engine
     from runtime.engines import PRECISIONS, NoEngine, how_to_build, read_passports
 
@@ -63,34 +69,44 @@ def open_backend(bundle: Bundle, precision: str | None = None, kind: Kind = "aut
     except UserError as error:
         reason = error
     else:
-        return engine if not build else open_standby(bundle, precision, flavour, engine)
+        return engine if not build else open_standby(bundle, precision, flavour, engine, threads)
     can_build = isinstance(reason, NoEngine) and precision in (None, *PRECISIONS)
     told = f"{reason}; {how_to_build(bundle, precision)}" if can_build else str(reason)
     if not build and kind == "tensorrt":
         raise UserError(told)
     if build and can_build:
         logger.warning("%s; it is built in the background, and until then onnxruntime runs the model", reason)
-        return open_standby(bundle, precision, flavour, None)
+        return open_standby(bundle, precision, flavour, None, threads)
     if (build and installed) or read_passports(bundle):
         logger.warning("%s", told)
-    return open_ort(bundle, precision)
+    return open_ort(bundle, precision, threads)
 
 
-def open_ort(bundle: Bundle, precision: str | None) -> Backend:
+def open_ort(bundle: Bundle, precision: str | None, threads: int | None) -> Backend:
     """A graph on onnxruntime."""
     from runtime.backends.ort import OrtBackend
 
-    return OrtBackend(bundle.graph(precision or bundle.recommended("onnxruntime")), bundle.info)
+    chosen = precision or bundle.recommended()
+    try:
+        return OrtBackend(bundle.graph(chosen), bundle.info, threads)
+    except UserError as error:
+        if precision is not None or chosen == "fp32":
+            raise
+        # The graphs for a CPU have ops that an old onnxruntime does not know.
+        logger.warning("%s; fp32.onnx is used", error)
+    return OrtBackend(bundle.graph("fp32"), bundle.info, threads)
 
 
-def open_standby(bundle: Bundle, precision: str | None, flavour: Flavour, engine: Backend | None) -> Backend:
+def open_standby(
+    bundle: Bundle, precision: str | None, flavour: Flavour, engine: Backend | None, threads: int | None
+) -> Backend:
     """An engine that gives way to onnxruntime should the GPU fail; without one it is built, and then takes over."""
     from runtime.backends.standby import Standby, start_build
     from runtime.backends.trt import open_engine
 
     def on_cpu() -> Backend:
         # The precision is one of engines, which the bundle may have no graph of.
-        return open_ort(bundle, precision if precision in bundle.precisions() else None)
+        return open_ort(bundle, precision if precision in bundle.precisions() else None, threads)
 
     def on_gpu() -> Backend:
         return open_engine(bundle, flavour, precision)

@@ -18,6 +18,7 @@ from calibration.graphs import round_weights, to_int8
 from calibration.judge import Accuracy
 from calibration.observe import observe
 from calibration.quantize import main as quantize
+from export.cpu_graph import build_for_cpu
 from runtime.bundle import read_bundle
 from runtime.config import read_json
 
@@ -76,11 +77,11 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def multiply(bundle, constant, factor):
-    model = onnx.load(bundle / "int8.onnx")
+def multiply(bundle, constant, factor, name="int8"):
+    model = onnx.load(bundle / f"{name}.onnx")
     (tensor,) = [tensor for tensor in model.graph.initializer if tensor.name == constant]
     tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(factor), constant))
-    onnx.save(model, bundle / "int8.onnx")
+    onnx.save(model, bundle / f"{name}.onnx")
 
 
 def test_it_measures_every_graph_on_the_whole_path(bundle, clips, config, capsys):
@@ -250,6 +251,23 @@ def test_bad_input_is_one_line_and_leaves_the_bundle_alone(
     assert message in err
     assert len(err.splitlines()) == 1
     assert contents(bundle) == before
+
+
+def test_the_graphs_for_a_cpu_are_judged_as_the_others(bundle, tiny_network, recordings, clips, config, capsys):
+    onnx.save(build_for_cpu(tiny_network, 1024), bundle / "cpu-fp32.onnx")
+    arguments = ["--clips", str(recordings), "--count", "8", "--method", "minmax", "--graphs", "cpu-int8"]
+    assert quantize([str(bundle), *arguments]) == 0
+    assert accuracy(bundle, clips, "--config", config) == 0
+    found = read_json(bundle / "accuracy.json", Accuracy)
+    assert list(found.graphs) == ["fp32", "cpu-fp32", "cpu-int8"]
+    assert found.graphs["cpu-fp32"].logit_snr_db > 100
+    assert {change.value for change in found.graphs["cpu-fp32"].changes.values()} == {0}
+    multiply(bundle, "layers.1.blocks.0.mlp.gelu_scale", 4, "cpu-int8")  # which fp32.onnx has no tensor of
+    assert accuracy(bundle, clips, "--config", config) == 1
+    assert "over budget: cpu-int8: the 8 bits of layers.1.blocks.0.mlp.gelu cover " in capsys.readouterr().err
+    (bundle / "cpu-fp32.onnx").unlink()
+    assert accuracy(bundle, clips, "--config", config) == 2
+    assert "has no cpu-fp32.onnx" in capsys.readouterr().err
 
 
 def test_graphs_of_another_fp32_are_refused(bundle, clips, capsys):

@@ -12,6 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from calibration.quantize import main
+from export.cpu_graph import build_for_cpu
 from runtime.backends import open_backend
 from runtime.bundle import read_bundle
 
@@ -55,6 +56,58 @@ def test_it_writes_only_what_is_asked_for(bundle, recordings):
     assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "cpu-int8,int8") == 0
     assert read_bundle(bundle).precisions() == ["cpu-int8", "fp32", "int8"]
     assert read_bundle(bundle).info.quantization.logit_snr_db.keys() == {"cpu-int8", "int8"}
+
+
+@pytest.fixture
+def on_cpu(bundle, tiny_network):
+    """The bundle with its graph for a CPU."""
+    onnx.save(build_for_cpu(tiny_network, 1024), bundle / "cpu-fp32.onnx")
+    return bundle
+
+
+def test_the_graph_for_a_cpu_is_made_of_the_one_for_a_cpu(on_cpu, recordings, capsys, clips):
+    assert quantize(on_cpu, recordings, "--method", "minmax", "--graphs", "int8,cpu-int8") == 0
+    assert "export/to_onnx.py --cpu" not in capsys.readouterr().out
+    there = read_bundle(on_cpu)
+    assert there.info.quantization.cpu_fp32_sha256 == there.sha256("cpu-fp32")
+    assert there.info.quantization.logit_snr_db["cpu-int8"] >= 30
+    model = onnx.load(there.graph("cpu-int8"))
+    attention = [node for node in model.graph.node if node.op_type == "Attention"]
+    assert len(attention) == 9
+    # onnxruntime computes in integers what stands between a pair of these: weights, and biases as 32-bit integers.
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    gemms = [node for node in model.graph.node if node.op_type == "Gemm"]
+    made = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    assert all(types[made[gemm.input[1]]] == onnx.TensorProto.INT8 for gemm in gemms)
+    assert all(types[made[gemm.input[2]]] == onnx.TensorProto.INT32 for gemm in gemms if len(gemm.input) > 2)
+    backend = open_backend(there, "cpu-int8")
+    alone = np.concatenate([backend.infer(clip[None]).framewise for clip in clips])
+    np.testing.assert_allclose(backend.infer(clips).framewise, alone, atol=1e-6)
+
+
+def test_layers_stay_in_float_in_the_graph_for_a_cpu_too(on_cpu, recordings):
+    assert quantize(on_cpu, recordings, "--method", "minmax") == 0
+    told = read_bundle(on_cpu).info.quantization
+    budget = min(snr for name, snr in told.logit_snr_db.items() if name != "fp16") + 1
+    assert quantize(on_cpu, recordings, "--method", "minmax", "--graphs", "int8,cpu-int8", "--budget", budget) == 0
+    kept = read_bundle(on_cpu).info.quantization.float_layers
+    assert kept
+    model = onnx.load(on_cpu / "cpu-int8.onnx")
+    weights = {tensor.name for tensor in model.graph.initializer}
+    floats = [node.name for node in model.graph.node if node.op_type == "Gemm" and node.input[1] in weights]
+    assert sorted(floats) == sorted(kept)
+
+
+def test_a_graph_for_a_cpu_of_another_model_is_refused(on_cpu, recordings, capsys):
+    model = onnx.load(on_cpu / "cpu-fp32.onnx")
+    (weight,) = [x for x in model.graph.initializer if x.name == "layers.2.blocks.1.mlp.fc1.matmul.1"]
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
+    onnx.save(model, on_cpu / "cpu-fp32.onnx")
+    before = contents(on_cpu)
+    assert quantize(on_cpu, recordings, "--method", "minmax", "--graphs", "cpu-int8") == 2
+    error = capsys.readouterr().err
+    assert "cpu-fp32.onnx: its layers.2.blocks.1.mlp.fc1.matmul is not that of fp32.onnx" in error
+    assert contents(on_cpu) == before
 
 
 def test_the_same_clips_give_the_same_files(bundle, recordings, tmp_path):

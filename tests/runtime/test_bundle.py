@@ -2,6 +2,8 @@ import json
 import platform
 import shutil
 
+import numpy as np
+import onnx
 import pytest
 
 from runtime.backends import open_backend
@@ -111,13 +113,12 @@ def measure(bundle, recommended, **sha256):
 
 def test_the_graph_that_was_measured_to_be_best_is_used(bundle):
     shutil.copy(bundle / "fp32.onnx", bundle / "cpu-int8.onnx")
-    assert read_bundle(bundle).recommended("onnxruntime") == "fp32"
+    assert read_bundle(bundle).recommended() == "fp32"
     there = measure(bundle, "cpu-int8")
-    assert there.recommended("onnxruntime") == "cpu-int8"
-    assert there.recommended("another") == "fp32"
+    assert there.recommended() == "cpu-int8"
     measured = bundle / "accuracy.json"
     measured.write_text(measured.read_text().replace(platform.machine(), "another"))
-    assert there.recommended("onnxruntime") == "fp32"
+    assert there.recommended() == "fp32"
 
 
 @pytest.mark.parametrize("changed", ["fp32", "cpu-int8", None])
@@ -126,9 +127,46 @@ def test_a_measurement_of_other_files_counts_for_nothing(changed, bundle, caplog
     there = measure(bundle, "cpu-int8", **({changed: "0" * 64} if changed else {}))
     if changed is None:
         (bundle / "cpu-int8.onnx").unlink()
-    assert there.recommended("onnxruntime") == "fp32"
+    assert there.recommended() == "fp32"
     assert f"is not of the {changed or 'cpu-int8'}.onnx that is there; fp32 is used" in caplog.text
     open_backend(there).close()
+
+
+@pytest.mark.parametrize("recommended", ["fp32", "cpu-fp32", "cpu-int8", None])
+def test_the_faster_graph_of_full_precision_is_used_where_there_is_one(recommended, bundle, caplog):
+    for name in ("cpu-fp32", "cpu-int8"):
+        shutil.copy(bundle / "fp32.onnx", bundle / f"{name}.onnx")
+    if recommended is not None:
+        measure(bundle, recommended)
+    assert read_bundle(bundle).recommended() == ("cpu-int8" if recommended == "cpu-int8" else "cpu-fp32")
+    if recommended == "cpu-int8":
+        (bundle / "cpu-int8.onnx").unlink()
+        assert read_bundle(bundle).recommended() == "cpu-fp32"
+        assert "cpu-fp32 is used" in caplog.text
+
+
+def test_an_old_onnxruntime_gets_the_graph_that_it_knows(bundle, caplog):
+    model = onnx.load(bundle / "fp32.onnx")
+    model.opset_import[0].version = 99
+    onnx.save(model, bundle / "cpu-fp32.onnx")
+    log_mel = np.full((1, 1024, 64), -40, np.float32)
+    backend = open_backend(read_bundle(bundle))
+    wanted = open_backend(read_bundle(bundle), "fp32").infer(log_mel)
+    np.testing.assert_array_equal(backend.infer(log_mel).framewise, wanted.framewise)
+    assert "cpu-fp32.onnx: onnxruntime cannot load it" in caplog.text
+    assert "fp32.onnx is used" in caplog.text
+    with pytest.raises(UserError, match=r"cpu-fp32\.onnx: onnxruntime cannot load it"):
+        open_backend(read_bundle(bundle), "cpu-fp32")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, None])
+def test_several_clips_are_scored_as_each_alone(bundle, threads):
+    log_mel = np.random.default_rng(0).normal(-40, 20, (5, 1024, 64)).astype(np.float32)
+    backend = open_backend(read_bundle(bundle), threads=threads)
+    scores = backend.infer(log_mel)
+    for i, clip in enumerate(log_mel):
+        for name, found in backend.infer(clip[None])._asdict().items():
+            np.testing.assert_allclose(getattr(scores, name)[i], found[0], atol=1e-6)
 
 
 def test_a_damaged_measurement_is_said(bundle):

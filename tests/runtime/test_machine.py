@@ -3,7 +3,7 @@ import stat
 
 import pytest
 
-from runtime.machine import Machine, read_machine
+from runtime.machine import Machine, cores, read_machine
 
 RELEASE = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
 
@@ -43,3 +43,17 @@ def test_tools_that_fail_and_files_that_say_nothing(tools, tmp_path):
     tools("nvpmodel", "NVPM ERROR: Error opening")
     machine = read_machine(tmp_path / "release")
     assert (machine.l4t, machine.jetpack, machine.power_mode) == (None, None, None)
+
+
+def test_threads_of_one_core_count_once(tmp_path, monkeypatch):
+    for i, siblings in enumerate(["0-1", "0-1", "2-3", "2-3"]):
+        folder = tmp_path / f"cpu{i}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(siblings + "\n")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    assert cores(tmp_path) == 2
+    assert cores(tmp_path / "none") == 3
+
+
+def test_a_process_has_a_core():
+    assert 1 <= cores() <= (os.cpu_count() or 1)
