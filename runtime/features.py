@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FloatArray = npt.NDArray[np.float32]
 
+AT_ONCE = 64
+"""Frames whose spectra are in memory at a time, which then stay in the cache."""
 FLOOR_POWER = 1e-10
 """Power below this is taken for this: the floor of a log-mel is -100 dB."""
 
@@ -102,12 +104,21 @@ class LogMel:
     def __call__(self, waveform: FloatArray) -> FloatArray:
         return self.frames(mirror_end(mirror_start(waveform, self.front_end.n_fft), self.front_end.n_fft))
 
-    def frames(self, padded: FloatArray) -> FloatArray:
-        """The frames that lie whole within these samples; no padding is added."""
+    def frames(self, padded: FloatArray, block: int = AT_ONCE) -> FloatArray:
+        """The frames that lie whole within these samples; no padding is added.
+
+        Each `block` of frames is multiplied with the filters on its own: the last bit of a sum depends on how many are.
+        """
         spans = np.lib.stride_tricks.sliding_window_view(padded, self.front_end.n_fft)[:: self.front_end.hop]
-        spectrum = scipy.fft.rfft(spans * self._window, axis=-1)
-        power = spectrum.real**2 + spectrum.imag**2
-        return to_db(power @ self._filters)
+        mel_power = np.empty((len(spans), self.front_end.n_mels), np.float32)
+        for begin in range(0, len(spans), AT_ONCE):
+            spectrum = scipy.fft.rfft(spans[begin : begin + AT_ONCE] * self._window, axis=-1, overwrite_x=True)
+            power = spectrum.real**2
+            power += spectrum.imag**2
+            out = mel_power[begin : begin + AT_ONCE]
+            for first in range(0, len(out), block):
+                np.matmul(power[first : first + block], self._filters, out=out[first : first + block])
+        return to_db(mel_power)
 
 
 def mirror_start(x: FloatArray, n_fft: int) -> FloatArray:
@@ -156,12 +167,11 @@ class LogMelStream:
             self._started = True
         if not self._started or self._count < self._need:
             return np.empty((0, self._log_mel.front_end.n_mels), np.float32)
-        joined, blocks = np.concatenate(self._pending), []
-        while len(joined) >= self._need:
-            blocks.append(self._log_mel.frames(joined[: self._need]))
-            joined = joined[self._advance :]
-        self._keep(joined.copy())
-        return np.concatenate(blocks)
+        joined = np.concatenate(self._pending)
+        advance = (1 + (len(joined) - self._need) // self._advance) * self._advance
+        log_mel = self._log_mel.frames(joined[: advance - self._advance + self._need], self.BLOCK)
+        self._keep(joined[advance:].copy())
+        return log_mel
 
     def flush(self) -> FloatArray:
         """End the recording: the frames (T, F) that are left. A TooShortError if there can be none."""
