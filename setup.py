@@ -17,7 +17,16 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     package_dir={"": "."},
-    packages=["runtime", "runtime.backends", "runtime.outputs", "runtime.sources", "htsat", "export", "calibration"],
+    packages=[
+        "runtime",
+        "runtime.backends",
+        "runtime.bench",
+        "runtime.outputs",
+        "runtime.sources",
+        "htsat",
+        "export",
+        "calibration",
+    ],
     package_data={"runtime": ["models/bundled/*", "models/check/*"]},
     install_requires=[
         "numpy>=1.26",

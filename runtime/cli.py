@@ -66,6 +66,35 @@ def make_parser() -> Parser:
     devices = commands.add_parser("devices", help="microphones, and their levels", description="List microphones.")
     devices.add_argument("--json", action="store_true", help="JSON Lines")
     devices.set_defaults(command=_devices)
+    bench = commands.add_parser(
+        "bench", help="how fast is it here", description="Time the model in every form that fits this machine."
+    )
+    bench.add_argument("--bundle", type=Path, help="folder of the model (default: the bundled one)")
+    bench.add_argument(
+        "--backend",
+        choices=["auto", "onnxruntime", "tensorrt"],
+        default="auto",
+        help="auto: engines that are there, and onnxruntime (default)",
+    )
+    bench.add_argument(
+        "--precision", type=names, metavar="A,B", help="of engines and graphs (default: all that fit this machine)"
+    )
+    bench.add_argument(
+        "--threads", type=counts, metavar="A,B", help="of onnxruntime (default: one, and one for each core)"
+    )
+    bench.add_argument("--sources", type=count, default=1, metavar="N", help="also time so many clips at once")
+    bench.add_argument(
+        "--hop-s", type=seconds, metavar="S", help="from one run of the model to the next (default: 1.28)"
+    )
+    bench.add_argument("--runs", type=count, default=25, metavar="N", help="of each contender, in turn (default 25)")
+    bench.add_argument(
+        "--peers",
+        action=argparse.BooleanOptionalAction,
+        help="also public models, with random weights (default: where transformers is installed)",
+    )
+    bench.add_argument("--json", action="store_true", help="JSON on stdout in place of a table")
+    bench.add_argument("--plot", type=Path, metavar="PNG", help="draw bars")
+    bench.set_defaults(command=_bench)
     return parser
 
 
@@ -106,6 +135,22 @@ def _devices(args: argparse.Namespace) -> int:
     from runtime.devices import run_devices
 
     return run_devices(args)
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from runtime.bench import run_bench
+
+    return run_bench(args)
+
+
+def names(text: str) -> list[str]:
+    """Names between commas, each once."""
+    return list(dict.fromkeys(text.split(",")))
+
+
+def counts(text: str) -> list[int]:
+    """Whole numbers from 1 on between commas, each once."""
+    return list(dict.fromkeys(count(part) for part in text.split(",")))
 
 
 def share(text: str) -> float:

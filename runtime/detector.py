@@ -14,7 +14,7 @@ from runtime.backends import Backend
 from runtime.bundle import DEFAULT_THRESHOLD, ModelInfo
 from runtime.clips import Clip, ClipStream, Grid, untile
 from runtime.errors import UserError
-from runtime.features import FloatArray, LogMelStream, TooShortError
+from runtime.features import BLOCK, FloatArray, LogMelStream, TooShortError
 from runtime.smooth import MedianFilter
 from runtime.timeline import Timeline
 
@@ -208,7 +208,7 @@ def latency(info: ModelInfo, waiting_steps: int) -> float:
     """Seconds that a sound waits for its steps to be settled, and for the frames and samples around them."""
     front_end = info.front_end
     around_s = front_end.n_fft / 2 / front_end.sample_rate
-    return waiting_steps * info.step_s + LogMelStream.BLOCK * front_end.frame_s + around_s
+    return waiting_steps * info.step_s + BLOCK * front_end.frame_s + around_s
 
 
 def make_rule(info: ModelInfo, settings: Settings) -> events.Rule:

@@ -15,6 +15,11 @@ FloatArray = npt.NDArray[np.float32]
 
 AT_ONCE = 64
 """Frames whose spectra are in memory at a time, which then stay in the cache."""
+BLOCK = 8
+"""Frames that are multiplied with the filters at once, on which the last bit of a sum depends: a stream has to wait for
+them, so they are few, 80 ms. And so few are too little work for a BLAS to wake its threads, which would fight with the
+model's.
+"""
 FLOOR_POWER = 1e-10
 """Power below this is taken for this: the floor of a log-mel is -100 dB."""
 
@@ -94,7 +99,10 @@ class LogMel:
     def __init__(self, front_end: FrontEnd) -> None:
         self.front_end = front_end
         self._window = hann(front_end.n_fft)
-        self._filters = mel_filters(front_end)
+        filters = mel_filters(front_end)
+        heard = np.flatnonzero(filters.any(axis=1))
+        self._heard = slice(int(heard[0]), int(heard[-1]) + 1)  # the bins that any filter takes
+        self._filters = filters[self._heard]
 
     @property
     def min_samples(self) -> int:
@@ -104,20 +112,18 @@ class LogMel:
     def __call__(self, waveform: FloatArray) -> FloatArray:
         return self.frames(mirror_end(mirror_start(waveform, self.front_end.n_fft), self.front_end.n_fft))
 
-    def frames(self, padded: FloatArray, block: int = AT_ONCE) -> FloatArray:
-        """The frames that lie whole within these samples; no padding is added.
-
-        Each `block` of frames is multiplied with the filters on its own: the last bit of a sum depends on how many are.
-        """
+    def frames(self, padded: FloatArray) -> FloatArray:
+        """The frames that lie whole within these samples; no padding is added."""
         spans = np.lib.stride_tricks.sliding_window_view(padded, self.front_end.n_fft)[:: self.front_end.hop]
         mel_power = np.empty((len(spans), self.front_end.n_mels), np.float32)
         for begin in range(0, len(spans), AT_ONCE):
             spectrum = scipy.fft.rfft(spans[begin : begin + AT_ONCE] * self._window, axis=-1, overwrite_x=True)
+            spectrum = spectrum[:, self._heard]
             power = spectrum.real**2
             power += spectrum.imag**2
             out = mel_power[begin : begin + AT_ONCE]
-            for first in range(0, len(out), block):
-                np.matmul(power[first : first + block], self._filters, out=out[first : first + block])
+            for first in range(0, len(out), BLOCK):
+                np.matmul(power[first : first + BLOCK], self._filters, out=out[first : first + BLOCK])
         return to_db(mel_power)
 
 
@@ -142,12 +148,9 @@ class LogMelStream:
     were chunked.
     """
 
-    BLOCK = 8
-    """Frames: with 80 ms, short enough to wait for, long enough to be cheap."""
-
     def __init__(self, front_end: FrontEnd) -> None:
         self._log_mel = LogMel(front_end)
-        self._advance = self.BLOCK * front_end.hop
+        self._advance = BLOCK * front_end.hop
         self._need = self._advance - front_end.hop + front_end.n_fft
         self.reset()
 
@@ -169,7 +172,7 @@ class LogMelStream:
             return np.empty((0, self._log_mel.front_end.n_mels), np.float32)
         joined = np.concatenate(self._pending)
         advance = (1 + (len(joined) - self._need) // self._advance) * self._advance
-        log_mel = self._log_mel.frames(joined[: advance - self._advance + self._need], self.BLOCK)
+        log_mel = self._log_mel.frames(joined[: advance - self._advance + self._need])
         self._keep(joined[advance:].copy())
         return log_mel
 

@@ -21,7 +21,7 @@ class MemoryError(Error):  # noqa: A001
     pass
 
 
-class device_attribute:  # noqa: N801
+class device_attribute:
     MULTIPROCESSOR_COUNT = 16
 
 

@@ -1,0 +1,131 @@
+"""A bench as a person reads it."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from runtime.bench.results import Bench, Contender, Device, Measured, Timing
+
+
+def print_bench(bench: Bench) -> None:
+    """A table on stdout, with what it was measured on."""
+    console = Console()
+    for line in about(bench):
+        console.print(Text(line), soft_wrap=True, highlight=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", no_wrap=True)
+    for name in COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for measured in bench.measured:
+        table.add_row(measured.contender.name, *cells(bench, measured))
+    console.print()
+    # A narrow terminal wraps it: no figure is left out.
+    console.width = max(console.width, Measurement.get(console, console.options.update(max_width=1000), table).maximum)
+    console.print(table)
+    console.print()
+    for line in notes(bench):
+        console.print(Text(line, style="dim"), soft_wrap=True, highlight=False)
+
+
+def title(contender: Contender) -> str:
+    """A contender in words."""
+    return f"{contender.name}, {plural(contender.threads, 'thread')}"
+
+
+def plural(count: int, noun: str) -> str:
+    """So many of something."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+COLUMNS = (
+    "threads",
+    "start",
+    "memory",
+    "clip",
+    "p90",
+    "p99",
+    "of fp32",
+    "audio",
+    "hop",
+    "real time",
+    "sources",
+    "GEMM",
+)
+
+
+def cells(bench: Bench, measured: Measured) -> list[str]:
+    """A row of the table, without its name."""
+    first = next(
+        (
+            m
+            for m in bench.measured
+            if m.contender.threads == measured.contender.threads and m.contender.kind == "bundle"
+        ),
+        None,
+    )
+    share, factor = bench.share(measured), measured.real_time_factor
+    return [
+        str(measured.contender.threads) if measured.runs_on == "onnxruntime" else "GPU",
+        f"{measured.startup_s:.2f} s",
+        f"{measured.peak_mb:.0f} MB",
+        milliseconds(measured.model),
+        f"{measured.model.p90_ms:.1f}",
+        f"{measured.model.p99_ms:.1f}",
+        f"{measured.model.p50_ms / first.model.p50_ms:.2f}" if first is not None else "",
+        f"{measured.audio.p50_ms:.1f}" if measured.audio else "",
+        f"{measured.hop.p50_ms:.1f}" if measured.hop else "",
+        f"{factor:.2%}" if factor is not None else "",
+        str(measured.sources) if measured.sources is not None else "",
+        f"{share:.0%}" if share is not None else "",
+    ]
+
+
+def milliseconds(timing: Timing) -> str:
+    """A median, and how far another may be off, in ms."""
+    return f"{timing.p50_ms:.1f} ± {timing.spread_ms:.1f}"
+
+
+def about(bench: Bench) -> list[str]:
+    """What was measured, on what."""
+    device, versions = bench.device, bench.versions
+    clock = ", ".join(f"{mhz:.0f} MHz {name}" for name, mhz in device.clock_mhz.items()) or "clock not told"
+    gemm = "; ".join(
+        f"{plural(g.threads, 'thread')} {g.fp32_gflops:.0f} GFLOP/s, {g.int8_gflops:.0f} in 8 bits" for g in bench.gemm
+    )
+    return [
+        f"{bench.bundle} on {device.processor}, {told(device)}",
+        f"{clock}{f', {device.governor}' if device.governor else ''}; power "
+        + (f"{device.watts:.1f} W" if device.watts is not None else "not measured"),
+        f"onnxruntime {versions['onnxruntime']}; its matrix products: {gemm}",
+        f"{bench.runs} runs of each in turn; load before: {device.load if device.load is not None else 'not told'}",
+    ]
+
+
+def told(device: Device) -> str:
+    """The machine in words."""
+    memory = f", {device.memory_gb:.0f} GB" if device.memory_gb is not None else ""
+    return f"{device.machine}, {plural(device.cores, 'core')}{memory}"
+
+
+def notes(bench: Bench) -> list[str]:
+    """What the columns mean, and what is not in them."""
+    hop_s = next(m.hop_s for m in bench.measured if m.hop_s is not None)
+    lines = [
+        "clip: from the log-mel of one clip to scores, median ± half of what lies between p10 and p90; ms",
+        "audio: from the samples of one clip to scores, at once",
+        f"hop: from {hop_s:g} s of a 48 kHz stream to events; real time: its share of the {hop_s:g} s, for one source",
+        "sources: how many this machine could hear with these threads, and nothing else to do",
+        "GEMM: the share of the machine's own matrix products, at this precision and with these threads",
+    ]
+    for m in bench.measured:
+        name = title(m.contender)
+        if m.batch is not None:
+            ratio = m.batch.p50_ms / m.model.p50_ms
+            times = f"{milliseconds(m.batch)} ms, {ratio:.2f} times one"
+            lines.append(f"{name}: {m.contender.sources} sources at once {times}")
+        if m.contender.parameters is not None:
+            lines.append(f"{name}: {m.contender.parameters / 1e6:.1f} M parameters, drawn at random")
+    return [*lines, *(f"not run: {name}: {reason}" for name, reason in bench.not_run.items())]
