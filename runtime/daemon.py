@@ -309,7 +309,8 @@ class Scorer:
         if not log_mels:
             return []
         begun = time.perf_counter()
-        framewise = self.backend.infer(np.stack(log_mels)).framewise
+        batch = log_mels[0][None] if len(log_mels) == 1 else np.stack(log_mels)  # one alone needs no copy
+        framewise = self.backend.infer(batch).framewise
         took = time.perf_counter() - begun
         self.runs, self.clips, self.seconds = self.runs + 1, self.clips + len(log_mels), self.seconds + took
         self.slowest = max(self.slowest, took)

@@ -1,0 +1,43 @@
+"""The table of what torch and the machine can do; on a GPU it is run by hand."""
+
+import re
+
+import pytest
+import torch
+
+from export.roofline import main
+
+
+def test_a_cpu_runs_what_needs_no_gpu(tiny_files, capsys, monkeypatch):
+    monkeypatch.setattr("export.roofline.torch.compile", lambda network: network)  # the compiler takes a minute
+    assert main(["--network", str(tiny_files / "tiny.yaml"), "--device", "cpu", "--runs", "2", "--batch", "2"]) == 0
+    out = capsys.readouterr().out
+    head, _, *rows = out.splitlines()
+    assert head.startswith("tiny (0.")
+    assert "batch 2, on the CPU" in head
+    for way, row in zip(("torch", "CUDA graph", "torch.compile"), rows[:3], strict=True):
+        assert row.split("  ")[0] == "fp32"
+        assert way in row
+    assert "not run: needs CUDA" in rows[1]
+    median, bound, times = (float(x) for x in re.findall(r"[\d.]+", rows[0].replace("fp32", "")))
+    assert times == pytest.approx(median / bound, abs=0.1)
+    assert rows[3].split("  ")[0] == "fp16"
+    assert "not run: a CPU has no fast half precision" in rows[3]
+
+
+def test_what_fails_is_marked_and_the_others_are_run(tiny_files, capsys, monkeypatch):
+    def compiler(network):
+        raise RuntimeError("no compiler here\nwith a long story")
+
+    monkeypatch.setattr("export.roofline.torch.compile", compiler)
+    assert main(["--network", str(tiny_files / "tiny.yaml"), "--device", "cpu", "--runs", "1"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert "not run: RuntimeError: no compiler here" in rows[4]
+    assert "long story" not in "".join(rows)
+    assert " ms " in rows[2]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so(tiny_files, capsys):
+    assert main(["--network", str(tiny_files / "tiny.yaml")]) == 2
+    assert "torch sees no CUDA GPU here: nothing was run" in capsys.readouterr().err
