@@ -71,14 +71,9 @@ class Quantizer:
         rounded, ranges = self._rounded, self._ranges[method, kind]
         if kind != QuantType.QUInt8 or self._on_cpu is None:
             return to_int8(self.model, linears, rounded, ranges, kind)
-        pairs = [(linear, self._twins[linear.name]) for linear in linears]
-        return to_int8(
-            self._on_cpu,
-            [twin for _, twin in pairs],
-            {twin.weight: rounded[linear.weight] for linear, twin in pairs},
-            {twin.input: ranges[linear.input] for linear, twin in pairs},
-            kind,
-        )
+        pairs = [(linear, twin) for linear in linears for twin in self._twins[linear.weight]]
+        own_ranges = {twin.input: ranges[linear.input] for linear, twin in pairs}
+        return to_int8(self._on_cpu, [twin for _, twin in pairs], rounded, own_ranges, kind)
 
     def snr_db(self, model: onnx.ModelProto) -> float:
         """Of the logits of the held clips."""
@@ -91,13 +86,17 @@ class Quantizer:
         return max(methods, key=lambda method: self.snr_db(self.int8(method, kind, self.linears)))
 
 
-def twins(linears: Sequence[Linear], model: onnx.ModelProto, other: onnx.ModelProto) -> dict[str, Linear]:
-    """The same layers in another graph of the same network, by name; what they do to their inputs must be the same."""
-    found = {linear.name: linear for linear in find_linears(other)}
+def twins(linears: Sequence[Linear], model: onnx.ModelProto, other: onnx.ModelProto) -> dict[str, list[Linear]]:
+    """The same layers in another graph of the same network, by the name of their weight, which must be the same.
+
+    There a layer may take its tokens in pieces.
+    """
+    found: dict[str, list[Linear]] = {}
+    for linear in find_linears(other):
+        found.setdefault(linear.weight, []).append(linear)
     ours, theirs = ({tensor.name: tensor for tensor in graph.graph.initializer} for graph in (model, other))
     for linear in linears:
-        twin = found.get(linear.name)
-        if twin is None or not np.array_equal(array(ours[linear.weight]), array(theirs[twin.weight])):
+        if linear.weight not in found or not np.array_equal(array(ours[linear.weight]), array(theirs[linear.weight])):
             raise UserError(
                 f"{CPU_FP32}.onnx: its {linear.name} is not that of fp32.onnx; export/to_onnx.py --cpu writes both"
             )

@@ -60,13 +60,19 @@ class GraphWriter:
 
     def op(self, kind: str, name: str, *inputs: str | Array, **attributes: Any) -> str:
         """Add a node and return its output's name, which is its own. An array among the inputs becomes a constant."""
-        names = [self._constant(f"{name}.{i}", x) if isinstance(x, np.ndarray) else x for i, x in enumerate(inputs)]
+        names = [self.constant(f"{name}.{i}", x) if isinstance(x, np.ndarray) else x for i, x in enumerate(inputs)]
         self._nodes.append(helper.make_node(kind, names, [name], name=name, **attributes))
         return name
 
     def reshape(self, name: str, x: str, *shape: int) -> str:
         """Reshape to (B, *shape)."""
         return self.op("Reshape", name, x, np.array([0, *shape], np.int64))
+
+    def split(self, name: str, x: str, count: int) -> list[str]:
+        """Cut into so many equal parts along the first axis."""
+        parts = [f"{name}.{i}" for i in range(count)]
+        self._nodes.append(helper.make_node("Split", [x], parts, name=name, axis=0, num_outputs=count))
+        return parts
 
     def mean(self, name: str, x: str) -> str:
         """The mean over the axis after the batch's."""
@@ -97,7 +103,8 @@ class GraphWriter:
         onnx.checker.check_model(model, full_check=True)
         return model
 
-    def _constant(self, name: str, value: Array) -> str:
+    def constant(self, name: str, value: Array) -> str:
+        """Add a constant and return its name, for several nodes to use."""
         if value.dtype == np.float64:
             value = value.astype(np.float32)
         self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)

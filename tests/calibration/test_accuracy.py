@@ -262,10 +262,10 @@ def test_the_graphs_for_a_cpu_are_judged_as_the_others(bundle, tiny_network, rec
     assert list(found.graphs) == ["fp32", "cpu-fp32", "cpu-int8"]
     assert found.graphs["cpu-fp32"].logit_snr_db > 100
     assert {change.value for change in found.graphs["cpu-fp32"].changes.values()} == {0}
-    multiply(bundle, "layers.1.blocks.0.mlp.gelu_scale", 4, "cpu-int8")  # which fp32.onnx has no tensor of
+    multiply(bundle, "layers.2.blocks.0.mlp.gelu_scale", 16, "cpu-int8")  # which fp32.onnx has no tensor of
     assert accuracy(bundle, clips, "--config", config) == 1
-    assert "; cpu-int8: the 8 bits of layers.1.blocks.0.mlp.gelu cover " in (err := capsys.readouterr().err)
-    assert "; cpu-int8: the noise comes in at layers.1.blocks.0.mlp.fc2.matmul: " in err
+    assert "; cpu-int8: the 8 bits of layers.2.blocks.0.mlp.gelu cover " in (err := capsys.readouterr().err)
+    assert "; cpu-int8: the noise comes in at layers.2.blocks.0.mlp.fc2.matmul: " in err
     (bundle / "cpu-fp32.onnx").unlink()
     assert accuracy(bundle, clips, "--config", config) == 2
     assert "has no cpu-fp32.onnx" in capsys.readouterr().err
