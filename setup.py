@@ -40,8 +40,9 @@ setup(
         "rich>=13",
     ],
     extras_require={
-        "export": ["torch>=2.9", "onnx>=1.16", "safetensors>=0.4"],
-        "calibration": ["onnx>=1.16", *SCORING],
+        # The graph for a CPU is of opset 23.
+        "export": ["torch>=2.9", "onnx>=1.18", "onnxruntime>=1.23", "safetensors>=0.4"],
+        "calibration": ["onnx>=1.18", *SCORING],
         "mqtt": ["paho-mqtt>=2"],
         "metrics": ["prometheus-client>=0.20"],
         # TensorRT and CUDA come with JetPack.

@@ -24,7 +24,7 @@ from calibration.gptq import round_together, scales
 from calibration.observe import LINEAR_OPS, Linear, Observed, Range, is_lopsided
 
 GRAPHS = ("fp16", "int8", "int8_fp16", "cpu-int8")
-"""What is made of fp32.onnx."""
+"""What is made of fp32.onnx; the last also of cpu-fp32.onnx."""
 FLOAT_PARTS = ("bn0.", "stretch", "logits", "framewise", "clipwise", "embedding")
 """Nodes that stay in float32 in a half-precision graph: the input's scale, and the outputs."""
 CENTRED = ".centred"

@@ -16,6 +16,7 @@ from calibration.listen import Heard, Version
 from calibration.measures import Interval, average_precision, mean_known
 from calibration.scoring import PSDS1, PSDS2, EventScores, Timed, pieces
 from calibration.truth import Labelled, Occurrence
+from runtime.bundle import CPU_FP32
 from runtime.features import FloatArray
 
 Values = npt.NDArray[np.float64]
@@ -300,9 +301,13 @@ def broken_by(measured: Measured, reference: Measured, truth: Truth, budget: Bud
 
 
 def recommend(graphs: Mapping[str, Measured], reference: str, gain: float = 0.9) -> str:
-    """The fastest graph within the budget, if it is worth it, and if ENOUGH was heard to say so."""
-    if graphs[reference].events < ENOUGH:
-        return reference
+    """The fastest graph within the budget, if it is worth it, and if ENOUGH was heard to say so.
+
+    Else it is full precision, in the faster of its two forms.
+    """
     fit = {name: m.clip_ms for name, m in graphs.items() if not m.broken}
-    fastest = min(fit, key=lambda name: fit[name], default=reference)
-    return fastest if fastest in fit and fit[fastest] < gain * graphs[reference].clip_ms else reference
+    whole = min((name for name in (reference, CPU_FP32) if name in fit), key=lambda name: fit[name])
+    if graphs[reference].events < ENOUGH:
+        return whole
+    fastest = min(fit, key=lambda name: fit[name])
+    return fastest if fit[fastest] < gain * fit[whole] else whole

@@ -57,7 +57,7 @@ class Quantizer:
         self.model = model
         self.linears = find_linears(model)
         self._on_cpu = on_cpu
-        self._twins = twins(self.linears, model, on_cpu or model)
+        self._twins = {} if on_cpu is None else twins(self.linears, model, on_cpu)
         self._held = held
         self._logits = logits_of(model, held)
         self._observed: Observed = observe(model, self.linears, with_progress(list(clips), "calibrating"))
@@ -107,9 +107,11 @@ def quantize(args: argparse.Namespace) -> int:
     """Write what the arguments ask for into the bundle, or leave it as it was."""
     bundle = read_bundle(args.bundle)
     open_backend(bundle, "fp32").close()  # says what is wrong with it before the recordings are read
+    cpu = CPU_FP32 if CPU_FP32 in bundle.precisions() and "cpu-int8" in args.graphs else None
+    if cpu is not None:
+        open_backend(bundle, cpu, "onnxruntime").close()
     windows, log_mels = draw(args.clips, bundle.info, args.count, args.seed)
     learned, held = split(windows)
-    cpu = CPU_FP32 if CPU_FP32 in bundle.precisions() and "cpu-int8" in args.graphs else None
     quantizer = Quantizer(
         onnx.load(bundle.graph("fp32")),
         log_mels[learned],

@@ -32,7 +32,7 @@ from torch import Tensor
 
 from htsat.config import NetworkConfig, read_network
 from htsat.network import FRAMES, HTSAT
-from runtime.bench.results import multiply_adds
+from runtime.bench.results import Network, multiply_adds
 from runtime.errors import UserError
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
@@ -65,8 +65,8 @@ def roofline(args: argparse.Namespace) -> int:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("torch sees no CUDA GPU here: nothing was run; --device cpu runs what needs none")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU"
-    macs = multiply_adds(config.embed_dim, config.depths, config.classes)
-    torch.backends.cuda.matmul.allow_tf32 = False  # fp32 is fp32
+    macs = multiply_adds(Network.model_validate(config.model_dump()))
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
     rows = [row for precision in PRECISIONS for row in measure(config, precision, device, macs, args)]
     table = Table("precision", "way", "median", "bound", "of the bound", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for row in rows:
@@ -110,7 +110,9 @@ def measure(
         try:
             rows.append(Row(precision, way, 1000 * median_s(make(), device, args.runs), bound_ms))
         except Exception as error:  # a compiler may be missing, or a torch may not know the card
-            rows.append(Row(precision, way, None, bound_ms, f"{type(error).__name__}: {str(error).splitlines()[0]}"))
+            rows.append(
+                Row(precision, way, None, bound_ms, f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+            )
     return rows
 
 

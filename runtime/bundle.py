@@ -151,7 +151,9 @@ class Bundle:
             return whole
         measured = read_json(self.path / ACCURACY_FILE, Measurement)
         precision = measured.recommended.get("onnxruntime", "fp32")
-        if precision == "fp32" or measured.processor != platform.machine():  # another may be as slow with it as not
+        if measured.processor != platform.machine():  # another may be as slow with it as not
+            return whole
+        if precision == "fp32" and whole not in measured.graphs:
             return whole
         for name in ("fp32", precision):
             known = measured.graphs.get(name)

@@ -101,7 +101,9 @@ class LogMel:
         self._window = hann(front_end.n_fft)
         filters = mel_filters(front_end)
         heard = np.flatnonzero(filters.any(axis=1))
-        self._heard = slice(int(heard[0]), int(heard[-1]) + 1)  # the bins that any filter takes
+        self._heard = slice(
+            heard.min(initial=len(filters)), heard.max(initial=-1) + 1
+        )  # the bins that any filter takes
         self._filters = filters[self._heard]
 
     @property

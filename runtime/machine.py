@@ -54,7 +54,7 @@ def read_machine(release: Path = RELEASE) -> Machine:
 
 
 def cores(topology: Path = TOPOLOGY) -> int:
-    """The processor's cores that this process may run on; two threads of one core count once."""
+    """The processor's cores that this process may run on; two threads of one core count once, where Linux tells."""
     if not hasattr(os, "sched_getaffinity"):  # as on macOS
         return os.cpu_count() or 1
     siblings = [topology / f"cpu{i}" / "topology" / "thread_siblings_list" for i in os.sched_getaffinity(0)]

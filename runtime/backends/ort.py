@@ -40,7 +40,7 @@ class OrtBackend:
     def infer(self, log_mel: FloatArray) -> Scores:
         """Score clips, log_mel (B, T, F) in dB."""
         # With more clips at once than threads, activations are too many for the cache: 8 took 9.2 times as long as one.
-        parts = [self._run(log_mel[i : i + self._threads]) for i in range(0, len(log_mel), self._threads)]
+        parts = [self._run(log_mel[i : i + self._threads]) for i in range(0, max(len(log_mel), 1), self._threads)]
         return parts[0] if len(parts) == 1 else Scores(*map(np.concatenate, zip(*parts, strict=True)))
 
     def _run(self, log_mel: FloatArray) -> Scores:

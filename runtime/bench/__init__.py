@@ -10,20 +10,37 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import math
 import os
+import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from importlib.metadata import version
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from runtime.bench.device import Power, load, read_device
+from pydantic import ValidationError
+
+from runtime.bench.device import Power, clock_mhz, load, read_device
 from runtime.bench.report import print_bench, title
-from runtime.bench.results import SIDE, Bench, Contender, Gemm, Measured, multiply_adds, timing
+from runtime.bench.results import (
+    GEMM,
+    ON_CPU,
+    Bench,
+    Contender,
+    Gemm,
+    Measured,
+    Network,
+    capacity,
+    multiply_adds,
+    share,
+    timing,
+)
 from runtime.bundle import BUNDLED, CPU_FP32, Bundle, read_bundle
 from runtime.detector import Settings, make_grid
 from runtime.engines import read_passports
@@ -31,7 +48,7 @@ from runtime.errors import UserError
 from runtime.machine import cores
 from runtime.progress import with_progress
 
-ON_CPU = ("fp32", CPU_FP32, "cpu-int8")
+ON_CPU_GRAPHS = ("fp32", CPU_FP32, "cpu-int8")
 """The graphs that are meant for onnxruntime on a CPU; the others are for engines."""
 GEMMS = Path(__file__).parent.parent / "models" / "check"
 """gemm-fp32.onnx and gemm-int8.onnx: one product of two matrices each."""
@@ -39,20 +56,22 @@ GEMMS = Path(__file__).parent.parent / "models" / "check"
 
 def run_bench(args: argparse.Namespace) -> int:
     """Run the command."""
+    before = load()
     if args.plot is not None:
         refuse_plot(args.plot)
     bundle = read_bundle(args.bundle or BUNDLED)
     make_grid(bundle.info, Settings(hop_s=args.hop_s))  # says what is wrong with the hop
+    network = read_size(bundle)
     threads = args.threads or sorted({1, cores()})
-    with ExitStack() as stack:
-        contenders = plan(bundle, args, threads)
+    contenders = plan(bundle, args, threads)
+    with tempfile.TemporaryDirectory() as folder:
         not_run: dict[str, str] = {}
-        if args.peers is not False:
-            found, not_run = find_peers(bundle, threads, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        if args.peers is not False and args.backend != "tensorrt":
+            found, not_run = find_peers(network, threads, Path(folder))
             if args.peers and not found:
                 raise UserError(f"--peers: {'; '.join(not_run.values())}")
             contenders += found
-        bench = compare(bundle, contenders, threads, args.runs, not_run)
+        bench = compare(bundle.info.name, network, contenders, threads, args.runs, not_run, before)
     if args.json:
         print(bench.model_dump_json(indent=2))
     else:
@@ -62,6 +81,14 @@ def run_bench(args: argparse.Namespace) -> int:
 
         draw(args.plot, bench)
     return 0
+
+
+def read_size(bundle: Bundle) -> Network | None:
+    """The size of the bundle's network, where model.json tells it."""
+    try:
+        return Network.model_validate(bundle.info.provenance.get("network"))
+    except ValidationError:
+        return None
 
 
 def refuse_plot(plot: Path) -> None:
@@ -84,32 +111,32 @@ def plan(bundle: Bundle, args: argparse.Namespace, threads: Sequence[int]) -> li
             backend=backend,
             threads=count,
             hop_s=args.hop_s,
-            sources=args.sources,
+            batch=args.sources,
         )
 
+    built = [] if args.backend == "onnxruntime" else [passport.recipe.precision for passport in read_passports(bundle)]
+    graphs = [] if args.backend == "tensorrt" else bundle.precisions()
+    wanted = args.precision or list(dict.fromkeys([*built, *(name for name in ON_CPU_GRAPHS if name in graphs)]))
     found = []
-    if args.backend != "onnxruntime":
-        built = list(dict.fromkeys(passport.recipe.precision for passport in read_passports(bundle)))
-        engines = [name for name in args.precision or built if name in built]
-        if not engines and args.backend == "tensorrt":
-            raise UserError(f"{bundle.path}: has no such engine; export/build_trt.py builds one")
-        found += [contender(f"{name} engine", name, "tensorrt", 1) for name in engines]
-    if args.backend != "tensorrt":
-        graphs = args.precision or [name for name in ON_CPU if name in bundle.precisions()]
-        for name in graphs:
-            bundle.graph(name)  # says what there is, if not this
-        found += [contender(name, name, "onnxruntime", count) for name in graphs for count in threads]
+    for name in wanted:
+        if name not in built and args.backend == "tensorrt":
+            raise UserError(f"{bundle.path}: has no {name} engine; export/build_trt.py builds one")
+        if name not in (*built, *graphs):
+            bundle.graph(name)  # which says what there is
+        found += [contender(f"{name} engine", name, "tensorrt", 1)] if name in built else []
+        found += [contender(name, name, "onnxruntime", count) for count in threads if name in graphs]
+    if not found:
+        raise UserError(f"{bundle.path}: has no engine; export/build_trt.py builds one")
     return found
 
 
-def find_peers(bundle: Bundle, threads: Sequence[int], folder: Path) -> tuple[list[Contender], dict[str, str]]:
+def find_peers(network: Network | None, threads: Sequence[int], folder: Path) -> tuple[list[Contender], dict[str, str]]:
     """Public models to compare with, written by export/peers.py; and by name, why one is not there."""
-    network = bundle.info.provenance.get("network")
     if importlib.util.find_spec("transformers") is None:
         return [], {"peers": "transformers is not installed"}
     if network is None:
         return [], {"peers": "the bundle's model.json does not tell the network's size"}
-    command = [sys.executable, "-m", "export.peers", "--out", str(folder), "--network", json.dumps(network)]
+    command = [sys.executable, "-m", "export.peers", "--out", str(folder), "--network", network.model_dump_json()]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
@@ -124,10 +151,19 @@ def find_peers(bundle: Bundle, threads: Sequence[int], folder: Path) -> tuple[li
 
 
 def compare(
-    bundle: Bundle, contenders: Sequence[Contender], threads: Sequence[int], runs: int, not_run: dict[str, str]
+    name: str,
+    network: Network | None,
+    contenders: Sequence[Contender],
+    threads: Sequence[int],
+    runs: int,
+    not_run: dict[str, str],
+    before: float | None,
 ) -> Bench:
-    """Let contenders take turns; a UserError where none of the bundle's could be started."""
-    before, network = load(), bundle.info.provenance.get("network")
+    """Let contenders take turns; a UserError where none of the bundle's can be run.
+
+    `not_run` says what is not there to be run, and why, and `before` what the machine had to do.
+    """
+    began, not_run, clocks_mhz = datetime.now().astimezone(), dict(not_run), []
     gemms = [
         Contender(name=f"gemm-{kind}", kind="gemm", path=str(GEMMS / f"gemm-{kind}.onnx"), threads=count)
         for kind in ("fp32", "int8")
@@ -140,36 +176,54 @@ def compare(
                 worker = Worker(contender)
                 stack.callback(worker.close)
                 workers.append(worker)
+        refuse_none(workers, contenders, not_run)
         for turn in with_progress(range(runs), "running"):
             for worker in workers[:: -1 if turn % 2 else 1]:
                 with told_of(worker.contender, not_run):
                     worker.run()
+                clocks_mhz += [clock_mhz()]
             workers = [worker for worker in workers if title(worker.contender) not in not_run]
-        found = [worker.measured() for worker in workers]
-        if not any(measured.contender.kind == "bundle" for measured in found):
-            raise UserError(next(iter(not_run.values())))
+        refuse_none(workers, contenders, not_run)
+    macs = None if network is None else multiply_adds(network)
     rates = {
-        (m.contender.name, m.contender.threads): 2e-6 * SIDE**3 / m.model.p50_ms
-        for m in found
-        if m.contender.kind == "gemm"
+        (worker.contender.name, worker.contender.threads): worker.gflops()
+        for worker in workers
+        if worker.contender.kind == "gemm"
     }
+    gemm = [
+        Gemm(
+            threads=count,
+            fp32_gflops=rates.get(("gemm-fp32", count)),
+            int8_gflops=rates.get(("gemm-int8", count)),
+        )
+        for count in threads
+    ]
     return Bench(
-        bundle=bundle.info.name,
-        device=read_device(before, power.watts),
-        versions={name: version(name) for name in ("htsat-edge", "onnxruntime", "numpy", "scipy")},
+        bundle=name,
+        began=began,
+        device=read_device(before, power.watts, [mhz for mhz in clocks_mhz if mhz is not None]),
+        versions=versions(),
         runs=runs,
-        macs=None if network is None else multiply_adds(network["embed_dim"], network["depths"], network["classes"]),
-        gemm=[
-            Gemm(
-                threads=count,
-                fp32_gflops=round(rates["gemm-fp32", count], 1),
-                int8_gflops=round(rates["gemm-int8", count], 1),
-            )
-            for count in threads
-        ],
-        measured=[m for m in found if m.contender.kind != "gemm"],
+        macs=macs,
+        gemm=gemm,
+        measured=[worker.measured(macs, gemm) for worker in workers if worker.contender.kind != "gemm"],
         not_run=not_run,
     )
+
+
+def refuse_none(workers: Sequence[Worker], contenders: Sequence[Contender], not_run: Mapping[str, str]) -> None:
+    """A UserError with the first reason where none of the bundle's forms is left."""
+    if not any(worker.contender.kind == "bundle" for worker in workers):
+        raise UserError(next(not_run[title(contender)] for contender in contenders if title(contender) in not_run))
+
+
+def versions() -> dict[str, str]:
+    """Of what the figures depend on, where it is installed."""
+    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.release()}"}
+    for name in ("htsat-edge", "onnxruntime", "numpy", "scipy", "tensorrt", "pycuda", "torch", "transformers"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 @contextmanager
@@ -191,7 +245,7 @@ class Worker:
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": str(contender.threads)}
         begun = time.perf_counter()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "runtime.bench.worker", contender.model_dump_json()],
+            [sys.executable, "-m", "runtime.bench.worker", contender.model_dump_json(), contender.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -200,8 +254,9 @@ class Worker:
             start_new_session=True,  # Ctrl-C ends the bench, which then ends them
         )
         try:
-            self.about = self._answer()
+            self._answer()
             self.startup_s = time.perf_counter() - begun
+            self.about = self._answer()
         except BaseException:
             self.close()
             raise
@@ -238,17 +293,28 @@ class Worker:
             raise UserError(answer["failed"])
         return answer
 
-    def measured(self) -> Measured:
-        """What was found out."""
-        timings = {task: timing(seconds) for task, seconds in self.seconds.items()}
+    def gflops(self) -> float:
+        """Of the product of two matrices."""
+        return round(2e-6 * math.prod(GEMM.values()) / timing(self.seconds["model"]).p50_ms, 1)
+
+    def measured(self, macs: int | None, gemm: Sequence[Gemm]) -> Measured:
+        """What was found out, of a model with so many multiply-adds."""
+        contender, hop_s = self.contender, self.about.get("hop_s")
+        found = {task: timing(seconds) for task, seconds in self.seconds.items()}
+        model, hop, batch = found["model"], found.get("hop"), found.get("batch")
+        own = next((rate for rate in gemm if rate.threads == contender.threads), None)
+        on_cpu = contender.kind == "bundle" and self.about["runs_on"] == ON_CPU
         return Measured(
-            contender=self.contender,
+            contender=contender,
             runs_on=self.about["runs_on"],
             startup_s=round(self.startup_s, 3),
             peak_mb=round(self.peak_mb, 1),
-            model=timings["model"],
-            audio=timings.get("audio"),
-            hop=timings.get("hop"),
-            batch=timings.get("batch"),
-            hop_s=self.about.get("hop_s"),
+            model=model,
+            audio=found.get("audio"),
+            hop=hop,
+            batch=batch,
+            hop_s=hop_s,
+            real_time_factor=None if hop is None or hop_s is None else round(hop.p50_ms / 1000 / hop_s, 6),
+            sources=None if hop is None or hop_s is None else capacity(model, hop, hop_s, batch, contender.batch),
+            gemm_share=share(macs, model, contender.precision or "", own) if macs and own and on_cpu else None,
         )

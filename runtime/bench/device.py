@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import statistics
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -55,16 +57,22 @@ class Power:
         return sum(self._watts) / len(self._watts) if self._watts else None
 
 
-def read_device(load: float | None, watts: float | None) -> Device:
-    """Ask this machine; `load` is what it had to do before."""
-    clocks = {"now": _number(FREQUENCY / "scaling_cur_freq"), "most": _number(FREQUENCY / "cpuinfo_max_freq")}
+def clock_mhz() -> float | None:
+    """The first core's at this moment; None where the system does not tell."""
+    return _mhz(FREQUENCY / "scaling_cur_freq")
+
+
+def read_device(load: float | None, watts: float | None, clocks_mhz: Sequence[float]) -> Device:
+    """Ask this machine; `load` is what it had to do before, `clocks_mhz` how fast it was meanwhile."""
+    median = statistics.median(clocks_mhz) if clocks_mhz else None
+    clocks = {"median": median, "most": _mhz(FREQUENCY / "cpuinfo_max_freq")}
     governor = FREQUENCY / "scaling_governor"
     return Device(
         processor=processor(),
         cores=cores(),
         memory_gb=_memory_gb(),
         machine=str(read_machine()),
-        clock_mhz={name: khz / 1000 for name, khz in clocks.items() if khz is not None},
+        clock_mhz={name: mhz for name, mhz in clocks.items() if mhz is not None},
         governor=governor.read_text().strip() if governor.is_file() else None,
         load=None if load is None else round(load, 2),
         watts=None if watts is None else round(watts, 2),
@@ -93,8 +101,8 @@ def _memory_gb() -> float | None:
     return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
 
 
-def _number(path: Path) -> float | None:
+def _mhz(path: Path) -> float | None:
     try:
-        return float(path.read_text())
+        return float(path.read_text()) / 1000
     except (OSError, ValueError):
         return None

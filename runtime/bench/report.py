@@ -7,7 +7,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from runtime.bench.results import Bench, Contender, Device, Measured, Timing
+from runtime.bench.results import ON_CPU, Bench, Contender, Device, Measured, Timing
 
 
 def print_bench(bench: Bench) -> None:
@@ -44,13 +44,13 @@ COLUMNS = (
     "threads",
     "start",
     "memory",
-    "clip",
+    "latency",
     "p90",
     "p99",
     "of fp32",
     "audio",
     "hop",
-    "real time",
+    "RTF",
     "sources",
     "GEMM",
 )
@@ -58,33 +58,26 @@ COLUMNS = (
 
 def cells(bench: Bench, measured: Measured) -> list[str]:
     """A row of the table, without its name."""
-    first = next(
-        (
-            m
-            for m in bench.measured
-            if m.contender.threads == measured.contender.threads and m.contender.kind == "bundle"
-        ),
-        None,
-    )
-    share, factor = bench.share(measured), measured.real_time_factor
+    threads = measured.contender.threads
+    fp32 = next((m for m in bench.measured if m.contender.name == "fp32" and m.contender.threads == threads), None)
     return [
-        str(measured.contender.threads) if measured.runs_on == "onnxruntime" else "GPU",
+        str(threads) if measured.runs_on == ON_CPU else "GPU",
         f"{measured.startup_s:.2f} s",
         f"{measured.peak_mb:.0f} MB",
         milliseconds(measured.model),
         f"{measured.model.p90_ms:.1f}",
         f"{measured.model.p99_ms:.1f}",
-        f"{measured.model.p50_ms / first.model.p50_ms:.2f}" if first is not None else "",
-        f"{measured.audio.p50_ms:.1f}" if measured.audio else "",
-        f"{measured.hop.p50_ms:.1f}" if measured.hop else "",
-        f"{factor:.2%}" if factor is not None else "",
+        f"{measured.model.p50_ms / fp32.model.p50_ms:.2f}" if fp32 is not None else "",
+        f"{measured.audio.p50_ms:.1f}" if measured.audio is not None else "",
+        f"{measured.hop.p50_ms:.1f}" if measured.hop is not None else "",
+        f"{measured.real_time_factor:.4f}" if measured.real_time_factor is not None else "",
         str(measured.sources) if measured.sources is not None else "",
-        f"{share:.0%}" if share is not None else "",
+        f"{measured.gemm_share:.0%}" if measured.gemm_share is not None else "",
     ]
 
 
 def milliseconds(timing: Timing) -> str:
-    """A median, and how far another may be off, in ms."""
+    """A median and its spread, in ms."""
     return f"{timing.p50_ms:.1f} ± {timing.spread_ms:.1f}"
 
 
@@ -93,15 +86,21 @@ def about(bench: Bench) -> list[str]:
     device, versions = bench.device, bench.versions
     clock = ", ".join(f"{mhz:.0f} MHz {name}" for name, mhz in device.clock_mhz.items()) or "clock not told"
     gemm = "; ".join(
-        f"{plural(g.threads, 'thread')} {g.fp32_gflops:.0f} GFLOP/s, {g.int8_gflops:.0f} in 8 bits" for g in bench.gemm
+        f"{plural(g.threads, 'thread')} {rate(g.fp32_gflops)} GFLOP/s, {rate(g.int8_gflops)} in 8 bits"
+        for g in bench.gemm
     )
     return [
         f"{bench.bundle} on {device.processor}, {told(device)}",
         f"{clock}{f', {device.governor}' if device.governor else ''}; power "
-        + (f"{device.watts:.1f} W" if device.watts is not None else "not measured"),
+        + (f"{device.watts:.1f} W over the whole bench" if device.watts is not None else "not measured"),
         f"onnxruntime {versions['onnxruntime']}; its matrix products: {gemm}",
         f"{bench.runs} runs of each in turn; load before: {device.load if device.load is not None else 'not told'}",
     ]
+
+
+def rate(gflops: float | None) -> str:
+    """A rate of multiplying, where it could be measured."""
+    return "?" if gflops is None else f"{gflops:.0f}"
 
 
 def told(device: Device) -> str:
@@ -114,9 +113,9 @@ def notes(bench: Bench) -> list[str]:
     """What the columns mean, and what is not in them."""
     hop_s = next(m.hop_s for m in bench.measured if m.hop_s is not None)
     lines = [
-        "clip: from the log-mel of one clip to scores, median ± half of what lies between p10 and p90; ms",
+        "latency: from the log-mel of one clip to scores, median ± half of what lies between p10 and p90; ms",
         "audio: from the samples of one clip to scores, at once",
-        f"hop: from {hop_s:g} s of a 48 kHz stream to events; real time: its share of the {hop_s:g} s, for one source",
+        f"hop: from {hop_s:g} s of a 48 kHz stream to events; RTF: its share of the {hop_s:g} s, for one source",
         "sources: how many this machine could hear with these threads, and nothing else to do",
         "GEMM: the share of the machine's own matrix products, at this precision and with these threads",
     ]
@@ -125,7 +124,7 @@ def notes(bench: Bench) -> list[str]:
         if m.batch is not None:
             ratio = m.batch.p50_ms / m.model.p50_ms
             times = f"{milliseconds(m.batch)} ms, {ratio:.2f} times one"
-            lines.append(f"{name}: {m.contender.sources} sources at once {times}")
+            lines.append(f"{name}: {m.contender.batch} sources at once {times}")
         if m.contender.parameters is not None:
             lines.append(f"{name}: {m.contender.parameters / 1e6:.1f} M parameters, drawn at random")
     return [*lines, *(f"not run: {name}: {reason}" for name, reason in bench.not_run.items())]

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 Kind = Literal["bundle", "peer", "gemm"]
-SIDE = 1024
-"""Of the matrices whose product tells how fast the machine multiplies."""
+ON_CPU = "onnxruntime"
+GEMM = {"m": 4096, "k": 1024, "n": 1024}
+"""The product that tells how fast the machine multiplies, (m, k) by (k, n).
+
+The model's second matrices are constants that are made ready beforehand; this one is not, so m is large.
+"""
 
 
 class Result(BaseModel):
@@ -24,8 +28,8 @@ class Contender(Result):
 
     name: str
     kind: Kind
-    path: str
-    """Of the bundle, or of the ONNX file."""
+    path: str = Field("", exclude=True)
+    """Of the bundle, or of the ONNX file; it stays on this machine."""
     precision: str | None = None
     """Of the bundle's graph or engine."""
     backend: Literal["auto", "onnxruntime", "tensorrt"] = "onnxruntime"
@@ -35,19 +39,19 @@ class Contender(Result):
     """From one run of the model to the next, as `htsat-edge detect` takes it."""
     parameters: int | None = None
     """Of a peer."""
-    sources: int = 1
-    """Clips that are also scored at once."""
+    batch: int = 1
+    """Clips that are also scored at once, one of each source."""
 
 
 class Timing(Result):
-    """Some runs of one thing, in milliseconds."""
+    """Some runs of one thing, in milliseconds. Of few runs p99 is the slowest."""
 
     runs: int
     p50_ms: float
     p90_ms: float
     p99_ms: float
     spread_ms: float
-    """Half of what lies between the tenth and the ninetieth of a hundred runs: how far another median may be off."""
+    """Half of what lies between the tenth and the ninetieth of a hundred runs."""
 
 
 class Measured(Result):
@@ -55,11 +59,11 @@ class Measured(Result):
 
     contender: Contender
     runs_on: str
-    """onnxruntime, TensorRT."""
+    """ON_CPU, or TensorRT and the GPU."""
     startup_s: float
     """From the start of its process to its first scores."""
     peak_mb: float
-    """Of memory, in its process: Python, libraries, model and all."""
+    """Of its process: Python, libraries, model and all, with `batch` clips at once; a GPU's own memory is not in it."""
     model: Timing
     """Log-mel of one clip to scores."""
     audio: Timing | None
@@ -67,31 +71,22 @@ class Measured(Result):
     hop: Timing | None
     """The samples of one hop to events, as a detector does it without end: resampled from 48 kHz, each frame once."""
     batch: Timing | None
-    """As many clips at once as there are sources."""
+    """The log-mels of `contender.batch` clips at once."""
     hop_s: float | None
-
-    @property
-    def real_time_factor(self) -> float | None:
-        """Of one source: the share of the time that its detection takes."""
-        return None if self.hop is None or self.hop_s is None else self.hop.p50_ms / 1000 / self.hop_s
-
-    @property
-    def sources(self) -> int | None:
-        """How many sources the device could detect in, with these threads and nothing else to do."""
-        factor = self.real_time_factor
-        if factor is None or self.batch is None:
-            return None if factor is None else int(1 / factor)
-        assert self.hop_s is not None
-        extra_ms = max(self.hop.p50_ms - self.model.p50_ms, 0) if self.hop else 0
-        return int(1000 * self.hop_s / (self.batch.p50_ms / self.contender.sources + extra_ms))
+    real_time_factor: float | None
+    """Of one source: the share of the time that its detection takes."""
+    sources: int | None
+    """How many sources this machine could hear, with these threads and nothing else to do."""
+    gemm_share: float | None
+    """How much of the machine's rate of multiplying the model reaches, at its precision and with its threads."""
 
 
 class Gemm(Result):
-    """What the machine multiplies, with onnxruntime's own matrix product of 1024 × 1024 matrices."""
+    """How fast the machine multiplies two large matrices, with onnxruntime's own product; None where it could not."""
 
     threads: int
-    fp32_gflops: float
-    int8_gflops: float
+    fp32_gflops: float | None
+    int8_gflops: float | None
     """Unsigned times signed."""
 
 
@@ -106,10 +101,10 @@ class Device(Result):
     machine: str
     """x86_64, or JetPack, L4T and power mode."""
     clock_mhz: dict[str, float]
-    """The first core's at the end of the bench, and its highest, where the system tells."""
+    """The first core's median over the bench, and its highest, where the system tells."""
     governor: str | None
     load: float | None
-    """How many processes wanted to run in the minute before: above 0.2 somebody else was at work."""
+    """How many processes wanted to run in the minute before."""
     watts: float | None
     """The whole board's, on average over the bench; None where nothing measures it."""
 
@@ -118,6 +113,7 @@ class Bench(Result):
     """All of it."""
 
     bundle: str
+    began: AwareDatetime
     device: Device
     versions: dict[str, str]
     runs: int
@@ -128,18 +124,27 @@ class Bench(Result):
     not_run: dict[str, str]
     """By contender: why."""
 
-    def share(self, measured: Measured) -> float | None:
-        """How much of the machine's multiplying a contender reaches, at its precision and with its threads."""
-        gemm = next((gemm for gemm in self.gemm if gemm.threads == measured.contender.threads), None)
-        if (
-            self.macs is None
-            or gemm is None
-            or measured.contender.kind != "bundle"
-            or measured.runs_on != "onnxruntime"
-        ):
-            return None
-        rate = gemm.int8_gflops if "int8" in (measured.contender.precision or "") else gemm.fp32_gflops
-        return 2e-6 * self.macs / measured.model.p50_ms / rate
+
+class Network(BaseModel):
+    """What of a network's size its multiply-adds depend on, as model.json has it."""
+
+    embed_dim: int
+    depths: tuple[int, ...]
+    heads: tuple[int, ...]
+    classes: int
+
+
+def capacity(model: Timing, hop: Timing, hop_s: float, batched: Timing | None, batch: int) -> int:
+    """How many sources fill the time, if each brings a clip every `hop_s` seconds."""
+    clip_ms = model.p50_ms if batched is None else batched.p50_ms / batch
+    around_ms = max(hop.p50_ms - model.p50_ms, 0)
+    return int(1000 * hop_s / (clip_ms + around_ms))
+
+
+def share(macs: int, model: Timing, precision: str, gemm: Gemm) -> float | None:
+    """How much of the machine's rate of multiplying a model reaches."""
+    rate = gemm.int8_gflops if "int8" in precision else gemm.fp32_gflops
+    return None if rate is None else 2e-6 * macs / model.p50_ms / rate
 
 
 def timing(seconds: Sequence[float]) -> Timing:
@@ -155,15 +160,15 @@ def timing(seconds: Sequence[float]) -> Timing:
     )
 
 
-def multiply_adds(embed_dim: int, depths: Sequence[int], classes: int) -> int:
+def multiply_adds(network: Network) -> int:
     """Of HTS-AT on one clip: its linear layers, attention and head (sections 2.1 to 2.3)."""
-    tokens, channels = 64 * 64, embed_dim
+    tokens, channels = 64 * 64, network.embed_dim
     total = tokens * 16 * channels  # patches of 4 x 4
-    for i, depth in enumerate(depths):
+    for i, depth in enumerate(network.depths):
         linear = 12 * tokens * channels**2  # query, key, value, projection, and twice four of the MLP
         attention = 2 * tokens * 64 * channels  # each token with the 64 of its window
         total += depth * (linear + attention)
-        if i < len(depths) - 1:
+        if i < len(network.depths) - 1:
             total += 2 * tokens * channels**2  # four tokens of C channels become one of 2 C
             tokens, channels = tokens // 4, 2 * channels
-    return total + 32 * 2 * channels * 3 * classes  # steps, frequency bands, and three steps each looks at
+    return total + 32 * 2 * channels * 3 * network.classes  # steps, frequency bands, and three steps each looks at

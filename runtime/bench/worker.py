@@ -1,9 +1,9 @@
 """The process in which one contender runs.
 
-python -m runtime.bench.worker CONTENDER
+python -m runtime.bench.worker CONTENDER PATH
 
-It opens what it is told to as JSON, says so, and then times one run of whatever a line on stdin names. It answers on
-stdout, a line of JSON each.
+It opens what it is told to as JSON, says so after the first scores, and then times one run of whatever a line on stdin
+names. It answers on stdout, a line of JSON each.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 from runtime.backends import Backend, open_backend
 from runtime.backends.ort import OrtBackend, open_session
-from runtime.bench.results import SIDE, Contender
+from runtime.bench.results import GEMM, ON_CPU, Contender
 from runtime.bundle import ModelInfo, read_bundle
 from runtime.detector import Detector, Settings
 from runtime.errors import UserError
@@ -36,13 +36,15 @@ def main() -> int:
     """Serve until stdin ends."""
     told = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print goes to stderr
-    contender = Contender.model_validate_json(sys.argv[1])
+    contender = Contender.model_validate_json(sys.argv[1]).model_copy(update={"path": sys.argv[2]})
 
     def tell(**answer: Any) -> None:
         told.write(json.dumps(answer) + "\n")
 
     try:
-        about, tasks = open_contender(contender)
+        make_tasks = open_contender(contender)
+        tell(ready=True)
+        about, tasks = make_tasks()
         tell(tasks=list(tasks), **about)
         for line in sys.stdin:
             task = tasks[line.strip()]
@@ -50,25 +52,26 @@ def main() -> int:
             begun = time.perf_counter()
             task()
             tell(seconds=time.perf_counter() - begun, peak_mb=peak_mb())
-    except UserError as error:
-        tell(failed=str(error))
+    except Exception as error:  # libraries' errors share no class of their own
+        name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        tell(failed=name + " ".join(str(error).split()))
         return 1
     return 0
 
 
-def open_contender(contender: Contender) -> tuple[dict[str, Any], dict[str, Task]]:
-    """Load it and let it score once; what is to be told of it, and what can be timed."""
+def open_contender(contender: Contender) -> Callable[[], tuple[dict[str, Any], dict[str, Task]]]:
+    """Load it and let it score once; what then makes ready what is to be told of it, and what can be timed."""
     if contender.kind == "bundle":
         return open_bundle(contender)
     session = open_session(Path(contender.path), contender.threads)
     inputs = {x.name: draw(x.type, x.shape) for x in session.get_inputs()}
     session.run(None, inputs)
-    return {"runs_on": "onnxruntime"}, {"model": lambda: session.run(None, inputs)}
+    return lambda: ({"runs_on": ON_CPU}, {"model": lambda: session.run(None, inputs)})
 
 
 def draw(kind: str, shape: list[int | str]) -> np.ndarray[Any, Any]:
-    """An input of a graph: random integers, or a log-mel in dB; what a graph leaves open is SIDE wide."""
-    rng, sizes = np.random.default_rng(0), [size if isinstance(size, int) else SIDE for size in shape]
+    """An input of a graph: random integers, or a log-mel in dB; what a graph leaves open is GEMM's, or one clip."""
+    rng, sizes = np.random.default_rng(0), [size if isinstance(size, int) else GEMM.get(size, 1) for size in shape]
     types = {"tensor(uint8)": np.uint8, "tensor(int8)": np.int8}
     if kind in types:
         limits = np.iinfo(types[kind])
@@ -76,24 +79,36 @@ def draw(kind: str, shape: list[int | str]) -> np.ndarray[Any, Any]:
     return np.asarray(rng.normal(-40, 20, sizes), np.float32)
 
 
-def open_bundle(contender: Contender) -> tuple[dict[str, Any], dict[str, Task]]:
-    """A model of ours."""
+def open_bundle(contender: Contender) -> Callable[[], tuple[dict[str, Any], dict[str, Task]]]:
+    """The same for a model of ours."""
     bundle = read_bundle(Path(contender.path))
     info = bundle.info
     backend = open_backend(bundle, contender.precision, contender.backend, threads=contender.threads)
-    log_mels = np.asarray(draw("tensor(float)", [contender.sources, info.frames, info.front_end.n_mels]))
+    log_mels = np.asarray(draw("tensor(float)", [contender.batch, info.frames, info.front_end.n_mels]))
     backend.infer(log_mels[:1])
-    hop_s, hop = listen_to(backend, info, contender)
-    log_mel, samples = LogMel(info.front_end), noise((info.frames - 1) * info.front_end.hop)
-    tasks: dict[str, Task] = {
-        "model": lambda: backend.infer(log_mels[:1]),
-        "audio": lambda: backend.infer(log_mel(samples)[None]),
-        "hop": hop,
-    }
-    if contender.sources > 1:
-        tasks["batch"] = lambda: backend.infer(log_mels)
-    runs_on = "onnxruntime" if isinstance(backend, OrtBackend) else "TensorRT"
-    return {"runs_on": runs_on, "hop_s": hop_s}, tasks
+
+    def make_tasks() -> tuple[dict[str, Any], dict[str, Task]]:
+        hop_s, hop = listen_to(backend, info, contender)
+        log_mel, samples = LogMel(info.front_end), noise((info.frames - 1) * info.front_end.hop)
+        tasks: dict[str, Task] = {
+            "model": lambda: backend.infer(log_mels[:1]),
+            "audio": lambda: backend.infer(log_mel(samples)[None]),
+            "hop": hop,
+        }
+        if contender.batch > 1:
+            tasks["batch"] = lambda: backend.infer(log_mels)
+        return {"runs_on": runs_on(backend), "hop_s": hop_s}, tasks
+
+    return make_tasks
+
+
+def runs_on(backend: Backend) -> str:
+    """What runs a model, and for an engine, where."""
+    if isinstance(backend, OrtBackend):
+        return ON_CPU
+    from runtime.backends.trt import open_device
+
+    return f"TensorRT on {open_device().gpu}"
 
 
 def listen_to(backend: Backend, info: ModelInfo, contender: Contender) -> tuple[float, Task]:

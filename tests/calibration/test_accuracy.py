@@ -269,6 +269,16 @@ def test_the_graphs_for_a_cpu_are_judged_as_the_others(bundle, tiny_network, rec
     (bundle / "cpu-fp32.onnx").unlink()
     assert accuracy(bundle, clips, "--config", config) == 2
     assert "has no cpu-fp32.onnx" in capsys.readouterr().err
+    assert accuracy(bundle, clips, "--config", config, "--precisions", "fp32") == 0
+
+
+def test_a_graph_for_a_cpu_that_answers_otherwise_is_over_budget(bundle, tiny_network, clips, config, capsys):
+    onnx.save(build_for_cpu(tiny_network, 1024), bundle / "cpu-fp32.onnx")
+    multiply(bundle, "layers.2.blocks.0.mlp.fc1.matmul.1", 4, "cpu-fp32")
+    assert accuracy(bundle, clips, "--config", config, "--precisions", "cpu-fp32") == 1
+    assert "accuracy.py: over budget: cpu-fp32: logits are within" in capsys.readouterr().err
+    assert read_json(bundle / "accuracy.json", Accuracy).recommended["onnxruntime"] == "fp32"
+    assert read_bundle(bundle).recommended() == "fp32"
 
 
 def test_graphs_of_another_fp32_are_refused(bundle, clips, capsys):

@@ -154,3 +154,8 @@ def test_the_fastest_within_the_budget_is_recommended_if_it_is_worth_it():
     assert recommend({"fp32": fp32, "a": slow, "b": fast}, "fp32") == "b"
     assert recommend({"fp32": fp32, "b": measured(clip_ms=6, broken=["x"])}, "fp32") == "fp32"
     assert recommend({"fp32": measured(clip_ms=10, events=19), "b": fast}, "fp32") == "fp32"
+    # The two forms of full precision give the same: the faster one needs no gain, and no events.
+    assert recommend({"fp32": measured(clip_ms=10, events=19), "cpu-fp32": slow}, "fp32") == "cpu-fp32"
+    assert recommend({"fp32": fp32, "cpu-fp32": measured(clip_ms=11)}, "fp32") == "fp32"
+    assert recommend({"fp32": fp32, "cpu-fp32": measured(clip_ms=6, broken=["x"])}, "fp32") == "fp32"
+    assert recommend({"fp32": fp32, "cpu-fp32": measured(clip_ms=6.5), "b": fast}, "fp32") == "cpu-fp32"

@@ -99,6 +99,14 @@ def test_layers_stay_in_float_in_the_graph_for_a_cpu_too(on_cpu, recordings):
     assert floats == {linear.weight for linear in find_linears(onnx.load(on_cpu / "fp32.onnx")) if linear.name in kept}
 
 
+def test_a_damaged_graph_for_a_cpu_is_one_line(on_cpu, recordings, capsys):
+    (on_cpu / "cpu-fp32.onnx").write_bytes(b"no graph")
+    assert quantize(on_cpu, recordings, "--graphs", "cpu-int8") == 2
+    err = capsys.readouterr().err
+    assert "cpu-fp32.onnx: onnxruntime cannot load it" in err
+    assert len(err.splitlines()) == 1
+
+
 def test_a_graph_for_a_cpu_of_another_model_is_refused(on_cpu, recordings, capsys):
     model = onnx.load(on_cpu / "cpu-fp32.onnx")
     (weight,) = [x for x in model.graph.initializer if x.name == "layers.2.blocks.1.mlp.fc1.matmul.1"]

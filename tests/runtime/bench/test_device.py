@@ -3,7 +3,7 @@
 import sys
 import types
 
-from runtime.bench.device import Power, processor, read_device
+from runtime.bench.device import Power, clock_mhz, processor, read_device
 
 
 def test_a_board_tells_its_name(tmp_path):
@@ -14,17 +14,19 @@ def test_a_board_tells_its_name(tmp_path):
 def test_a_pc_tells_its_processor(tmp_path):
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: AMD EPYC 9755\n")
     assert processor(tmp_path / "none", tmp_path / "cpuinfo") == "AMD EPYC 9755"
-    assert processor(tmp_path / "none", tmp_path / "none") == read_device(None, None).machine
+    assert processor(tmp_path / "none", tmp_path / "none") == read_device(None, None, []).machine
 
 
 def test_clocks_are_told_where_the_system_tells_them(tmp_path, monkeypatch):
     monkeypatch.setattr("runtime.bench.device.FREQUENCY", tmp_path)
-    assert read_device(0.123, None).clock_mhz == {}
+    assert clock_mhz() is None
+    assert read_device(0.123, None, []).clock_mhz == {}
     (tmp_path / "scaling_cur_freq").write_text("729600\n")
     (tmp_path / "cpuinfo_max_freq").write_text("1510400\n")
     (tmp_path / "scaling_governor").write_text("schedutil\n")
-    device = read_device(0.123, 7.456)
-    assert device.clock_mhz == {"now": 729.6, "most": 1510.4}
+    assert clock_mhz() == 729.6
+    device = read_device(0.123, 7.456, [729.6, 1510.4, 1510.4])
+    assert device.clock_mhz == {"median": 1510.4, "most": 1510.4}
     assert (device.governor, device.load, device.watts) == ("schedutil", 0.12, 7.46)
 
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.cpu_graph import build_for_cpu
 from export.graph import build
 from htsat.config import NetworkConfig
 from htsat.network import HTSAT
-from runtime.bench.results import SIDE, Bench, Contender, Device, Gemm, Measured, multiply_adds, timing
+from runtime.bench import read_size
+from runtime.bench.results import Gemm, Network, capacity, multiply_adds, share, timing
 from runtime.bundle import BUNDLED, read_bundle
 
 
@@ -38,13 +38,11 @@ def test_multiply_adds_are_those_of_the_graph(config):
     model = build(HTSAT(config).eval(), 1024)
     for value in model.graph.input:  # a clip at a time
         value.type.tensor_type.shape.dim[0].dim_value = 1
-    assert multiply_adds(config.embed_dim, config.depths, config.classes) == counted(model)
-    assert "Attention" in {node.op_type for node in build_for_cpu(HTSAT(config).eval(), 1024).graph.node}
+    assert multiply_adds(Network.model_validate(config.model_dump())) == counted(model)
 
 
 def test_the_bundled_model_tells_its_size():
-    network = read_bundle(BUNDLED).info.provenance["network"]
-    assert 0.4e9 < multiply_adds(network["embed_dim"], network["depths"], network["classes"]) < 1e9
+    assert 0.4e9 < multiply_adds(read_size(read_bundle(BUNDLED))) < 1e9
 
 
 @given(st.lists(st.floats(1e-6, 100), min_size=1, max_size=50))
@@ -60,45 +58,18 @@ def test_the_spread_is_half_of_what_lies_between_p10_and_p90():
     assert (found.p50_ms, found.p90_ms, found.p99_ms, found.spread_ms) == (50, 90, 99, 40)
 
 
-def measured(model_ms, hop_ms=None, batch_ms=None, sources=1, **contender):
-    def of(ms):
-        return None if ms is None else timing([ms / 1000])
-
-    return Measured(
-        contender=Contender(name="x", kind="bundle", path=".", sources=sources, **contender),
-        runs_on="onnxruntime",
-        startup_s=1,
-        peak_mb=100,
-        model=of(model_ms),
-        audio=None,
-        hop=of(hop_ms),
-        batch=of(batch_ms),
-        hop_s=1.28,
-    )
+def of(ms):
+    return timing([ms / 1000])
 
 
-def test_how_many_sources_a_device_hears():
-    one = measured(60, 64)
-    assert one.real_time_factor == pytest.approx(0.05)
-    assert one.sources == 20
-    assert measured(60, 64, 400, sources=8).sources == int(1280 / (50 + 4))
-    assert measured(60).sources is None
+def test_how_many_sources_a_machine_hears():
+    assert capacity(of(60), of(64), 1.28, None, 1) == 20
+    assert capacity(of(60), of(64), 1.28, of(400), 8) == int(1280 / (50 + 4))
+    assert capacity(of(60), of(59), 1.28, None, 1) == 21  # what lies around the model is never less than nothing
 
 
-@pytest.mark.parametrize(("precision", "share"), [("fp32", 0.5), ("cpu-int8", 0.125)])
-def test_the_share_of_the_machines_own_products(precision, share):
-    bench = Bench(
-        bundle="x",
-        device=Device(
-            processor="x", cores=1, memory_gb=None, machine="x", clock_mhz={}, governor=None, load=None, watts=None
-        ),
-        versions={},
-        runs=1,
-        macs=SIDE**3,
-        gemm=[Gemm(threads=2, fp32_gflops=100, int8_gflops=400)],
-        measured=[],
-        not_run={},
-    )
-    own_ms = 2e-6 * SIDE**3 / 100
-    assert bench.share(measured(2 * own_ms, precision=precision, threads=2)) == pytest.approx(share)
-    assert bench.share(measured(2 * own_ms, precision=precision, threads=1)) is None
+@pytest.mark.parametrize(("precision", "wanted"), [("fp32", 0.5), ("cpu-fp32", 0.5), ("cpu-int8", 0.125)])
+def test_the_share_of_the_machines_own_products(precision, wanted):
+    gemm = Gemm(threads=2, fp32_gflops=100, int8_gflops=400)
+    assert share(10**9, of(40), precision, gemm) == pytest.approx(wanted)
+    assert share(10**9, of(40), "fp32", Gemm(threads=2, fp32_gflops=None, int8_gflops=None)) is None
