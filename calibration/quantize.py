@@ -163,6 +163,10 @@ def quantize(args: argparse.Namespace) -> int:
     for name, snr in snrs.items():
         size = bundle.graph(name).stat().st_size
         print(f"{bundle.graph(name)}: {size / 1e6:.1f} MB, {size / whole:.2f} of fp32, logits within {snr:.1f} dB")
+    if "cpu-int8" in graphs:
+        print(
+            "detect uses cpu-int8 once calibration/accuracy.py found it within the budget, or with --precision cpu-int8"
+        )
     return 0
 
 

@@ -2,9 +2,10 @@
 
 python export/roofline.py --network configs/networks/audioset.yaml
 
-For each precision it measures the rate of the GPU's own matrix products and of its memory. No run of a clip can be
-faster than its multiply-adds at that rate, or than its weights once through memory. Engines are timed by
-`htsat-edge bench`. Weights are drawn at random: time does not depend on them.
+For each precision it measures the rate of torch's own matrix products there, and of memory. With products of that rate
+no run of a clip can be faster than its multiply-adds, nor than its weights once through memory. On a GPU that is close
+to what the hardware can; on a CPU onnxruntime's may be far faster than torch's. `htsat-edge bench` times engines.
+Weights are drawn at random: time does not depend on them.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Row:
     median_ms: float | None
     """None: it was not run."""
     bound_ms: float | None
-    """What no run can be faster than on this machine."""
+    """What no run can be faster than, with matrix products as fast as torch's."""
     reason: str = ""
     """Why it was not run."""
 
@@ -64,7 +65,9 @@ def roofline(args: argparse.Namespace) -> int:
     device = torch.device(args.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("torch sees no CUDA GPU here: nothing was run; --device cpu runs what needs none")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU"
+    name = (
+        torch.cuda.get_device_name(device) if device.type == "cuda" else f"the CPU, {torch.get_num_threads()} threads"
+    )
     macs = multiply_adds(Network.model_validate(config.model_dump()))
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
     rows = [row for precision in PRECISIONS for row in measure(config, precision, device, macs, args)]

@@ -65,12 +65,13 @@ def run_bench(args: argparse.Namespace) -> int:
     threads = args.threads or sorted({1, cores()})
     contenders = plan(bundle, args, threads)
     with tempfile.TemporaryDirectory() as folder:
-        not_run: dict[str, str] = {}
+        not_run = {} if args.precision or args.backend == "tensorrt" else left_out(bundle)
         if args.peers is not False and args.backend != "tensorrt":
-            found, not_run = find_peers(network, threads, Path(folder))
+            found, missing = find_peers(network, threads, Path(folder))
             if args.peers and not found:
-                raise UserError(f"--peers: {'; '.join(not_run.values())}")
+                raise UserError(f"--peers: {'; '.join(missing.values())}")
             contenders += found
+            not_run |= missing
         bench = compare(bundle.info.name, network, contenders, threads, args.runs, not_run, before)
     if args.json:
         print(bench.model_dump_json(indent=2))
@@ -95,8 +96,8 @@ def refuse_plot(plot: Path) -> None:
     """Say before the bench, rather than after, that its picture cannot be drawn."""
     if importlib.util.find_spec("matplotlib") is None:
         raise UserError('--plot needs matplotlib: pip install "htsat-edge[plot]"')
-    if plot.is_dir() or not plot.parent.is_dir():
-        raise UserError(f"--plot {plot}: want the name of a file in a folder that exists")
+    if plot.suffix.lower() != ".png" or not plot.parent.is_dir():
+        raise UserError(f"--plot {plot}: want the name of a .png file in a folder that exists")
 
 
 def plan(bundle: Bundle, args: argparse.Namespace, threads: Sequence[int]) -> list[Contender]:
@@ -128,6 +129,17 @@ def plan(bundle: Bundle, args: argparse.Namespace, threads: Sequence[int]) -> li
     if not found:
         raise UserError(f"{bundle.path}: has no engine; export/build_trt.py builds one")
     return found
+
+
+def left_out(bundle: Bundle) -> dict[str, str]:
+    """The graphs that are not timed unless asked for, and those that could be there: why."""
+    there = bundle.precisions()
+    told = {name: "is for engines; --precision times it on onnxruntime" for name in there if name not in ON_CPU_GRAPHS}
+    missing = {
+        CPU_FP32: "is not in the bundle; export/to_onnx.py --cpu writes it",
+        "cpu-int8": "is not in the bundle; calibration/quantize.py writes it",
+    }
+    return told | {name: reason for name, reason in missing.items() if name not in there}
 
 
 def find_peers(network: Network | None, threads: Sequence[int], folder: Path) -> tuple[list[Contender], dict[str, str]]:

@@ -89,12 +89,13 @@ def about(bench: Bench) -> list[str]:
         f"{plural(g.threads, 'thread')} {rate(g.fp32_gflops)} GFLOP/s, {rate(g.int8_gflops)} in 8 bits"
         for g in bench.gemm
     )
+    before = "not told" if device.load is None else device.load
     return [
         f"{bench.bundle} on {device.processor}, {told(device)}",
         f"{clock}{f', {device.governor}' if device.governor else ''}; power "
         + (f"{device.watts:.1f} W over the whole bench" if device.watts is not None else "not measured"),
         f"onnxruntime {versions['onnxruntime']}; its matrix products: {gemm}",
-        f"{bench.runs} runs of each in turn; load before: {device.load if device.load is not None else 'not told'}",
+        f"{plural(bench.runs, 'run')} of each in turn; load before: {before}",
     ]
 
 
@@ -112,13 +113,20 @@ def told(device: Device) -> str:
 def notes(bench: Bench) -> list[str]:
     """What the columns mean, and what is not in them."""
     hop_s = next(m.hop_s for m in bench.measured if m.hop_s is not None)
+    batch = max(m.contender.batch for m in bench.measured)
+    at_once = f", {batch} of them scored at once" if batch > 1 else ""
     lines = [
+        "start: from the start of a process to its first scores; memory: the most that it had, libraries and all",
         "latency: from the log-mel of one clip to scores, median ± half of what lies between p10 and p90; ms",
-        "audio: from the samples of one clip to scores, at once",
-        f"hop: from {hop_s:g} s of a 48 kHz stream to events; RTF: its share of the {hop_s:g} s, for one source",
-        "sources: how many this machine could hear with these threads, and nothing else to do",
+        "p90, p99: of the latency",
+        "of fp32: latency as a share of that of fp32 with as many threads, where that is there",
+        "audio: from the samples of one clip to scores, at once; ms",
+        f"hop: from {hop_s:g} s of a 48 kHz stream to events; ms. RTF: its share of the {hop_s:g} s, for one source",
+        f"sources: how many this machine could hear with these threads and nothing else to do{at_once}",
         "GEMM: the share of the machine's own matrix products, at this precision and with these threads",
     ]
+    if any(m.contender.threads > bench.device.cores for m in bench.measured):
+        lines.append(f"more threads than the {plural(bench.device.cores, 'core')} there are only wait for each other")
     for m in bench.measured:
         name = title(m.contender)
         if m.batch is not None:

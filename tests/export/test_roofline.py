@@ -14,7 +14,7 @@ def test_a_cpu_runs_what_needs_no_gpu(tiny_files, capsys, monkeypatch):
     out = capsys.readouterr().out
     head, _, *rows = out.splitlines()
     assert head.startswith("tiny (0.")
-    assert "batch 2, on the CPU" in head
+    assert "batch 2, on the CPU, " in head
     for way, row in zip(("torch", "CUDA graph", "torch.compile"), rows[:3], strict=True):
         assert row.split("  ")[0] == "fp32"
         assert way in row

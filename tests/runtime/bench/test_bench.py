@@ -19,6 +19,7 @@ from runtime.backends.ort import OrtBackend
 from runtime.bench import GEMMS, Worker
 from runtime.bench.results import Bench, Contender
 from runtime.bench.worker import open_contender
+from runtime.machine import cores
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_every_graph_for_this_machine_is_timed(bundle, run):
     bench = Bench.model_validate_json(out)
     names = [(m.contender.name, m.contender.threads) for m in bench.measured]
     assert names == [("fp32", 1), ("fp32", 2), ("cpu-fp32", 1), ("cpu-fp32", 2)]
-    assert bench.not_run == {}
+    assert bench.not_run == {"cpu-int8": "is not in the bundle; calibration/quantize.py writes it"}
     assert [gemm.threads for gemm in bench.gemm] == [1, 2]
     for gemm in bench.gemm:
         assert gemm.fp32_gflops > 1
@@ -85,6 +86,14 @@ def test_a_table_has_every_figure_on_the_narrowest_terminal(bundle, run, monkeyp
     assert "hop: from 0.64 s of a 48 kHz stream to events" in out
     assert "cpu-fp32, 1 thread: 2 sources at once" in out
     assert "2 runs of each in turn" in out
+    assert ", 2 of them scored at once" in out
+    assert "more threads than" not in out
+
+
+def test_more_threads_than_cores_are_remarked_on(bundle, run):
+    _, out, _ = run(bundle, "--runs", 1, "--threads", cores() + 1, "--precision", "fp32")
+    assert "more threads than the" in out
+    assert "1 run of each in turn" in out
 
 
 def test_only_what_is_asked_for(bundle, run):
@@ -123,7 +132,7 @@ def test_an_engine_is_timed_beside_the_graphs(tiny_bundle, tmp_path, run, fake_t
         ("fp32", "onnxruntime"),
     ]
     assert bench.measured[0].gemm_share is None
-    assert bench.not_run == {}
+    assert bench.not_run.keys() == {"cpu-fp32", "cpu-int8"}
     _, out, _ = run(folder, "--runs", 1, "--threads", 1)
     rows = {line.partition("  ")[0]: line.split() for line in out.splitlines()}
     assert rows["fp32 engine"][2] == "GPU"
@@ -153,7 +162,9 @@ def test_a_contender_whose_process_dies_is_told_of_and_the_others_go_on(bundle, 
     assert found.measured[0].gemm_share is not None
     assert found.gemm[0].int8_gflops is None
     assert found.not_run == {
-        f"{name}, 1 thread": f"{name}: its process ended with status -9" for name in ("cpu-fp32", "gemm-int8")
+        "cpu-int8": "is not in the bundle; calibration/quantize.py writes it",
+        "cpu-fp32, 1 thread": "cpu-fp32: its process ended with status -9",
+        "gemm-int8, 1 thread": "gemm-int8: its process ended with status -9",
     }
 
 
@@ -172,7 +183,8 @@ def test_a_picture(bundle, run, tmp_path):
         (["--threads", "1,"], "'' is not a whole number from 1 on"),
         (["--runs", "0"], "'0' is not a whole number from 1 on"),
         (["--hop-s", "99"], "hop of 99 s: want between 0.32 and 10.24 s"),
-        (["--plot", "none/bench.png"], "want the name of a file in a folder that exists"),
+        (["--plot", "none/bench.png"], "want the name of a .png file in a folder that exists"),
+        (["--plot", "bench.svg"], "want the name of a .png file in a folder that exists"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, bundle, run):
