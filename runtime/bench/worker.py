@@ -52,6 +52,8 @@ def main() -> int:
             begun = time.perf_counter()
             task()
             tell(seconds=time.perf_counter() - begun, peak_mb=peak_mb())
+    except BrokenPipeError:  # the bench has gone; what is buffered for it must not be flushed at exit
+        os._exit(1)
     except Exception as error:  # libraries' errors share no class of their own
         name = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
         tell(failed=name + " ".join(str(error).split()))
