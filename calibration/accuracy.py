@@ -10,6 +10,7 @@ import math
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Literal
@@ -99,11 +100,9 @@ def refuse_changed(bundle: Bundle, names: Sequence[str]) -> None:
     made = bundle.info.quantization
     if made is None:
         return
-    made_of = {REFERENCE: made.fp32_sha256}
-    if "cpu-int8" in names and made.cpu_fp32_sha256 is not None:
-        made_of[CPU_FP32] = made.cpu_fp32_sha256
-    for name, sha256 in made_of.items():
-        if sha256 != bundle.sha256(name):
+    needed = {REFERENCE, *(made_from(name, bundle.info) for name in names)}
+    for name, sha256 in {REFERENCE: made.fp32_sha256, CPU_FP32: made.cpu_fp32_sha256}.items():
+        if name in needed and sha256 != bundle.sha256(name):
             raise UserError(
                 f"{bundle.path}: {name}.onnx has changed since the other graphs were made from it; "
                 "run calibration/quantize.py again"
@@ -193,6 +192,7 @@ def accuracy(args: argparse.Namespace) -> int:
     reference = versions[0]
     theirs = figures(reference.heard, truth, info.step_s)
     probes = probe_clips(material.recordings, bundle.info)
+    load_original = cache(lambda name: onnx.load(bundle.graph(name)))  # several graphs were made from one
     graphs: dict[str, Measured] = {}
     for version in with_progress(versions, "judging"):
         if version is reference:
@@ -206,7 +206,7 @@ def accuracy(args: argparse.Namespace) -> int:
         if version is not reference:
             broken = broken_by(measured, graphs[REFERENCE], truth, budget)
             if version.name != CPU_FP32:  # which was made of the network itself, as fp32 was
-                original = onnx.load(bundle.graph(made_from(version.name, bundle.info)))
+                original = load_original(made_from(version.name, bundle.info))
                 broken += explain(original, onnx.load(path), broken, probes, budget)
             measured = measured.model_copy(update={"broken": broken})
         graphs[version.name] = measured

@@ -25,6 +25,14 @@ def refuse_without_extra(prog: str, extra: str, missing: ModuleNotFoundError) ->
     sys.exit(2)
 
 
+def require_matplotlib() -> None:
+    """A UserError before any work is done where what --plot draws with is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError:
+        raise UserError('--plot needs matplotlib: pip install "htsat-edge[plot]"') from None
+
+
 def count(text: str) -> int:
     """An argument that is a whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:

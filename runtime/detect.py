@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from runtime.audio import AudioFile
 from runtime.backends import Backend, open_backend
 from runtime.bundle import BUNDLED, ModelInfo, read_bundle
+from runtime.command import require_matplotlib
 from runtime.detector import DECIMALS, Detector, Event, Settings, make_grid, make_rule
 from runtime.errors import UserError
 from runtime.features import FloatArray
@@ -141,10 +142,7 @@ def plan_pictures(files: Sequence[Path], plot: Path | None) -> list[Path | None]
     """Where to draw each recording; what cannot be is said before any work is done."""
     if plot is None:
         return [None] * len(files)
-    try:
-        import matplotlib  # noqa: F401
-    except ModuleNotFoundError:
-        raise UserError('--plot needs matplotlib: pip install "htsat-edge[plot]"') from None
+    require_matplotlib()
     if os.path.isdir(plot):  # noqa: PTH112  Path.is_dir fails for a name that is too long
         pictures: list[Path | None] = [plot / f"{file.name}.png" for file in files]
         if len(set(pictures)) < len(pictures):

@@ -42,6 +42,7 @@ from runtime.bench.results import (
     timing,
 )
 from runtime.bundle import BUNDLED, CPU_FP32, Bundle, read_bundle
+from runtime.command import require_matplotlib
 from runtime.detector import Settings, make_grid
 from runtime.engines import read_passports
 from runtime.errors import UserError
@@ -94,8 +95,7 @@ def read_size(bundle: Bundle) -> Network | None:
 
 def refuse_plot(plot: Path) -> None:
     """Say before the bench, rather than after, that its picture cannot be drawn."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UserError('--plot needs matplotlib: pip install "htsat-edge[plot]"')
+    require_matplotlib()
     if plot.suffix.lower() != ".png" or not plot.parent.is_dir():
         raise UserError(f"--plot {plot}: want the name of a .png file in a folder that exists")
 

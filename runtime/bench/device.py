@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import statistics
 import threading
 from collections.abc import Sequence
@@ -92,7 +93,7 @@ def processor(board: Path = BOARD, cpuinfo: Path = CPUINFO) -> str:
         name, _, value = line.partition(":")
         if name.strip() == "model name":
             return value.strip()
-    return read_machine().processor
+    return platform.machine()
 
 
 def _memory_gb() -> float | None:
