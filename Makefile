@@ -7,10 +7,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 DEMO := tests/data/recordings/farmyard.flac
+FOLDERS := htsat_edge runtime evaluation calibration export htsat configs
+# The package is installed as a tree of links to these folders, which must be made anew when a file comes or goes.
+TREE := $(VENV)/.tree-$(shell find $(FOLDERS) -type f -not -path '*/__pycache__/*' -not -path '*/engines/*' | sort | cksum | cut -d' ' -f1)
+EDITABLE := --config-settings editable_mode=strict
 
 .PHONY: demo test lint model clean compiler programs
 
-demo: $(VENV)/.demo
+demo: $(VENV)/.demo $(TREE)
 	@mkdir -p build
 	$(BIN)/htsat-edge detect $(DEMO) --plot build/demo.png
 	@echo "The picture is in build/demo.png"
@@ -18,38 +22,44 @@ demo: $(VENV)/.demo
 test: lint programs
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/.test
+lint: $(VENV)/.test $(TREE)
 	$(BIN)/ruff format --check .
+	@echo "ruff checks $$($(BIN)/ruff check --show-files . | wc -l) files"
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	MYPYPATH=$$(echo build/__editable__.htsat_edge-*) $(BIN)/mypy
 
 # The bundled model, anew: an hour on a CPU or two, and stopped it goes on.
 model: $(VENV)/.test
-	$(BIN)/python -m htsat.build_corpus --out runs/corpus
-	$(BIN)/python -m htsat.train --config configs/train.yaml --data runs/corpus --out runs/bundled
-	$(BIN)/python -m htsat.evaluate runs/bundled --data runs/corpus
+	$(BIN)/python -m htsat_edge.htsat.build_corpus --out runs/corpus
+	$(BIN)/python -m htsat_edge.htsat.train --config configs/train.yaml --data runs/corpus --out runs/bundled
+	$(BIN)/python -m htsat_edge.htsat.evaluate runs/bundled --data runs/corpus
 	$(BIN)/python export/to_onnx.py runs/bundled/model.safetensors --network runs/bundled/network.yaml \
 		--labels runs/bundled/labels.csv --thresholds runs/bundled/thresholds.json --with-weights \
 		--name bundled --out runtime/models/bundled
 	$(BIN)/python calibration/quantize.py runtime/models/bundled --clips runs/corpus/manifest.csv --count 128 --graphs int8
-	$(BIN)/python -m htsat.render_scenes --data runs/corpus --labels runs/bundled/labels.csv --out runs/scenes
+	$(BIN)/python -m htsat_edge.htsat.render_scenes --data runs/corpus --labels runs/bundled/labels.csv --out runs/scenes
 	$(BIN)/python calibration/accuracy.py runtime/models/bundled --clips runs/scenes/manifest.csv \
 		--page runs/bundled/accuracy.html
-	$(BIN)/python -m htsat.card runs/bundled --data runs/corpus --out runtime/models/bundled
+	$(BIN)/python -m htsat_edge.htsat.card runs/bundled --data runs/corpus --out runtime/models/bundled
 
 clean:
 	rm -rf $(VENV) build *.egg-info
 
 # A stamp a set of packages: done once, and again when setup.py changes.
 $(VENV)/.demo: setup.py | $(BIN)/python
-	$(PIP) --editable ".[plot]"
+	$(PIP) $(EDITABLE) --editable ".[plot]"
+	@touch $@ $(TREE)
+
+$(TREE): | $(VENV)/.demo
+	rm -rf $(VENV)/.tree-* build/__editable__.htsat_edge-*
+	$(PIP) $(EDITABLE) --no-deps --editable .
 	@touch $@
 
 # torch is named alone and first, so that its small CPU build is taken where one is at hand.
 $(VENV)/.test: setup.py | $(BIN)/python compiler
 	$(PIP) torch==2.13.0
-	$(PIP) --editable ".[export,calibration,plot,train,test]"
-	@touch $@ $(VENV)/.demo
+	$(PIP) $(EDITABLE) --editable ".[export,calibration,plot,train,test]"
+	@touch $@ $(VENV)/.demo $(TREE)
 
 # sed_scores_eval comes as source.
 compiler:

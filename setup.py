@@ -1,8 +1,15 @@
-"""Metadata; the tools' settings are in pyproject.toml."""
+"""Packages, dependencies and metadata; the tools' settings are in pyproject.toml."""
 
-from setuptools import setup
+from pathlib import Path
 
-# sed_scores_eval 0.0.4 stumbles over pandas 3, and a library below it over setuptools without pkg_resources.
+from setuptools import find_packages, setup
+
+NAME = "htsat_edge"
+FOLDERS = ("runtime", "evaluation", "calibration", "export", "htsat", "configs")
+"""Each is the package htsat_edge.FOLDER; it lies at the top, where the scripts are run from."""
+SUBPACKAGES = [f"{folder}.{name}" for folder in FOLDERS for name in find_packages(folder)]
+
+# sed_scores_eval 0.0.4 fails with pandas 3, and a library below it with a setuptools that has no pkg_resources.
 SCORING = ["matplotlib>=3.8", "sed_scores_eval>=0.0.4", "pandas<3", "setuptools<81"]
 
 RTX = [
@@ -14,20 +21,32 @@ setup(
     name="htsat-edge",
     version="0.1.0",
     description="Sound event detection with HTS-AT on edge devices: ONNX export, streaming runtime, a bundled model",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
-    package_dir={"": "."},
-    packages=[
-        "runtime",
-        "runtime.backends",
-        "runtime.bench",
-        "runtime.outputs",
-        "runtime.sources",
-        "htsat",
-        "export",
-        "calibration",
+    license_files=["LICENSE"],
+    project_urls={"Paper": "https://arxiv.org/abs/2202.00874"},
+    keywords=["sound event detection", "HTS-AT", "AudioSet", "ONNX", "TensorRT", "Jetson", "quantization"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12, 13)),
+        "Topic :: Multimedia :: Sound/Audio :: Analysis",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
-    package_data={"runtime": ["models/bundled/*", "models/check/*"]},
+    python_requires=">=3.10",
+    package_dir={NAME: NAME, **{f"{NAME}.{folder}": folder for folder in FOLDERS}},
+    packages=[NAME, *(f"{NAME}.{name}" for name in (*FOLDERS, *SUBPACKAGES))],
+    package_data={
+        NAME: ["py.typed"],
+        f"{NAME}.runtime.models": ["bundled/*", "check/*"],
+        f"{NAME}.configs": ["*.yaml", "*.csv", "*/*"],
+    },
     install_requires=[
         "numpy>=1.26",
         "scipy>=1.11",
@@ -61,5 +80,5 @@ setup(
             *RTX,
         ],
     },
-    entry_points={"console_scripts": ["htsat-edge = runtime.cli:main"]},
+    entry_points={"console_scripts": ["htsat-edge = htsat_edge.runtime.commands.cli:main"]},
 )

@@ -15,35 +15,35 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Literal
 
-from runtime.command import Parser, refuse_without_extra, run
+from htsat_edge.runtime.common.command import Parser, refuse_without_extra, run
 
 try:
     import onnx
-
-    from calibration.accuracy_report import print_table, write_page
+    from htsat_edge.evaluation.report import print_table, write_page
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
     refuse_without_extra("accuracy.py", "calibration", missing)
 
-from calibration import datasets
-from calibration.datasets import Dataset
-from calibration.explain import find_entry, find_misfits, find_strays
-from calibration.graphs import GRAPHS
-from calibration.judge import Accuracy, Budget, Measured, Truth, broken_by, compare, figures, recommend
-from calibration.listen import Merged, Version, listen
-from calibration.truth import Labelled, read_manifest, refuse_mixed
-from calibration.windows import clips_of, find_recordings, is_silent
-from runtime.audio import AudioFile
-from runtime.backends import Backend, open_backend
-from runtime.bundle import ACCURACY_FILE, CPU_FP32, Bundle, ModelInfo, read_bundle
-from runtime.config import read_yaml
-from runtime.errors import CheckFailed, UserError
-from runtime.features import FloatArray
-from runtime.files import part_of, replacing
-from runtime.progress import with_progress
+from htsat_edge.calibration.explain import find_entry, find_misfits, find_strays
+from htsat_edge.calibration.graphs import GRAPHS
+from htsat_edge.configs import CONFIGS
+from htsat_edge.evaluation import datasets
+from htsat_edge.evaluation.comparison import Accuracy, Budget, Measured, Truth, broken_by, compare, figures, recommend
+from htsat_edge.evaluation.datasets import Dataset
+from htsat_edge.evaluation.labels import Labelled, read_manifest, refuse_mixed
+from htsat_edge.evaluation.playback import Merged, Version, listen
+from htsat_edge.evaluation.windows import clips_of, find_recordings, is_silent
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.config import read_yaml
+from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
+from htsat_edge.runtime.common.files import part_of, replacing
+from htsat_edge.runtime.common.progress import with_progress
+from htsat_edge.runtime.dsp.audio import AudioFile
+from htsat_edge.runtime.models.backends import Backend, open_backend
+from htsat_edge.runtime.models.bundle import ACCURACY_FILE, CPU_FP32, Bundle, ModelInfo, read_bundle
 
-CONFIG = Path(__file__).parent.parent / "configs" / "accuracy.yaml"
+CONFIG = CONFIGS / "accuracy.yaml"
 REFERENCE = "fp32"
 ORDER = (REFERENCE, CPU_FP32, *GRAPHS)
 """In which graphs are told."""
@@ -56,7 +56,7 @@ LATE_S = 0.5
 def read_material(args: argparse.Namespace, info: ModelInfo) -> Dataset:
     """The recordings to measure on, with what is known of them."""
     if args.fold is not None and args.dataset != "esc50":
-        raise UserError("--fold: is for --dataset esc50 alone")
+        raise HtsatEdgeError("--fold: is for --dataset esc50 alone")
     if args.dataset == "esc50":
         return datasets.esc50(args.clips, info.labels, args.fold)
     if args.dataset:
@@ -65,7 +65,7 @@ def read_material(args: argparse.Namespace, info: ModelInfo) -> Dataset:
     if not manifests:
         return Dataset([Labelled(path) for path in find_recordings(args.clips)])
     if len(manifests) < len(args.clips):
-        raise UserError("--clips: want manifests, or recordings without labels, not both")
+        raise HtsatEdgeError("--clips: want manifests, or recordings without labels, not both")
     found = [labelled for path in manifests for labelled in read_manifest(path, info.labels)]
     refuse_mixed("--clips", found)
     return Dataset(found)
@@ -103,7 +103,7 @@ def refuse_changed(bundle: Bundle, names: Sequence[str]) -> None:
     needed = {REFERENCE, *(made_from(name, bundle.info) for name in names)}
     for name, sha256 in {REFERENCE: made.fp32_sha256, CPU_FP32: made.cpu_fp32_sha256}.items():
         if name in needed and sha256 != bundle.sha256(name):
-            raise UserError(
+            raise HtsatEdgeError(
                 f"{bundle.path}: {name}.onnx has changed since the other graphs were made from it; "
                 "run calibration/quantize.py again"
             )
@@ -124,7 +124,7 @@ def refuse_unreadable(recording: Labelled) -> None:
     duration_s = file.samples / file.sample_rate
     for event in recording.events or ():
         if event.onset_s >= duration_s or event.offset_s > duration_s + LATE_S:
-            raise UserError(
+            raise HtsatEdgeError(
                 f"{recording.path}: lasts {duration_s:.3f} s, but is said to hold {event.label} from "
                 f"{event.onset_s:g} to {event.offset_s:g} s"
             )
@@ -234,14 +234,14 @@ def refuse_unwritable(targets: Sequence[Path]) -> None:
     """Say before hours of listening, rather than after, that the result has nowhere to go."""
     for target in targets:
         if target.is_dir():
-            raise UserError(f"{target}: is a folder, want the name of a file")
+            raise HtsatEdgeError(f"{target}: is a folder, want the name of a file")
         if targets.count(target) > 1:
-            raise UserError(f"{target}: cannot be both the figures and the page")
+            raise HtsatEdgeError(f"{target}: cannot be both the figures and the page")
         try:
             part_of(target).touch()
             part_of(target).unlink()
         except OSError as error:
-            raise UserError(f"{target}: cannot be written: {error.strerror}") from None
+            raise HtsatEdgeError(f"{target}: cannot be written: {error.strerror}") from None
 
 
 def write(target: Path, page: Path, found: Accuracy, versions: Sequence[Version]) -> None:

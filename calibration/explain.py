@@ -10,15 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+from htsat_edge.calibration.graphs import CENTRED
+from htsat_edge.calibration.observe import LINEAR_OPS, SHRINK, find_linears, is_lopsided, with_outputs
+from htsat_edge.evaluation.metrics import snr_db
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.models.backends.ort import open_session
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnxruntime import InferenceSession
-
-from calibration.graphs import CENTRED
-from calibration.measures import snr_db
-from calibration.observe import LINEAR_OPS, SHRINK, find_linears, is_lopsided, with_outputs
-from runtime.backends.ort import open_session
-from runtime.features import FloatArray
 
 INPUT = "log_mel"
 AT_ONCE = 40

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+from htsat_edge.calibration.gptq import round_together, scales
+from htsat_edge.calibration.observe import LINEAR_OPS, Linear, Observed, Range, is_lopsided
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-
-from calibration.gptq import round_together, scales
-from calibration.observe import LINEAR_OPS, Linear, Observed, Range, is_lopsided
 
 GRAPHS = ("fp16", "int8", "int8_fp16", "cpu-int8")
 """What is made of fp32.onnx; the last also of cpu-fp32.onnx."""

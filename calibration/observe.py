@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.models.backends.ort import open_session
 from numpy.typing import NDArray
 from onnxruntime.quantization.calibrate import HistogramCollector
-
-from runtime.backends.ort import open_session
-from runtime.errors import UserError
-from runtime.features import FloatArray
 
 METHODS = ("mse", "minmax", "percentile", "entropy")
 BACKBONE = "layers."
@@ -97,7 +96,9 @@ def find_linears(model: onnx.ModelProto) -> list[Linear]:
         if node.op_type in LINEAR_OPS and node.name.startswith(BACKBONE) and node.input[1] in constants
     ]
     if not found:
-        raise UserError("fp32.onnx: has no linear layer that could be quantised; was it made by export/to_onnx.py?")
+        raise HtsatEdgeError(
+            "fp32.onnx: has no linear layer that could be quantised; was it made by export/to_onnx.py?"
+        )
     return found
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from runtime.command import Parser, count, decibels, refuse_without_extra, run, seed
+from htsat_edge.runtime.common.command import Parser, count, decibels, refuse_without_extra, run, seed
 
 try:
     import numpy as np
@@ -23,19 +23,18 @@ except ModuleNotFoundError as missing:
         raise
     refuse_without_extra("quantize.py", "calibration", missing)
 
+from htsat_edge.calibration.graphs import GRAPHS, Rounded, round_weights, to_half, to_int8
+from htsat_edge.calibration.observe import METHODS, Linear, Observed, Range, find_linears, observe
+from htsat_edge.calibration.sensitivity import fewest_in_float, logits_of, measure
+from htsat_edge.evaluation.metrics import snr_db
+from htsat_edge.evaluation.windows import FEWEST, draw, split
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
+from htsat_edge.runtime.common.progress import with_progress
+from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.models.bundle import CPU_FP32, MODEL_FILE, Bundle, Quantization, read_bundle
 from onnx.numpy_helper import to_array as array
 from onnxruntime.quantization import QuantType
-
-from calibration.graphs import GRAPHS, Rounded, round_weights, to_half, to_int8
-from calibration.measures import snr_db
-from calibration.observe import METHODS, Linear, Observed, Range, find_linears, observe
-from calibration.sensitivity import fewest_in_float, logits_of, measure
-from calibration.windows import FEWEST, draw, split
-from runtime.backends import open_backend
-from runtime.bundle import CPU_FP32, MODEL_FILE, Bundle, Quantization, read_bundle
-from runtime.errors import CheckFailed, UserError
-from runtime.features import FloatArray
-from runtime.progress import with_progress
 
 COUNT = 64
 CHANGED = (*(f"{name}.onnx" for name in GRAPHS), MODEL_FILE)
@@ -97,7 +96,7 @@ def twins(linears: Sequence[Linear], model: onnx.ModelProto, other: onnx.ModelPr
     ours, theirs = ({tensor.name: tensor for tensor in graph.graph.initializer} for graph in (model, other))
     for linear in linears:
         if linear.weight not in found or not np.array_equal(array(ours[linear.weight]), array(theirs[linear.weight])):
-            raise UserError(
+            raise HtsatEdgeError(
                 f"{CPU_FP32}.onnx: its {linear.name} is not that of fp32.onnx; export/to_onnx.py --cpu writes both"
             )
     return found
@@ -239,7 +238,7 @@ def write(bundle: Bundle, graphs: Mapping[str, onnx.ModelProto], told: Quantizat
             left = untouched
             raise
     except OSError as error:
-        raise UserError(f"{bundle.path}: cannot be written: {error.strerror}; {left}") from None
+        raise HtsatEdgeError(f"{bundle.path}: cannot be written: {error.strerror}; {left}") from None
     finally:
         if folder is not None and left == untouched:
             shutil.rmtree(folder, ignore_errors=True)

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from htsat_edge.calibration.observe import Linear, with_outputs
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.config import read_json
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.files import replacing
+from htsat_edge.runtime.common.progress import with_progress
+from htsat_edge.runtime.models.backends.ort import open_session
 from pydantic import BaseModel
-
-from calibration.observe import Linear, with_outputs
-from runtime.backends.ort import open_session
-from runtime.config import read_json
-from runtime.errors import UserError
-from runtime.features import FloatArray
-from runtime.files import replacing
-from runtime.progress import with_progress
 
 LOGITS = "logits"
 """The scores before the sigmoid: a difference there is seen at every score."""
@@ -59,7 +58,7 @@ def _ranked(figures: dict[str, float]) -> dict[str, float]:
 def _known(path: Path, key: str) -> dict[str, float]:
     try:
         saved = read_json(path, Sensitivity)
-    except UserError:  # none yet, or cut off
+    except HtsatEdgeError:  # none yet, or cut off
         return {}
     return dict(saved.logit_snr_db) if saved.key == key else {}
 

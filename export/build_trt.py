@@ -20,14 +20,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
-from runtime.backends import check_shapes
-from runtime.backends.trt import TrtBackend, has_cudart, installed_flavour, load_tensorrt, open_device
-from runtime.bundle import BUNDLED, read_bundle
-from runtime.command import Parser, count, decibels, run
-from runtime.config import read_json
-from runtime.engines import (
+from htsat_edge.runtime.common.command import Parser, count, decibels, run
+from htsat_edge.runtime.common.config import read_json
+from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
+from htsat_edge.runtime.common.files import replacing
+from htsat_edge.runtime.common.machine import Machine, read_machine
+from htsat_edge.runtime.common.progress import Phases
+from htsat_edge.runtime.models.backends import check_shapes
+from htsat_edge.runtime.models.backends.trt import TrtBackend, has_cudart, installed_flavour, load_tensorrt, open_device
+from htsat_edge.runtime.models.bundle import BUNDLED, read_bundle
+from htsat_edge.runtime.models.engines import (
     FOLDER,
     NAMES,
     PRECISIONS,
@@ -42,10 +44,7 @@ from runtime.engines import (
     read_engine,
     read_passports,
 )
-from runtime.errors import CheckFailed, UserError
-from runtime.files import replacing
-from runtime.machine import Machine, read_machine
-from runtime.progress import Phases
+from pydantic import BaseModel
 
 if TYPE_CHECKING:
     import onnx
@@ -75,7 +74,7 @@ class Site:
         gpu = self.cuda = None
         try:
             gpu, self.cuda = open_device().gpu, open_device().driver
-        except UserError:
+        except HtsatEdgeError:
             if flavour == "tensorrt":  # which compiles for the GPU that is there
                 raise
         self.here = Here(flavour, self.trt.__version__, gpu)
@@ -117,7 +116,7 @@ def provide_all(site: Site, recipes: Sequence[Recipe], asked: str) -> list[Passp
     for recipe in recipes:
         try:
             passports.append(provide(site, recipe, asked))
-        except (UserError, CheckFailed) as error:
+        except (HtsatEdgeError, CheckFailed) as error:
             if not passports and recipe == recipes[-1]:
                 raise
             print(f"build_trt.py: {error}", file=sys.stderr)
@@ -138,14 +137,14 @@ def choose(site: Site, asked: str) -> Sequence[str]:
 
 
 def make_recipe(site: Site, precision: str, args: argparse.Namespace) -> Recipe:
-    """What an engine of this precision depends on; a UserError where the bundle has nothing to build it from."""
-    from export.engine import SOURCES, is_typed
+    """What an engine of this precision depends on; an HtsatEdgeError where the bundle has nothing to build it from."""
+    from htsat_edge.export.engine import SOURCES, is_typed
 
     sources = SOURCES[is_typed(site.trt)][precision]
     there = [name for name in sources if name in site.bundle.precisions()]
     if not there:
         maker = f"calibration/quantize.py {site.bundle.path} --clips …" if precision == "int8" else "export/to_onnx.py"
-        raise UserError(
+        raise HtsatEdgeError(
             f"{site.bundle.path}: has no {sources[-1]}.onnx, of which {precision} engines are built; {maker} makes it"
         )
     return Recipe(
@@ -199,7 +198,7 @@ def find_known(site: Site, recipe: Recipe) -> Passport | None:
                 engine = read_engine(site.bundle, passport)
                 if site.here.gpu is not None:
                     TrtBackend(site.trt, engine, site.bundle.info).close()
-            except UserError as error:
+            except HtsatEdgeError as error:
                 print(f"{error}; it is built anew", file=sys.stderr)
                 return None
             return passport
@@ -229,7 +228,7 @@ def built(site: Site, recipe: Recipe, asked: str) -> Passport:
     try:
         passport = compile_graph(site, recipe, graph, asked)
         return compared(site, passport)
-    except UserError as error:
+    except HtsatEdgeError as error:
         remember(failure(str(error)))
         raise
     except KeyboardInterrupt:  # to be stopped is not to have failed
@@ -240,7 +239,7 @@ def built(site: Site, recipe: Recipe, asked: str) -> Passport:
 
 def read_attempts(path: Path, recipe: Recipe) -> Attempts:
     """What is remembered of an engine; a file that a power cut has torn says nothing."""
-    with suppress(UserError):
+    with suppress(HtsatEdgeError):
         if path.exists():
             return read_json(path, Attempts)
     return Attempts(recipe=recipe, count=0, reason="")
@@ -248,7 +247,7 @@ def read_attempts(path: Path, recipe: Recipe) -> Attempts:
 
 def compile_graph(site: Site, recipe: Recipe, graph: onnx.ModelProto, asked: str) -> Passport:
     """Build an engine and write it; its passport is not complete."""
-    from export.engine import build, has_monitor
+    from htsat_edge.export.engine import build, has_monitor
 
     cache = site.folder / TIMING_CACHE
     if not has_monitor(site.trt):
@@ -283,13 +282,13 @@ def compile_graph(site: Site, recipe: Recipe, graph: onnx.ModelProto, asked: str
 
 
 def load_graph(site: Site, recipe: Recipe) -> onnx.ModelProto:
-    """The graph to build from, brought into half precision if it must be; a UserError where it is not the bundle's."""
+    """Load the graph to build from, in half precision where it must be; raise where it is not the bundle's."""
     try:
         import onnx
     except ModuleNotFoundError:
-        raise UserError("building needs onnx: pip install onnx") from None
-    from calibration.graphs import to_half
-    from export.engine import needs_halving
+        raise HtsatEdgeError("building needs onnx: pip install onnx") from None
+    from htsat_edge.calibration.graphs import to_half
+    from htsat_edge.export.engine import needs_halving
 
     path = site.bundle.graph(recipe.graph)
     try:
@@ -298,17 +297,19 @@ def load_graph(site: Site, recipe: Recipe) -> onnx.ModelProto:
         shapes = {x.name: [d.dim_value for d in x.type.tensor_type.shape.dim][1:] for x in tensors}
         check_shapes(str(path), shapes, site.bundle.info)
         return to_half(model) if needs_halving(site.trt, recipe) else model
-    except UserError:
+    except HtsatEdgeError:
         raise
     except Exception as error:  # neither protobuf's nor onnx' errors share a class of their own
-        raise UserError(f"{path}: is no ONNX file that can be built from: {' '.join(str(error).split())}") from None
+        raise HtsatEdgeError(
+            f"{path}: is no ONNX file that can be built from: {' '.join(str(error).split())}"
+        ) from None
 
 
 def compared(site: Site, passport: Passport) -> Passport:
     """The passport with what the engine is worth on this GPU, if there is one."""
     if site.here.gpu is None:
         return passport
-    from export.prove import prove
+    from htsat_edge.export.validate import prove
 
     engine = read_engine(site.bundle, passport)
     latency, check, broken = prove(
@@ -364,7 +365,7 @@ def sweep(site: Site) -> None:
         else:
             print(f"{recipe.precision}: the engine of {passport.built:%Y-%m-%d} is removed: {reason}")
     for path in site.folder.glob("*.failed"):
-        with suppress(UserError):
+        with suppress(HtsatEdgeError):
             if outdated(site, read_json(path, Attempts).recipe) is None:
                 keep.add(path)
     for pattern in ("*.engine", "*.json", "*.failed", ".*.part"):
@@ -388,7 +389,7 @@ def locked(folder: Path) -> Iterator[None]:
         file = (folder / ".lock").open("a+")
     except OSError as error:
         hint = "; build as the bundle's owner, or a copy of the bundle" if isinstance(error, PermissionError) else ""
-        raise UserError(f"{folder}: cannot be written: {error.strerror}{hint}") from None
+        raise HtsatEdgeError(f"{folder}: cannot be written: {error.strerror}{hint}") from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
-"""HTS-AT as an ONNX graph for onnxruntime on a CPU: what `export.graph` computes, in the ops that are fastest there.
+"""HTS-AT as an ONNX graph for onnxruntime on a CPU: what export/graph.py computes, in the ops that are fastest there.
 
-Weights and their folding, the front and the head are those of `export.graph`. In between, exactly:
+Weights and their folding, the front and the head are those of `htsat_edge.export.graph`. In between, exactly:
 
 - The tokens of all clips are the rows of one matrix (B * N, C): a linear layer is one Gemm with its bias, and the
   batch axis needs no room of its own.
@@ -20,8 +20,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-
-from export.graph import (
+from htsat_edge.export.graph import (
     WINDOW_TOKENS,
     Array,
     GraphWriter,
@@ -34,8 +33,8 @@ from export.graph import (
     outputs_of,
     patch_embed,
 )
-from htsat.config import MELS
-from htsat.network import ATTN_WINDOW, GRID, HTSAT, SHIFT, Block, PatchMerging, Stage
+from htsat_edge.htsat.config import MELS
+from htsat_edge.htsat.network import ATTN_WINDOW, GRID, HTSAT, SHIFT, Block, PatchMerging, Stage
 
 OPSET = 23
 """The first with attention as an op; onnxruntime reads it from 1.23 on."""
@@ -136,7 +135,7 @@ def _merge(g: GraphWriter, name: str, merging: PatchMerging, x: str) -> str:
 
 
 def _gemm(g: GraphWriter, name: str, x: str, weight: Array, bias: Array | None = None) -> str:
-    """X @ weight + bias, x (M, C_in), weight (C_in, C_out); weights have the names that they have in `export.graph`."""
+    """X @ weight + bias, x (M, C_in), weight (C_in, C_out); weights are named as in export/graph.py."""
     return g.op("Gemm", f"{name}.matmul", x, weight, *([] if bias is None else [bias]))
 
 

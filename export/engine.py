@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from runtime.backends.trt import logger_of, made
-from runtime.engines import NAMES, Recipe
-from runtime.errors import UserError
-from runtime.progress import Phases
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.progress import Phases
+from htsat_edge.runtime.models.backends.trt import logger_of, made
+from htsat_edge.runtime.models.engines import NAMES, Recipe
 
 if TYPE_CHECKING:
     import onnx
@@ -60,7 +60,7 @@ def has_monitor(trt: ModuleType) -> bool:
 def build(
     trt: ModuleType, model: onnx.ModelProto, recipe: Recipe, clip: tuple[int, int], timing_cache: bytes, phases: Phases
 ) -> Built:
-    """Compile a graph for `clip` (T, F); a UserError says what TensorRT does not take, and where."""
+    """Compile a graph for `clip` (T, F); an HtsatEdgeError says what TensorRT does not take, and where."""
     log = logger_of(trt)
     log.errors.clear()
     builder = made(trt.Builder, log)
@@ -93,7 +93,7 @@ def build(
         config.progress_monitor = monitor(trt, phases)
     plan = run(lambda: builder.build_serialized_network(network, config))
     if plan is None:
-        raise UserError(
+        raise HtsatEdgeError(
             f"{NAMES[recipe.flavour]} {trt.__version__} cannot build {recipe.graph}.onnx in {recipe.precision}, with "
             f"{recipe.workspace_mib} MiB for each layer: {log.why()}"
         )
@@ -102,7 +102,7 @@ def build(
 
 
 def parse(trt: ModuleType, network: Any, log: Any, model: onnx.ModelProto, recipe: Recipe) -> None:
-    """Read a graph into a network; a UserError names the node that is not taken, its operation, and the way out."""
+    """Read a graph into a network; raise with the node that is not taken and the way out."""
     parser, version = trt.OnnxParser(network, log), f"{NAMES[recipe.flavour]} {trt.__version__}"
     by_op: dict[str, list[str]] = defaultdict(list)
     for node in model.graph.node:
@@ -110,7 +110,7 @@ def parse(trt: ModuleType, network: Any, log: Any, model: onnx.ModelProto, recip
     unknown = {op: names for op, names in by_op.items() if not parser.supports_operator(op)}
     if unknown:
         told = ", ".join(f"{op} ({len(names)} nodes, first {names[0]})" for op, names in sorted(unknown.items()))
-        raise UserError(
+        raise HtsatEdgeError(
             f"{recipe.graph}.onnx: {version} does not know {told}: the graph is newer than its parser; "
             "export/to_onnx.py writes one that 8.6 knows"
         )
@@ -120,7 +120,7 @@ def parse(trt: ModuleType, network: Any, log: Any, model: onnx.ModelProto, recip
     at = error.node()
     known = 0 <= at < len(model.graph.node)
     where = f"node {at} {model.graph.node[at].name}, operation {model.graph.node[at].op_type}" if known else "the graph"
-    raise UserError(
+    raise HtsatEdgeError(
         f"{recipe.graph}.onnx: {version} does not take {where}: {' '.join(error.desc().split())}; "
         "export/to_onnx.py and calibration/quantize.py write graphs that it takes: was this one edited?"
     )

@@ -2,7 +2,7 @@
 
 A tracer of the torch code freezes the batch size somewhere, or fills the graph with shape arithmetic. Written out, the
 graph is what TensorRT likes: static shapes behind one batch axis, few nodes, every op known to TensorRT 8.6. What is
-computed is `htsat.network`, with these exact rewritings:
+computed is `htsat_edge.htsat.network`, with these exact rewritings:
 
 - Fold, patches and Z-order are one Gather on the flattened log-mel.
 - bn0 is one scale and one shift per mel band. The stretch of a short clip is one matrix product.
@@ -20,12 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
-
-from htsat.config import MELS
-from htsat.network import (
+from htsat_edge.htsat.config import MELS
+from htsat_edge.htsat.network import (
     ATTN_WINDOW,
     FRAMES,
     GRID,
@@ -40,8 +36,11 @@ from htsat.network import (
     WindowAttention,
     z_order,
 )
-from runtime.features import FLOOR_POWER, hann, mel_filters
-from runtime.stretch import stretch_matrix
+from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, hann, mel_filters
+from htsat_edge.runtime.dsp.stretch import stretch_matrix
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
 
 OPSET = 17
 IR_VERSION = 8

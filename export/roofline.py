@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.command import Parser, count, refuse_without_extra, run
+from htsat_edge.runtime.common.command import Parser, count, refuse_without_extra, run
 
 try:
     import torch
@@ -27,14 +27,13 @@ except ModuleNotFoundError as missing:
         raise
     refuse_without_extra("roofline.py", "export", missing)
 
+from htsat_edge.htsat.config import NetworkConfig, read_network
+from htsat_edge.htsat.network import FRAMES, HTSAT
+from htsat_edge.runtime.commands.bench.results import Network, multiply_adds
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-
-from htsat.config import NetworkConfig, read_network
-from htsat.network import FRAMES, HTSAT
-from runtime.bench.results import Network, multiply_adds
-from runtime.errors import UserError
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
 WARM_UP = 10
@@ -64,7 +63,7 @@ def roofline(args: argparse.Namespace) -> int:
     config = read_network(args.network)
     device = torch.device(args.device)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("torch sees no CUDA GPU here: nothing was run; --device cpu runs what needs none")
+        raise HtsatEdgeError("torch sees no CUDA GPU here: nothing was run; --device cpu runs what needs none")
     name = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"the CPU, {torch.get_num_threads()} threads"
     )

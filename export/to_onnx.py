@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from runtime.command import Parser, refuse_without_extra, run
+from htsat_edge.runtime.common.command import Parser, refuse_without_extra, run
 
 try:
     import numpy as np
@@ -28,21 +28,21 @@ except ModuleNotFoundError as missing:
         raise
     refuse_without_extra("to_onnx.py", "export", missing)
 
+from htsat_edge.export.cpu_graph import build_for_cpu
+from htsat_edge.export.graph import OPSET, build, build_with_front_end
+from htsat_edge.htsat.checkpoint import load_network
+from htsat_edge.htsat.config import NetworkConfig, read_network
+from htsat_edge.htsat.front_end import TorchLogMel
+from htsat_edge.htsat.network import FRAMES, HTSAT, STEPS, Output
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.config import parse, read_csv, read_json
+from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
+from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd
+from htsat_edge.runtime.models.backends import Scores
+from htsat_edge.runtime.models.backends.ort import open_session
+from htsat_edge.runtime.models.bundle import MODEL_FILE, ModelInfo
 from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
-
-from export.cpu_graph import build_for_cpu
-from export.graph import OPSET, build, build_with_front_end
-from htsat.checkpoint import load_network
-from htsat.config import NetworkConfig, read_network
-from htsat.front_end import TorchLogMel
-from htsat.network import FRAMES, HTSAT, STEPS, Output
-from runtime.backends import Scores
-from runtime.backends.ort import open_session
-from runtime.bundle import MODEL_FILE, ModelInfo
-from runtime.config import parse, read_csv, read_json
-from runtime.errors import CheckFailed, UserError
-from runtime.features import FLOOR_POWER, FloatArray, FrontEnd
 
 WEIGHTS_FILE = "weights.safetensors"
 MEASURED = ("accuracy.json", "accuracy.html", "sensitivity.json")
@@ -65,9 +65,9 @@ def read_labels(path: Path, classes: int) -> list[str]:
     """The column `label` of a label file; it must name each of the network's outputs, once."""
     labels = [row["label"] for row in read_csv(path, ["label"])]
     if len(labels) != classes:
-        raise UserError(f"{path}: has {len(labels)} labels, but the network has {classes} classes")
+        raise HtsatEdgeError(f"{path}: has {len(labels)} labels, but the network has {classes} classes")
     if repeated := {label for label in labels if labels.count(label) > 1}:
-        raise UserError(f"{path}: {', '.join(sorted(repeated))} stands there twice")
+        raise HtsatEdgeError(f"{path}: {', '.join(sorted(repeated))} stands there twice")
     return labels
 
 
@@ -125,9 +125,9 @@ def check_out(out: Path) -> None:
         bundle = (out / MODEL_FILE).is_file()
         empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
+        raise HtsatEdgeError(f"--out {out}: cannot be written: {error.strerror}") from None
     if not bundle and not empty:
-        raise UserError(f"--out {out}: exists and is no bundle; give another name")
+        raise HtsatEdgeError(f"--out {out}: exists and is no bundle; give another name")
 
 
 @contextmanager
@@ -143,7 +143,7 @@ def replacing(out: Path) -> Iterator[Path]:
         _keep_rest(out, part)
         _swap(part, out)
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be written: {error.strerror}") from None
+        raise HtsatEdgeError(f"--out {out}: cannot be written: {error.strerror}") from None
     finally:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)

@@ -16,8 +16,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import soundfile
-
-from runtime.features import FloatArray
+from htsat_edge.runtime.common.arrays import FloatArray
 
 Sound = tuple[FloatArray, int]
 """Samples (S,) and their rate."""

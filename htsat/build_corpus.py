@@ -1,8 +1,8 @@
-"""Build the corpus of the bundled model from Debian packages: python -m htsat.build_corpus --out FOLDER.
+"""Build the corpus of the bundled model from Debian packages: python -m htsat_edge.htsat.build_corpus --out FOLDER.
 
 configs/corpus.csv says which file of which package holds what. Packages are downloaded with apt-get one after the
 other, nothing is installed, and nothing of a package is kept but the recordings that are cut from it. Stopped, it goes
-on where it was. FOLDER/manifest.csv is what `htsat.train --data FOLDER` reads; FOLDER/missing.csv lists what could not
+on where it was. FOLDER/manifest.csv is what `train --data FOLDER` reads; FOLDER/missing.csv lists what could not
 be had (on another release of Debian or Ubuntu, say, where a package has lost a file or has a shorter one).
 """
 
@@ -24,17 +24,17 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 import soxr
+from htsat_edge.configs import CONFIGS
+from htsat_edge.htsat.archives import Sound, decode, read_member, read_raw
+from htsat_edge.htsat.settings import make_folder
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.command import Parser, run
+from htsat_edge.runtime.common.config import read_csv
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.files import replacing
+from htsat_edge.runtime.common.progress import with_progress
 
-from htsat.archives import Sound, decode, read_member, read_raw
-from htsat.settings import make_folder
-from runtime.command import Parser, run
-from runtime.config import read_csv
-from runtime.errors import UserError
-from runtime.features import FloatArray
-from runtime.files import replacing
-from runtime.progress import with_progress
-
-MANIFEST = Path(__file__).parent.parent / "configs" / "corpus.csv"
+MANIFEST = CONFIGS / "corpus.csv"
 COLUMNS = ("file", "package", "path", "class", "onset", "offset", "group", "split")
 KEPT = ("file", "class", "group", "split", "package")
 SAMPLE_RATE = 32000
@@ -168,7 +168,7 @@ def start(args: argparse.Namespace) -> int:
     """Build what the arguments ask for."""
     for program in ("apt-get", "dpkg-deb"):
         if shutil.which(program) is None:
-            raise UserError(f"needs {program}: run it on Debian or Ubuntu")
+            raise HtsatEdgeError(f"needs {program}: run it on Debian or Ubuntu")
     make_folder(args.out)
     missing = build(args.manifest, args.out)
     rows = read_csv(args.out / "manifest.csv", KEPT)
@@ -181,7 +181,9 @@ def start(args: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = Parser(prog="python -m htsat.build_corpus", description="Build the corpus from Debian packages.")
+    parser = Parser(
+        prog="python -m htsat_edge.htsat.build_corpus", description="Build the corpus from Debian packages."
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the recordings (about 110 MB)")
     parser.add_argument("--manifest", type=Path, default=MANIFEST, help="what to build (default: configs/corpus.csv)")
     args = parser.parse_args(arguments)

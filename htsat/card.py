@@ -1,4 +1,4 @@
-"""Write the bundled model's card and the licences of its data: python -m htsat.card RUN --out BUNDLE.
+"""Write the bundled model's card and the licences of its data: python -m htsat_edge.htsat.card RUN --out BUNDLE.
 
 RUN is a measured training; what no program can know stands in configs/cards/bundled.md, around the figures.
 """
@@ -12,16 +12,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from calibration import accuracy_report
-from calibration.judge import Accuracy
-from htsat.report import SHORT, Results
-from htsat.settings import RunFolder
-from runtime.bundle import ACCURACY_FILE, read_bundle
-from runtime.command import Parser, run
-from runtime.config import read_csv, read_json, read_text
-from runtime.errors import UserError
+from htsat_edge.configs import CONFIGS
+from htsat_edge.evaluation import report as accuracy_report
+from htsat_edge.evaluation.comparison import Accuracy
+from htsat_edge.htsat.report import SHORT, Results
+from htsat_edge.htsat.settings import RunFolder
+from htsat_edge.runtime.common.command import Parser, run
+from htsat_edge.runtime.common.config import read_csv, read_json, read_text
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.models.bundle import ACCURACY_FILE, read_bundle
 
-CONFIGS = Path(__file__).parent.parent / "configs"
 TEMPLATE = CONFIGS / "cards" / "bundled.md"
 MANIFEST = CONFIGS / "corpus.csv"
 NAMED = 3
@@ -71,7 +71,7 @@ def card(template: str, results: Results, accuracy: Accuracy, manifest: Path) ->
             quantised=table(["", *accuracy.graphs], accuracy_report.rows(accuracy)),
         )
     except (KeyError, IndexError, ValueError) as error:
-        raise UserError(f"{TEMPLATE}: has a placeholder that is not known: {error}") from None
+        raise HtsatEdgeError(f"{TEMPLATE}: has a placeholder that is not known: {error}") from None
 
 
 def licences(manifest: Path) -> str:
@@ -95,13 +95,17 @@ def write(args: argparse.Namespace) -> int:
     results = read_json(folder.figures, Results)
     bundle = read_bundle(args.out)
     if hashlib.sha256(folder.model.read_bytes()).hexdigest() != bundle.info.provenance["checkpoint_sha256"]:
-        raise UserError(f"{args.out}: holds other weights than {args.run} measured; export those first")
+        raise HtsatEdgeError(f"{args.out}: holds other weights than {args.run} measured; export those first")
     if bundle.info.thresholds != {c.label: c.threshold for c in results.classes}:
-        raise UserError(f"{args.out}: has other thresholds than {args.run} measured with; export with --thresholds")
+        raise HtsatEdgeError(
+            f"{args.out}: has other thresholds than {args.run} measured with; export with --thresholds"
+        )
     accuracy = read_json(args.out / ACCURACY_FILE, Accuracy)
     for name, measured in accuracy.graphs.items():
         if measured.sha256 != bundle.sha256(name):
-            raise UserError(f"{args.out / ACCURACY_FILE}: is of another {name}.onnx; run calibration/accuracy.py again")
+            raise HtsatEdgeError(
+                f"{args.out / ACCURACY_FILE}: is of another {name}.onnx; run calibration/accuracy.py again"
+            )
     text = card(read_text(TEMPLATE), results, accuracy, args.data / "manifest.csv")
     (args.out / "MODEL_CARD.md").write_text(text, encoding="utf-8")
     (args.out / "LICENCES.md").write_text(licences(MANIFEST), encoding="utf-8")
@@ -110,9 +114,9 @@ def write(args: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = Parser(prog="python -m htsat.card", description="Write the bundled model's card and licences.")
-    parser.add_argument("run", type=Path, metavar="RUN", help="a training that htsat.evaluate has measured")
-    parser.add_argument("--data", type=Path, required=True, help="the corpus that htsat.build_corpus built")
+    parser = Parser(prog="python -m htsat_edge.htsat.card", description="Write the bundled model's card and licences.")
+    parser.add_argument("run", type=Path, metavar="RUN", help="a training that htsat_edge.htsat.evaluate has measured")
+    parser.add_argument("--data", type=Path, required=True, help="the corpus that htsat_edge.htsat.build_corpus built")
     parser.add_argument("--out", type=Path, required=True, help="the folder of the bundle")
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: write(args))

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from htsat_edge.configs import CONFIGS
+from htsat_edge.htsat.config import NetworkConfig, read_network
+from htsat_edge.htsat.network import HTSAT
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 from safetensors.torch import load_file
 from torch import Tensor
-
-from htsat.config import NetworkConfig, read_network
-from htsat.network import HTSAT
-from runtime.errors import UserError
 
 State = Mapping[str, Tensor]
 
@@ -33,7 +33,7 @@ IGNORED = re.compile(
     r"^(spectrogram_extractor|logmel_extractor|head)\.|\.(relative_position_index|attn_mask|num_batches_tracked)$"
 )
 SAFER = "Where you trust it, save its state_dict as safetensors"
-NETWORKS = Path(__file__).parent.parent / "configs" / "networks"
+NETWORKS = CONFIGS / "networks"
 
 
 class _Inert:
@@ -55,7 +55,7 @@ SAFE_GLOBALS: list[Any] = [
 
 
 def load_network(path: Path, config: NetworkConfig) -> HTSAT:
-    """The network with a checkpoint's weights, ready to infer; a UserError names the key that does not fit."""
+    """The network with a checkpoint's weights, ready to infer; an HtsatEdgeError names the key that does not fit."""
     state = read_state(path)
     with torch.device("meta"):  # shapes only: a wrong network file must not cost its memory
         expected = HTSAT(config).state_dict()
@@ -71,13 +71,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
     prefix = next((p for p in PREFIXES if p + ANCHOR in state), None)
     if prefix is None:
         some = ", ".join(list(state)[:3])
-        raise UserError(f"{path}: holds no HTS-AT: there is no key '{ANCHOR}' under a known prefix; it has {some}, …")
+        raise HtsatEdgeError(
+            f"{path}: holds no HTS-AT: there is no key '{ANCHOR}' under a known prefix; it has {some}, …"
+        )
     foreign = [key for key in state if not key.startswith(prefix)]
     if foreign and not prefix.endswith("audio_branch."):  # beside CLAP's audio encoder is its text encoder
-        raise UserError(f"{path}: unexpected key '{foreign[0]}', want all under '{prefix}'")
+        raise HtsatEdgeError(f"{path}: unexpected key '{foreign[0]}', want all under '{prefix}'")
     own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     if any(key.startswith(FUSION) for key in own):
-        raise UserError(
+        raise HtsatEdgeError(
             f"{path}: is a fusion variant of LAION-CLAP, whose patch embedding merges several inputs; "
             "take a checkpoint without fusion, such as 630k-audioset-best.pt"
         )
@@ -87,19 +89,19 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def _read(path: Path) -> Any:
     try:
         if path.is_dir():
-            raise UserError(f"{path}: is a directory, want a checkpoint")
+            raise HtsatEdgeError(f"{path}: is a directory, want a checkpoint")
         with path.open("rb") as file:
             magic = file.read(2)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise HtsatEdgeError(f"{path}: no such file") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    damaged = UserError(f"{path}: is not a checkpoint, or a damaged one")
+        raise HtsatEdgeError(f"{path}: cannot be read: {error.strerror}") from None
+    damaged = HtsatEdgeError(f"{path}: is not a checkpoint, or a damaged one")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         if magic[:1] == b"\x80" and magic != b"\x80\x02":  # torch writes zip files, and protocol 2 long ago
-            raise UserError(f"{path}: is a bare pickle, and loading it could run code; refused. {SAFER}")
+            raise HtsatEdgeError(f"{path}: is a bare pickle, and loading it could run code; refused. {SAFER}")
         with torch.serialization.safe_globals(SAFE_GLOBALS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it warns of, it refuses or does not matter for weights
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -108,8 +110,8 @@ def _read(path: Path) -> Any:
         if found is None:
             raise damaged from None
         what = f"holds {found.group(1)} beside weights"
-        raise UserError(f"{path}: {what}, and loading it could run code; refused. {SAFER}") from None
-    except UserError:
+        raise HtsatEdgeError(f"{path}: {what}, and loading it could run code; refused. {SAFER}") from None
+    except HtsatEdgeError:
         raise
     except Exception:  # a file can be damaged in many ways, and each raises another error
         raise damaged from None
@@ -120,19 +122,19 @@ def _unwrap(path: Path, content: Any) -> State:
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
-        raise UserError(f"{path}: holds no weights: want a dictionary of tensors, bare or under 'state_dict'")
+        raise HtsatEdgeError(f"{path}: holds no weights: want a dictionary of tensors, bare or under 'state_dict'")
     for key, value in content.items():
         plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
         if not plain or value.is_quantized or value.is_complex():
-            raise UserError(
+            raise HtsatEdgeError(
                 f"{path}: '{key}' is no plain tensor: want a dictionary of weights, bare or in 'state_dict'"
             )
     return content
 
 
 def _check(path: Path, state: State, expected: State) -> None:
-    def problem(key: str, text: str) -> UserError:
-        return UserError(f"{path}: '{key}' {text}; {_advice(state)}")
+    def problem(key: str, text: str) -> HtsatEdgeError:
+        return HtsatEdgeError(f"{path}: '{key}' {text}; {_advice(state)}")
 
     for key, value in expected.items():
         if key not in state:
@@ -140,7 +142,7 @@ def _check(path: Path, state: State, expected: State) -> None:
         if state[key].shape != value.shape:
             raise problem(key, f"is {list(state[key].shape)}, but the network has {list(value.shape)}")
         if not state[key].isfinite().all():
-            raise UserError(f"{path}: '{key}' holds values that are not numbers: the checkpoint is damaged")
+            raise HtsatEdgeError(f"{path}: '{key}' holds values that are not numbers: the checkpoint is damaged")
     for key in state:
         if key not in expected:
             raise problem(key, "is unexpected")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from htsat_edge.runtime.common.config import read_yaml
+from htsat_edge.runtime.dsp.log_mel import FrontEnd
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from runtime.config import read_yaml
-from runtime.features import FrontEnd
 
 STAGES = 4
 MELS = 64
@@ -54,5 +53,5 @@ class NetworkConfig(BaseModel):
 
 
 def read_network(path: Path) -> NetworkConfig:
-    """Read and check a network file; a UserError says what is wrong in it."""
+    """Read and check a network file; an HtsatEdgeError says what is wrong in it."""
     return read_yaml(path, NetworkConfig)

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import soxr
-
-from calibration import truth
-from runtime import audio
-from runtime.audio import AudioFile
-from runtime.config import read_csv
-from runtime.errors import UserError
-from runtime.features import FloatArray
+from htsat_edge.evaluation import labels as truth
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.config import read_csv
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.dsp import audio
+from htsat_edge.runtime.dsp.audio import AudioFile
 
 SPLITS = ("train", "val")
 BACKGROUND = truth.BACKGROUND
@@ -59,17 +58,17 @@ def read_corpus(folder: Path) -> list[Recording]:
     if manifest.exists():
         return read_manifest(manifest)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
+        raise HtsatEdgeError(f"{folder}: no such folder")
     files = []
     for place in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
         if not place.name.isprintable():
-            raise UserError(f"{folder}: the name of the folder {place.name!r} cannot be a label")
+            raise HtsatEdgeError(f"{folder}: the name of the folder {place.name!r} cannot be a label")
         own = [path for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES]
         if not own:
-            raise UserError(f"{place}: holds no recording; put some into it, or remove it")
+            raise HtsatEdgeError(f"{place}: holds no recording; put some into it, or remove it")
         files += own
     if not files:
-        raise UserError(f"{folder}: has neither a manifest.csv nor a folder of recordings for each class")
+        raise HtsatEdgeError(f"{folder}: has neither a manifest.csv nor a folder of recordings for each class")
     return check_splits(
         folder, [Recording(path, path.parent.name, f"{path.parent.name}/{path.name}", "") for path in files]
     )
@@ -89,11 +88,11 @@ def _recording(path: Path, number: int, row: Mapping[str, str]) -> Recording:
     where = f"{path}: row {number}"
     split = row.get("split") or ""
     if split and split not in SPLITS:
-        raise UserError(f"{where} has split '{split}', want one of {', '.join(SPLITS)}")
+        raise HtsatEdgeError(f"{where} has split '{split}', want one of {', '.join(SPLITS)}")
     onset_s = _seconds(row.get("onset") or "0", f"{where} has onset")
     offset_s = _seconds(row["offset"], f"{where} has offset") if row.get("offset") else None
     if offset_s is not None and offset_s <= onset_s:
-        raise UserError(f"{where} has offset {offset_s:g}, want more than its onset, {onset_s:g}")
+        raise HtsatEdgeError(f"{where} has offset {offset_s:g}, want more than its onset, {onset_s:g}")
     group = row.get("group") or row["file"]
     return Recording(path.parent / row["file"], row["class"], group, split, onset_s, offset_s)
 
@@ -104,7 +103,7 @@ def _seconds(text: str, what: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise UserError(f"{what} '{text}', want seconds")
+        raise HtsatEdgeError(f"{what} '{text}', want seconds")
     return value
 
 
@@ -112,12 +111,12 @@ def check_splits(where: Path, recordings: Iterable[Recording]) -> list[Recording
     """Give a split to the recordings that have none; refuse a corpus without one of both."""
     try:
         chosen = choose_splits(recordings)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+    except HtsatEdgeError as error:
+        raise HtsatEdgeError(f"{where}: {error}") from None
     found = {recording.held for recording in chosen if recording.label != BACKGROUND}
     for held, what in ((False, "to learn from"), (True, "held back (split val)")):
         if held not in found:
-            raise UserError(f"{where}: has no recording {what}, and without there is nothing to go by")
+            raise HtsatEdgeError(f"{where}: has no recording {what}, and without there is nothing to go by")
     return chosen
 
 
@@ -130,7 +129,7 @@ def choose_splits(recordings: Iterable[Recording]) -> list[Recording]:
     split: dict[str, str] = {}
     for recording in recordings:
         if recording.split and (split.setdefault(recording.group, recording.split) == "val") != recording.held:
-            raise UserError(f"group '{recording.group}' is both learned from and held; give all of it one split")
+            raise HtsatEdgeError(f"group '{recording.group}' is both learned from and held; give all of it one split")
     groups: dict[str, set[str]] = defaultdict(set)
     for recording in recordings:
         groups[recording.label].add(recording.group)
@@ -149,14 +148,16 @@ def read_mono(recording: Recording, sample_rate: int) -> FloatArray:
     lasts_s = len(samples) / rate
     end_s = lasts_s if recording.offset_s is None else recording.offset_s
     if end_s > lasts_s + LATE_S:
-        raise UserError(f"{recording.path}: lasts {lasts_s:.3f} s, but an offset is {end_s:g}")
+        raise HtsatEdgeError(f"{recording.path}: lasts {lasts_s:.3f} s, but an offset is {end_s:g}")
     part = samples[round(recording.onset_s * rate) : round(end_s * rate)]
     if not len(part):
-        raise UserError(f"{recording.path}: lasts {lasts_s:.3f} s, and has nothing from {recording.onset_s:g} s on")
+        raise HtsatEdgeError(
+            f"{recording.path}: lasts {lasts_s:.3f} s, and has nothing from {recording.onset_s:g} s on"
+        )
     if recording.offset_s is None and recording.label != BACKGROUND:
         part = trim(part, rate)
     if not np.abs(part).max() > SILENT:
-        raise UserError(f"{recording.path}: is silent where it should hold {recording.label}")
+        raise HtsatEdgeError(f"{recording.path}: is silent where it should hold {recording.label}")
     return np.asarray(soxr.resample(part, rate, sample_rate), np.float32)
 
 

@@ -1,4 +1,6 @@
-"""Measure a trained model on held recordings, and choose its thresholds: python -m htsat.evaluate RUN --data FOLDER.
+"""Measure a trained model on held recordings, and choose its thresholds.
+
+python -m htsat_edge.htsat.evaluate RUN --data FOLDER
 
 It writes into RUN: thresholds.json for `export/to_onnx.py --thresholds`; figures.json with every figure; and
 report.html, a page to look at before a model is shipped.
@@ -13,30 +15,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runtime.command import Parser, refuse_without_extra, run
+from htsat_edge.runtime.common.command import Parser, refuse_without_extra, run
 
 try:
     import numpy as np
     import numpy.typing as npt
     import torch  # noqa: F401
-
-    from calibration.scoring import PSDS1, PSDS2, EventScores, Timed
+    from htsat_edge.evaluation.event_scores import PSDS1, PSDS2, EventScores, Timed
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
-    refuse_without_extra("htsat.evaluate", "train", missing)
+    refuse_without_extra("htsat_edge.htsat.evaluate", "train", missing)
 
-from calibration.measures import BoolArray, Interval
-from htsat.checkpoint import load_network
-from htsat.config import read_network
-from htsat.corpus import BACKGROUND, read_corpus
-from htsat.figures import Outputs, apply, held_scenes, labelled, room_tone, score_clips
-from htsat.report import ClassFigures, Results, write_page
-from htsat.scenes import Scene, Sound, load_sounds
-from htsat.settings import RunFolder
-from runtime.errors import UserError
-from runtime.features import FloatArray
-from runtime.smooth import MedianFilter
+from htsat_edge.evaluation.metrics import BoolArray, Interval
+from htsat_edge.htsat.checkpoint import load_network
+from htsat_edge.htsat.config import read_network
+from htsat_edge.htsat.corpus import BACKGROUND, read_corpus
+from htsat_edge.htsat.figures import Outputs, apply, held_scenes, labelled, room_tone, score_clips
+from htsat_edge.htsat.report import ClassFigures, Results, write_page
+from htsat_edge.htsat.scenes import Scene, Sound, load_sounds
+from htsat_edge.htsat.settings import RunFolder
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.dsp.median import MedianFilter
 
 SCENES = 500
 HOUR = 352
@@ -215,7 +216,7 @@ def measure(args: argparse.Namespace) -> int:
     corpus = read_corpus(args.data)
     held = folder.still_held(corpus)
     if not {r.label for r in held}.intersection(labels):
-        raise UserError(f"{args.run}: none of its labels has a recording in --data that it has not learned from")
+        raise HtsatEdgeError(f"{args.run}: none of its labels has a recording in --data that it has not learned from")
     backgrounds = [r for r in corpus if r.label == BACKGROUND and r not in held]
     sounds = load_sounds([*held, *backgrounds], config.front_end, "reading", speeds=(1.0,))
     scenes = held_scenes(sounds, labels, config.front_end, SCENES)
@@ -245,8 +246,10 @@ def write_thresholds(path: Path, results: Results) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = Parser(prog="python -m htsat.evaluate", description="Measure a model, and choose its thresholds.")
-    parser.add_argument("run", type=Path, metavar="RUN", help="the folder that htsat.train wrote")
+    parser = Parser(
+        prog="python -m htsat_edge.htsat.evaluate", description="Measure a model, and choose its thresholds."
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder that htsat_edge.htsat.train wrote")
     parser.add_argument("--data", type=Path, required=True, help="the folder of recordings that it was trained on")
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: measure(args))

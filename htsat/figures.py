@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from htsat_edge.evaluation.metrics import BoolArray, average_precision
+from htsat_edge.htsat.network import FRAMES
+from htsat_edge.htsat.scenes import Scene, SceneMaker, Sound
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.dsp.log_mel import FrontEnd, to_db
+from htsat_edge.runtime.dsp.windows import tile
 from torch import Tensor, nn
-
-from calibration.measures import BoolArray, average_precision
-from htsat.network import FRAMES
-from htsat.scenes import Scene, SceneMaker, Sound
-from runtime.clips import tile
-from runtime.features import FloatArray, FrontEnd, to_db
 
 IntArray = npt.NDArray[np.intp]
 

@@ -1,11 +1,10 @@
-"""The log-mel front end in torch, for training and for checks; on the device `runtime.features` does the same."""
+"""The log-mel front end in torch, for training and for checks; on the device runtime/dsp/log_mel.py does the same."""
 
 from __future__ import annotations
 
 import torch
+from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd, hann, mel_filters
 from torch import Tensor, nn
-
-from runtime.features import FLOOR_POWER, FrontEnd, hann, mel_filters
 
 
 class TorchLogMel(nn.Module):

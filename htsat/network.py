@@ -20,10 +20,9 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as functional
+from htsat_edge.htsat.config import MELS, NetworkConfig
+from htsat_edge.runtime.dsp.stretch import stretch_matrix
 from torch import Tensor, nn
-
-from htsat.config import MELS, NetworkConfig
-from runtime.stretch import stretch_matrix
 
 FRAMES = 1024
 """Frames that the network sees; a shorter log-mel is stretched to this."""

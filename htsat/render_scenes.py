@@ -1,7 +1,9 @@
-"""Mix held recordings into labelled scenes, as audio files: python -m htsat.render_scenes --data FOLDER --out SCENES.
+"""Mix held recordings into labelled scenes, as audio files.
+
+python -m htsat_edge.htsat.render_scenes --data FOLDER --out SCENES
 
 SCENES/manifest.csv says what sounds when; calibration/accuracy.py measures on it. Like the scenes that thresholds are
-chosen on (htsat.scenes), but longer than a clip and mixed as waveforms, so that the whole path from samples to events
+chosen on (scenes.py), but longer than a clip and mixed as waveforms, so that the whole path from samples to events
 is measured.
 """
 
@@ -17,17 +19,17 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-
-from calibration.truth import Occurrence, join
-from htsat.corpus import BACKGROUND, Recording, read_corpus, read_mono
-from htsat.scenes import OTHERS, PAUSE_S, SHORT, SNR_DB, Rng, from_db
-from htsat.settings import make_folder
-from runtime.command import Parser, count, run, seed
-from runtime.config import read_csv
-from runtime.errors import UserError
-from runtime.features import FloatArray, hz_to_mel
-from runtime.files import replacing
-from runtime.progress import with_progress
+from htsat_edge.evaluation.labels import Occurrence, join
+from htsat_edge.htsat.corpus import BACKGROUND, Recording, read_corpus, read_mono
+from htsat_edge.htsat.scenes import OTHERS, PAUSE_S, SHORT, SNR_DB, Rng, from_db
+from htsat_edge.htsat.settings import make_folder
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.command import Parser, count, run, seed
+from htsat_edge.runtime.common.config import read_csv
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.files import replacing
+from htsat_edge.runtime.common.progress import with_progress
+from htsat_edge.runtime.dsp.log_mel import hz_to_mel
 
 SAMPLE_RATE = 32_000
 SHORT_S = SHORT / 100
@@ -106,7 +108,7 @@ def render(args: argparse.Namespace) -> int:
     # Backgrounds are too few to hold some back.
     recordings = [r for r in corpus if r.held or r.label == BACKGROUND]
     if not {r.label for r in recordings}.intersection(labels):
-        raise UserError(f"{args.data}: holds back no recording of the classes in {args.labels}")
+        raise HtsatEdgeError(f"{args.data}: holds back no recording of the classes in {args.labels}")
     make_folder(args.out)
     mixer, rows = Mixer(recordings, labels), []
     for number in with_progress(range(args.count), "mixing"):
@@ -126,8 +128,10 @@ def render(args: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = Parser(prog="python -m htsat.render_scenes", description="Mix held recordings into labelled scenes.")
-    parser.add_argument("--data", type=Path, required=True, help="a corpus, as for htsat.train")
+    parser = Parser(
+        prog="python -m htsat_edge.htsat.render_scenes", description="Mix held recordings into labelled scenes."
+    )
+    parser.add_argument("--data", type=Path, required=True, help="a corpus, as for htsat_edge.htsat.train")
     parser.add_argument("--labels", type=Path, required=True, help="CSV with a column `label`: the classes to label")
     parser.add_argument("--out", type=Path, required=True, help="folder for the scenes and their manifest.csv")
     parser.add_argument("--count", type=count, default=120, help="scenes (default 120)")

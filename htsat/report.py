@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from htsat_edge.evaluation import page
+from htsat_edge.evaluation.metrics import Interval
 from matplotlib.figure import Figure
 from pydantic import BaseModel
-
-from calibration import page
-from calibration.measures import Interval
 
 NAMES = {
     "accuracy": "balanced accuracy, whole recordings",

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import scipy.signal
 import soxr
-
-from calibration.truth import Occurrence
-from htsat.corpus import BACKGROUND, Recording, read_mono
-from htsat.network import FRAMES, STEPS
-from runtime.features import FloatArray, FrontEnd, LogMel, to_db
-from runtime.progress import with_progress
+from htsat_edge.evaluation.labels import Occurrence
+from htsat_edge.htsat.corpus import BACKGROUND, Recording, read_mono
+from htsat_edge.htsat.network import FRAMES, STEPS
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.progress import with_progress
+from htsat_edge.runtime.dsp.log_mel import FrontEnd, LogMel, to_db
 
 Rng = np.random.Generator
 BoolArray = npt.NDArray[np.bool_]

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from htsat_edge.htsat.config import NetworkConfig, read_network
+from htsat_edge.htsat.corpus import BACKGROUND, Recording
+from htsat_edge.runtime.common.config import read_csv, read_yaml
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-from htsat.config import NetworkConfig, read_network
-from htsat.corpus import BACKGROUND, Recording
-from runtime.config import read_csv, read_yaml
-from runtime.errors import UserError
 
 
 class Phase(BaseModel):
@@ -77,7 +76,7 @@ def read_training(path: Path) -> tuple[TrainConfig, NetworkConfig]:
     config = read_yaml(path, TrainConfig)
     network = path.parent / config.network
     if not network.is_file():
-        raise UserError(f"{path}: network: there is no file {config.network}; it is relative to the training file")
+        raise HtsatEdgeError(f"{path}: network: there is no file {config.network}; it is relative to the training file")
     return config, read_network(network)
 
 
@@ -174,4 +173,4 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--out {path}: cannot be written: {error.strerror}") from None
+        raise HtsatEdgeError(f"--out {path}: cannot be written: {error.strerror}") from None

@@ -1,4 +1,6 @@
-"""Train a network on synthetic scenes: python -m htsat.train --config configs/train.yaml --data FOLDER --out RUN.
+"""Train a network on synthetic scenes.
+
+python -m htsat_edge.htsat.train --config configs/train.yaml --data FOLDER --out RUN
 
 Stopped at any moment and started again with the same arguments, it goes on from its last save and ends with the same
 weights (same machine, same number of threads). `--init CHECKPOINT` begins with the weights of a trained network in
@@ -22,7 +24,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from runtime.command import Parser, refuse_without_extra, run
+from htsat_edge.runtime.common.command import Parser, refuse_without_extra, run
 
 try:
     import numpy as np
@@ -36,19 +38,19 @@ try:
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
-    refuse_without_extra("htsat.train", "train", missing)
+    refuse_without_extra("htsat_edge.htsat.train", "train", missing)
 
-from htsat.checkpoint import load_network
-from htsat.config import NetworkConfig
-from htsat.corpus import BACKGROUND, Recording, read_corpus
-from htsat.figures import apply, held_scenes
-from htsat.network import HTSAT, Output
-from htsat.scenes import Scene, SceneMaker, Sound, load_sounds, mask_bands
-from htsat.settings import RunFolder, TrainConfig, labels_of, read_training
-from runtime.errors import CheckFailed, UserError
-from runtime.features import FrontEnd
-from runtime.files import replacing
-from runtime.progress import with_progress
+from htsat_edge.htsat.checkpoint import load_network
+from htsat_edge.htsat.config import NetworkConfig
+from htsat_edge.htsat.corpus import BACKGROUND, Recording, read_corpus
+from htsat_edge.htsat.figures import apply, held_scenes
+from htsat_edge.htsat.network import HTSAT, Output
+from htsat_edge.htsat.scenes import Scene, SceneMaker, Sound, load_sounds, mask_bands
+from htsat_edge.htsat.settings import RunFolder, TrainConfig, labels_of, read_training
+from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
+from htsat_edge.runtime.common.files import replacing
+from htsat_edge.runtime.common.progress import with_progress
+from htsat_edge.runtime.dsp.log_mel import FrontEnd
 
 VALIDATE_EVERY = 500
 """Steps; a sixth of all in a short training."""
@@ -217,9 +219,9 @@ class Training:
             content = torch.load(path, map_location=self.device, weights_only=True)
             saved_for = content.pop("identity")
         except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError, AttributeError):
-            raise UserError(f"{path}: is damaged; delete it to begin anew") from None
+            raise HtsatEdgeError(f"{path}: is damaged; delete it to begin anew") from None
         if saved_for != identity:
-            raise UserError(
+            raise HtsatEdgeError(
                 f"{path.parent}: holds a training with other settings, recordings or weights; give another --out"
             )
         for name, module in self._modules().items():
@@ -251,9 +253,9 @@ def load_split(
     known = {r.label for r in learned}
     for label in (*labels, *auxiliary):
         if label not in known:
-            raise UserError(f"--data: has no training recording of {label}; it has {', '.join(sorted(known))}")
+            raise HtsatEdgeError(f"--data: has no training recording of {label}; it has {', '.join(sorted(known))}")
     if not known.intersection(labels) & {r.label for r in held}:
-        raise UserError("--data: holds back no recording of any label, so that nothing can be measured")
+        raise HtsatEdgeError("--data: holds back no recording of any label, so that nothing can be measured")
     return (
         load_sounds(learned, front_end, "reading, train"),
         load_sounds(held, front_end, "reading, val", speeds=(1.0,)),
@@ -296,7 +298,7 @@ def train(
     """Train, or go on; RUN/state.pt is written whenever it is measured and when it is stopped."""
     labels = labels_of(config, recordings)
     if not labels:
-        raise UserError("--data: has no class to learn but those that are auxiliary")
+        raise HtsatEdgeError("--data: has no class to learn but those that are auxiliary")
     names, front_end, folder = [*labels, *config.auxiliary], network_config.front_end, RunFolder(out)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
@@ -360,7 +362,7 @@ def start(args: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = Parser(prog="python -m htsat.train", description="Train a network on synthetic scenes.")
+    parser = Parser(prog="python -m htsat_edge.htsat.train", description="Train a network on synthetic scenes.")
     parser.add_argument("--config", type=Path, required=True, help="a training file, such as configs/train.yaml")
     parser.add_argument(
         "--data",

@@ -7,16 +7,16 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
 import numpy as np
-
-from runtime import events
-from runtime.audio import Resampler
-from runtime.backends import Backend
-from runtime.bundle import DEFAULT_THRESHOLD, ModelInfo
-from runtime.clips import Clip, ClipStream, Grid, untile
-from runtime.errors import UserError
-from runtime.features import BLOCK, FloatArray, LogMelStream, TooShortError
-from runtime.smooth import MedianFilter
-from runtime.timeline import Timeline
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.dsp import hysteresis as events
+from htsat_edge.runtime.dsp.audio import Resampler
+from htsat_edge.runtime.dsp.log_mel import BLOCK, LogMelStream, TooShortError
+from htsat_edge.runtime.dsp.median import MedianFilter
+from htsat_edge.runtime.dsp.timeline import Timeline
+from htsat_edge.runtime.dsp.windows import Clip, ClipStream, Grid, untile
+from htsat_edge.runtime.models.backends import Backend
+from htsat_edge.runtime.models.bundle import DEFAULT_THRESHOLD, ModelInfo
 
 DECIMALS = 4
 """Of the scores and times that are told."""
@@ -131,7 +131,7 @@ class Detector:
         try:
             clips += self._cut(self._features.flush())
         except TooShortError:
-            raise UserError(f"{self._samples / self._rate * 1000:.1f} ms are too short to hear anything") from None
+            raise HtsatEdgeError(f"{self._samples / self._rate * 1000:.1f} ms are too short to hear anything") from None
         if (clip := self._clips.flush()) is not None:
             clips.append(clip)
         found = self._infer(clips)
@@ -190,7 +190,7 @@ def make_grid(info: ModelInfo, settings: Settings) -> Grid:
         hop = steps(settings.hop_s, info)
         if not 1 <= hop <= info.steps:
             longest = info.steps * info.step_s
-            raise UserError(f"hop of {settings.hop_s:g} s: want between {info.step_s:g} and {longest:g} s")
+            raise HtsatEdgeError(f"hop of {settings.hop_s:g} s: want between {info.step_s:g} and {longest:g} s")
     return Grid(info.frames, info.steps, info.step_frames, hop)
 
 
@@ -200,7 +200,7 @@ def make_look_ahead(info: ModelInfo, settings: Settings) -> int:
         return info.steps // 4
     look_ahead = steps(settings.look_ahead_s, info)
     if not 0 <= look_ahead < info.steps:
-        raise UserError(f"look-ahead of {settings.look_ahead_s:g} s is not shorter than a clip of the model")
+        raise HtsatEdgeError(f"look-ahead of {settings.look_ahead_s:g} s is not shorter than a clip of the model")
     return look_ahead
 
 

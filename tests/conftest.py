@@ -62,8 +62,8 @@ def tiny_files(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_network(tiny_checkpoint):
     """The small network with the goldens' weights."""
-    from htsat.checkpoint import load_network
-    from htsat.config import NetworkConfig
+    from htsat_edge.htsat.checkpoint import load_network
+    from htsat_edge.htsat.config import NetworkConfig
 
     return load_network(tiny_checkpoint, NetworkConfig(**TINY))
 
@@ -93,13 +93,12 @@ def nvidia_layers():
 def full_graphs():
     """The published AudioSet size with weights drawn at random, as fp32.onnx and int8.onnx would be."""
     import torch
+    from htsat_edge.calibration.graphs import round_weights, to_int8
+    from htsat_edge.calibration.observe import find_linears, observe
+    from htsat_edge.export.graph import build
+    from htsat_edge.htsat.config import NetworkConfig
+    from htsat_edge.htsat.network import HTSAT
     from onnxruntime.quantization import QuantType
-
-    from calibration.graphs import round_weights, to_int8
-    from calibration.observe import find_linears, observe
-    from export.graph import build
-    from htsat.config import NetworkConfig
-    from htsat.network import HTSAT
 
     torch.manual_seed(0)
     model = build(HTSAT(NetworkConfig()).eval(), 1024)
@@ -112,7 +111,7 @@ def full_graphs():
 @pytest.fixture
 def fake_tensorrt(monkeypatch):
     """Puts TensorRT of a version, and a GPU, where there are none (tests/fakes), for child processes, too."""
-    from runtime.backends.trt import logger_of, open_device
+    from htsat_edge.runtime.models.backends.trt import logger_of, open_device
 
     def forget():
         logger_of.cache_clear()
@@ -137,7 +136,7 @@ def fake_tensorrt(monkeypatch):
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_checkpoint, tiny_files, tmp_path_factory):
     """A bundle of the small network."""
-    from export.to_onnx import main
+    from htsat_edge.export.to_onnx import main
 
     out = tmp_path_factory.mktemp("bundles") / "tiny"
     arguments = [

@@ -14,24 +14,23 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
+import htsat_edge.runtime.daemon.loop
+import htsat_edge.runtime.detector
 import numpy as np
-
-import runtime.daemon
-import runtime.detector
-from runtime.audio import Resampler
-from runtime.backends import Scores
-from runtime.bundle import BUNDLED, read_bundle
-from runtime.clips import ClipStream
-from runtime.config import read_csv
-from runtime.daemon import Daemon
-from runtime.daemon_config import DaemonConfig, JsonLines, Model, Outputs, Source, Store
-from runtime.detector import Detector
-from runtime.features import LogMelStream
-from runtime.health import HealthMonitor
-from runtime.notify import Notifier
-from runtime.smooth import MedianFilter
-from runtime.sources import Feed
-from runtime.timeline import Timeline
+from htsat_edge.runtime.common.config import read_csv
+from htsat_edge.runtime.daemon.config import DaemonConfig, JsonLines, Model, Outputs, Source, Store
+from htsat_edge.runtime.daemon.health import HealthMonitor
+from htsat_edge.runtime.daemon.loop import Daemon
+from htsat_edge.runtime.daemon.notify import Notifier
+from htsat_edge.runtime.daemon.sources import Feed
+from htsat_edge.runtime.detector import Detector
+from htsat_edge.runtime.dsp.audio import Resampler
+from htsat_edge.runtime.dsp.log_mel import LogMelStream
+from htsat_edge.runtime.dsp.median import MedianFilter
+from htsat_edge.runtime.dsp.timeline import Timeline
+from htsat_edge.runtime.dsp.windows import ClipStream
+from htsat_edge.runtime.models.backends import Scores
+from htsat_edge.runtime.models.bundle import BUNDLED, read_bundle
 
 ROOT = Path(__file__).parent.parent
 RATE_HZ = 48_000
@@ -116,19 +115,21 @@ def profile(hours):
         ("log-mel", LogMelStream, "push"),
         ("cutting clips", Detector, "_cut"),
         ("cutting clips", ClipStream, "_cut"),
-        ("scoring, but for the model", runtime.daemon.Scorer, "__call__"),
+        ("scoring, but for the model", htsat_edge.runtime.daemon.loop.Scorer, "__call__"),
         ("merging clips", Timeline, "push"),
         ("median", MedianFilter, "push"),
-        ("hysteresis, 527 classes", runtime.detector.events, "track"),
+        ("hysteresis, 527 classes", htsat_edge.runtime.detector.events, "track"),
         ("the stand-in for the model", Drawn, "infer"),
     ):
         clock.watch(stage, owner, name)
     labels = [row["label"] for row in read_csv(ROOT / "configs" / "labels" / "audioset.csv", ["label"])]
     bundle = read_bundle(BUNDLED)
     info = bundle.info.model_copy(update={"labels": labels, "thresholds": {}, "median_steps": {}})
-    runtime.daemon.read_bundle = lambda path: dataclasses.replace(bundle, info=info)
-    runtime.daemon.open_backend = lambda *_: Drawn(info)
-    runtime.daemon.make_source = lambda config, info, news: Noise(Feed(config.name, news, live=False), hours)
+    htsat_edge.runtime.daemon.loop.read_bundle = lambda path: dataclasses.replace(bundle, info=info)
+    htsat_edge.runtime.daemon.loop.open_backend = lambda *_: Drawn(info)
+    htsat_edge.runtime.daemon.loop.make_source = lambda config, info, news: Noise(
+        Feed(config.name, news, live=False), hours
+    )
     with tempfile.TemporaryDirectory() as folder:
         config = DaemonConfig(
             model=Model(build=False),

@@ -13,17 +13,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import htsat_edge.runtime.daemon.loop
 import numpy as np
 import soundfile
-
-import runtime.daemon
-from runtime.backends import Scores
-from runtime.bundle import BUNDLED, read_bundle
-from runtime.daemon import Daemon
-from runtime.daemon_config import DaemonConfig, JsonLines, Model, Outputs, Source, Store
-from runtime.detector import Detector
-from runtime.notify import Notifier
-from runtime.sources import Feed
+from htsat_edge.runtime.daemon.config import DaemonConfig, JsonLines, Model, Outputs, Source, Store
+from htsat_edge.runtime.daemon.loop import Daemon
+from htsat_edge.runtime.daemon.notify import Notifier
+from htsat_edge.runtime.daemon.sources import Feed
+from htsat_edge.runtime.detector import Detector
+from htsat_edge.runtime.models.backends import Scores
+from htsat_edge.runtime.models.bundle import BUNDLED, read_bundle
 
 RECORDING = Path(__file__).parent / "data" / "recordings" / "farmyard.flac"
 GROWTH_MB = 5.0
@@ -97,9 +96,9 @@ def resident_mb() -> float:
 def soak(hours: float, block_s: float) -> dict:
     """Run it; what was found."""
     blocks, memory = Blocks(hours, block_s), []
-    real_open, real_make = runtime.daemon.open_backend, runtime.daemon.make_source
-    runtime.daemon.open_backend = lambda *_: Levels()
-    runtime.daemon.make_source = lambda config, info, news: FastSource(
+    real_open, real_make = htsat_edge.runtime.daemon.loop.open_backend, htsat_edge.runtime.daemon.loop.make_source
+    htsat_edge.runtime.daemon.loop.open_backend = lambda *_: Levels()
+    htsat_edge.runtime.daemon.loop.make_source = lambda config, info, news: FastSource(
         blocks, Feed(config.name, news, live=False), lambda second: memory.append((second / 3600, resident_mb()))
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -118,7 +117,10 @@ def soak(hours: float, block_s: float) -> dict:
             daemon = Daemon(config, Notifier())
             daemon.run()
         finally:
-            runtime.daemon.open_backend, runtime.daemon.make_source = real_open, real_make
+            htsat_edge.runtime.daemon.loop.open_backend, htsat_edge.runtime.daemon.loop.make_source = (
+                real_open,
+                real_make,
+            )
         took_s = time.process_time() - begun
         found = [json.loads(line) for line in out.read_text().splitlines()]
     coverage = daemon.listeners[0].all_time

@@ -4,8 +4,7 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
-
-from calibration.observe import find_linears, observe
+from htsat_edge.calibration.observe import find_linears, observe
 
 
 @pytest.fixture(scope="session")

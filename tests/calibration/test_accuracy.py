@@ -10,17 +10,16 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
+from htsat_edge.calibration.accuracy import main
+from htsat_edge.calibration.graphs import round_weights, to_int8
+from htsat_edge.calibration.observe import observe
+from htsat_edge.calibration.quantize import main as quantize
+from htsat_edge.evaluation.comparison import Accuracy
+from htsat_edge.export.cpu_graph import build_for_cpu
+from htsat_edge.runtime.common.config import read_json
+from htsat_edge.runtime.models.bundle import read_bundle
 from onnx import numpy_helper
 from onnxruntime.quantization import QuantType
-
-from calibration.accuracy import main
-from calibration.graphs import round_weights, to_int8
-from calibration.judge import Accuracy
-from calibration.observe import observe
-from calibration.quantize import main as quantize
-from export.cpu_graph import build_for_cpu
-from runtime.bundle import read_bundle
-from runtime.config import read_json
 
 ROOT = Path(__file__).parent.parent.parent
 BUDGET = "class_points: 100\nmacro_points: 100\nlost_percent: 100\n"
@@ -313,7 +312,7 @@ def test_stopped_it_leaves_the_bundle_alone(bundle, clips, monkeypatch):
     def stop(path, versions):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("calibration.accuracy.listen", stop)
+    monkeypatch.setattr("htsat_edge.calibration.accuracy.listen", stop)
     assert accuracy(bundle, clips) == 130
     assert contents(bundle) == before
 

@@ -3,13 +3,12 @@
 import numpy as np
 import onnx
 import pytest
+from htsat_edge.calibration.explain import find_entry, find_misfits, find_strays
+from htsat_edge.calibration.graphs import round_weights, to_half, to_int8
+from htsat_edge.calibration.observe import observe
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType
 from onnxruntime.quantization.onnx_model import ONNXModel
-
-from calibration.explain import find_entry, find_misfits, find_strays
-from calibration.graphs import round_weights, to_half, to_int8
-from calibration.observe import observe
 
 LIMIT_DB = 9
 """As in configs/accuracy.yaml."""

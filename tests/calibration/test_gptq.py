@@ -1,10 +1,9 @@
 """Rounding must do less harm than rounding to the nearest, and never leave the grid."""
 
 import numpy as np
+from htsat_edge.calibration.gptq import LIMIT, round_nearest, round_together, scales
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from calibration.gptq import LIMIT, round_nearest, round_together, scales
 
 
 def draw(seed, rows=24, columns=7, tokens=400):
@@ -39,7 +38,7 @@ def test_blocks_make_no_difference(monkeypatch):
     weight, inputs = draw(2)
     scale, gram = scales(weight), inputs.T @ inputs
     whole = round_together(weight, scale, gram)
-    monkeypatch.setattr("calibration.gptq.BLOCK", 5)
+    monkeypatch.setattr("htsat_edge.calibration.gptq.BLOCK", 5)
     np.testing.assert_array_equal(round_together(weight, scale, gram), whole)
 
 

@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from htsat_edge.calibration.graphs import centre, round_weights, to_half, to_int8
+from htsat_edge.calibration.sensitivity import logits_of
+from htsat_edge.evaluation.metrics import snr_db
+from htsat_edge.runtime.models.backends.ort import open_session
 from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import QuantType
-
-from calibration.graphs import centre, round_weights, to_half, to_int8
-from calibration.measures import snr_db
-from calibration.sensitivity import logits_of
-from runtime.backends.ort import open_session
 
 OPS = {*(Path(__file__).parent.parent / "data" / "nvidia" / "onnx-ops-8.6.txt").read_text().split()}
 

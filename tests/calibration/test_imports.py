@@ -6,9 +6,12 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["calibration.quantize", "calibration.accuracy"])
+@pytest.mark.parametrize("module", ["htsat_edge.calibration.quantize", "htsat_edge.calibration.accuracy"])
 def test_imports_without_what_it_does_not_need(module):
-    block = "".join(f"sys.modules[{name!r}] = None\n" for name in ("torch", "htsat", "export", "tensorrt", "pycuda"))
+    block = "".join(
+        f"sys.modules[{name!r}] = None\n"
+        for name in ("torch", "htsat_edge.htsat", "htsat_edge.export", "tensorrt", "pycuda")
+    )
     code = f"import sys\n{block}import {module}"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr) == (0, "")

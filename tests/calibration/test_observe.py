@@ -4,12 +4,11 @@ import weakref
 
 import numpy as np
 import pytest
+from htsat_edge.calibration.observe import METHODS, find_linears, is_lopsided, least_error, observe, with_outputs
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.models.backends.ort import open_session
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from calibration.observe import METHODS, find_linears, is_lopsided, least_error, observe, with_outputs
-from runtime.backends.ort import open_session
-from runtime.errors import UserError
 
 
 def test_the_linear_layers_are_those_of_the_backbone(linears):
@@ -21,7 +20,7 @@ def test_the_linear_layers_are_those_of_the_backbone(linears):
 def test_a_graph_without_any_is_one_line(model):
     other = with_outputs(model, [])
     del other.graph.node[:]
-    with pytest.raises(UserError, match="no linear layer"):
+    with pytest.raises(HtsatEdgeError, match="no linear layer"):
         find_linears(other)
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from htsat_edge.calibration.observe import find_linears
+from htsat_edge.calibration.quantize import main
+from htsat_edge.export.cpu_graph import build_for_cpu
+from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.models.bundle import read_bundle
 from onnx import numpy_helper
-
-from calibration.observe import find_linears
-from calibration.quantize import main
-from export.cpu_graph import build_for_cpu
-from runtime.backends import open_backend
-from runtime.bundle import read_bundle
 
 ROOT = Path(__file__).parent.parent.parent
 GRAPHS = ["cpu-int8", "fp16", "int8", "int8_fp16"]
@@ -158,7 +157,7 @@ def test_a_full_disk_leaves_the_bundle_alone(bundle, recordings, capsys, monkeyp
             raise OSError(28, "No space left on device")
         save(model, path)
 
-    monkeypatch.setattr("calibration.quantize.onnx.save", full)
+    monkeypatch.setattr("htsat_edge.calibration.quantize.onnx.save", full)
     assert quantize(bundle, recordings, "--method", "minmax") == 2
     assert "No space left on device; the bundle is as it was" in capsys.readouterr().err
     assert contents(bundle) == before

@@ -4,9 +4,8 @@ import shutil
 import signal
 
 import pytest
-
-from export.build_trt import main
-from runtime.bundle import BUNDLED, read_bundle
+from htsat_edge.export.build_trt import main
+from htsat_edge.runtime.models.bundle import BUNDLED, read_bundle
 
 
 @pytest.fixture
@@ -28,9 +27,9 @@ def bundled(tmp_path):
 @pytest.fixture
 def build(capsys, monkeypatch):
     """Runs build_trt.py; its exit status, stdout and stderr. Latencies are measured on few runs."""
-    monkeypatch.setattr("export.build_trt.os.nice", lambda by: by)  # this process is that of the tests
-    monkeypatch.setattr("export.prove.RUNS", 3)
-    monkeypatch.setattr("export.prove.WARM_UP", 1)
+    monkeypatch.setattr("htsat_edge.export.build_trt.os.nice", lambda by: by)  # this process is that of the tests
+    monkeypatch.setattr("htsat_edge.export.validate.RUNS", 3)
+    monkeypatch.setattr("htsat_edge.export.validate.WARM_UP", 1)
 
     def run(bundle, *arguments):
         try:

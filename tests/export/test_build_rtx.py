@@ -12,9 +12,8 @@ from pathlib import Path
 
 import onnx
 import pytest
-
-from runtime.bundle import read_bundle
-from runtime.engines import FOLDER, engine_file, read_engine, read_passports
+from htsat_edge.runtime.models.bundle import read_bundle
+from htsat_edge.runtime.models.engines import FOLDER, engine_file, read_engine, read_passports
 
 ROOT = Path(__file__).parent.parent.parent
 trt = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX has wheels for x86-64 Linux only")
@@ -24,8 +23,8 @@ KILLS = 20
 @pytest.fixture(scope="module")
 def full(full_graphs, tmp_path_factory):
     """A bundle of the published AudioSet size."""
-    from export.to_onnx import STEPS, step_seconds
-    from htsat.config import NetworkConfig
+    from htsat_edge.export.to_onnx import STEPS, step_seconds
+    from htsat_edge.htsat.config import NetworkConfig
 
     folder, config = tmp_path_factory.mktemp("full"), NetworkConfig()
     for name, model in zip(("fp32", "int8"), full_graphs, strict=True):

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import onnx
 import pytest
-
-from runtime.backends import open_backend
-from runtime.bundle import BUNDLED, read_bundle
-from runtime.engines import FOLDER, Here, NoEngine, engine_file, find, passport_file, read_passports
-from runtime.errors import UserError
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.models.bundle import BUNDLED, read_bundle
+from htsat_edge.runtime.models.engines import FOLDER, Here, NoEngine, engine_file, find, passport_file, read_passports
 
 ROOT = Path(__file__).parent.parent.parent
 VERSIONS = ("8.6.1", "10.3.0", "10.13.2", "10.16.1", "11.4.0")
@@ -222,7 +221,9 @@ def test_a_passport_that_is_none_is_written_anew(text, bundle, build, fake_tenso
 def test_auto_keeps_the_faster_one_within_the_budget(bundled, build, fake_tensorrt, monkeypatch):
     fake_tensorrt("10.3.0")
     times = {"fp16": 1.0, "int8": 2.0}
-    monkeypatch.setattr("export.prove.measure", lambda backend, clips, size, cuda_graph: latency(times, bundled))
+    monkeypatch.setattr(
+        "htsat_edge.export.validate.measure", lambda backend, clips, size, cuda_graph: latency(times, bundled)
+    )
     status, out, _ = build(bundled)
     assert status == 0
     assert "htsat-edge uses fp16, the fastest that is near enough to fp32" in out
@@ -234,7 +235,7 @@ def test_auto_keeps_the_faster_one_within_the_budget(bundled, build, fake_tensor
 
 def latency(times, bundle):
     """Of the engine that is being proven: the one without a passport."""
-    from runtime.engines import Latency
+    from htsat_edge.runtime.models.engines import Latency
 
     known = {passport.recipe.precision for passport in read_passports(bundle)}
     p50 = next(time for precision, time in times.items() if precision not in known)
@@ -244,7 +245,9 @@ def latency(times, bundle):
 def test_auto_leaves_a_fast_one_that_is_off(bundled, build, fake_tensorrt, monkeypatch):
     fake_tensorrt("10.3.0")
     times = {"fp16": 2.0, "int8": 1.0}
-    monkeypatch.setattr("export.prove.measure", lambda backend, clips, size, cuda_graph: latency(times, bundled))
+    monkeypatch.setattr(
+        "htsat_edge.export.validate.measure", lambda backend, clips, size, cuda_graph: latency(times, bundled)
+    )
     status, out, _ = build(bundled, "--budget", 50)  # int8 is within 41 dB, fp16 within 57
     assert status == 0
     assert "dB of fp32, want 50" in out
@@ -283,7 +286,7 @@ def test_an_engine_that_is_off_is_never_used(fault, message, bundle, build, fake
     assert message in err
     (passport,) = read_passports(bundle)
     assert message in passport.broken
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(HtsatEdgeError, match=message):
         open_backend(bundle, kind="tensorrt")
     status, _, err = build(bundle, "--precision", "fp32", "--background")
     assert status == 1
@@ -293,7 +296,7 @@ def test_an_engine_that_is_off_is_never_used(fault, message, bundle, build, fake
 
 
 def test_a_cuda_graph_is_used_where_it_is_faster_and_the_same(bundle, build, fake_tensorrt, monkeypatch):
-    from export import prove
+    from htsat_edge.export import validate as prove
 
     fake_tensorrt("10.3.0")
     measure = prove.measure
@@ -301,7 +304,7 @@ def test_a_cuda_graph_is_used_where_it_is_faster_and_the_same(bundle, build, fak
     def measured(backend, clips, size, cuda_graph):
         return measure(backend, clips, size, cuda_graph).model_copy(update={"p50_ms": 1.0 if cuda_graph else 2.0})
 
-    monkeypatch.setattr("export.prove.measure", measured)
+    monkeypatch.setattr("htsat_edge.export.validate.measure", measured)
     for level, (fault, used) in enumerate((("", True), ("graph", False), ("record", False))):
         monkeypatch.setenv("FAKE_FAULTS", fault)
         assert build(bundle, "--precision", "fp32", "--optimization-level", level)[0] == 0
@@ -312,7 +315,7 @@ def test_a_cuda_graph_is_used_where_it_is_faster_and_the_same(bundle, build, fak
 
 def test_without_cuda_bindings_it_launches_plainly(bundle, build, fake_tensorrt, monkeypatch):
     fake_tensorrt("10.3.0")
-    monkeypatch.setattr("export.build_trt.has_cudart", lambda: False)
+    monkeypatch.setattr("htsat_edge.export.build_trt.has_cudart", lambda: False)
     assert build(bundle, "--precision", "fp32")[0] == 0
     assert not read_passports(bundle)[0].latency.cuda_graph
 
@@ -549,12 +552,14 @@ def test_bad_arguments_are_refused_in_one_line(arguments, message, bundle, build
 
 
 def test_without_arguments_it_is_the_bundled_model(fake_tensorrt, monkeypatch):
-    from export import build_trt
+    from htsat_edge.export import build_trt
 
     fake_tensorrt("10.3.0")
     seen = []
-    monkeypatch.setattr("export.build_trt.read_bundle", lambda path: seen.append(path) or read_bundle(path))
-    monkeypatch.setattr("export.build_trt.choose", lambda site, asked: (_ for _ in ()).throw(UserError(asked)))
+    monkeypatch.setattr("htsat_edge.export.build_trt.read_bundle", lambda path: seen.append(path) or read_bundle(path))
+    monkeypatch.setattr(
+        "htsat_edge.export.build_trt.choose", lambda site, asked: (_ for _ in ()).throw(HtsatEdgeError(asked))
+    )
     assert build_trt.main([]) == 2
     assert seen == [BUNDLED]
 
@@ -577,7 +582,8 @@ def test_no_tensorrt_and_no_gpu(bundle, fake_tensorrt):
 def test_no_onnx(bundle):
     pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX has wheels for x86-64 Linux only")
     arguments = [str(bundle.path), "--flavour", "rtx"]
-    code = f"import sys; sys.modules['onnx'] = None; from export.build_trt import main; sys.exit(main({arguments}))"
+    code = "import sys; sys.modules['onnx'] = None; from htsat_edge.export.build_trt import main; "
+    code += f"sys.exit(main({arguments}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "building needs onnx: pip install onnx" in done.stderr

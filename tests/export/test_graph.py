@@ -6,14 +6,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-
-from calibration.observe import find_linears
-from export.cpu_graph import build_for_cpu
-from export.graph import build, build_with_front_end
-from htsat.config import NetworkConfig, read_network
-from htsat.network import HTSAT
-from runtime.backends.ort import open_session
-from runtime.clips import tile
+from htsat_edge.calibration.observe import find_linears
+from htsat_edge.export.cpu_graph import build_for_cpu
+from htsat_edge.export.graph import build, build_with_front_end
+from htsat_edge.htsat.config import NetworkConfig, read_network
+from htsat_edge.htsat.network import HTSAT
+from htsat_edge.runtime.dsp.windows import tile
+from htsat_edge.runtime.models.backends.ort import open_session
 
 ROOT = Path(__file__).parent.parent.parent
 OPS = set((ROOT / "tests" / "data" / "nvidia" / "onnx-ops-8.6.txt").read_text().split())

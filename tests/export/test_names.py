@@ -89,7 +89,7 @@ def test_every_name_of_tensorrt_exists(version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_flags_exist_where_networks_are_not_strongly_typed(version):
-    from export.engine import FLAGS
+    from htsat_edge.export.engine import FLAGS
 
     api = json.loads((NVIDIA / f"api-{version}.json").read_text())
     if not there(api, "NetworkDefinitionCreationFlag.STRONGLY_TYPED"):

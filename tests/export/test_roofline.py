@@ -4,12 +4,13 @@ import re
 
 import pytest
 import torch
-
-from export.roofline import main
+from htsat_edge.export.roofline import main
 
 
 def test_a_cpu_runs_what_needs_no_gpu(tiny_files, capsys, monkeypatch):
-    monkeypatch.setattr("export.roofline.torch.compile", lambda network: network)  # the compiler takes a minute
+    monkeypatch.setattr(
+        "htsat_edge.export.roofline.torch.compile", lambda network: network
+    )  # the compiler takes a minute
     assert main(["--network", str(tiny_files / "tiny.yaml"), "--device", "cpu", "--runs", "2", "--batch", "2"]) == 0
     out = capsys.readouterr().out
     head, _, *rows = out.splitlines()
@@ -29,7 +30,7 @@ def test_what_fails_is_marked_and_the_others_are_run(tiny_files, capsys, monkeyp
     def compiler(network):
         raise RuntimeError("no compiler here\nwith a long story")
 
-    monkeypatch.setattr("export.roofline.torch.compile", compiler)
+    monkeypatch.setattr("htsat_edge.export.roofline.torch.compile", compiler)
     assert main(["--network", str(tiny_files / "tiny.yaml"), "--device", "cpu", "--runs", "1"]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert "not run: RuntimeError: no compiler here" in rows[4]

@@ -10,14 +10,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-
-from export import to_onnx
-from export.graph import build
-from export.to_onnx import main
-from htsat.checkpoint import load_network
-from runtime import cli
-from runtime.backends import open_backend
-from runtime.bundle import read_bundle
+from htsat_edge.export import to_onnx
+from htsat_edge.export.graph import build
+from htsat_edge.export.to_onnx import main
+from htsat_edge.htsat.checkpoint import load_network
+from htsat_edge.runtime.commands import cli
+from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.models.bundle import read_bundle
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -228,7 +227,7 @@ def test_the_old_bundle_survives_when_the_new_cannot_take_its_place(capsys, argu
 
 @pytest.mark.parametrize("frames", ["64", "501"])
 def test_a_short_clip_can_be_detected_with(capsys, arguments, frames, farmyard):
-    from runtime.cli import main as htsat_edge
+    from htsat_edge.runtime.commands.cli import main as htsat_edge
 
     assert export(capsys, arguments, "--frames", frames)[0] == 0
     assert htsat_edge(["detect", str(farmyard), "--bundle", str(arguments["--out"]), "--json"]) == 0

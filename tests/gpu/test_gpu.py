@@ -11,14 +11,14 @@ import threading
 
 import numpy as np
 import pytest
-
-from calibration.listen import logits
-from calibration.measures import snr_db
-from export.build_trt import main
-from export.prove import cut
-from runtime.backends import open_backend
-from runtime.backends.ort import OrtBackend
-from runtime.backends.trt import (
+from htsat_edge.evaluation.metrics import snr_db
+from htsat_edge.evaluation.playback import logits
+from htsat_edge.export.build_trt import main
+from htsat_edge.export.validate import cut
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.models.backends.ort import OrtBackend
+from htsat_edge.runtime.models.backends.trt import (
     TrtBackend,
     call,
     has_cudart,
@@ -27,9 +27,8 @@ from runtime.backends.trt import (
     load_tensorrt,
     open_device,
 )
-from runtime.bundle import BUNDLED, read_bundle
-from runtime.engines import read_engine, read_passports
-from runtime.errors import UserError
+from htsat_edge.runtime.models.bundle import BUNDLED, read_bundle
+from htsat_edge.runtime.models.engines import read_engine, read_passports
 
 pytestmark = pytest.mark.gpu
 CLIPS = 10_000
@@ -42,7 +41,7 @@ RSS_GROWTH = 16 * 2**20
 def device():
     try:
         return open_device()
-    except UserError as error:
+    except HtsatEdgeError as error:
         pytest.skip(str(error))
 
 

@@ -29,10 +29,10 @@ def corpus(farmyard, tmp_path):
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    monkeypatch.setattr("htsat.train.SCENES", 4)
-    monkeypatch.setattr("htsat.evaluate.SCENES", 12)
-    monkeypatch.setattr("htsat.evaluate.HOUR", 3)
-    monkeypatch.setattr("htsat.evaluate.RESAMPLES", 5)
+    monkeypatch.setattr("htsat_edge.htsat.train.SCENES", 4)
+    monkeypatch.setattr("htsat_edge.htsat.evaluate.SCENES", 12)
+    monkeypatch.setattr("htsat_edge.htsat.evaluate.HOUR", 3)
+    monkeypatch.setattr("htsat_edge.htsat.evaluate.RESAMPLES", 5)
     network = {"embed_dim": 8, "depths": [1, 1, 1, 1], "heads": [1, 1, 2, 2], "classes": 1, "frequency_bias": True}
     (tmp_path / "network.yaml").write_text(yaml.safe_dump(network))
     content = {"network": "network.yaml", "labels": ["Speech"], "auxiliary": ["Fowl"], "steps": 3, "batch": 2}

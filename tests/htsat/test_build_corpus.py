@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-
-from htsat.build_corpus import COLUMNS, MANIFEST, cut, main
-from htsat.corpus import read_corpus
-from runtime.config import read_csv
+from htsat_edge.htsat.build_corpus import COLUMNS, MANIFEST, cut, main
+from htsat_edge.htsat.corpus import read_corpus
+from htsat_edge.runtime.common.config import read_csv
 
 pytestmark = pytest.mark.skipif(shutil.which("apt-get") is None, reason="needs apt-get, of Debian or Ubuntu")
 

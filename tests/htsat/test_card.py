@@ -2,13 +2,12 @@ import json
 import shutil
 
 import pytest
-
-from calibration.judge import Accuracy, Budget, Measured
-from calibration.measures import Interval
-from htsat.card import MANIFEST, TEMPLATE, card, licences, main
-from htsat.report import NAMES, ClassFigures, Results
-from htsat.settings import RunFolder
-from runtime.bundle import read_bundle
+from htsat_edge.evaluation.comparison import Accuracy, Budget, Measured
+from htsat_edge.evaluation.metrics import Interval
+from htsat_edge.htsat.card import MANIFEST, TEMPLATE, card, licences, main
+from htsat_edge.htsat.report import NAMES, ClassFigures, Results
+from htsat_edge.htsat.settings import RunFolder
+from htsat_edge.runtime.models.bundle import read_bundle
 
 
 @pytest.fixture
@@ -139,7 +138,7 @@ def test_bad_input_is_one_line(run, bundle, tmp_path, capsys, monkeypatch):
     assert "none: no such bundle" in capsys.readouterr().err
     template = tmp_path / "card.md"
     template.write_text("{figurs}")
-    monkeypatch.setattr("htsat.card.TEMPLATE", template)
+    monkeypatch.setattr("htsat_edge.htsat.card.TEMPLATE", template)
     assert write_card(run, bundle) == 2
     assert "placeholder that is not known: 'figurs'" in capsys.readouterr().err
 

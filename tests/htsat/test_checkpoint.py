@@ -4,20 +4,19 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from htsat_edge.htsat.checkpoint import load_network
+from htsat_edge.htsat.config import NetworkConfig
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-
-from htsat.checkpoint import load_network
-from htsat.config import NetworkConfig
-from runtime.errors import UserError
 
 SIZES = {"embed_dim": 16, "depths": (2, 2, 3, 2), "heads": (2, 4, 4, 8), "classes": 10}
 CONFIG = NetworkConfig(**SIZES)
 
 
 def refusal(path, config=CONFIG):
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(HtsatEdgeError) as caught:
         load_network(path, config)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
@@ -106,7 +105,7 @@ def test_a_wrong_network_says_which_it_looks_like(tiny_weights, tmp_path):
 
 
 def test_a_published_size_is_recognised(tmp_path):
-    from htsat.network import HTSAT
+    from htsat_edge.htsat.network import HTSAT
 
     path = saved(HTSAT(NetworkConfig(classes=50, loss="ce")).state_dict(), tmp_path / "esc.pt")
     assert refusal(path, NetworkConfig()).endswith("as in configs/networks/esc50.yaml")

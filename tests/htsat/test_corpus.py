@@ -3,12 +3,11 @@ import csv
 import numpy as np
 import pytest
 import soundfile
+from htsat_edge.htsat.corpus import Recording, choose_splits, read_corpus, read_mono, trim
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.dsp.audio import AudioFile
 from hypothesis import given
 from hypothesis import strategies as st
-
-from htsat.corpus import Recording, choose_splits, read_corpus, read_mono, trim
-from runtime.audio import AudioFile
-from runtime.errors import UserError
 
 RATE = 16_000
 
@@ -121,21 +120,21 @@ def test_a_group_of_two_classes_is_in_one_split():
 )
 def test_a_bad_row_is_named(row, message, tmp_path):
     write_manifest(tmp_path, [{"file": "x.wav", "class": "Knock", **row}])
-    with pytest.raises(UserError, match=r"manifest\.csv") as caught:
+    with pytest.raises(HtsatEdgeError, match=r"manifest\.csv") as caught:
         read_corpus(tmp_path)
     assert message in str(caught.value)
 
 
 def test_what_is_no_corpus(tmp_path):
-    with pytest.raises(UserError, match=r"neither a manifest\.csv nor a folder of recordings"):
+    with pytest.raises(HtsatEdgeError, match=r"neither a manifest\.csv nor a folder of recordings"):
         read_corpus(tmp_path)
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(HtsatEdgeError, match="no such folder"):
         read_corpus(tmp_path / "absent")
     put(tmp_path / "Kettle" / "0.wav", tone(0.1))
-    with pytest.raises(UserError, match="has no recording held back"):
+    with pytest.raises(HtsatEdgeError, match="has no recording held back"):
         read_corpus(tmp_path)
     (tmp_path / "Drill").mkdir()
-    with pytest.raises(UserError, match="Drill: holds no recording"):
+    with pytest.raises(HtsatEdgeError, match="Drill: holds no recording"):
         read_corpus(tmp_path)
 
 
@@ -147,7 +146,7 @@ def test_a_group_that_is_learned_from_and_held_is_refused(tmp_path):
             for i, split in enumerate(("train", "val"))
         ],
     )
-    with pytest.raises(UserError, match=r"manifest\.csv: group 'one day' is both learned from and held"):
+    with pytest.raises(HtsatEdgeError, match=r"manifest\.csv: group 'one day' is both learned from and held"):
         read_corpus(tmp_path)
 
 
@@ -162,7 +161,7 @@ def test_a_background_is_not_trimmed(tmp_path):
 
 
 def test_events_of_one_file_are_cut_from_one_reading(tmp_path, monkeypatch):
-    from htsat import corpus
+    from htsat_edge.htsat import corpus
 
     put(tmp_path / "day.wav", tone(3))
     read = []
@@ -184,12 +183,12 @@ def test_events_of_one_file_are_cut_from_one_reading(tmp_path, monkeypatch):
 )
 def test_a_span_without_sound_is_one_line(onset, offset, message, tmp_path):
     put(tmp_path / "x.wav", np.concatenate([np.zeros(RATE, np.float32), tone(1)]))
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(HtsatEdgeError) as caught:
         read_mono(Recording(tmp_path / "x.wav", "Knock", "x", "train", onset, offset), RATE)
     assert message in str(caught.value)
 
 
 def test_an_onset_behind_the_end_is_one_line(tmp_path):
     put(tmp_path / "x.wav", tone(1))
-    with pytest.raises(UserError, match=r"x\.wav: lasts 1\.000 s, and has nothing from 3 s on"):
+    with pytest.raises(HtsatEdgeError, match=r"x\.wav: lasts 1\.000 s, and has nothing from 3 s on"):
         read_mono(Recording(tmp_path / "x.wav", "Knock", "x", "train", onset_s=3), RATE)

@@ -3,11 +3,10 @@ import re
 
 import numpy as np
 import pytest
-
-from htsat.evaluate import count_rises, f_score, intervals, main, raise_over_quiet, resample_groups, tune
-from htsat.figures import Outputs
-from htsat.scenes import Scene
-from htsat.train import main as train
+from htsat_edge.htsat.evaluate import count_rises, f_score, intervals, main, raise_over_quiet, resample_groups, tune
+from htsat_edge.htsat.figures import Outputs
+from htsat_edge.htsat.scenes import Scene
+from htsat_edge.htsat.train import main as train
 
 
 def test_f_score_of_a_worked_example():
@@ -123,9 +122,9 @@ def test_hours_are_told_apart(config, corpus, tmp_path, monkeypatch):
             framewise[0, : len(rising), 0] = rising
         return framewise, framewise[:, 0]
 
-    monkeypatch.setattr("htsat.evaluate.room_tone", tone)
-    monkeypatch.setattr("htsat.evaluate.score_clips", score)
-    monkeypatch.setattr("htsat.evaluate.tune", lambda framewise, active, trust: ([0.2], [1]))
+    monkeypatch.setattr("htsat_edge.htsat.evaluate.room_tone", tone)
+    monkeypatch.setattr("htsat_edge.htsat.evaluate.score_clips", score)
+    monkeypatch.setattr("htsat_edge.htsat.evaluate.tune", lambda framewise, active, trust: ([0.2], [1]))
     assert main([str(run), "--data", str(corpus)]) == 0
     figures = json.loads((run / "figures.json").read_text())
     assert figures["classes"][0]["threshold"] == pytest.approx(0.44)

@@ -1,11 +1,10 @@
 import numpy as np
 import torch
-
-from htsat.corpus import BACKGROUND, Recording
-from htsat.figures import Outputs, apply, held_scenes, room_tone
-from htsat.network import Output
-from htsat.scenes import Sound
-from runtime.features import FrontEnd
+from htsat_edge.htsat.corpus import BACKGROUND, Recording
+from htsat_edge.htsat.figures import Outputs, apply, held_scenes, room_tone
+from htsat_edge.htsat.network import Output
+from htsat_edge.htsat.scenes import Sound
+from htsat_edge.runtime.dsp.log_mel import FrontEnd
 
 
 class KnowsBands(torch.nn.Module):

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 import torch
-
-from htsat.front_end import TorchLogMel
-from runtime.features import FrontEnd, LogMel
+from htsat_edge.htsat.front_end import TorchLogMel
+from htsat_edge.runtime.dsp.log_mel import FrontEnd, LogMel
 
 
 @pytest.mark.parametrize("clip", ["clip10", "clip1", "clip10_quiet"])

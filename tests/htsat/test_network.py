@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 import torch
-
-from htsat.config import NetworkConfig
-from htsat.network import HTSAT, roll_order, stretch, z_order
-from runtime.clips import tile
+from htsat_edge.htsat.config import NetworkConfig
+from htsat_edge.htsat.network import HTSAT, roll_order, stretch, z_order
+from htsat_edge.runtime.dsp.windows import tile
 
 CASES = ["clip10_default", "clip5_default", "clip1_default", "clip10_quiet_default", "clip5_infer", "clip1_infer"]
 

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 import soundfile
-
-from calibration.truth import read_manifest
-from htsat.corpus import read_corpus
-from htsat.render_scenes import Mixer, main
+from htsat_edge.evaluation.labels import read_manifest
+from htsat_edge.htsat.corpus import read_corpus
+from htsat_edge.htsat.render_scenes import Mixer, main
 
 
 @pytest.fixture

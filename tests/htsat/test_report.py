@@ -1,4 +1,4 @@
-from htsat.report import ClassFigures, Interval, Results, write_page
+from htsat_edge.htsat.report import ClassFigures, Interval, Results, write_page
 
 FIGURES = {
     name: Interval(value=0.5, low=0.4, high=0.6)

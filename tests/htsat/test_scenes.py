@@ -2,11 +2,8 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from htsat.corpus import BACKGROUND, Recording
-from htsat.scenes import (
+from htsat_edge.htsat.corpus import BACKGROUND, Recording
+from htsat_edge.htsat.scenes import (
     SceneMaker,
     Sound,
     borrow_spectrum,
@@ -18,7 +15,9 @@ from htsat.scenes import (
     reverberate,
     stretch,
 )
-from runtime.features import FrontEnd, to_db
+from htsat_edge.runtime.dsp.log_mel import FrontEnd, to_db
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def sound(label, frames, group="a", band=20):

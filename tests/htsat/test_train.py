@@ -12,18 +12,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from htsat_edge.export.to_onnx import main as to_onnx
+from htsat_edge.htsat.checkpoint import load_network
+from htsat_edge.htsat.config import NetworkConfig, read_network
+from htsat_edge.htsat.network import HTSAT, Output
+from htsat_edge.htsat.scenes import Scene
+from htsat_edge.htsat.settings import TrainConfig
+from htsat_edge.htsat.train import Batches, Training, learning_rate_factor, loss_of, main
+from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.models.bundle import read_bundle
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
-
-from export.to_onnx import main as to_onnx
-from htsat.checkpoint import load_network
-from htsat.config import NetworkConfig, read_network
-from htsat.network import HTSAT, Output
-from htsat.scenes import Scene
-from htsat.settings import TrainConfig
-from htsat.train import Batches, Training, learning_rate_factor, loss_of, main
-from runtime.backends import open_backend
-from runtime.bundle import read_bundle
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -50,7 +49,7 @@ def test_a_model_is_trained_and_loads(config, corpus, tmp_path):
 def test_a_stopped_training_ends_with_the_weights_of_one_run(config, corpus, tmp_path, monkeypatch):
     """Stopped after each of its steps, it is started again as often."""
     change(config, steps=5)
-    monkeypatch.setattr("htsat.train.VALIDATE_EVERY", 2)
+    monkeypatch.setattr("htsat_edge.htsat.train.VALIDATE_EVERY", 2)
     assert run(config, corpus, tmp_path / "whole") == 0
     take_step = Training.take_step
 
@@ -71,7 +70,7 @@ def test_a_stopped_training_ends_with_the_weights_of_one_run(config, corpus, tmp
 
 def test_a_killed_training_goes_on_from_its_last_save(config, corpus, tmp_path, monkeypatch, capsys):
     change(config, steps=5)
-    monkeypatch.setattr("htsat.train.VALIDATE_EVERY", 2)
+    monkeypatch.setattr("htsat_edge.htsat.train.VALIDATE_EVERY", 2)
     assert run(config, corpus, tmp_path / "whole") == 0
     take_step = Training.take_step
 
@@ -93,7 +92,17 @@ def test_a_killed_training_goes_on_from_its_last_save(config, corpus, tmp_path, 
 def test_ctrl_c_saves_and_says_so(config, corpus, tmp_path):
     """The real command, with the real signal."""
     change(config, steps=100_000)
-    command = [sys.executable, "-m", "htsat.train", "--config", config, "--data", corpus, "--out", tmp_path / "run"]
+    command = [
+        sys.executable,
+        "-m",
+        "htsat_edge.htsat.train",
+        "--config",
+        config,
+        "--data",
+        corpus,
+        "--out",
+        tmp_path / "run",
+    ]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if "to learn from" in line:
@@ -147,7 +156,7 @@ def test_another_recording_under_the_same_name_is_another_training(config, corpu
 
 
 def test_a_loss_that_is_no_number_stops_the_training(config, corpus, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("htsat.train.loss_of", lambda *_: torch.tensor(torch.nan, requires_grad=True))
+    monkeypatch.setattr("htsat_edge.htsat.train.loss_of", lambda *_: torch.tensor(torch.nan, requires_grad=True))
     assert run(config, corpus, tmp_path / "run") == 1
     assert "the loss is nan at step 0; lower learning_rate" in capsys.readouterr().err
     assert not (tmp_path / "run" / "model.safetensors").exists()
@@ -164,7 +173,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_save(config, corpus, tmp_pa
     """The real error, of a process that may not write files as large as a model."""
     change(config, steps=100_000)
     limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
-    limit += "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); import htsat.train as t; "
+    limit += "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); import htsat_edge.htsat.train as t; "
     limit += "t.VALIDATE_EVERY = 2; t.SCENES = 4; sys.exit(t.main(sys.argv[1:]))"
     command = [sys.executable, "-c", limit, "--config", config, "--data", corpus, "--out", tmp_path / "run"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)

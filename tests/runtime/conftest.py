@@ -10,9 +10,8 @@ import time
 
 import paho.mqtt.client as paho
 import pytest
+from htsat_edge.runtime.daemon.sources import Feed
 from paho.mqtt.enums import CallbackAPIVersion
-
-from runtime.sources import Feed
 
 
 def wait_for(condition, seconds=20):
@@ -52,7 +51,7 @@ def fed(monkeypatch):
             feeds.append(Feed(config.name, news, live=live))
             return Filled(feeds[-1])
 
-        monkeypatch.setattr("runtime.daemon.make_source", make)
+        monkeypatch.setattr("htsat_edge.runtime.daemon.loop.make_source", make)
         return feeds
 
     return prepare

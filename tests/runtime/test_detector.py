@@ -5,13 +5,12 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 import soundfile
-
-from runtime.backends import Scores, open_backend
-from runtime.backends.ort import OrtBackend
-from runtime.bundle import read_bundle
-from runtime.detector import Detector, Settings
-from runtime.errors import UserError
-from runtime.trace import Trace
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.detector import Detector, Settings
+from htsat_edge.runtime.dsp.trace import Trace
+from htsat_edge.runtime.models.backends import Scores, open_backend
+from htsat_edge.runtime.models.backends.ort import OrtBackend
+from htsat_edge.runtime.models.bundle import read_bundle
 
 
 class Loud:
@@ -119,8 +118,7 @@ def test_short_recordings_have_events_within_them(duration_s, bundle):
 
 def graph_of(network, frames, info, folder):
     import onnx
-
-    from export.graph import build
+    from htsat_edge.export.graph import build
 
     onnx.save(build(network, frames), folder / "fp32.onnx")
     return OrtBackend(folder / "fp32.onnx", info)
@@ -194,7 +192,7 @@ def test_silence_and_full_scale_give_finite_scores(level, bundle, backend):
 def test_too_short_to_hear(bundle, backend):
     detector = Detector(bundle.info, backend, 32_000)
     detector.push(np.zeros(100, np.float32))
-    with pytest.raises(UserError, match=r"3\.1 ms are too short"):
+    with pytest.raises(HtsatEdgeError, match=r"3\.1 ms are too short"):
         detector.close()
 
 
@@ -207,7 +205,7 @@ def test_too_short_to_hear(bundle, backend):
     ],
 )
 def test_impossible_settings_are_refused(settings, message, bundle, backend):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(HtsatEdgeError, match=message):
         Detector(bundle.info, backend, 32_000, settings)
 
 

@@ -1,0 +1,200 @@
+"""What was measured, as a table in the terminal and as a page that stands alone."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from htsat_edge.evaluation import page
+from htsat_edge.evaluation.comparison import ENOUGH, TOLD, Accuracy, Measured
+from htsat_edge.evaluation.metrics import Interval
+from htsat_edge.evaluation.playback import OddClip, Version
+from htsat_edge.runtime.commands.report import clock
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+MOST_DOTS = 50_000
+SHOWN_CLASSES = 30
+"""Of which a page shows the change: those that lose most."""
+
+
+def print_table(found: Accuracy) -> None:
+    """The figures on stdout, a column for each graph."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("")
+    for name in found.graphs:
+        table.add_column(name, justify="right")
+    for name, *cells in rows(found):
+        table.add_row(Text(name), *(Text(cell) for cell in cells))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 240
+    console.print(Text(heading(found), style="bold"), soft_wrap=True)
+    console.print(table)
+    console.print(Text(recommendation(found)), soft_wrap=True)
+
+
+def recommendation(found: Accuracy) -> str:
+    """What detect will use, in a line."""
+    heard = found.graphs["fp32"].events
+    little = f"; {heard} events are too few to recommend another, want {ENOUGH}" if heard < ENOUGH else ""
+    return f"recommended on a CPU: {found.recommended['onnxruntime']}{little}"
+
+
+def heading(found: Accuracy) -> str:
+    """What was measured on, in a line."""
+    labels = {
+        "when": "labelled with when a class sounds",
+        "whether": "labelled with what sounds",
+        "none": "without labels: agreement with fp32",
+    }[found.labels_say]
+    return f"{found.recordings} recordings of {found.material}, {60 * found.hours:.1f} minutes, {labels}"
+
+
+def rows(found: Accuracy) -> list[list[str]]:
+    """The table: the name of a figure, and a cell for each graph."""
+    graphs = list(found.graphs.values())
+    reference = graphs[0]
+    table = [
+        ["size", *(f"{m.size / 1e6:.1f} MB" for m in graphs)],
+        ["one clip", *(f"{m.clip_ms:.1f} ms, {m.clip_ms / reference.clip_ms:.2f} of fp32" for m in graphs)],
+        ["logit SNR", *("–" if m.logit_snr_db is None else f"{m.logit_snr_db:.1f} dB" for m in graphs)],
+        ["of the worst clip", *(_worst(m) for m in graphs)],
+    ]
+    table += [[TOLD[name], *(_figure(m, name, m is reference) for m in graphs)] for name in reference.figures]
+    if changes := class_changes(found):
+        table.append([f"worst class, {TOLD[changes.figure]}", *(_worst_class(changes, name) for name in found.graphs)])
+    table.append(["events", *(str(m.events) for m in graphs)])
+    table.append(["lost, gained", *("–" if m is reference else f"{m.events_lost}, {m.events_gained}" for m in graphs)])
+    if reference.false_events_per_hour is not None:
+        table.append(["false events an hour", *(f"{m.false_events_per_hour:.1f}" for m in graphs)])
+    table.append(["within the budget", *("–" if m is reference else "no" if m.broken else "yes" for m in graphs)])
+    return table
+
+
+def _worst(measured: Measured) -> str:
+    worst = measured.worst_clip
+    return "–" if worst is None else f"{worst.logit_snr_db:.1f} dB"
+
+
+def _worst_class(changes: ClassChanges, graph: str) -> str:
+    known = [(change[graph], label) for label, change in changes.by_label if graph in change]
+    if not known:  # fp32, from which the others change
+        return "–"
+    change, label = min(known)
+    return f"{_signed(change)} {label}"
+
+
+def _figure(measured: Measured, name: str, reference: bool) -> str:
+    if name not in measured.figures:
+        return "–"
+    value = f"{measured.figures[name]:.3f}"
+    return value if reference else f"{value}  {points(measured.changes[name])}"
+
+
+def points(change: Interval) -> str:
+    """A change in points, with its interval."""
+    assert change.value is not None
+    if change.low is None or change.high is None:
+        return _signed(change.value)
+    return f"{_signed(change.value)} ({_signed(change.low)} … {_signed(change.high)})"
+
+
+def _signed(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:+.1f}"  # the sum makes zero of minus zero
+
+
+def write_page(path: Path, found: Accuracy, versions: Sequence[Version]) -> None:
+    """The page: the table, what each class loses, scores beside scores, and the clips that are heard otherwise."""
+    others = versions[1:]
+    parts = [
+        "<h1>What the smaller graphs cost</h1>",
+        f"<p>{html.escape(heading(found))}. Changes from fp32 are in points, in brackets between what nine of ten "
+        "resamples of the recordings lie.</p>",
+        page.table(["", *found.graphs], rows(found)),
+        f"<p>{html.escape(recommendation(found)).capitalize()}.</p>",
+    ]
+    parts += [f"<p><b>{name}:</b> {html.escape(line)}</p>" for name, m in found.graphs.items() for line in m.broken]
+    if changes := class_changes(found):
+        shown = changes.by_label[:SHOWN_CLASSES]
+        parts += [
+            f"<h2>What each class loses or gains in {TOLD[changes.figure]}</h2>",
+            page.plot(lambda figure: draw_changes(figure, shown), (9, 0.34 * len(shown) + 1.2)),
+        ]
+    parts += [part for version in others for part in _version(versions[0], version)]
+    page.write(path, "What the smaller graphs cost", parts)
+
+
+def _version(reference: Version, version: Version) -> list[str]:
+    """What there is to see of one graph."""
+    parts = [
+        f"<h2>{version.name}</h2>",
+        "<p>The highest score of each class in each recording.</p>",
+        page.plot(lambda figure: draw_scores(figure, reference, version), (4.5, 4.2)),
+    ]
+    if version.odd_clips:
+        parts += [
+            "<p>The clips whose logits are furthest from fp32's.</p>",
+            page.plot(lambda figure: draw_clips(figure, version.odd_clips), (9, 2.6)),
+        ]
+    return parts
+
+
+@dataclass(frozen=True)
+class ClassChanges:
+    """What other graphs change of a figure of each class."""
+
+    figure: str
+    by_label: list[tuple[str, dict[str, float]]]
+    """By class and graph, as shares of 1; the class with the greatest loss first."""
+
+
+def class_changes(found: Accuracy) -> ClassChanges | None:
+    """The changes of the classes' event F1, or where nothing is known of time, of their average precision."""
+    (_, reference), *others = found.graphs.items()
+    figure = "event_f1" if "event_f1" in reference.figures else "clip_ap"
+    others = [(name, measured) for name, measured in others if figure in measured.figures]
+    if figure not in reference.figures or not others:
+        return None
+    by_label = []
+    for label, own in reference.class_figures.items():
+        if (before := own[figure]) is not None:
+            after = {name: measured.class_figures[label][figure] or 0.0 for name, measured in others}
+            by_label.append((label, {name: value - before for name, value in after.items()}))
+    return ClassChanges(figure, sorted(by_label, key=lambda item: min(item[1].values())))
+
+
+def draw_changes(figure: Figure, changes: Sequence[tuple[str, dict[str, float]]]) -> None:
+    """A bar for each class and graph."""
+    axes, graphs = figure.subplots(), list(changes[0][1])
+    at, height = np.arange(len(changes)), 0.8 / len(graphs)
+    for i, graph in enumerate(graphs):
+        axes.barh(at - 0.4 + (i + 0.5) * height, [100 * change[graph] for _, change in changes], height, label=graph)
+    axes.axvline(0, color="black", lw=0.8)
+    axes.set(xlabel="points", ylim=(len(changes) - 0.4, -0.6))
+    axes.set_yticks(at, [label for label, _ in changes])
+    figure.legend(loc="outside upper center", ncols=len(graphs))
+
+
+def draw_scores(figure: Figure, reference: Version, version: Version) -> None:
+    """Each recording's highest score of each class, with one graph over the other."""
+    axes = figure.subplots()
+    own, other = (np.concatenate([h.peak for h in v.heard]) for v in (reference, version))
+    thin = slice(None, None, 1 + len(own) // MOST_DOTS)
+    axes.plot([0, 1], [0, 1], color="0.7", lw=0.8)
+    axes.plot(own[thin], other[thin], ".", ms=3, alpha=0.5, rasterized=True)
+    axes.set(xlabel=reference.name, ylabel=version.name, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+
+
+def draw_clips(figure: Figure, clips: Sequence[OddClip]) -> None:
+    """Spectrograms, side by side."""
+    for axes, clip in zip(np.atleast_1d(figure.subplots(1, len(clips), sharey=True)), clips, strict=True):
+        axes.imshow(clip.log_mel.T, origin="lower", aspect="auto", cmap="magma", rasterized=True)
+        axes.set_title(f"{clip.file}\nfrom {clock(clip.at_s)}: {clip.snr_db:.1f} dB", fontsize=8)
+        axes.set(xlabel="frame")
+    figure.axes[0].set(ylabel="mel band")

@@ -1,0 +1,1 @@
+"""The commands of `htsat-edge`, one file a command."""

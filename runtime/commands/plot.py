@@ -1,0 +1,130 @@
+"""A recording's timeline as a picture: spectrogram, class scores and events on one time axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from htsat_edge.runtime.commands.detect import Heard
+from htsat_edge.runtime.commands.report import clock
+from htsat_edge.runtime.common.files import replacing
+from htsat_edge.runtime.detector import Event
+from htsat_edge.runtime.dsp.log_mel import hz_to_mel
+from htsat_edge.runtime.dsp.trace import Trace
+from htsat_edge.runtime.models.bundle import ModelInfo
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MultipleLocator
+
+MOST_CLASSES = 10
+PALETTE = matplotlib.color_sequences["tab10"]
+NARROWEST_WITH_SCORE = 0.03
+"""The share of the picture's width that a score needs."""
+TICKS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400)
+DYNAMIC_DB = 80
+"""What is this far below the loudest is drawn black."""
+
+
+def draw(path: Path, heard: Heard, info: ModelInfo, labels: Sequence[str]) -> None:
+    """Write the picture of what was heard, with these labels; nothing is left half-written."""
+    trace, events, duration_s = heard.trace, heard.events, heard.duration_s
+    assert trace is not None
+    shown, more = _classes(info, trace, events, labels)
+    figure, (spectrogram, scores, bars) = plt.subplots(
+        3,
+        1,
+        figsize=(12, 5.2 + 0.5 * len(shown)),
+        sharex=True,
+        height_ratios=[3.2, 0.3 * len(shown) + 0.4, 0.25 * len(shown) + 0.4],
+        layout="constrained",
+    )
+    _draw_spectrogram(spectrogram, info, trace)
+    _draw_scores(scores, info, trace, shown)
+    _draw_events(bars, info, events, shown, duration_s * NARROWEST_WITH_SCORE)
+    spectrogram.set_title(heard.path.name, loc="left", fontweight="bold", parse_math=False)
+    scores.set_title("scores", loc="left", fontsize=9)
+    bars.set_title("events", loc="left", fontsize=9)
+    if more:
+        bars.set_title(f"and {more} more classes with events", loc="right", fontsize=8)
+    _draw_clock(bars, duration_s)
+    try:
+        with replacing(path) as part:
+            figure.savefig(part, dpi=110, format="png")
+    finally:
+        plt.close(figure)
+
+
+def _classes(info: ModelInfo, trace: Trace, events: Sequence[Event], labels: Sequence[str]) -> tuple[list[int], int]:
+    """The classes worth a row: those with events, in their order, then the highest scores. How many found no room."""
+    found = list(dict.fromkeys(info.labels.index(event.label) for event in events))
+    best = [k for k, _, _ in trace.top(len(info.labels)) if k not in found and info.labels[k] in labels]
+    return (found + best[: max(3, 6 - len(found))])[:MOST_CLASSES], max(0, len(found) - MOST_CLASSES)
+
+
+def _draw_spectrogram(axes: Axes, info: ModelInfo, trace: Trace) -> None:
+    rows = trace.spectrogram.rows()
+    front_end, top = info.front_end, float(rows.max())
+    low, high = hz_to_mel(front_end.fmin), hz_to_mel(front_end.fmax)
+    axes.imshow(
+        rows.T,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=max(top - DYNAMIC_DB, float(rows.min())),
+        vmax=top + 1e-3,
+        extent=(0, len(rows) * trace.spectrogram.span * front_end.frame_s, float(low), float(high)),
+        interpolation="nearest",
+    )
+    ticks_khz = [k for k in (0.1, 0.5, 1, 2, 4, 8) if front_end.fmin < k * 1000 < front_end.fmax]
+    axes.set_yticks([float(hz_to_mel(k * 1000)) for k in ticks_khz], [f"{k:g}" for k in ticks_khz])
+    axes.set_ylabel("kHz")
+
+
+def _draw_scores(axes: Axes, info: ModelInfo, trace: Trace, shown: Sequence[int]) -> None:
+    rows = trace.score.rows()[:, list(shown)]
+    image = axes.imshow(
+        rows.T,
+        aspect="auto",
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        extent=(0, len(rows) * trace.score.span * info.step_s, len(shown) - 0.5, -0.5),
+        interpolation="nearest",
+    )
+    _label_rows(axes, info, shown)
+    axes.figure.colorbar(image, ax=axes, pad=0.01, ticks=[0, 0.5, 1]).set_label("score")
+
+
+def _draw_events(axes: Axes, info: ModelInfo, events: Sequence[Event], shown: Sequence[int], narrow_s: float) -> None:
+    for event in events:
+        index = info.labels.index(event.label)
+        if event.offset is None or index not in shown:
+            continue
+        row, width = list(shown).index(index), event.offset - event.onset
+        axes.barh(row, width, left=event.onset, height=0.66, color=PALETTE[row % len(PALETTE)])
+        if width > narrow_s:
+            axes.annotate(f"{event.score:.2f}", (event.onset + width / 2, row), ha="center", va="center", fontsize=7)
+    if not events:
+        axes.text(0.5, 0.5, "no events", transform=axes.transAxes, ha="center", va="center", color="0.5")
+    _label_rows(axes, info, shown)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.grid(axis="x", color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_clock(axes: Axes, duration_s: float) -> None:
+    """About ten ticks at times that a person would choose."""
+    tick_s = next((tick for tick in TICKS_S if duration_s / tick <= 12), TICKS_S[-1])
+    axes.set_xlim(0, duration_s)
+    axes.xaxis.set_major_locator(MultipleLocator(tick_s))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: clock(x, digits=0 if tick_s >= 1 else 1)))
+
+
+def _label_rows(axes: Axes, info: ModelInfo, shown: Sequence[int]) -> None:
+    axes.set_yticks(np.arange(len(shown)), [info.labels[index] for index in shown], parse_math=False)

@@ -1,0 +1,1 @@
+"""What every part shares: errors, reading configuration, atomic files, progress."""

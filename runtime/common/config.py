@@ -1,0 +1,104 @@
+"""Reading YAML and JSON files into checked models; what is wrong in them is said in one line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.suggest import suggest
+from pydantic import BaseModel, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file; an HtsatEdgeError if there is none."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise HtsatEdgeError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise HtsatEdgeError(f"{path}: is a directory, want a file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise HtsatEdgeError(f"{path}: cannot be read: {error}") from None
+
+
+def read_yaml(path: Path, model: type[Model]) -> Model:
+    """A YAML file as a `model`."""
+    try:
+        content = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise HtsatEdgeError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    return parse(path, {} if content is None else content, model)
+
+
+def read_json(path: Path, model: type[Model]) -> Model:
+    """A JSON file as a `model`."""
+    try:
+        content = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise HtsatEdgeError(f"{path}: is not JSON: {error}") from None
+    return parse(path, content, model)
+
+
+def read_csv(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
+    """The rows of a CSV file with a header, which must have these columns and something in each."""
+    try:
+        table = csv.DictReader(io.StringIO(read_text(path)), strict=True)
+        rows = list(table)
+    except csv.Error as error:
+        raise HtsatEdgeError(f"{path}: is not CSV: {error}") from None
+    for column in columns:
+        if column not in (table.fieldnames or ()):
+            raise HtsatEdgeError(f"{path}: has no column '{column}' in its header")
+        for number, row in enumerate(rows, start=1):
+            if not row[column]:
+                raise HtsatEdgeError(f"{path}: row {number} has no {column}")
+    return rows
+
+
+def parse(path: Path, content: Any, model: type[Model]) -> Model:
+    """Check what a file contains; the first thing that is wrong becomes an HtsatEdgeError."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(key) for key in first["loc"])
+        raise HtsatEdgeError(f"{path}: {f'{where}: ' if where else ''}{_say(first, model)}") from None
+
+
+def _say(error: Any, model: type[BaseModel]) -> str:
+    match error["type"]:
+        case "extra_forbidden":
+            return f"unknown key{suggest(str(error['loc'][-1]), _keys(model))}"
+        case "missing":
+            return "key is missing"
+        case "value_error":
+            return str(error["ctx"]["error"])
+        case _ if any(key in ("password", "token") for key in error["loc"]):
+            return f"{error['msg']}: want env or file, and never the secret itself"
+        case _:
+            return f"{error['msg']}, not {error['input']!r}"
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    """Every key that may stand anywhere in the file."""
+    keys: list[str] = []
+    for name, field in model.model_fields.items():
+        keys.append(name)
+        for part in _parts(field.annotation):
+            keys += _keys(part)
+    return keys
+
+
+def _parts(annotation: Any) -> list[type[BaseModel]]:
+    """The models within a type such as `list[Source]` or `Mqtt | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [part for inner in getattr(annotation, "__args__", ()) for part in _parts(inner)]

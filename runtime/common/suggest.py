@@ -1,0 +1,13 @@
+"""Suggest the name that somebody meant who wrote one that does not exist."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return ", meant X?" with the known name nearest to `name`, upper and lower case alike, else `otherwise`."""
+    by_name = {one.casefold(): one for one in known}
+    found = difflib.get_close_matches(name.casefold(), by_name, n=1)
+    return f", meant {by_name[found[0]]}?" if found else otherwise

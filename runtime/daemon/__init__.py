@@ -1,0 +1,1 @@
+"""The daemon: sources in, messages out, for months."""

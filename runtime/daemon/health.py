@@ -1,0 +1,140 @@
+"""Is a microphone deaf? What a second of audio looks like when something is wrong, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.daemon.config import Health
+from htsat_edge.runtime.dsp.log_mel import hann
+
+FULL_SCALE = 0.99
+"""From here on a sample counts as clipped."""
+DC = 0.1
+"""A mean beside which little of the range is left."""
+N_FFT = 4096
+HUM_SHARE = 0.9
+"""Of the power that lies in harmonics of the mains."""
+HUM_DBFS = -60.0
+"""Below this hum is what any quiet input has."""
+BAND_HZ = 5000.0
+"""Sound cards and microphones hear beyond this; telephone links and wrong sample rates do not."""
+BAND_DB = -75.0
+"""Of what lies above, relative to the whole."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What may be wrong."""
+
+    name: str
+    advice: str
+    raise_s: int
+    """Seconds in a row."""
+    clear_s: int = 5
+
+
+PROBLEMS = {
+    problem.name: problem
+    for problem in (
+        Problem("digital zero", "the input is muted, or nothing is connected: check alsamixer and the cable", 5),
+        Problem("constant", "the input never changes: unplug the device and plug it in again", 5),
+        Problem("dc offset", "the mean is far from zero: the microphone's bias or the sound card is broken", 10),
+        Problem("clipping", "turn the gain down: alsamixer, F4", 3),
+        Problem("too quiet", "turn the gain up: alsamixer, F4; or the microphone is dead", 60),
+        Problem("mains hum", "mend the ground or the shield of the cable", 10),
+        Problem("dead band", "nothing above 5 kHz: a telephone link, or a wrong sample rate", 30),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem begins or is over."""
+
+    problem: Problem
+    begins: bool
+
+
+class HealthMonitor:
+    """Looks at each second of a source."""
+
+    def __init__(self, sample_rate: int, settings: Health) -> None:
+        self.sample_rate, self._settings = sample_rate, settings
+        self._window = hann(N_FFT)
+        hz = np.fft.rfftfreq(N_FFT, 1 / sample_rate)
+        spread = 1.5 * sample_rate / N_FFT
+        self._high, self._wide = hz > BAND_HZ, sample_rate > 2.4 * BAND_HZ
+        # The lowest bins hold the mean, which is no hum.
+        self._hum = [
+            (hz > 2 * spread) & (np.abs(hz - mains * np.maximum(1, np.round(hz / mains))) < spread) & (hz < 1000)
+            for mains in (50.0, 60.0)
+        ]
+        self._sound = hz > 2 * spread
+        self.active: set[str] = set()
+        self.level_dbfs = -np.inf
+        """Of the last second."""
+        self.reset()
+
+    def reset(self) -> None:
+        """What follows is not joined to what came before; what is wrong stays so until it is heard to be over."""
+        self._pending: list[FloatArray] = []
+        self._count = 0
+        self._wrong = dict.fromkeys(PROBLEMS, 0)
+        self._right = dict.fromkeys(PROBLEMS, 0)
+
+    def push(self, samples: FloatArray) -> Iterator[Finding]:
+        """Take samples (S,); yield what begins to be wrong, or is over."""
+        self._pending.append(samples)
+        self._count += len(samples)
+        if self._count < self.sample_rate:
+            return
+        joined = np.concatenate(self._pending)
+        while len(joined) >= self.sample_rate:
+            second, joined = joined[: self.sample_rate], joined[self.sample_rate :]
+            yield from self._look(second)
+        self._pending, self._count = [joined], len(joined)
+
+    def _look(self, second: FloatArray) -> Iterator[Finding]:
+        found = self._problems(second)
+        for name, problem in PROBLEMS.items():
+            self._wrong[name] = self._wrong[name] + 1 if name in found else 0
+            self._right[name] = 0 if name in found else self._right[name] + 1
+            if name not in self.active and self._wrong[name] >= problem.raise_s:
+                self.active.add(name)
+                yield Finding(problem, begins=True)
+            elif name in self.active and self._right[name] >= problem.clear_s:
+                self.active.remove(name)
+                yield Finding(problem, begins=False)
+
+    def _problems(self, second: FloatArray) -> set[str]:
+        """The names of what is wrong with a second."""
+        mean, spread = float(second.mean()), float(second.std())
+        self.level_dbfs = 20 * np.log10(max(spread, 1e-10))
+        if second.min() == second.max():
+            return {"constant"} if second[0] else {"digital zero"}
+        found = set()
+        if abs(mean) > DC:
+            found.add("dc offset")
+        if 100 * float(np.mean(np.abs(second) >= FULL_SCALE)) > self._settings.clipped_percent:
+            found.add("clipping")
+        if self.level_dbfs < self._settings.quiet_dbfs:
+            return found | {"too quiet"}
+        power = self._spectrum(second)
+        whole = max(float(power[self._sound].sum()), 1e-30)
+        if self.level_dbfs > HUM_DBFS and max(power[mask].sum() for mask in self._hum) > HUM_SHARE * whole:
+            found.add("mains hum")
+        if self._wide and 10 * np.log10(max(float(power[self._high].sum()), 1e-30) / whole) < BAND_DB:
+            found.add("dead band")
+        return found
+
+    def _spectrum(self, second: FloatArray) -> FloatArray:
+        """Mean power of a second by frequency."""
+        count = len(second) // N_FFT
+        spans = (second[: count * N_FFT] - second.mean()).reshape(count, N_FFT)
+        spectrum = scipy.fft.rfft(spans * self._window, axis=-1)
+        power: FloatArray = (spectrum.real**2 + spectrum.imag**2).mean(axis=0)
+        return power

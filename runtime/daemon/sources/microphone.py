@@ -1,0 +1,291 @@
+"""Microphones by way of PortAudio: found by name, opened at a rate that they take, opened again when they are lost."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.daemon.config import Microphone
+from htsat_edge.runtime.daemon.sources import Backoff, Feed, mix
+
+BLOCK_S = 0.1
+STALL_S = 3.0
+"""A device whose callback has not come for so long is closed and opened anew."""
+WATCH_S = 0.2
+CLOSE_S = 5.0
+MOST_MIXED = 2
+"""Channels: virtual devices have as many as one asks for."""
+RATES = (48_000, 44_100, 32_000, 16_000)
+"""Tried in turn where the device does not take its own default."""
+CARDS = Path("/proc/asound")
+WINDOW_S = 2.0
+SURE_S = 0.25
+"""Lateness that scheduling does not explain, if it lasts for a window."""
+SURE_AFTER_OVERFLOW_S = 0.02
+_portaudio = threading.RLock()
+_open: set[MicrophoneSource] = set()
+"""Those that have a stream: PortAudio must close all of them to look for new devices."""
+
+
+def load_portaudio() -> Any:
+    """The sounddevice module; an HtsatEdgeError says what to install."""
+    try:
+        import sounddevice
+    except OSError:
+        raise HtsatEdgeError("PortAudio is not there: sudo apt install libportaudio2") from None
+    return sounddevice
+
+
+def look_up(sd: Any, settings: Microphone) -> tuple[int, dict[str, Any]]:
+    """Return the number of the device that is meant and what PortAudio knows of it; raise where it is not there."""
+    devices = list(sd.query_devices())
+    number = find_device(settings.device, devices, sd.default.device[0])
+    return number, devices[number]
+
+
+def find_device(wanted: str | int | None, devices: Sequence[dict[str, Any]], default: int, cards: Path = CARDS) -> int:
+    """The number of an input device; an HtsatEdgeError says which there are.
+
+    `wanted` is a number, `alsa:ID`, `usb:VENDOR:PRODUCT`, a name or a part of it; None is the `default` one.
+    """
+    inputs = [i for i, device in enumerate(devices) if device["max_input_channels"] > 0]
+    if wanted is None:
+        found = [default] if default in inputs else []
+    elif isinstance(wanted, int):
+        found = [i for i in inputs if i == wanted]
+    elif wanted.startswith(("alsa:", "usb:")):
+        number = find_card(wanted, cards)
+        found = [i for i in inputs if re.search(rf"\(hw:{number},", devices[i]["name"])]
+    else:
+        name = wanted.casefold()
+        found = [i for i in inputs if devices[i]["name"].casefold() == name]
+        found = found or [i for i in inputs if name in devices[i]["name"].casefold()]
+    if not found:
+        there = "; ".join(devices[i]["name"] for i in inputs) or "none"
+        if wanted is None:
+            raise HtsatEdgeError(f"the system has no default microphone; inputs: {there}")
+        raise HtsatEdgeError(f"there is no microphone {wanted}; inputs: {there}")
+    return found[0]
+
+
+def find_card(wanted: str, cards: Path) -> int | None:
+    """The number of a sound card by ALSA's id of it or its USB id, both of which stay when it is plugged in anew."""
+    file, value = ("id", wanted[5:]) if wanted.startswith("alsa:") else ("usbid", wanted[4:])
+    for card in sorted(cards.glob("card[0-9]*")):
+        with suppress(OSError):
+            if (card / file).read_text().strip().casefold() == value.casefold():
+                return int(card.name[4:])
+    return None
+
+
+class Continuity:
+    """Notices samples that a device lost without saying how many: what follows stays late."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._rate = sample_rate
+        self._received = 0
+        self._late: deque[tuple[float, float]] = deque()
+        self._usual: float | None = None
+        self._overflow_s = -np.inf
+
+    def update(self, now_s: float, samples: int, overflow: bool) -> float:
+        """Samples have come; return how many seconds of them were lost before."""
+        self._received += samples
+        if overflow:
+            self._overflow_s = now_s
+        self._late.append((now_s, now_s - self._received / self._rate))
+        while self._late[0][0] < now_s - WINDOW_S:
+            self._late.popleft()
+        if now_s - self._late[0][0] < 0.9 * WINDOW_S:
+            return 0.0
+        least = min(late for _, late in self._late)
+        if self._usual is None:
+            self._usual = least
+        lost = least - self._usual
+        if lost > (SURE_AFTER_OVERFLOW_S if now_s - self._overflow_s < 2 * WINDOW_S else SURE_S):
+            self._received += round(lost * self._rate)
+            self._late.clear()
+            return lost
+        self._usual += 0.05 * lost  # the device's clock drifts
+        return 0.0
+
+
+class MicrophoneSource:
+    """A microphone, for as long as the program runs: whenever it is lost it is looked for again."""
+
+    def __init__(self, settings: Microphone, feeds: Sequence[Feed]) -> None:
+        """Fill one feed; or, for `channel: each`, one for each channel of the device.
+
+        An HtsatEdgeError where there is no PortAudio.
+        """
+        load_portaudio()
+        self.feeds = list(feeds)
+        self._settings = settings
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=self.feeds[0].name, daemon=True)
+        self._stream: Any = None
+        self._heard_s: float | None = None
+        self._heard_since_open = False
+        self._cards: str | None = None
+
+    def start(self) -> None:
+        """Begin to listen, now or as soon as the device is there."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the device, if it lets itself be closed."""
+        self._stop.set()
+        self._thread.join(CLOSE_S)
+
+    def _run(self) -> None:
+        backoff = Backoff()
+        while not self._stop.is_set():
+            try:
+                self._open()
+                reason = self._watch()
+            except HtsatEdgeError as error:
+                reason = str(error)
+            self._close()
+            if self._stop.is_set():
+                break
+            if self._heard_since_open:
+                backoff.reset()
+            for feed in self.feeds:
+                if not feed.lost:
+                    feed.tell("lost", f"{reason}; it is looked for until it is there")
+            backoff.wait(self._stop)
+            self._look_again()
+        for feed in self.feeds:
+            feed.end()
+
+    def _open(self) -> None:
+        sd = load_portaudio()
+        self._heard_since_open = False
+        with _portaudio:
+            try:
+                number, device = look_up(sd, self._settings)
+                channels, chosen = choose_channels(self._settings.channel, device, len(self.feeds))
+                rate = choose_rate(sd, self._settings.sample_rate, number, channels, device)
+                self._ended = threading.Event()
+                self._stream = sd.InputStream(
+                    device=number,
+                    channels=channels,
+                    samplerate=rate,
+                    blocksize=round(BLOCK_S * rate),
+                    dtype="float32",
+                    callback=self._make_callback(rate, chosen),
+                    finished_callback=self._ended.set,
+                )
+                self._opened_s = time.monotonic()
+                self._stream.start()
+            except sd.PortAudioError as error:
+                raise HtsatEdgeError(f"the microphone cannot be opened: {' '.join(str(error).split())}") from None
+            _open.add(self)
+
+    def _make_callback(self, rate: int, chosen: Sequence[int | None]) -> Any:
+        continuity = Continuity(rate)
+
+        def callback(frames: FloatArray, count: int, _: Any, status: Any) -> None:
+            now = time.monotonic()
+            if not self._heard_since_open:
+                lost_s = 0.0 if self._heard_s is None else max(0.0, now - self._heard_s - count / rate)
+                for feed in self.feeds:
+                    feed.open(rate, lost_s, "the microphone was lost")
+                    feed.opened("microphone")
+                self._heard_since_open = True
+            lost_s = continuity.update(now, count, bool(status.input_overflow))
+            self._heard_s = now
+            for feed, channel in zip(self.feeds, chosen, strict=True):
+                if lost_s:
+                    feed.skip(lost_s, "the device was not read in time")
+                feed.write(mix(frames, channel))
+
+        return callback
+
+    def _watch(self) -> str:
+        """Wait while the device works; why it does not any more."""
+        while not self._stop.wait(WATCH_S):
+            if self._ended.is_set():
+                return "the microphone is gone"
+            last = self._heard_s if self._heard_since_open and self._heard_s is not None else self._opened_s
+            if time.monotonic() - last > STALL_S:
+                return f"the microphone has given nothing for {STALL_S:g} s"
+        return "stopped"
+
+    def _close(self) -> None:
+        sd = load_portaudio()
+        with _portaudio:
+            _open.discard(self)
+            if self._stream is not None:
+                with suppress(sd.PortAudioError):
+                    self._stream.close()
+                self._stream = None
+
+    def _look_again(self) -> None:
+        """Let PortAudio look for devices, which it does when it begins: other microphones pause for it.
+
+        While any works, that is done only when the list of sound cards has changed.
+        """
+        sd = load_portaudio()
+        cards = None
+        with suppress(OSError):
+            cards = (CARDS / "cards").read_text()
+        with _portaudio:
+            if _open and cards == self._cards:
+                return
+            self._cards = cards
+            for other in list(_open):
+                other._close()
+            with suppress(sd.PortAudioError):  # which it says where it did not begin the last time
+                sd._terminate()
+            with suppress(sd.PortAudioError):
+                sd._initialize()
+
+
+def choose_channels(channel: str | int, device: dict[str, Any], feeds: int) -> tuple[int, list[int | None]]:
+    """How many channels to open, and which of them goes into which feed; None: all, mixed."""
+    most, name = device["max_input_channels"], device["name"]
+    if channel == "mix":
+        return min(most, MOST_MIXED), [None]
+    if channel == "each":
+        if most < feeds:
+            raise HtsatEdgeError(f"{name}: has {most} channels, and had {feeds}")
+        return feeds, list(range(feeds))
+    assert isinstance(channel, int)
+    if channel > most:
+        raise HtsatEdgeError(f"{name}: has {most} channels, but channel {channel} is asked for")
+    return channel, [channel - 1]
+
+
+def choose_rate(sd: Any, wanted: int | None, number: int, channels: int, device: dict[str, Any]) -> int:
+    """A sample rate that the device takes; an HtsatEdgeError names those that it takes where the wanted one is not."""
+    taken = []
+    for rate in [wanted] if wanted else [round(device["default_samplerate"]), *RATES]:
+        with suppress(sd.PortAudioError):
+            sd.check_input_settings(number, channels, "float32", None, rate)
+            return rate
+    for rate in RATES:
+        with suppress(sd.PortAudioError):
+            sd.check_input_settings(number, channels, "float32", None, rate)
+            taken.append(str(rate))
+    raise HtsatEdgeError(
+        f"{device['name']}: does not take {wanted or 'any usual rate'} Hz with {channels} channels; "
+        f"it takes {', '.join(taken) or 'nothing now: is another program using it?'}"
+    )
+
+
+def count_channels(settings: Microphone) -> int:
+    """Of a device that is there."""
+    sd = load_portaudio()
+    with _portaudio:
+        _, device = look_up(sd, settings)
+    return int(device["max_input_channels"])

@@ -1,0 +1,1 @@
+"""Models: bundles on disk, TensorRT engines and their manifests, and the backends that run them."""

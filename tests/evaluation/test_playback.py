@@ -1,0 +1,113 @@
+"""Several versions side by side hear what each would hear alone."""
+
+import numpy as np
+import pytest
+import soundfile
+from htsat_edge.evaluation.playback import Merged, Version, listen, logits
+from htsat_edge.runtime.commands.detect import listen_to
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.detector import Settings
+from htsat_edge.runtime.dsp.log_mel import LogMel
+from htsat_edge.runtime.models.backends import Scores, open_backend
+from htsat_edge.runtime.models.bundle import read_bundle
+
+
+class Shifted:
+    """A model that is a little off, and far off for the loudest clips."""
+
+    def __init__(self, backend):
+        self._backend = backend
+
+    def infer(self, log_mel):
+        scores = self._backend.infer(log_mel)
+        off = 1e-3 if log_mel.mean() < -45 else 0.1
+        return scores._replace(framewise=np.clip(scores.framewise + off, 0, 1))
+
+    def close(self):
+        self._backend.close()
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_bundle):
+    bundle = read_bundle(tiny_bundle)
+    # Near enough to what this untrained network gives that events come and go.
+    info = bundle.info.model_copy(update={"thresholds": dict.fromkeys(bundle.info.labels, 0.35)})
+    return type(bundle)(bundle.path, info)
+
+
+@pytest.fixture(scope="module")
+def versions(bundle, farmyard):
+    backend = open_backend(bundle)
+    versions = [
+        Version("fp32", backend, bundle.info),
+        Version("same", backend, bundle.info),
+        Version("off", Shifted(backend), bundle.info),
+    ]
+    listen(farmyard, versions)
+    return versions
+
+
+def test_each_hears_what_it_would_hear_alone(versions, bundle, farmyard):
+    alone = listen_to(farmyard, bundle.info, open_backend(bundle), Settings())
+    wanted = [(e.onset, e.offset, e.label) for e in alone.events if e.type == "end"]
+    assert wanted
+    for version in versions[:2]:
+        (heard,) = version.heard
+        assert heard.events == wanted
+        assert heard.duration_s == alone.duration_s
+        assert heard.scores.shape == (np.ceil(heard.duration_s / 0.32), 10)
+        assert heard.clipwise.shape == (10,)
+
+
+def test_the_same_model_is_the_same_to_the_bit(versions):
+    assert versions[1].snr_db == float("inf")
+    assert {clip.snr_db for clip in versions[1].odd_clips} == {float("inf")}
+    np.testing.assert_array_equal(versions[0].heard[0].scores, versions[1].heard[0].scores)
+
+
+def test_the_clip_that_differs_most_is_kept_with_its_place(versions, farmyard, bundle):
+    (clip,) = versions[2].odd_clips
+    assert clip.snr_db < versions[2].snr_db
+    samples, _ = soundfile.read(farmyard, dtype="float32")
+    whole = LogMel(bundle.info.front_end)(samples)
+    begin = round(clip.at_s * 100)
+    inside = min(1024, len(whole) - begin)
+    np.testing.assert_allclose(clip.log_mel[:inside], whole[begin : begin + inside], atol=1e-2)
+
+
+def test_of_many_recordings_the_worst_are_kept(bundle, recordings):
+    backend = open_backend(bundle)
+    versions = [Version("fp32", backend, bundle.info), Version("off", Shifted(backend), bundle.info)]
+    worst = {}
+    for i in range(6):
+        alone = [Version("fp32", backend, bundle.info), Version("off", Shifted(backend), bundle.info)]
+        listen(recordings / f"{i}.flac", alone)
+        worst[recordings / f"{i}.flac"] = alone[1].odd_clips[0].snr_db
+        listen(recordings / f"{i}.flac", versions)
+    found = [(clip.path, clip.snr_db) for clip in versions[1].odd_clips]
+    assert found == sorted(worst.items(), key=lambda item: item[1])[:4]
+
+
+def test_a_recording_that_is_too_short_is_named(bundle, tmp_path):
+    soundfile.write(tmp_path / "short.wav", np.zeros(100), 32_000)
+    with pytest.raises(HtsatEdgeError, match=r"short\.wav: 3\.1 ms are too short"):
+        listen(tmp_path / "short.wav", [Version("fp32", open_backend(bundle), bundle.info)])
+
+
+def test_certain_scores_have_finite_logits():
+    found = logits(np.array([0, 0.5, 1], np.float32))
+    assert np.isfinite(found).all()
+    assert found[1] == 0
+
+
+def test_merged_classes_score_as_their_highest():
+    scores = Scores(np.arange(6, dtype=np.float32).reshape(1, 2, 3), np.array([[0.1, 0.9, 0.5]]), np.zeros((1, 1)))
+
+    class Fixed:
+        def infer(self, log_mel):
+            return scores
+
+    found = Merged(Fixed(), [[2, 0], [1]]).infer(np.zeros((1, 4, 4)))
+    np.testing.assert_array_equal(found.framewise, [[[2, 1], [5, 4]]])
+    np.testing.assert_array_equal(found.clipwise, [[0.5, 0.9]])
+    assert found.embedding is scores.embedding

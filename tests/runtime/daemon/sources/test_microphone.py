@@ -1,0 +1,313 @@
+"""Choosing a device; noticing loss; and a real capture by PortAudio from a virtual microphone (PulseAudio)."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from htsat_edge.runtime.commands.devices import stable_id
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.daemon.sources.microphone import (
+    Continuity,
+    choose_channels,
+    choose_rate,
+    find_card,
+    find_device,
+)
+
+DEVICES = [
+    {"name": "HDMI: 0 (hw:0,3)", "max_input_channels": 0, "default_samplerate": 48_000},
+    {"name": "USB Audio Device: - (hw:2,0)", "max_input_channels": 1, "default_samplerate": 44_100},
+    {"name": "ReSpeaker 4 Mic Array: USB Audio (hw:3,0)", "max_input_channels": 6, "default_samplerate": 16_000},
+    {"name": "default", "max_input_channels": 32, "default_samplerate": 44_100},
+]
+
+
+@pytest.fixture
+def cards(tmp_path):
+    for number, name, usb in ((0, "tegra", None), (2, "Device", "0d8c:0014"), (3, "ArrayUAC10", "2886:0018")):
+        card = tmp_path / f"card{number}"
+        card.mkdir()
+        (card / "id").write_text(f"{name}\n")
+        if usb:
+            (card / "usbid").write_text(f"{usb}\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("wanted", "number"),
+    [
+        (None, 3),
+        (1, 1),
+        ("default", 3),
+        ("respeaker", 2),
+        ("usb audio", 1),  # the first of two
+        ("usb:2886:0018", 2),
+        ("alsa:Device", 1),
+    ],
+)
+def test_a_device_is_found(wanted, number, cards):
+    assert find_device(wanted, DEVICES, 3, cards) == number
+
+
+@pytest.mark.parametrize("wanted", [0, 7, "hdmi", "usb:1234:5678", "alsa:none", "Blue Yeti"])
+def test_a_device_that_is_not_there_is_told_with_those_that_are(wanted, cards):
+    with pytest.raises(HtsatEdgeError) as told:
+        find_device(wanted, DEVICES, 3, cards)
+    assert f"there is no microphone {wanted}; inputs: USB Audio Device: - (hw:2,0); ReSpeaker" in str(told.value)
+
+
+def test_no_device_at_all(cards):
+    with pytest.raises(HtsatEdgeError, match="the system has no default microphone; inputs: none"):
+        find_device(None, DEVICES[:1], -1, cards)
+
+
+def test_a_card_keeps_its_ids(cards):
+    assert find_card("usb:0D8C:0014", cards) == 2
+    assert find_card("alsa:tegra", cards) == 0
+    assert find_card("alsa:x", cards) is None
+
+
+def test_a_device_tells_what_finds_it_again(cards):
+    assert stable_id("ReSpeaker 4 Mic Array: USB Audio (hw:3,0)", cards) == "usb:2886:0018"
+    assert stable_id("tegra-hda: HDMI (hw:0,3)", cards) == "alsa:tegra"
+    assert stable_id("default", cards) is None
+    assert stable_id("odd (hw:Device)", cards) is None
+
+
+@pytest.mark.parametrize(
+    ("channel", "feeds", "chosen"),
+    [("mix", 1, (2, [None])), ("each", 4, (4, [0, 1, 2, 3])), (3, 1, (3, [2])), (6, 1, (6, [5]))],
+)
+def test_channels(channel, feeds, chosen):
+    assert choose_channels(channel, DEVICES[2], feeds) == chosen
+
+
+def test_channels_that_are_not_there():
+    with pytest.raises(HtsatEdgeError, match="has 1 channels, but channel 2 is asked for"):
+        choose_channels(2, DEVICES[1], 1)
+    with pytest.raises(HtsatEdgeError, match="has 1 channels, and had 2"):
+        choose_channels("each", DEVICES[1], 2)
+
+
+class Sd:
+    """PortAudio's check of settings."""
+
+    class PortAudioError(Exception):
+        pass
+
+    def __init__(self, *rates):
+        self._rates = rates
+
+    def check_input_settings(self, device, channels, dtype, extra, rate):
+        if rate not in self._rates:
+            raise self.PortAudioError("Invalid sample rate")
+
+
+def test_the_rate_is_the_devices_own_or_one_that_it_takes():
+    assert choose_rate(Sd(44_100, 48_000), None, 1, 1, DEVICES[1]) == 44_100
+    assert choose_rate(Sd(16_000, 48_000), None, 1, 1, DEVICES[1]) == 48_000
+    assert choose_rate(Sd(16_000), 16_000, 1, 1, DEVICES[1]) == 16_000
+    with pytest.raises(HtsatEdgeError, match="does not take 96000 Hz with 1 channels; it takes 48000, 16000"):
+        choose_rate(Sd(16_000, 48_000), 96_000, 1, 1, DEVICES[1])
+    with pytest.raises(HtsatEdgeError, match="takes nothing now: is another program using it"):
+        choose_rate(Sd(), None, 1, 1, DEVICES[1])
+
+
+def run_callbacks(lost_s=0.0, stall_s=0.0, overflow=False, ppm=0.0, jitter_s=0.01):
+    """What a Continuity says was lost in a minute of blocks, a stall and a loss in the middle of it."""
+    continuity, rng, rate = Continuity(48_000), np.random.default_rng(0), 48_000
+    found, recorded_s, free_s = [], 0.0, 0.0
+    for block in range(600):
+        recorded_s += 0.1 * (1 + ppm / 1e6)
+        if block == 300:
+            recorded_s += lost_s
+            free_s = recorded_s + stall_s
+        # After a stall blocks come one upon the other, until none is left of those that waited.
+        now = max(recorded_s + rng.exponential(jitter_s), free_s)
+        free_s = max(free_s, now + 0.001)
+        found.append(continuity.update(now, round(0.1 * rate), overflow and block == 300))
+    return sum(found)
+
+
+@pytest.mark.parametrize("stall_s", [0, 1, 3, 8])
+@pytest.mark.parametrize("ppm", [-200, 0, 200])
+def test_a_stall_that_loses_nothing_is_no_loss(stall_s, ppm):
+    assert run_callbacks(stall_s=stall_s, ppm=ppm) == 0
+
+
+@pytest.mark.parametrize("lost_s", [0.4, 1.0, 8.0])
+def test_a_loss_that_nobody_tells_of_is_found(lost_s):
+    assert run_callbacks(lost_s=lost_s) == pytest.approx(lost_s, abs=0.05)
+
+
+def test_after_an_overflow_a_small_loss_is_found_too():
+    assert run_callbacks(lost_s=0.08, overflow=True) == pytest.approx(0.08, abs=0.02)
+    assert run_callbacks(lost_s=0.08) == 0
+
+
+# A real capture
+
+needs = pytest.mark.skipif(
+    not all(map(shutil.which, ("pulseaudio", "pactl", "paplay"))),
+    reason="needs pulseaudio, pulseaudio-utils, libasound2-plugins: sudo apt install them",
+)
+
+
+class VirtualMicrophone:
+    """A sink into which recordings are played; its monitor is ALSA's default input."""
+
+    def __init__(self, folder):
+        socket = folder / "native"
+        (folder / "alsa.conf").write_text(
+            "</usr/share/alsa/alsa.conf>\npcm.!default { type pulse }\nctl.!default { type pulse }\n"
+        )
+        self.environment = {
+            **os.environ,
+            "XDG_RUNTIME_DIR": str(folder),
+            "HOME": str(folder),
+            "PULSE_SERVER": f"unix:{socket}",
+            "ALSA_CONFIG_PATH": str(folder / "alsa.conf"),
+        }
+        command = [
+            "pulseaudio",
+            "-n",
+            "--daemonize=no",
+            "--exit-idle-time=-1",
+            "--use-pid-file=no",
+            "--disable-shm=yes",
+        ]
+        command += ["--log-level=error", f"--load=module-native-protocol-unix socket={socket} auth-anonymous=1"]
+        self._server = subprocess.Popen(command, env=self.environment, stderr=subprocess.DEVNULL)
+        wait_for(socket.exists)
+        self.plug()
+
+    def plug(self):
+        self._sink = self._ask("pactl", "load-module", "module-null-sink", "sink_name=virtual", "rate=48000").strip()
+        self._ask("pactl", "set-default-source", "virtual.monitor")
+
+    def unplug(self):
+        self._ask("pactl", "unload-module", self._sink)
+
+    def play(self, path):
+        return subprocess.Popen(["paplay", "--device=virtual", path], env=self.environment)
+
+    def close(self):
+        self._server.terminate()
+        self._server.wait()
+
+    def _ask(self, *command):
+        return subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True).stdout
+
+
+class Daemon:
+    """`htsat-edge listen` in a process of its own; its lines as they come, with when that was."""
+
+    def __init__(self, environment, *arguments):
+        command = [sys.executable, "-m", "htsat_edge", *arguments]
+        self.process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self.lines = []
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.append((time.monotonic(), json.loads(line)))
+
+    def told(self, kind, **wanted):
+        return [
+            (at, line)
+            for at, line in self.lines
+            if line["type"] == kind and all(line.get(key) == value for key, value in wanted.items())
+        ]
+
+    def close(self):
+        self.process.terminate()
+        status = self.process.wait(20)
+        self._thread.join()
+        self.process.stdout.close()
+        return status
+
+
+def wait_for(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def microphone(tmp_path_factory):
+    made = VirtualMicrophone(tmp_path_factory.mktemp("pulse"))
+    yield made
+    made.close()
+
+
+@needs
+def test_what_is_played_is_heard_live_and_a_lost_microphone_comes_back(microphone, farmyard):
+    daemon = Daemon(microphone.environment)
+    begun = time.monotonic()
+    time.sleep(3)
+    player = microphone.play(farmyard)
+    wait_for(lambda: daemon.told("end", label="Speech"))
+    wait_for(lambda: daemon.told("start", label="Thunder"))
+    heard_at, line = daemon.told("start", label="Speech")[0]
+    # A clip must have been heard, and the sound itself: hop, look-ahead and all else come on top.
+    assert heard_at - begun < 10.24 + 6 + 2
+    assert line["source"] == "microphone"
+    assert line["time"].endswith("+00:00")
+    player.wait()
+    unplugged = time.monotonic()
+    microphone.unplug()
+    wait_for(lambda: daemon.told("status", state="lost"))
+    time.sleep(3)
+    microphone.plug()
+    plugged = time.monotonic()
+    wait_for(lambda: daemon.told("gap"))
+    (back, gap), *more = daemon.told("gap")
+    assert not more
+    assert back - plugged < 10
+    assert gap["offset"] - gap["onset"] == pytest.approx(back - unplugged, abs=0.5)
+    assert gap["reason"] == "the microphone was lost"
+    assert len(daemon.told("status", state="lost")) == len(daemon.told("status", state="back")) == 1
+    assert daemon.close() == 0
+
+
+@needs
+def test_it_is_listed_with_its_level_and_checked(microphone, farmyard):
+    code = "import sys; from htsat_edge.runtime.commands.cli import main; sys.exit(main(sys.argv[1:]))"
+    player = microphone.play(farmyard)
+    time.sleep(1.5)  # speech is heard now
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        [*command, "devices", "--json"], env=microphone.environment, capture_output=True, text=True, check=False
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    (default,) = (device for device in found if device["default"])
+    assert done.returncode == 0
+    assert -60 < default["level_dbfs"] < 0
+    done = subprocess.run([*command, "check"], env=microphone.environment, capture_output=True, text=True, check=False)
+    assert "ok   source microphone: default, " in done.stdout, done.stdout
+    assert "ok   model: bundled, 16 classes" in done.stdout
+    assert done.returncode == 0
+    player.kill()
+    player.wait()
+    time.sleep(0.5)
+    done = subprocess.run([*command, "check"], env=microphone.environment, capture_output=True, text=True, check=False)
+    assert "mend source microphone: default: digital silence: is it muted?" in done.stdout
+    assert done.returncode == 1
+    done = subprocess.run(
+        [*command, "check", "--device", "Blue Yeti"],
+        env=microphone.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "mend source microphone: there is no microphone Blue Yeti; inputs: " in done.stdout

@@ -1,0 +1,47 @@
+from datetime import datetime, timezone
+
+import numpy as np
+import pytest
+from htsat_edge.runtime.daemon.clock import SourceClock, SystemClock
+
+
+def observe(clock, hours, ppm, jitter_s, seed=0):
+    """Chunks of 0.1 s of a source that is so much slower than it says, each late by a random time."""
+    rng = np.random.default_rng(seed)
+    count = round(hours * 36_000)
+    late = rng.exponential(jitter_s, count)
+    position = 0.1 * np.arange(1, count + 1)
+    for at, delay in zip(position, late, strict=True):
+        clock.observe(at, 1000 + at * (1 + ppm / 1e6) + delay)
+    return position[-1]
+
+
+@pytest.mark.parametrize("ppm", [0, 200, -150])
+def test_a_day_of_drift_moves_no_event(ppm):
+    clock = SourceClock()
+    end = observe(clock, 24, ppm, 0.02)
+    assert clock.at(end) == pytest.approx(1000 + end * (1 + ppm / 1e6), abs=0.02)
+    assert clock.drift_ppm == pytest.approx(ppm, abs=60)
+
+
+def test_it_knows_before_the_first_minute_is_over():
+    clock = SourceClock()
+    observe(clock, 1 / 360, 0, 0.05)
+    assert clock.at(3.0) == pytest.approx(1003, abs=0.01)
+
+
+def test_a_delayed_chunk_moves_nothing():
+    clock = SourceClock()
+    observe(clock, 0.1, 0, 0.01)
+    before = clock.at(400.0)
+    clock.observe(400.0, 1000 + 400 + 7.0)
+    assert clock.at(400.0) == pytest.approx(before, abs=0.02)
+
+
+def test_the_time_of_day_is_the_systems():
+    clock = SystemClock(wall_s=1_800_000_000.0, monotonic_s=50.0)
+    assert clock.wall(60.0) == datetime.fromtimestamp(1_800_000_010, timezone.utc)
+    assert clock.update(1_800_000_020.1, 70.0) == 0  # slewing
+    assert clock.wall(70.0).timestamp() == pytest.approx(1_800_000_020.1)
+    assert clock.update(1_800_003_630.1, 80.0) == pytest.approx(3600)
+    assert clock.update(1_800_003_640.1, 90.0) == 0

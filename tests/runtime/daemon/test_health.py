@@ -1,0 +1,100 @@
+"""Each problem is found in what it looks like, and in nothing else; and its end is."""
+
+import numpy as np
+import pytest
+import soundfile
+from htsat_edge.runtime.daemon.config import Health
+from htsat_edge.runtime.daemon.health import PROBLEMS, HealthMonitor
+
+RATE = 48_000
+SECONDS = {name: problem.raise_s + 3 for name, problem in PROBLEMS.items()}
+
+
+def noise(seconds, level_dbfs=-40, seed=0):
+    rng = np.random.default_rng(seed)
+    return (10 ** (level_dbfs / 20) * rng.normal(size=round(seconds * RATE))).astype(np.float32)
+
+
+def hum(seconds, mains):
+    t = np.arange(round(seconds * RATE)) / RATE
+    waves = sum(np.sin(2 * np.pi * mains * k * t + k) / k for k in (1, 2, 3, 5))
+    return (0.05 * waves).astype(np.float32) + noise(seconds, -75)
+
+
+def low_pass(samples):
+    spectrum = np.fft.rfft(samples)
+    spectrum[np.fft.rfftfreq(len(samples), 1 / RATE) > 3400] = 0
+    return np.fft.irfft(spectrum, len(samples)).astype(np.float32)
+
+
+SIGNALS = {
+    "digital zero": lambda s: np.zeros(round(s * RATE), np.float32),
+    "constant": lambda s: np.full(round(s * RATE), 0.01, np.float32),
+    "dc offset": lambda s: noise(s) + np.float32(0.3),
+    "clipping": lambda s: np.clip(noise(s, 0), -1, 1),
+    "too quiet": lambda s: noise(s, -95),
+    "mains hum": lambda s: hum(s, 50),
+    "dead band": lambda s: low_pass(noise(s)),
+}
+
+
+def listen(monitor, samples, block=4800):
+    return [
+        (finding.problem.name, finding.begins)
+        for start in range(0, len(samples), block)
+        for finding in monitor.push(samples[start : start + block])
+    ]
+
+
+@pytest.mark.parametrize("name", list(PROBLEMS))
+def test_a_problem_is_found_told_once_and_its_end_too(name):
+    monitor = HealthMonitor(RATE, Health())
+    assert listen(monitor, noise(10)) == []
+    assert listen(monitor, SIGNALS[name](SECONDS[name])) == [(name, True)]
+    assert monitor.active == {name}
+    assert listen(monitor, noise(4, seed=1)) == []
+    assert listen(monitor, noise(4, seed=2)) == [(name, False)]
+    assert monitor.active == set()
+
+
+@pytest.mark.parametrize("name", list(PROBLEMS))
+def test_a_moment_of_it_is_no_problem(name):
+    monitor = HealthMonitor(RATE, Health())
+    samples = np.concatenate([noise(3), SIGNALS[name](PROBLEMS[name].raise_s - 2), noise(3, seed=1)])
+    assert listen(monitor, samples) == []
+
+
+def test_hum_of_60_hz():
+    assert listen(HealthMonitor(RATE, Health()), hum(15, 60)) == [("mains hum", True)]
+
+
+def test_real_recordings_are_well(farmyard):
+    samples, rate = soundfile.read(farmyard, dtype="float32")
+    assert listen(HealthMonitor(rate, Health()), np.tile(samples, 5)) == []
+
+
+@pytest.mark.parametrize("rate", [16_000, 22_050, 44_100, 96_000])
+def test_any_rate(rate):
+    monitor = HealthMonitor(rate, Health())
+    samples = np.random.default_rng(0).normal(0, 0.01, 40 * rate).astype(np.float32)
+    assert listen(monitor, samples, 1001) == []
+    assert monitor.level_dbfs == pytest.approx(-40, abs=0.5)
+    assert listen(monitor, np.zeros(8 * rate, np.float32), 777) == [("digital zero", True)]
+
+
+def test_a_gap_ends_a_count_but_not_a_problem():
+    monitor = HealthMonitor(RATE, Health())
+    assert listen(monitor, np.zeros(4 * RATE, np.float32)) == []
+    monitor.reset()
+    assert listen(monitor, np.zeros(4 * RATE, np.float32)) == []
+    assert listen(monitor, np.zeros(3 * RATE, np.float32)) == [("digital zero", True)]
+    monitor.reset()
+    assert monitor.active == {"digital zero"}
+    assert listen(monitor, noise(8)) == [("digital zero", False)]
+
+
+def test_limits_are_the_users():
+    quiet = HealthMonitor(RATE, Health(quiet_dbfs=-100))
+    assert listen(quiet, noise(70, -95)) == []
+    clipped = HealthMonitor(RATE, Health(clipped_percent=50))
+    assert listen(clipped, SIGNALS["clipping"](10)) == []

@@ -1,0 +1,38 @@
+"""What systemd hears, on a real datagram socket."""
+
+import socket
+
+import pytest
+from htsat_edge.runtime.daemon.notify import Notifier
+
+
+@pytest.fixture(params=["path", "abstract"])
+def systemd(request, tmp_path, monkeypatch):
+    address = str(tmp_path / "notify") if request.param == "path" else f"@htsat-edge-{id(request)}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(f"\0{address[1:]}" if address.startswith("@") else address)
+        receiver.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        yield receiver
+
+
+def test_states_arrive(systemd):
+    Notifier().tell(READY="1", STATUS="listening to yard")
+    assert systemd.recv(1000) == b"READY=1\nSTATUS=listening to yard"
+
+
+def test_the_watchdog_is_told_no_more_often_than_it_needs(systemd, monkeypatch):
+    monkeypatch.setenv("WATCHDOG_USEC", "600000000")
+    notifier = Notifier()
+    for _ in range(5):
+        notifier.alive()
+    notifier.tell(STOPPING="1")
+    assert systemd.recv(1000) == b"WATCHDOG=1"
+    assert systemd.recv(1000) == b"STOPPING=1"
+
+
+def test_without_systemd_nothing_happens(monkeypatch):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    Notifier().tell(READY="1")
+    monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere/at/all")
+    Notifier().tell(READY="1")

@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from htsat_edge.runtime.dsp.log_mel import (
+    FrontEnd,
+    LogMel,
+    LogMelStream,
+    TooShortError,
+    hann,
+    hz_to_mel,
+    mel_filters,
+    mel_to_hz,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+DATA = Path(__file__).parents[2] / "data"
+CLIPS = ["clip10", "clip5", "clip1", "clip12p5", "clip10_quiet"]
+
+
+@pytest.mark.parametrize(("name", "sample_rate"), [("32k", 32_000), ("16k_scv2", 16_000), ("48k_clap", 48_000)])
+def test_mel_filters_are_the_references(name, sample_rate):
+    golden = np.load(DATA / "goldens" / "mel_filters.npz")[name]
+    np.testing.assert_allclose(mel_filters(FrontEnd(sample_rate=sample_rate)).T, golden, atol=1e-8)
+
+
+def test_window_is_periodic():
+    np.testing.assert_array_equal(hann(1024), np.load(DATA / "goldens" / "mel_filters.npz")["hann1024_periodic"])
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+def test_log_mel_is_the_references(clip, waveforms, goldens):
+    log_mel = LogMel(FrontEnd())(waveforms[clip])
+    assert log_mel.dtype == np.float32
+    np.testing.assert_allclose(log_mel, goldens[f"{clip}/log_mel"], atol=2e-3)
+
+
+def test_log_mel_by_its_definition():
+    """A slow twin: one frame as a sum over sines, in float64."""
+    front_end = FrontEnd(sample_rate=8000, n_fft=64, hop=16, n_mels=6, fmin=100, fmax=3500)
+    x = np.random.default_rng(0).normal(0, 0.1, 200).astype(np.float32)
+    k = 5
+    around = np.array([x[abs(i)] for i in range(k * 16 - 32, k * 16 + 32)], np.float64)
+    window = [0.5 - 0.5 * np.cos(2 * np.pi * n / 64) for n in range(64)]
+    power = [
+        abs(sum(around[n] * window[n] * np.exp(-2j * np.pi * n * b / 64) for n in range(64))) ** 2 for b in range(33)
+    ]
+    wanted = 10 * np.log10(np.array(power) @ mel_filters(front_end))
+    np.testing.assert_allclose(LogMel(front_end)(x)[k], wanted, atol=1e-3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 3000), min_size=1, max_size=20), st.sampled_from([(320, 1024), (511, 1024), (16, 64)]))
+def test_stream_is_one_shot_whatever_the_chunks(sizes, hop_and_length):
+    front_end = FrontEnd(hop=hop_and_length[0], n_fft=hop_and_length[1])
+    x = np.random.default_rng(len(sizes)).normal(0, 0.1, max(sum(sizes), 600)).astype(np.float32)
+    stream, whole = LogMelStream(front_end), LogMelStream(front_end)
+    chunks = np.split(x, np.cumsum(sizes))
+    streamed = np.concatenate([*[stream.push(chunk) for chunk in chunks], stream.flush()])
+    at_once = np.concatenate([whole.push(x), whole.flush()])
+    np.testing.assert_array_equal(streamed, at_once)
+    np.testing.assert_allclose(streamed, LogMel(front_end)(x), atol=1e-3)
+
+
+@pytest.mark.parametrize("samples", range(8 * 511 - 3, 8 * 511 + 4))
+def test_the_longest_hop_at_the_seam_of_a_block(samples):
+    front_end = FrontEnd(hop=511)
+    x = np.random.default_rng(0).normal(0, 0.1, samples).astype(np.float32)
+    stream = LogMelStream(front_end)
+    np.testing.assert_allclose(np.concatenate([stream.push(x), stream.flush()]), LogMel(front_end)(x), atol=1e-3)
+
+
+def test_stream_gives_whole_blocks_and_can_begin_again():
+    stream = LogMelStream(FrontEnd())
+    x = np.random.default_rng(1).normal(0, 0.1, 100_000).astype(np.float32)
+    frames = stream.push(x)
+    assert len(frames) == 304
+    first = np.concatenate([frames, stream.flush()])
+    assert len(first) == 100_000 // 320 + 1
+    np.testing.assert_array_equal(np.concatenate([stream.push(x), stream.flush()]), first)
+
+
+def test_too_few_samples_say_so():
+    stream = LogMelStream(FrontEnd())
+    stream.push(np.zeros(512, np.float32))
+    with pytest.raises(TooShortError, match="512 samples are too few, want at least 513"):
+        stream.flush()
+
+
+@pytest.mark.parametrize("x", [np.zeros(32_000), np.ones(32_000), np.tile([1.0, -1.0], 16_000)])
+def test_silence_and_full_scale_are_finite(x):
+    log_mel = LogMel(FrontEnd())(x.astype(np.float32))
+    assert np.isfinite(log_mel).all()
+    assert log_mel.min() >= -100.001  # the floor, to float rounding
+
+
+def test_mel_scale_and_back():
+    hz = np.array([0, 50, 999, 1000, 1001, 14_000])
+    np.testing.assert_allclose(mel_to_hz(hz_to_mel(hz)), hz)
+
+
+@pytest.mark.parametrize("wrong", [{"fmin": 9000, "fmax": 8000}, {"hop": 512}, {"sample_rate": 0}])
+def test_impossible_front_ends_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"fmin|hop|sample_rate"):
+        FrontEnd(**wrong)

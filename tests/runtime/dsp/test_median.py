@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+from htsat_edge.runtime.dsp.median import MedianFilter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import median_filter
+
+odd = st.integers(0, 4).map(lambda n: 2 * n + 1)
+
+
+@settings(deadline=None)
+@given(st.lists(odd, min_size=1, max_size=4), st.lists(st.integers(0, 7), max_size=10), st.integers(0, 99))
+def test_is_scipys_median_whatever_the_chunks(lengths, sizes, seed):
+    scores = np.random.default_rng(seed).random((sum(sizes) + 1, len(lengths)), np.float32)
+    smooth = MedianFilter(lengths)
+    found = np.concatenate([*[smooth.push(part) for part in np.split(scores, np.cumsum(sizes))], smooth.flush()])
+    wanted = np.stack([median_filter(scores[:, k], n, mode="nearest") for k, n in enumerate(lengths)], axis=1)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_delay_is_half_of_the_longest():
+    smooth = MedianFilter([1, 5])
+    assert smooth.delay == 2
+    assert len(smooth.push(np.zeros((10, 2), np.float32))) == 8
+
+
+def test_no_scores_at_all():
+    assert MedianFilter([3]).flush() is None
+
+
+@pytest.mark.parametrize("length", [0, 2])
+def test_even_lengths_are_refused(length):
+    with pytest.raises(ValueError, match="want odd numbers of steps"):
+        MedianFilter([length])

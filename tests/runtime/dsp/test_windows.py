@@ -1,0 +1,107 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from htsat_edge.runtime.dsp.windows import ClipStream, Grid, tile, untile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+SMALL = Grid(frames=32, steps=8, step_frames=Fraction(4), hop_steps=2)
+FULL = Grid(frames=1024, steps=32, step_frames=Fraction(32), hop_steps=4)
+REFERENCE = Grid(frames=1001, steps=32, step_frames=Fraction(125, 4), hop_steps=4)
+
+
+def numbered(count):
+    """Frames that carry their own number."""
+    return np.arange(count, dtype=np.float32)[:, None]
+
+
+def clips_of(grid, frames, sizes=()):
+    stream = ClipStream(grid)
+    chunks = np.split(frames, np.cumsum(sizes)) if len(sizes) else [frames]
+    found = [(clip.step, clip.log_mel.copy()) for chunk in chunks for clip in stream.push(chunk)]
+    last = stream.flush()
+    return found + ([(last.step, last.log_mel)] if last is not None else [])
+
+
+@settings(deadline=None)
+@given(st.integers(32, 300))
+def test_clips_cover_every_step_and_hold_the_frames_they_should(total):
+    found = clips_of(SMALL, numbered(total))
+    covered = {step + i for step, _ in found for i in range(SMALL.steps)}
+    assert covered == set(range(SMALL.steps_of(total)))
+    for step, clip in found:
+        wanted = np.arange(step * 4, step * 4 + 32)
+        mirrored = np.where(wanted < total, wanted, 2 * total - 1 - wanted)
+        np.testing.assert_array_equal(clip[:, 0], mirrored)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 50), max_size=12))
+def test_any_chunking_gives_the_same_clips(sizes):
+    frames = numbered(sum(sizes) + 20)
+    at_once, chunked = clips_of(SMALL, frames), clips_of(SMALL, frames, sizes)
+    assert [step for step, _ in at_once] == [step for step, _ in chunked]
+    for (_, a), (_, b) in zip(at_once, chunked, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_steps_of_a_quarter_frame_stay_on_the_grid():
+    found = clips_of(REFERENCE, numbered(5000))
+    assert [clip[0, 0] for _, clip in found[:4]] == [0, 125, 250, 375]
+    assert found[-1][0] == REFERENCE.steps_of(5000) - 32
+    assert found[-1][1][0, 0] == round(found[-1][0] * 31.25)
+
+
+@pytest.mark.parametrize(("frames", "steps"), [(1, 1), (2, 1), (5, 1), (6, 2), (33, 8), (34, 9)])
+def test_how_many_steps_a_recording_has(frames, steps):
+    assert SMALL.steps_of(frames) == steps
+
+
+def test_ten_seconds_of_the_reference_are_one_clip():
+    assert [step for step, _ in clips_of(REFERENCE, numbered(1001))] == [0]
+
+
+@pytest.mark.parametrize("grid", [FULL, REFERENCE])
+@pytest.mark.parametrize("total", [1, 101, 501, 512, 1000])
+def test_a_short_recording_is_tiled(grid, total):
+    ((step, clip),) = clips_of(grid, numbered(total))
+    assert step == 0
+    assert clip.shape == (grid.frames, 1)
+    np.testing.assert_array_equal(clip, tile(numbered(total), grid.frames))
+
+
+def test_tiles_are_counted_by_what_the_network_sees():
+    """5 s are 501 frames: two of them fit into 1024, and into the reference's clip of 1001 as well."""
+    for grid in (FULL, REFERENCE):
+        clip = tile(numbered(501), grid.frames)[:, 0]
+        middle = grid.frames // 2
+        assert clip[middle - 5] > 480
+        assert clip[middle + 5] < 20
+
+
+def test_an_empty_recording_has_no_clip():
+    assert ClipStream(SMALL).flush() is None
+
+
+@pytest.mark.parametrize("total", [40, 60, 91, 100])
+def test_a_short_recording_keeps_its_order_in_a_short_clip(total):
+    """A clip of 101 frames is 1 s, as Speech Commands has it: nothing in it is squeezed."""
+    clip = tile(numbered(total), 101)[:, 0]
+    rises = np.diff(clip) > 0
+    assert rises.mean() > 0.9
+    assert np.abs(np.diff(clip)).max() < total + 5
+
+
+@pytest.mark.parametrize("grid", [FULL, REFERENCE])
+@pytest.mark.parametrize("total", [40, 101, 257, 501, 512, 700, 1000])
+def test_untiling_averages_what_each_tile_says_of_a_moment(grid, total):
+    """The clip's scores are the numbers of the frames in each step: untiled, they count through the recording."""
+    clip = tile(numbered(total), 1024)
+    found = untile(clip.reshape(32, 32, 1).mean(axis=1), grid, total)[:, 0]
+    assert len(found) == grid.steps_of(total)
+    if total == 512:  # two tiles that fit the steps exactly
+        np.testing.assert_allclose(found[:16], (np.arange(16) * 32 + 15.5), atol=1)
+    if total >= 700:  # one tile, stretched
+        centre = np.minimum((np.arange(len(found)) + 0.5) * float(grid.step_frames), total - 1)
+        np.testing.assert_allclose(found, centre, atol=24)

@@ -1,0 +1,176 @@
+import json
+import platform
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.models.bundle import read_bundle
+
+
+@pytest.fixture
+def bundle(tiny_bundle, tmp_path):
+    """A copy that a test may damage."""
+    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
+
+
+def change(bundle, **keys):
+    path = bundle / "model.json"
+    content = json.loads(path.read_text())
+    for key, value in keys.items():
+        if value is None:
+            del content[key]
+        else:
+            content[key] = value
+    path.write_text(json.dumps(content))
+
+
+def refusal(bundle):
+    with pytest.raises(HtsatEdgeError) as caught:
+        open_backend(read_bundle(bundle))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_whole_bundle_opens(bundle):
+    assert read_bundle(bundle).info.labels[3] == "class 3"
+    open_backend(read_bundle(bundle)).close()
+
+
+@pytest.mark.parametrize("key", ["name", "front_end", "frames", "steps", "step_s", "labels"])
+def test_a_missing_key_is_named(bundle, key):
+    change(bundle, **{key: None})
+    assert refusal(bundle).endswith(f"model.json: {key}: key is missing")
+
+
+def test_an_unknown_key_is_named_with_the_nearest(bundle):
+    change(bundle, treshholds={})
+    assert "treshholds: unknown key, meant thresholds?" in refusal(bundle)
+
+
+def test_labels_must_fit_the_graph(bundle):
+    change(bundle, labels=["a", "b"])
+    assert "fp32.onnx: its framewise is [32, 10] a clip, but in model.json" in refusal(bundle)
+    assert "the 2 labels" in refusal(bundle)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"labels": ["a", "a"]}, "a stands there twice"),
+        ({"thresholds": {"owl": 0.5}}, "owl: no such label"),
+        ({"thresholds": {"class 1": 1.5}}, "1.5 is not between 0 and 1"),
+        ({"median_steps": {"class 1": 2}}, "2 is not an odd number"),
+        ({"frames": 0}, "frames: Input should be greater than 0, not 0"),
+        ({"step_s": 1.0}, "32 steps of step_s 1 are not a clip of frames, 10.24 s"),
+        ({"front_end": {"sample_rate": 10**12}}, "front_end.sample_rate: Input should be less than or equal"),
+    ],
+)
+def test_what_cannot_be_is_refused(bundle, keys, message):
+    change(bundle, **keys)
+    assert message in refusal(bundle)
+
+
+def test_files_that_are_missing_or_damaged(bundle, tmp_path):
+    graph = (bundle / "fp32.onnx").read_bytes()
+    (bundle / "fp32.onnx").write_bytes(graph[: len(graph) // 2])
+    assert "onnxruntime cannot load it" in refusal(bundle)
+    (bundle / "fp32.onnx").unlink()
+    assert "has no fp32.onnx; precisions here: none" in refusal(bundle)
+    (bundle / "model.json").write_text("[" * 100_000)
+    assert "is not JSON" in refusal(bundle)
+    (bundle / "model.json").write_text("{")
+    assert "is not JSON" in refusal(bundle)
+    (bundle / "model.json").unlink()
+    assert "is not a bundle" in refusal(bundle)
+    assert "no such bundle" in refusal(tmp_path / "absent")
+    assert "File name too long" in refusal(tmp_path / ("x" * 300))
+
+
+def test_a_graph_of_something_else_is_refused(bundle):
+    import onnx
+
+    names = {"x": 1}
+    value = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in [*names, "y"]]
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "other", value[:1], value[1:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, bundle / "fp32.onnx")
+    assert "want the input log_mel and the outputs framewise, clipwise, embedding" in refusal(bundle)
+
+
+def measure(bundle, recommended, **sha256):
+    """What calibration/accuracy.py would leave behind."""
+    there = read_bundle(bundle)
+    graphs = {name: {"sha256": sha256.get(name) or there.sha256(name)} for name in there.precisions()}
+    content = {"graphs": graphs, "recommended": {"onnxruntime": recommended}, "processor": platform.machine()}
+    (bundle / "accuracy.json").write_text(json.dumps(content))
+    return there
+
+
+def test_the_graph_that_was_measured_to_be_best_is_used(bundle):
+    shutil.copy(bundle / "fp32.onnx", bundle / "cpu-int8.onnx")
+    assert read_bundle(bundle).recommended() == "fp32"
+    there = measure(bundle, "cpu-int8")
+    assert there.recommended() == "cpu-int8"
+    measured = bundle / "accuracy.json"
+    measured.write_text(measured.read_text().replace(platform.machine(), "another"))
+    assert there.recommended() == "fp32"
+
+
+@pytest.mark.parametrize("changed", ["fp32", "cpu-int8", None])
+def test_a_measurement_of_other_files_counts_for_nothing(changed, bundle, caplog):
+    shutil.copy(bundle / "fp32.onnx", bundle / "cpu-int8.onnx")
+    there = measure(bundle, "cpu-int8", **({changed: "0" * 64} if changed else {}))
+    if changed is None:
+        (bundle / "cpu-int8.onnx").unlink()
+    assert there.recommended() == "fp32"
+    assert f"is not of the {changed or 'cpu-int8'}.onnx that is there; fp32 is used" in caplog.text
+    open_backend(there).close()
+
+
+@pytest.mark.parametrize("recommended", ["fp32", "cpu-fp32", "cpu-int8"])
+def test_the_faster_graph_of_full_precision_is_used_unless_measured_otherwise(recommended, bundle, caplog):
+    assert read_bundle(bundle).recommended() == "fp32"
+    measure(bundle, "fp32")
+    for name in ("cpu-fp32", "cpu-int8"):
+        shutil.copy(bundle / "fp32.onnx", bundle / f"{name}.onnx")
+    assert read_bundle(bundle).recommended() == "cpu-fp32"  # it was not there to be measured
+    measure(bundle, recommended)
+    assert read_bundle(bundle).recommended() == recommended
+    if recommended == "cpu-int8":
+        (bundle / "cpu-int8.onnx").unlink()
+        assert read_bundle(bundle).recommended() == "cpu-fp32"
+        assert "cpu-fp32 is used" in caplog.text
+
+
+def test_an_old_onnxruntime_gets_the_graph_that_it_knows(bundle, caplog):
+    model = onnx.load(bundle / "fp32.onnx")
+    model.opset_import[0].version = 99
+    onnx.save(model, bundle / "cpu-fp32.onnx")
+    log_mel = np.full((1, 1024, 64), -40, np.float32)
+    backend = open_backend(read_bundle(bundle))
+    wanted = open_backend(read_bundle(bundle), "fp32").infer(log_mel)
+    np.testing.assert_array_equal(backend.infer(log_mel).framewise, wanted.framewise)
+    assert "cpu-fp32.onnx: onnxruntime cannot load it" in caplog.text
+    assert "fp32.onnx is used" in caplog.text
+    with pytest.raises(HtsatEdgeError, match=r"cpu-fp32\.onnx: onnxruntime cannot load it"):
+        open_backend(read_bundle(bundle), "cpu-fp32")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, None])
+def test_several_clips_are_scored_as_each_alone(bundle, threads):
+    log_mel = np.random.default_rng(0).normal(-40, 20, (5, 1024, 64)).astype(np.float32)
+    backend = open_backend(read_bundle(bundle), threads=threads)
+    scores = backend.infer(log_mel)
+    for i, clip in enumerate(log_mel):
+        for name, found in backend.infer(clip[None])._asdict().items():
+            np.testing.assert_allclose(getattr(scores, name)[i], found[0], atol=1e-6)
+    assert backend.infer(log_mel[:0]).framewise.shape == (0, 32, 10)
+
+
+def test_a_damaged_measurement_is_said(bundle):
+    (bundle / "accuracy.json").write_text("{}")
+    assert "accuracy.json: processor: key is missing" in refusal(bundle)
