@@ -1,6 +1,7 @@
 # make demo: set up, run the bundled model on a real recording, draw build/demo.png
-# make test: set up, lint, check types, run all tests
-# make model: train the bundled model anew, from the recordings of public packages
+# make test: set up, lint, check types, run the tests
+# make test-slow: run the tests that make test leaves out, because they take long
+# make model: train the bundled model again, from the recordings of public packages
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,11 +9,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 DEMO := tests/data/recordings/farmyard.flac
 FOLDERS := htsat_edge runtime evaluation calibration export htsat configs
-# The package is installed as a tree of links to these folders, which must be made anew when a file comes or goes.
+# The package is installed as a tree of links to these folders, which is made again when a file comes or goes.
 TREE := $(VENV)/.tree-$(shell find $(FOLDERS) -type f -not -path '*/__pycache__/*' -not -path '*/engines/*' | sort | cksum | cut -d' ' -f1)
 EDITABLE := --config-settings editable_mode=strict
 
-.PHONY: demo test lint model clean compiler programs
+.PHONY: demo test test-slow lint model clean compiler programs
 
 demo: $(VENV)/.demo $(TREE)
 	@mkdir -p build
@@ -20,7 +21,10 @@ demo: $(VENV)/.demo $(TREE)
 	@echo "The picture is in build/demo.png"
 
 test: lint programs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: lint programs
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.test $(TREE)
 	$(BIN)/ruff format --check .
@@ -28,7 +32,7 @@ lint: $(VENV)/.test $(TREE)
 	$(BIN)/ruff check .
 	MYPYPATH=$$(echo build/__editable__.htsat_edge-*) $(BIN)/mypy
 
-# The bundled model, anew: an hour on a CPU or two, and stopped it goes on.
+# The bundled model again: an hour on a CPU or two; stopped, it goes on where it was.
 model: $(VENV)/.test
 	$(BIN)/python -m htsat_edge.htsat.build_corpus --out runs/corpus
 	$(BIN)/python -m htsat_edge.htsat.train --config configs/train.yaml --data runs/corpus --out runs/bundled
@@ -48,18 +52,18 @@ clean:
 # A stamp a set of packages: done once, and again when setup.py changes.
 $(VENV)/.demo: setup.py | $(BIN)/python
 	$(PIP) $(EDITABLE) --editable ".[plot]"
-	@touch $@ $(TREE)
+	@rm -f $(VENV)/.tree-* && touch $@ $(TREE)
 
 $(TREE): | $(VENV)/.demo
 	rm -rf $(VENV)/.tree-* build/__editable__.htsat_edge-*
 	$(PIP) $(EDITABLE) --no-deps --editable .
 	@touch $@
 
-# torch is named alone and first, so that its small CPU build is taken where one is at hand.
+# torch is named alone and first, so that its small CPU build is taken where there is one.
 $(VENV)/.test: setup.py | $(BIN)/python compiler
 	$(PIP) torch==2.13.0
 	$(PIP) $(EDITABLE) --editable ".[export,calibration,plot,train,test]"
-	@touch $@ $(VENV)/.demo $(TREE)
+	@rm -f $(VENV)/.tree-* && touch $@ $(VENV)/.demo $(TREE)
 
 # sed_scores_eval comes as source.
 compiler:
@@ -69,8 +73,8 @@ compiler:
 		elif sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo apt-get install -qy gcc python3-dev; \
 		else echo "please install a C compiler first: sudo apt-get install gcc python3-dev" >&2; exit 2; fi
 
-# What some tests listen with and send to: a virtual microphone, a broker, ffmpeg. Where they cannot be installed those
-# tests are skipped, and say so.
+# Some tests need a virtual microphone, a broker and ffmpeg. Where these cannot be installed, those tests are skipped and
+# say so.
 PROGRAMS := pulseaudio mosquitto ffmpeg
 PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2 mosquitto ffmpeg
 programs:

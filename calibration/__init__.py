@@ -1,1 +1,1 @@
-"""INT8 and accuracy: what a smaller, faster graph costs, measured on recordings."""
+"""Quantise the graphs of a bundle, and measure what the smaller ones cost."""

@@ -19,84 +19,58 @@ from htsat_edge.runtime.common.command import Parser, refuse_without_extra, run
 
 try:
     import onnx
+
     from htsat_edge.evaluation.report import print_table, write_page
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
     refuse_without_extra("accuracy.py", "calibration", missing)
 
-from htsat_edge.calibration.explain import find_entry, find_misfits, find_strays
+from htsat_edge.calibration.explain import explain
 from htsat_edge.calibration.graphs import GRAPHS
+from htsat_edge.calibration.material import probe_windows, read_material, refuse_unreadable, with_classes
 from htsat_edge.configs import CONFIGS
 from htsat_edge.evaluation import datasets
-from htsat_edge.evaluation.comparison import Accuracy, Budget, Measured, Truth, broken_by, compare, figures, recommend
+from htsat_edge.evaluation.budget import Accuracy, Budget, broken_by, recommend
+from htsat_edge.evaluation.comparison import Measured, compare
 from htsat_edge.evaluation.datasets import Dataset
-from htsat_edge.evaluation.labels import Labelled, read_manifest, refuse_mixed
-from htsat_edge.evaluation.playback import Merged, Version, listen
-from htsat_edge.evaluation.windows import clips_of, find_recordings, is_silent
+from htsat_edge.evaluation.figures import Truth, figures
+from htsat_edge.evaluation.playback import Merged, Version, play
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
-from htsat_edge.runtime.common.files import part_of, replacing
+from htsat_edge.runtime.common.files import refuse_unwritable, replacing
 from htsat_edge.runtime.common.progress import with_progress
-from htsat_edge.runtime.dsp.audio import AudioFile
-from htsat_edge.runtime.models.backends import Backend, open_backend
-from htsat_edge.runtime.models.bundle import ACCURACY_FILE, CPU_FP32, Bundle, ModelInfo, read_bundle
+from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.models.backends.backend import Backend
+from htsat_edge.runtime.models.bundle import ACCURACY_FILE, CPU_FP32, Bundle, ModelInfo, load_bundle
 
 CONFIG = CONFIGS / "accuracy.yaml"
 REFERENCE = "fp32"
 ORDER = (REFERENCE, CPU_FP32, *GRAPHS)
-"""In which graphs are told."""
-PROBES = 16
-"""Clips, spread over the recordings, on which the inside of a graph is looked at."""
+"""The order of the graphs in reports."""
 BACKEND: Literal["onnxruntime"] = "onnxruntime"
-LATE_S = 0.5
-
-
-def read_material(args: argparse.Namespace, info: ModelInfo) -> Dataset:
-    """The recordings to measure on, with what is known of them."""
-    if args.fold is not None and args.dataset != "esc50":
-        raise HtsatEdgeError("--fold: is for --dataset esc50 alone")
-    if args.dataset == "esc50":
-        return datasets.esc50(args.clips, info.labels, args.fold)
-    if args.dataset:
-        return datasets.READERS[args.dataset](args.clips, info.labels)
-    manifests = [path for path in args.clips if path.suffix.lower() == ".csv"]
-    if not manifests:
-        return Dataset([Labelled(path) for path in find_recordings(args.clips)])
-    if len(manifests) < len(args.clips):
-        raise HtsatEdgeError("--clips: want manifests, or recordings without labels, not both")
-    found = [labelled for path in manifests for labelled in read_manifest(path, info.labels)]
-    refuse_mixed("--clips", found)
-    return Dataset(found)
-
-
-def judged(info: ModelInfo, classes: Mapping[str, list[str]] | None) -> ModelInfo:
-    """The model as it is judged: with the classes of the test set, where it has its own."""
-    if classes is None:
-        return info
-    return info.model_copy(update={"labels": list(classes), "thresholds": {}, "median_steps": {}})
 
 
 def open_version(bundle: Bundle, name: str, classes: Mapping[str, list[str]] | None, keep_scores: bool) -> Version:
-    """A graph of the bundle, ready to listen."""
+    """Open a graph of the bundle."""
     backend: Backend = open_backend(bundle, name, BACKEND)
     if classes is not None:
         backend = Merged(backend, [[bundle.info.labels.index(label) for label in own] for own in classes.values()])
-    return Version(name, backend, judged(bundle.info, classes), keep_scores)
+    return Version(name, backend, with_classes(bundle.info, classes), keep_scores)
 
 
 def choose_graphs(bundle: Bundle, wanted: Sequence[str] | None) -> list[str]:
-    """The graphs to measure, fp32 first: those that are asked for, or all that there are."""
+    """Return the graphs to measure, fp32 first: those that are wanted, or by default all of the bundle."""
     if wanted is None:
         return [name for name in ORDER if name in bundle.precisions()]
     for name in wanted:
-        bundle.graph(name)  # says what there is, if not this
+        bundle.graph(name)  # raises an error that lists the graphs, if this is not one
     return [REFERENCE, *(name for name in wanted if name != REFERENCE)]
 
 
 def refuse_changed(bundle: Bundle, names: Sequence[str]) -> None:
-    """These graphs must have been made from what is there."""
+    """Raise an HtsatEdgeError where the graphs were made from others than those in the bundle."""
     made = bundle.info.quantization
     if made is None:
         return
@@ -105,116 +79,89 @@ def refuse_changed(bundle: Bundle, names: Sequence[str]) -> None:
         if name in needed and sha256 != bundle.sha256(name):
             raise HtsatEdgeError(
                 f"{bundle.path}: {name}.onnx has changed since the other graphs were made from it; "
-                "run calibration/quantize.py again"
+                "run python -m htsat_edge.calibration.quantize again"
             )
 
 
 def made_from(name: str, info: ModelInfo) -> str:
-    """The graph that another was made from."""
+    """Return the graph that another was made from."""
     on_cpu = name == "cpu-int8" and info.quantization is not None and info.quantization.cpu_fp32_sha256 is not None
     return CPU_FP32 if on_cpu else REFERENCE
 
 
-def refuse_unreadable(recording: Labelled) -> None:
-    """What can be seen of a recording before hours of listening: that it opens, and ends no earlier than its events.
+def measure(
+    bundle: Bundle, versions: Sequence[Version], truth: Truth, probes: Sequence[FloatArray], budget: Budget
+) -> dict[str, Measured]:
+    """Return what each version reaches, and what it breaks of the budget; close the versions.
 
-    Labels are rounded, so an event may reach a little over the end.
+    Parameters
+    ----------
+    bundle
+        Holds the graphs.
+    versions
+        The graphs with their results for all recordings, fp32 first.
+    truth
+        The labels of the recordings.
+    probes
+        Windows (T, F) to compare the insides of the graphs on.
+    budget
+        What a graph may cost.
     """
-    file = AudioFile(recording.path)
-    duration_s = file.samples / file.sample_rate
-    for event in recording.events or ():
-        if event.onset_s >= duration_s or event.offset_s > duration_s + LATE_S:
-            raise HtsatEdgeError(
-                f"{recording.path}: lasts {duration_s:.3f} s, but is said to hold {event.label} from "
-                f"{event.onset_s:g} to {event.offset_s:g} s"
-            )
-
-
-def probe_clips(recordings: Sequence[Labelled], info: ModelInfo) -> list[FloatArray]:
-    """Clips (T, F) from the beginnings of recordings all over the material, none of them silent."""
-    chosen = recordings[:: -(-len(recordings) // PROBES)]
-    clips: list[FloatArray] = []
-    for recording in chosen:
-        own = 0
-        for clip in clips_of(AudioFile(recording.path), info):
-            if not is_silent(clip):
-                clips.append(clip)
-                own += 1
-            if own * len(chosen) >= PROBES:
-                break
-    return clips
-
-
-def explain(
-    original: onnx.ModelProto,
-    suspect: onnx.ModelProto,
-    broken: Sequence[str],
-    probes: Sequence[FloatArray],
-    budget: Budget,
-) -> list[str]:
-    """What is wrong inside a graph, and which layer it comes from where its answers are off."""
-    found = find_strays(original, suspect)
-    if not probes:
-        return found
-    misfits = [m for m in find_misfits(original, suspect, probes) if m.excess_db > budget.range_excess_db]
-    if misfits:
-        worst, more = misfits[0], len(misfits) - 1
-        found.append(
-            f"the 8 bits of {worst.tensor} cover {worst.covered:.2g} times what is there, which makes "
-            f"{worst.excess_db:.0f} dB more noise than need be, allowed are {budget.range_excess_db:g}"
-            + (f"; so do those of {more} more: was it calibrated on other sounds than these?" if more else "")
-        )
-    if broken and (entry := find_entry(original, suspect, probes[0])) is not None:
-        found.append(
-            f"the noise comes in at {entry.layer}: its input is within {entry.before_db:.0f} dB, its output within "
-            f"{entry.after_db:.0f} dB"
-        )
-    return found
-
-
-def accuracy(args: argparse.Namespace) -> int:
-    """Measure what the arguments ask for; 1 where a graph breaks the budget."""
-    bundle, budget = read_bundle(args.bundle), read_yaml(args.config, Budget)
-    names = choose_graphs(bundle, args.precisions)
-    refuse_changed(bundle, names)
-    material = read_material(args, bundle.info)
-    if material.missing:
-        print(f"{material.missing} recordings of the set are not there and left out", file=sys.stderr)
-    info = judged(bundle.info, material.classes)
-    truth = Truth(material.recordings, info.labels)
-    page = args.page or bundle.path / "accuracy.html"
-    refuse_unwritable([bundle.path / ACCURACY_FILE, page])
-    for recording in with_progress(material.recordings, "looking at recordings"):
-        refuse_unreadable(recording)
-    versions = [open_version(bundle, name, material.classes, truth.events is not None) for name in names]
-    for recording in with_progress(material.recordings, "listening"):
-        listen(recording.path, versions)
     reference = versions[0]
-    theirs = figures(reference.heard, truth, info.step_s)
-    probes = probe_clips(material.recordings, bundle.info)
+    step_s = bundle.info.step_s
+    theirs = figures(reference.results, truth, step_s)
     load_original = cache(lambda name: onnx.load(bundle.graph(name)))  # several graphs were made from one
     graphs: dict[str, Measured] = {}
-    for version in with_progress(versions, "judging"):
+    for version in with_progress(versions, "measuring"):
         if version is reference:
             own = theirs
-        elif version.snr_db == -math.inf:  # scores that are no numbers have no figures
+        elif version.snr_db == -math.inf:  # scores that are not finite have no figures
             own = {}
         else:
-            own = figures(version.heard, truth, info.step_s)
+            own = figures(version.results, truth, step_s)
         path = bundle.graph(version.name)
         measured = compare(version, reference, own, theirs, truth, bundle.sha256(version.name), path.stat().st_size)
         if version is not reference:
             broken = broken_by(measured, graphs[REFERENCE], truth, budget)
-            if version.name != CPU_FP32:  # which was made of the network itself, as fp32 was
+            if version.name != CPU_FP32:  # which was made from the network itself, as fp32 was
                 original = load_original(made_from(version.name, bundle.info))
                 broken += explain(original, onnx.load(path), broken, probes, budget)
             measured = measured.model_copy(update={"broken": broken})
         graphs[version.name] = measured
         version.close()
+    return graphs
+
+
+def play_all(bundle: Bundle, names: Sequence[str], material: Dataset, keep_scores: bool) -> list[Version]:
+    """Play the recordings to graphs of the bundle; return those with their results."""
+    for recording in with_progress(material.recordings, "checking recordings"):
+        refuse_unreadable(recording)  # before hours of inference rather than after
+    versions = [open_version(bundle, name, material.classes, keep_scores) for name in names]
+    for recording in with_progress(material.recordings, "playing"):
+        play(recording.path, versions)
+    return versions
+
+
+def accuracy(args: argparse.Namespace) -> int:
+    """Run the command; raise CheckFailed where a graph breaks the budget."""
+    bundle, budget = load_bundle(args.bundle), read_yaml(args.config, Budget)
+    names = choose_graphs(bundle, args.precisions)
+    refuse_changed(bundle, names)
+    material = read_material(args, bundle.info)
+    if material.missing:
+        print(f"{material.missing} recordings of the set are missing and left out", file=sys.stderr)
+    truth = Truth(material.recordings, with_classes(bundle.info, material.classes).labels)
+    target, page = bundle.path / ACCURACY_FILE, args.page or bundle.path / "accuracy.html"
+    if page == target:
+        raise HtsatEdgeError(f"{page}: cannot be both the figures and the page")
+    for path in (target, page):
+        refuse_unwritable(path)
+    versions = play_all(bundle, names, material, truth.events is not None)
+    graphs = measure(bundle, versions, truth, probe_windows(material.recordings, bundle.info), budget)
     found = Accuracy(
         material=", ".join(path.name for path in args.clips),
         recordings=len(material.recordings),
-        hours=sum(h.duration_s for h in reference.heard) / 3600,
+        hours=sum(result.duration_s for result in versions[0].results) / 3600,
         labels_say=truth.kind,
         processor=platform.machine(),
         budget=budget,
@@ -223,29 +170,15 @@ def accuracy(args: argparse.Namespace) -> int:
         recommended={BACKEND: recommend(graphs, REFERENCE)},
     )
     print_table(found)
-    write(bundle.path / ACCURACY_FILE, page, found, versions)
-    told = [f"{name}: {line}" for name, measured in graphs.items() for line in measured.broken]
-    if told:
-        raise CheckFailed("over budget: " + "; ".join(told))
+    write(target, page, found, versions)
+    broken = [f"{name}: {line}" for name, measured in graphs.items() for line in measured.broken]
+    if broken:
+        raise CheckFailed("over budget: " + "; ".join(broken))
     return 0
 
 
-def refuse_unwritable(targets: Sequence[Path]) -> None:
-    """Say before hours of listening, rather than after, that the result has nowhere to go."""
-    for target in targets:
-        if target.is_dir():
-            raise HtsatEdgeError(f"{target}: is a folder, want the name of a file")
-        if targets.count(target) > 1:
-            raise HtsatEdgeError(f"{target}: cannot be both the figures and the page")
-        try:
-            part_of(target).touch()
-            part_of(target).unlink()
-        except OSError as error:
-            raise HtsatEdgeError(f"{target}: cannot be written: {error.strerror}") from None
-
-
 def write(target: Path, page: Path, found: Accuracy, versions: Sequence[Version]) -> None:
-    """Write the page, and last accuracy.json, which decides what runs."""
+    """Write the page, and last accuracy.json, which decides which graph runs."""
     with replacing(target) as part:
         part.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
         with replacing(page) as page_part:
@@ -254,7 +187,7 @@ def write(target: Path, page: Path, found: Accuracy, versions: Sequence[Version]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line; return the exit status."""
     parser = Parser(prog="accuracy.py", description="Compare the graphs of a bundle on recordings.")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle with other graphs than fp32.onnx")
     parser.add_argument(
@@ -268,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--dataset",
         choices=list(datasets.READERS),
-        help="how --clips is laid out: its folder, or its list of labels and its folder of audio",
+        help="the layout of --clips, which names the folder of the set, or its list of labels and folder of audio",
     )
     parser.add_argument("--fold", type=int, help="of ESC-50: the one that the checkpoint was not trained on")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Why a graph answers otherwise than the one it was made from: where in it the difference comes in.
+"""Explain why the outputs of a graph differ from those of the graph that it was made from.
 
 Both graphs have the same names for the same tensors, since one was made from the other (`made_from` in accuracy.py).
 """
@@ -10,48 +10,86 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-from htsat_edge.calibration.graphs import CENTRED
-from htsat_edge.calibration.observe import LINEAR_OPS, SHRINK, find_linears, is_lopsided, with_outputs
-from htsat_edge.evaluation.metrics import snr_db
-from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.models.backends.ort import open_session
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnxruntime import InferenceSession
 
+from htsat_edge.calibration.graphs import CENTRED
+from htsat_edge.calibration.observe import LINEAR_OPS, SHRINK, find_linears, is_lopsided, with_outputs
+from htsat_edge.evaluation.budget import Budget
+from htsat_edge.evaluation.metrics import snr_db
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.models.backends.ort import open_session
+
 INPUT = "log_mel"
 AT_ONCE = 40
-"""Tensors that are looked at in one run: all of them would fill the memory of a small device."""
+"""Tensors that are compared in one run: all of them would fill the memory of a small device."""
 SPARSE = 37
-"""One value in so many tells how well a range fits; odd, so that every channel is met."""
+"""One value in so many is compared with a range; odd, so that every channel is met."""
 CLEAN_DB = 40.0
-"""What is this close is as good as the same: eight bits done well give no more."""
+"""Tensors this close count as equal: eight bits done well give no more."""
 
 
 class Entry(NamedTuple):
-    """The layer in which a graph departs from its original most."""
+    """The layer that adds most of the difference between a graph and its original."""
 
     layer: str
     before_db: float
     after_db: float
-    """How far its input and its output are from the original's, at most CLEAN_DB."""
+    """SNR of its input and of its output to the original's, at most CLEAN_DB."""
 
 
-class Misfit(NamedTuple):
-    """A tensor whose 8 bits cover a range that is not its own."""
+class TensorRange(NamedTuple):
+    """The range that the 8 bits of a tensor cover, against its values."""
 
     tensor: str
     covered: float
-    """What the 8 bits cover, as a share of what is there."""
+    """Width of the range over that of the values."""
     excess_db: float
-    """How much more noise they make than the best range would."""
+    """Noise of the 8 bits over that of the best range."""
 
 
-def find_entry(original: onnx.ModelProto, suspect: onnx.ModelProto, clip: FloatArray) -> Entry | None:
-    """Where the noise comes in, on a clip (T, F): the layer with weights whose output is worst beside its input.
+def explain(
+    original: onnx.ModelProto,
+    suspect: onnx.ModelProto,
+    broken: Sequence[str],
+    probes: Sequence[FloatArray],
+    budget: Budget,
+) -> list[str]:
+    """Return the faults inside a graph, a line each, and where its outputs are off, the layer that causes it.
 
-    None where the graphs have no such layer in common.
+    Parameters
+    ----------
+    original, suspect
+        The graph that `suspect` was made from, and `suspect`.
+    broken
+        What the graph breaks of the budget: without that, no layer is looked for.
+    probes
+        Windows (T, F) to compare the graphs on.
+    budget
+        Says how much noise a range may add.
     """
+    found = find_faults(original, suspect)
+    if not probes:
+        return found
+    wide = [r for r in compare_ranges(original, suspect, probes) if r.excess_db > budget.range_excess_db]
+    if wide:
+        worst, more = wide[0], len(wide) - 1
+        found.append(
+            f"the 8-bit range of {worst.tensor} is {worst.covered:.2g} times as wide as its values, which makes "
+            f"{worst.excess_db:.0f} dB more noise than the best range, allowed are {budget.range_excess_db:g}"
+            + (f"; the same goes for {more} more: was it calibrated on other sounds than these?" if more else "")
+        )
+    if broken and (entry := find_entry(original, suspect, probes[0])) is not None:
+        found.append(
+            f"the difference comes from {entry.layer}: its input is within {entry.before_db:.0f} dB, its output within "
+            f"{entry.after_db:.0f} dB"
+        )
+    return found
+
+
+def find_entry(original: onnx.ModelProto, suspect: onnx.ModelProto, window: FloatArray) -> Entry | None:
+    """Return the layer with weights that adds most of the difference on a window (T, F); None if none is in both."""
     constants = {tensor.name for tensor in original.graph.initializer}
     shared = set(_shared(original, suspect))
     layers = [
@@ -64,19 +102,19 @@ def find_entry(original: onnx.ModelProto, suspect: onnx.ModelProto, clip: FloatA
     names = list(dict.fromkeys(name for node in layers for name in (node.input[0], node.output[0])))
     found: dict[str, float] = {}
     sessions = [open_session(with_outputs(graph, names).SerializeToString()) for graph in (original, suspect)]
-    for name, wanted, got in zip(names, *(_tensors(session, names, clip) for session in sessions), strict=True):
-        # What matters is how a channel varies over the tokens; its mean may have moved to the bias.
+    for name, wanted, got in zip(names, *(_tensors(session, names, window) for session in sessions), strict=True):
+        # Only the variation of a channel over the tokens counts; its mean may have moved to the bias.
         tokens = tuple(range(wanted.ndim - 1))
         found[name] = min(CLEAN_DB, snr_db(wanted - wanted.mean(axis=tokens), got - got.mean(axis=tokens)))
     entries = [Entry(node.name, found[node.input[0]], found[node.output[0]]) for node in layers]
     return max(entries, key=lambda entry: entry.before_db - entry.after_db, default=None)
 
 
-def find_strays(original: onnx.ModelProto, suspect: onnx.ModelProto) -> list[str]:
-    """What is in 8 bits as it should not be, in words.
+def find_faults(original: onnx.ModelProto, suspect: onnx.ModelProto) -> list[str]:
+    """Return what is in 8 bits as it should not be, a line each.
 
-    No tensor may be but the inputs of the backbone's linear layers, each with one scale: one for each channel is what
-    NVIDIA's parser takes without a word, and gets wrong. Where they are signed, as for TensorRT, zero is zero.
+    Only the inputs of the backbone's linear layers may be, each with one scale: NVIDIA's parser accepts one for each
+    channel without a warning, and gets it wrong. Signed ones, which are for TensorRT, must have the zero point 0.
     """
     linears = {linear.input for linear in find_linears(original)}
     found = []
@@ -90,28 +128,30 @@ def find_strays(original: onnx.ModelProto, suspect: onnx.ModelProto) -> list[str
     return found
 
 
-def find_misfits(original: onnx.ModelProto, suspect: onnx.ModelProto, clips: Sequence[FloatArray]) -> list[Misfit]:
-    """Every tensor that a graph quantises, on clips (T, F); the worst first."""
+def compare_ranges(
+    original: onnx.ModelProto, suspect: onnx.ModelProto, windows: Sequence[FloatArray]
+) -> list[TensorRange]:
+    """Return the range of every tensor that a graph quantises, against its values on windows (T, F); worst first."""
     quantisers = {q.tensor: q for q in _quantisers(suspect) if q.step.size == 1}
     names = [name for name in quantisers if name in _shared(original, original)]
     session = open_session(with_outputs(original, names).SerializeToString())
     seen: dict[str, list[FloatArray]] = {name: [] for name in names}
-    for clip in clips:
-        for name, value in zip(names, _tensors(session, names, clip), strict=True):
+    for window in windows:
+        for name, value in zip(names, _tensors(session, names, window), strict=True):
             seen[name].append(value.ravel()[::SPARSE])
-    found = [_misfit(name, np.concatenate(seen[name]), quantisers[name]) for name in names]
-    return sorted(found, key=lambda misfit: -misfit.excess_db)
+    found = [_range(name, np.concatenate(seen[name]), quantisers[name]) for name in names]
+    return sorted(found, key=lambda tensor: -tensor.excess_db)
 
 
 class Quantiser(NamedTuple):
-    """How a graph makes 8 bits of a tensor."""
+    """How a graph turns a tensor into 8 bits."""
 
     tensor: str
     step: NDArray[Any]
-    """One, or one for each channel, which is a fault."""
+    """One value, or one for each channel, which is a fault."""
     zero: NDArray[Any]
     shift: float
-    """What is subtracted first."""
+    """Subtracted first."""
 
 
 def _quantisers(model: onnx.ModelProto) -> list[Quantiser]:
@@ -125,12 +165,12 @@ def _quantisers(model: onnx.ModelProto) -> list[Quantiser]:
     return found
 
 
-def _misfit(name: str, values: FloatArray, quantiser: Quantiser) -> Misfit:
+def _range(name: str, values: FloatArray, quantiser: Quantiser) -> TensorRange:
     limits = np.iinfo(quantiser.zero.dtype)
     steps = limits.max - limits.min
 
     def error(low: float, high: float) -> float:
-        """Of 8 bits that cover just this range."""
+        """Return the mean squared error of 8 bits that cover just this range."""
         step = (high - low) / steps
         found = np.clip(np.round((values - low) / step), 0, steps) * step + low
         return float(np.square(found - values, dtype=np.float64).mean())
@@ -142,19 +182,19 @@ def _misfit(name: str, values: FloatArray, quantiser: Quantiser) -> Misfit:
     begin = (limits.min - int(quantiser.zero)) * float(quantiser.step) + quantiser.shift
     covered = float(quantiser.step) * steps
     excess_db = 10 * np.log10(max(error(begin, begin + covered), 1e-30) / max(best, 1e-30))
-    return Misfit(name, covered / max(high - low, 1e-30), float(excess_db))
+    return TensorRange(name, covered / max(high - low, 1e-30), float(excess_db))
 
 
 def _shared(original: onnx.ModelProto, suspect: onnx.ModelProto) -> list[str]:
-    """The tensors that both graphs compute, floats alone, in order."""
+    """Return the floating-point tensors that both graphs compute, in order."""
     theirs = {name for node in suspect.graph.node for name in node.output}
     return [
         node.output[0] for node in original.graph.node if node.output[0] in theirs and node.op_type != "QuantizeLinear"
     ]
 
 
-def _tensors(session: InferenceSession, names: Sequence[str], clip: FloatArray) -> Iterator[FloatArray]:
-    """These tensors of a graph, for a clip (T, F)."""
+def _tensors(session: InferenceSession, names: Sequence[str], window: FloatArray) -> Iterator[FloatArray]:
+    """Yield tensors of a graph for a window (T, F)."""
     for begin in range(0, len(names), AT_ONCE):
-        for value in session.run(list(names[begin : begin + AT_ONCE]), {INPUT: clip[None]}):
+        for value in session.run(list(names[begin : begin + AT_ONCE]), {INPUT: window[None]}):
             yield np.asarray(value, np.float32)

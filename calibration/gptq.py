@@ -1,7 +1,7 @@
-"""Weights as 8-bit integers, rounded so that what they do to real activations changes least.
+"""Round weights to 8-bit integers such that their products with real activations change least.
 
 Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers", ICLR 2023: rounding
-goes row by row, and each row's error is made up for by those that are still to be rounded.
+goes row by row, and each row's error is compensated in the rows that are still to be rounded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 LIMIT = 127
 DAMPING = 0.01
-"""Of the mean of the Gram matrix's diagonal, added to it: activations that were hardly seen are not relied on."""
+"""Share of the mean of the Gram matrix's diagonal that is added to it, against rarely seen activations."""
 BLOCK = 128
 """Rows whose errors are collected before they reach the rest, as in the paper."""
 
@@ -22,22 +22,22 @@ Array = NDArray[np.floating[Any]]
 
 
 def scales(weight: Array) -> NDArray[np.float32]:
-    """The step of each output channel of weight (C_in, C_out): (C_out,)."""
+    """Return the step (C_out,) of each output channel of a weight (C_in, C_out)."""
     largest = np.abs(weight).max(axis=0)
     return np.asarray(np.where(largest > 0, largest / LIMIT, 1), np.float32)
 
 
 def round_nearest(weight: Array, scale: NDArray[np.float32]) -> NDArray[np.int8]:
-    """Each weight (C_in, C_out) to the nearest integer."""
+    """Round each weight (C_in, C_out) to the nearest integer."""
     return np.asarray(np.clip(np.round(weight / scale), -LIMIT, LIMIT), np.int8)
 
 
 def round_together(weight: Array, scale: NDArray[np.float32], gram: Array) -> NDArray[np.int8]:
-    """Weights (C_in, C_out) as integers, for inputs x with the Gram matrix sum(x x^T) (C_in, C_in)."""
+    """Round weights (C_in, C_out) with GPTQ, for inputs x with the Gram matrix sum(x x^T) (C_in, C_in)."""
     gram = gram.astype(np.float64)
     diagonal = np.diag(gram).copy()
     gram[np.diag_indices_from(gram)] = diagonal + DAMPING * max(diagonal.mean(), 1e-12)
-    order = np.argsort(-diagonal)  # what matters most is rounded while there is most left to make up for it
+    order = np.argsort(-diagonal)  # what matters most comes first, while most rows are left to compensate for it
     inverse = scipy.linalg.cho_solve(scipy.linalg.cho_factor(gram[np.ix_(order, order)]), np.eye(len(gram)))
     upper = scipy.linalg.cholesky(inverse)
     rest = weight.astype(np.float64)[order]

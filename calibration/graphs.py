@@ -1,8 +1,8 @@
-"""A float graph as an 8-bit and as a 16-bit one.
+"""Turn a float graph into an 8-bit one and into a 16-bit one.
 
 Only the linear layers of the backbone become 8-bit. The attention's products, softmax, normalisation and the residual
-stream stay in floating point, and what comes before the patches is float32 in every graph: |STFT|^2 overflows half
-precision, and eight bits of a log-mel lose the network's answer.
+stream stay in floating point. What comes before the patches is float32 in every graph: |STFT|^2 overflows half
+precision, and a log-mel in eight bits makes the scores useless.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from typing import Any
 
 import numpy as np
 import onnx
-from htsat_edge.calibration.gptq import round_together, scales
-from htsat_edge.calibration.observe import LINEAR_OPS, Linear, Observed, Range, is_lopsided
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from htsat_edge.calibration.gptq import round_together, scales
+from htsat_edge.calibration.observe import LINEAR_OPS, Linear, Observed, Range, is_lopsided
+
 GRAPHS = ("fp16", "int8", "int8_fp16", "cpu-int8")
-"""What is made of fp32.onnx; the last also of cpu-fp32.onnx."""
+"""The graphs that are made from fp32.onnx, and the last, where there is one, from cpu-fp32.onnx."""
 FLOAT_PARTS = ("bn0.", "stretch", "logits", "framewise", "clipwise", "embedding")
-"""Nodes that stay in float32 in a half-precision graph: the input's scale, and the outputs."""
+"""Prefixes of nodes that stay in float32 in a half-precision graph: the input's scale, and the outputs."""
 CENTRED = ".centred"
-"""What the name of a tensor that was shifted to around zero ends with."""
+"""Suffix of the name of a tensor that was shifted to around zero."""
 HALF_OPSET = 19
 """The first in which scales may be half precision; TensorRT reads it from 10 on."""
 
@@ -43,7 +44,7 @@ class Rounded:
 
 
 def round_weights(model: onnx.ModelProto, linears: Sequence[Linear], observed: Observed) -> dict[str, Rounded]:
-    """The weights of the linear layers in 8 bits, by name."""
+    """Return the weights of the linear layers in 8 bits, by name."""
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     by_input: dict[str, list[str]] = {}
     for linear in linears:
@@ -66,10 +67,10 @@ def to_int8(
     ranges: Mapping[str, Range],
     activations: QuantType,
 ) -> onnx.ModelProto:
-    """The graph with a pair of QuantizeLinear and DequantizeLinear before each of these linear layers.
+    """Return the graph with a pair of QuantizeLinear and DequantizeLinear before each of these linear layers.
 
-    QInt8 activations are symmetric about zero, as TensorRT wants, and lopsided ones are shifted there first; QUInt8
-    ones need not be, and are what onnxruntime is fast with on a CPU.
+    QInt8 activations are symmetric about zero, as TensorRT wants, and lopsided ones are shifted there first. QUInt8
+    ones need no symmetry, and onnxruntime is fast with them on a CPU.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -109,10 +110,10 @@ def to_int8(
 def centre(
     model: onnx.ModelProto, linears: Sequence[Linear], rounded: Mapping[str, Rounded], ranges: Mapping[str, Range]
 ) -> dict[str, Range]:
-    """Shift the inputs of these layers whose range is lopsided to around zero; return all ranges.
+    """Shift inputs with a lopsided range to around zero; return all ranges.
 
-    The shift times the weights goes into the bias, so that the answers stay the same. A zero point does this in
-    unsigned integers, but TensorRT wants it to be zero; the subtraction joins the operations before it.
+    The shift times the weights goes into the bias, so the outputs stay the same. In unsigned integers a zero point
+    does this, but TensorRT wants the zero point to be zero. It fuses the subtraction with the operations before it.
     """
     nodes = {node.name: node for node in model.graph.node}
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -135,7 +136,7 @@ def centre(
         part = rounded[linear.weight]
         moved = numpy_helper.to_array(bias) + shift * (part.integers * part.scale).sum(axis=0)
         bias.CopyFrom(numpy_helper.from_array(moved.astype(np.float32), bias.name))
-    # What could not be shifted is as wide on both sides.
+    # Ranges that could not be shifted become symmetric.
     return {
         name: (low, high) if not is_lopsided(low, high) else (-max(-low, high), max(-low, high))
         for name, (low, high) in centred.items()
@@ -143,26 +144,26 @@ def centre(
 
 
 def _overrides(scale: NDArray[np.float32]) -> list[dict[str, Any]]:
-    """The scale of each output channel, which the quantiser would take from the largest weight."""
+    """Return the scale of each output channel; without it the quantiser takes the largest weight."""
     channels: list[dict[str, Any]] = [{"scale": value, "zero_point": np.int8(0)} for value in scale]
     channels[0] |= {"axis": 1, "quant_type": QuantType.QInt8}
     return channels
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph in half precision, with float32 inputs and outputs; what is 8-bit stays so."""
+    """Return the graph in half precision, with float32 inputs and outputs; 8-bit parts stay as they are."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         copy = onnx.version_converter.convert_version(copy, HALF_OPSET)
     wide = _float_names(copy)
-    del copy.graph.value_info[:]  # which says what was float32
+    del copy.graph.value_info[:]  # it describes the float32 graph
     nodes: list[onnx.NodeProto] = []
     halves = {x for node in copy.graph.node if not _stays(node) for x in node.input}
     cast: dict[tuple[str, int], str] = {}
     for tensor in copy.graph.initializer:
         if tensor.name in halves and tensor.data_type == TensorProto.FLOAT:
-            with np.errstate(over="ignore"):  # what becomes infinite is seen when the graph is measured
+            with np.errstate(over="ignore"):  # infinities are found when the graph is measured
                 value = numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
     for node in copy.graph.node:
@@ -185,7 +186,7 @@ def _stays(node: onnx.NodeProto) -> bool:
 
 
 def _float_names(model: onnx.ModelProto) -> dict[str, int]:
-    """The type that each tensor which is float32 now, and no constant, will have."""
+    """Return the type that each float32 tensor which is not a constant will have."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     values = [*graph.input, *graph.value_info, *graph.output]
     floats = {x.name for x in values if x.type.tensor_type.elem_type == TensorProto.FLOAT}

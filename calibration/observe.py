@@ -1,4 +1,4 @@
-"""What goes into the linear layers of a graph: the range of each input, and how its channels go together."""
+"""Observe the inputs of a graph's linear layers: the range of each, and the correlations of its channels."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ import contextlib
 import copy
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx
-from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.models.backends.ort import open_session
 from numpy.typing import NDArray
 from onnxruntime.quantization.calibrate import HistogramCollector
 
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.models.backends.ort import open_session
+
 METHODS = ("mse", "minmax", "percentile", "entropy")
 BACKBONE = "layers."
-"""What the layers of the backbone begin with; the front end, the stretch, the patches and the head stay as they are."""
+"""Prefix of the backbone's layers; the front end, the stretch, the patches and the head are not quantised."""
 LINEAR_OPS = ("MatMul", "Gemm")
-"""A linear layer in fp32.onnx, and in cpu-fp32.onnx."""
+"""The operation of a linear layer in fp32.onnx, and in cpu-fp32.onnx."""
 BINS = 2048
 PERCENTILE = 99.999
 STRIDE = 5
-"""Every fifth value goes into the histograms, which cost more time than the network; channels are even in number."""
+"""Every fifth value goes into the histograms, which cost more time than the network. Odd, as channels are even."""
 SHRINK = np.linspace(0.3, 1, 71)
-"""Of the full range: what the search for the least squared error tries."""
+"""Shares of the full range that the search for the least squared error tries."""
 
 LOPSIDED = 0.5
-"""The middle of a range over half its width: beyond this, a symmetric range would be half as wide again, or wider."""
+"""Middle of a range over half its width: beyond this, a symmetric range would be at least half as wide again."""
 
 Range = tuple[float, float]
 
@@ -40,7 +41,7 @@ class Linear:
     """A product with a constant weight."""
 
     name: str
-    """Of its node."""
+    """Name of its node."""
     input: str
     weight: str
     """(C_in, C_out)."""
@@ -48,7 +49,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Observed:
-    """The inputs of the linear layers, over all clips; each by the name of its tensor."""
+    """The inputs of the linear layers over all windows, by the name of the tensor."""
 
     ends: dict[str, Range]
     """The lowest and the highest value."""
@@ -56,20 +57,14 @@ class Observed:
     """Histograms of every fifth value."""
     grams: dict[str, NDArray[np.float32]]
     """sum(x x^T) over all tokens (C, C)."""
+    _found: dict[str, dict[str, Range]] = field(default_factory=dict)
 
     def ranges(self, method: str, symmetric: bool) -> dict[str, Range]:
-        """What 8 bits should cover, from lowest to highest; zero is always within.
+        """Return the range that 8 bits should cover of each tensor; zero is always within.
 
-        Symmetric ones reach as far below zero as above, but for those of lopsided tensors: see `is_lopsided`.
+        Symmetric ranges reach as far below zero as above, except those of lopsided tensors: see `is_lopsided`.
         """
-        if method in ("percentile", "entropy"):
-            collector = copy.copy(self.collector)
-            collector.method = method
-            with contextlib.redirect_stdout(io.StringIO()):
-                found = collector.compute_collection_result()
-            ends = {name: (float(limits[0]), float(limits[1])) for name, limits in found.items()}
-        else:
-            ends = self.ends
+        ends = self._ends(method) if method in ("percentile", "entropy") else self.ends
         whole = {name: (min(low, 0.0), max(high, 0.0)) for name, (low, high) in ends.items()}
         if symmetric:
             whole = {
@@ -81,14 +76,24 @@ class Observed:
         histograms = self.collector.get_histogram_dict()
         return {name: least_error(histograms[name][0], histograms[name][1], ends) for name, ends in whole.items()}
 
+    def _ends(self, method: str) -> dict[str, Range]:
+        """Return the range of each tensor by a method of onnxruntime; entropy takes it a minute, so once is enough."""
+        if method not in self._found:
+            collector = copy.copy(self.collector)
+            collector.method = method
+            with contextlib.redirect_stdout(io.StringIO()):
+                found = collector.compute_collection_result()
+            self._found[method] = {name: (float(limits[0]), float(limits[1])) for name, limits in found.items()}
+        return self._found[method]
+
 
 def is_lopsided(low: float, high: float) -> bool:
-    """Whether a range lies so far to one side that symmetric integers would waste most of a bit, as GELU's does."""
+    """Return whether symmetric integers would waste most of a bit on a range, as on that of GELU's output."""
     return abs(low + high) > LOPSIDED * (high - low)
 
 
 def find_linears(model: onnx.ModelProto) -> list[Linear]:
-    """The linear layers of the backbone, in order."""
+    """Return the linear layers of the backbone, in order; raise an HtsatEdgeError if there are none."""
     constants = {tensor.name for tensor in model.graph.initializer}
     found = [
         Linear(node.name, node.input[0], node.input[1])
@@ -97,13 +102,13 @@ def find_linears(model: onnx.ModelProto) -> list[Linear]:
     ]
     if not found:
         raise HtsatEdgeError(
-            "fp32.onnx: has no linear layer that could be quantised; was it made by export/to_onnx.py?"
+            "fp32.onnx: has no linear layer that can be quantised; was it made by python -m htsat_edge.export.to_onnx?"
         )
     return found
 
 
 def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
-    """The model, with tensors inside it as outputs too."""
+    """Return a copy of the model in which these inner tensors are outputs too."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     there = {output.name for output in watched.graph.output}
@@ -113,29 +118,29 @@ def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProt
     return watched
 
 
-def observe(model: onnx.ModelProto, linears: Iterable[Linear], clips: Iterable[FloatArray]) -> Observed:
-    """Run clips (T, F) through a model, one at a time: memory does not grow with their number."""
+def observe(model: onnx.ModelProto, linears: Iterable[Linear], windows: Iterable[FloatArray]) -> Observed:
+    """Run windows (T, F) through a model, one at a time: memory does not grow with their number."""
     tensors = sorted({linear.input for linear in linears})
     session = open_session(with_outputs(model, tensors).SerializeToString())
-    # How it chooses is set when ranges are asked for: asymmetric histograms serve every method.
+    # `Observed.ranges` sets the method: asymmetric histograms serve every one.
     collector = HistogramCollector("percentile", False, BINS, 128, PERCENTILE, "same")
     grams: dict[str, Any] = {}
     ends: dict[str, Range] = {}
-    for clip in clips:
-        values = dict(zip(tensors, session.run(tensors, {"log_mel": clip[None]}), strict=True))
+    for window in windows:
+        values = dict(zip(tensors, session.run(tensors, {"log_mel": window[None]}), strict=True))
         for name, value in values.items():
             rows = value.reshape(-1, value.shape[-1])
             grams[name] = grams.get(name, 0) + rows.T @ rows
             low, high = ends.get(name, (np.inf, -np.inf))
             ends[name] = min(low, float(value.min())), max(high, float(value.max()))
-        del clip
+        del window
         with contextlib.redirect_stdout(io.StringIO()):
             collector.collect({name: value.ravel()[::STRIDE] for name, value in values.items()})
     return Observed(ends, collector, grams)
 
 
 def least_error(counts: NDArray[Any], edges: NDArray[Any], whole: Range) -> Range:
-    """The part of a range in which 255 even steps, and what is cut off, have the least squared error."""
+    """Return the part of a range with the least squared error, from 255 even steps and from what is cut off."""
     centres = (edges[:-1] + edges[1:]) / 2
 
     def error(share: float) -> float:

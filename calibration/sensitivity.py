@@ -1,4 +1,4 @@
-"""How much each linear layer suffers from eight bits, and which to put back into floating point."""
+"""Measure how much each linear layer suffers from eight bits, and choose which to put back into floating point."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from pydantic import BaseModel
+
 from htsat_edge.calibration.observe import Linear, with_outputs
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.config import read_json
@@ -15,33 +17,43 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing
 from htsat_edge.runtime.common.progress import with_progress
 from htsat_edge.runtime.models.backends.ort import open_session
-from pydantic import BaseModel
 
 LOGITS = "logits"
-"""The scores before the sigmoid: a difference there is seen at every score."""
+"""The scores before the sigmoid, where a difference shows at every level."""
 
 
 class Sensitivity(BaseModel):
-    """What sensitivity.json says."""
+    """The content of sensitivity.json."""
 
     key: str
     """A hash of everything that the figures depend on."""
     logit_snr_db: dict[str, float]
-    """With one layer alone in 8 bits, by its name, the most damaging first."""
+    """SNR with one layer alone in 8 bits, by its name, the lowest first."""
 
 
-def logits_of(model: onnx.ModelProto, clips: FloatArray) -> FloatArray:
-    """The logits (N, 32, C) of clips (N, T, F), run one at a time."""
+def logits_of(model: onnx.ModelProto, windows: FloatArray) -> FloatArray:
+    """Return the logits (N, 32, C) of windows (N, T, F), run one at a time."""
     session = open_session(with_outputs(model, [LOGITS]).SerializeToString())
-    return np.concatenate([session.run([LOGITS], {"log_mel": clip[None]})[0].astype(np.float32) for clip in clips])
+    return np.concatenate(
+        [session.run([LOGITS], {"log_mel": window[None]})[0].astype(np.float32) for window in windows]
+    )
 
 
 def measure(
     linears: Sequence[Linear], damage: Callable[[Sequence[Linear]], float], key: Sequence[str], path: Path
 ) -> dict[str, float]:
-    """The SNR in dB with each linear layer alone in eight bits, by name, the most damaging first.
+    """Return the SNR in dB with each linear layer alone in eight bits, by name, the lowest first.
 
-    `path` is written after each layer; where it holds figures of the same `key`, those are taken as they are.
+    Parameters
+    ----------
+    linears
+        The layers.
+    damage
+        Returns the SNR with these layers in eight bits.
+    key
+        Everything that the figures depend on.
+    path
+        Is written after each layer; figures that it holds under the same key are not measured again.
     """
     digest = hashlib.sha256(" ".join(key).encode()).hexdigest()
     known = _known(path, digest)
@@ -58,7 +70,7 @@ def _ranked(figures: dict[str, float]) -> dict[str, float]:
 def _known(path: Path, key: str) -> dict[str, float]:
     try:
         saved = read_json(path, Sensitivity)
-    except HtsatEdgeError:  # none yet, or cut off
+    except HtsatEdgeError:  # none yet, or damaged
         return {}
     return dict(saved.logit_snr_db) if saved.key == key else {}
 
@@ -71,7 +83,7 @@ def _save(path: Path, found: Sensitivity) -> None:
 def fewest_in_float(
     linears: Sequence[Linear], ranking: Sequence[str], damage: Callable[[Sequence[Linear]], float], budget_db: float
 ) -> tuple[list[str], float]:
-    """How many of the worst layers must stay in floating point, at most half of them: their names, and the SNR then."""
+    """Return the fewest of the worst layers that must stay in floating point, at most half of all, and the SNR then."""
 
     def with_float(count: int) -> float:
         rest = set(ranking[count:])
@@ -79,7 +91,7 @@ def fewest_in_float(
 
     low, high = 0, len(ranking) // 2
     best = with_float(high)
-    while low < high:  # the SNR grows with the layers that are put back
+    while low < high:  # the SNR grows with the number of layers that are put back
         middle = (low + high) // 2
         reached = with_float(middle)
         if reached >= budget_db:

@@ -1,1 +1,1 @@
-"""Evaluation: labelled recordings, data sets, metrics, comparisons of graphs, and reports."""
+"""Evaluate models: labelled recordings, data sets, metrics, comparisons of graphs, and reports."""

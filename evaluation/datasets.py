@@ -1,4 +1,4 @@
-"""The field's test sets, as they lie on disk: what sounds in each of their recordings."""
+"""Read the field's test sets as they lie on disk: their recordings, and what sounds in each."""
 
 from __future__ import annotations
 
@@ -10,13 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from htsat_edge.configs import CONFIGS
-from htsat_edge.evaluation.labels import Labelled, Occurrence, join, occurrence, refuse_missing, unknown_label
+from htsat_edge.evaluation.labels import (
+    Labelled,
+    Occurrence,
+    join,
+    missing_label,
+    parse_span,
+    refuse_missing,
+    unknown_label,
+)
 from htsat_edge.runtime.common.config import read_csv, read_text
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.audio import SUFFIXES
 
 ID_LENGTH = 11
-"""Of a YouTube video."""
+"""Characters of a YouTube video's name."""
 Paths = Sequence[Path]
 
 
@@ -26,15 +34,15 @@ class Dataset:
 
     recordings: list[Labelled]
     missing: int = 0
-    """Recordings that the set names but that are not on disk, where it comes from videos that vanish."""
+    """Recordings that the set names but that are not on disk: sets made of videos lose some."""
     classes: Mapping[str, list[str]] | None = None
-    """Where the set has classes of its own: the model's labels that each stands for."""
+    """Where the set has classes of its own: the labels of the model that belong to each."""
 
 
 def audioset(paths: Paths, labels: Sequence[str]) -> Dataset:
-    """AudioSet: a segments CSV, and a folder of audio named by video (ID, YID, ID_START…).
+    """Read AudioSet: a segments CSV, and a folder of audio named by video (ID, YID, ID_START…).
 
-    Videos have vanished since it was published; what is not there is counted.
+    Videos have vanished since it was published; recordings that are missing are counted.
     """
     table = _find(paths, "*_segments.csv", "AudioSet's segments CSV, such as eval_segments.csv")
     names = {row["mid"]: row["label"] for row in read_csv(CONFIGS / "labels" / "audioset.csv", ["mid", "label"])}
@@ -61,12 +69,12 @@ def audioset(paths: Paths, labels: Sequence[str]) -> Dataset:
 
 
 def esc50(paths: Paths, labels: Sequence[str], fold: int | None = None) -> Dataset:
-    """ESC-50: meta/esc50.csv and audio/; a checkpoint is judged on the fold that it was not trained on."""
+    """Read ESC-50: meta/esc50.csv and audio/; of one fold, the one that a checkpoint was not trained on."""
     table = _find(paths, "esc50.csv", "ESC-50's meta/esc50.csv")
     rows = read_csv(table, ["filename", "fold", "category"])
     chosen = [row for row in rows if fold is None or row["fold"] == str(fold)]
     if not chosen:
-        raise HtsatEdgeError(f"{table}: has no fold {fold}; it has {', '.join(sorted({row['fold'] for row in rows}))}")
+        raise HtsatEdgeError(f"{table}: has no fold {fold}, only {', '.join(sorted({row['fold'] for row in rows}))}")
     _check(str(table), [row["category"] for row in chosen], labels)
     folder = table.parent.parent / "audio"
     recordings = [Labelled(folder / row["filename"], frozenset([row["category"]])) for row in chosen]
@@ -75,7 +83,7 @@ def esc50(paths: Paths, labels: Sequence[str], fold: int | None = None) -> Datas
 
 
 def speech_commands(paths: Paths, labels: Sequence[str]) -> Dataset:
-    """Speech Commands V2: testing_list.txt beside a folder for each word."""
+    """Read Speech Commands V2: testing_list.txt beside a folder for each word."""
     table = _find(paths, "testing_list.txt", "Speech Commands' testing_list.txt")
     files = [Path(line) for line in read_text(table).split()]
     _check(str(table), [file.parent.name for file in files], labels)
@@ -85,9 +93,10 @@ def speech_commands(paths: Paths, labels: Sequence[str]) -> Dataset:
 
 
 def desed(paths: Paths, labels: Sequence[str]) -> Dataset:
-    """DESED: a TSV of strong labels (filename, onset, offset, event_label), and a folder of audio.
+    """Read DESED: a TSV of strong labels (filename, onset, offset, event_label), and a folder of audio.
 
-    A model of other classes is judged on the ten through configs/datasets/desed.csv, as HTS-AT was.
+    A model with other classes is measured on the set's ten, which configs/datasets/desed.csv makes of its labels, as
+    HTS-AT was.
     """
     tables = [path for path in paths if path.suffix == ".tsv"]
     if len(tables) != 1:
@@ -103,9 +112,11 @@ def desed(paths: Paths, labels: Sequence[str]) -> Dataset:
         own, where, label = events[row["filename"]], f"{table}: row {number}", row["event_label"]
         if not label and not row["onset"]:  # a file without events
             continue
+        if not label:
+            raise missing_label(where)
         if label not in classes:
-            raise unknown_label(where, label, list(classes))
-        own.append(occurrence(where, row["onset"], row["offset"], label))
+            raise unknown_label(where, label, classes)
+        own.append(Occurrence(*parse_span(where, row["onset"], row["offset"]), label))
     recordings = [
         Labelled(audio[name], frozenset(e.label for e in own), tuple(join(own)))
         for name, own in events.items()
@@ -125,7 +136,7 @@ READERS: Mapping[str, Callable[[Paths, Sequence[str]], Dataset]] = {
 
 
 def _classes(path: Path, labels: Sequence[str]) -> dict[str, list[str]]:
-    """Which labels of the model belong to each class; a model with the classes themselves needs no more."""
+    """Return the labels of the model that belong to each class; a model may have the classes themselves."""
     by_class: dict[str, list[str]] = {}
     for row in read_csv(path, ["class", "label"]):
         by_class.setdefault(row["class"], []).append(row["label"])
@@ -134,7 +145,7 @@ def _classes(path: Path, labels: Sequence[str]) -> dict[str, list[str]]:
     known = {name: [label for label in own if label in labels] for name, own in by_class.items()}
     for name, own in known.items():
         if not own:
-            raise HtsatEdgeError(f"{path}: the model has none of the labels that stand for {name}")
+            raise HtsatEdgeError(f"{path}: the model has none of the labels that belong to {name}")
     return known
 
 
@@ -145,13 +156,13 @@ def _check(where: str, names: Sequence[str], labels: Sequence[str]) -> None:
 
 
 def _find(paths: Paths, pattern: str, what: str) -> Path:
-    """The one file of this name among the paths, or in the folders among them."""
+    """Return the one file whose name matches, among the paths or in the folders among them."""
     found = [path for path in paths if path.is_file() and path.match(pattern)]
     for folder in paths if not found else ():
         found += sorted(folder.rglob(pattern)) if folder.is_dir() else []
     if len(found) != 1:
-        what_there_is = f"there are {len(found)}, name one" if found else "there is none"
-        raise HtsatEdgeError(f"--clips {_named(paths)}: want {what}; {what_there_is}")
+        count = f"there are {len(found)}, name one" if found else "there is none"
+        raise HtsatEdgeError(f"--clips {_named(paths)}: want {what}; {count}")
     return found[0]
 
 

@@ -1,4 +1,4 @@
-"""Event-based figures, by sed_scores_eval: the tool that the field's challenges are judged with.
+"""Compute event-based metrics with sed_scores_eval, the tool of the field's challenges.
 
 Ebbers, Serizel, Haeb-Umbach: "Threshold-Independent Evaluation of Sound Event Detection Scores", ICASSP 2022.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from htsat_edge.evaluation.labels import Occurrence
 from htsat_edge.runtime.common.arrays import FloatArray
 
@@ -27,9 +28,9 @@ Values = npt.NDArray[np.float64]
 SEGMENT_S = 1.0
 COLLARS = {"onset_collar": 0.2, "offset_collar": 0.2, "offset_collar_rate": 0.2}
 PSDS1 = {"dtc_threshold": 0.7, "gtc_threshold": 0.7, "alpha_ct": 0.0, "alpha_st": 1.0}
-"""Where an event begins and ends (DCASE 2021 task 4, scenario 1)."""
+"""Rewards exact onsets and offsets (DCASE 2021 task 4, scenario 1)."""
 PSDS2 = {"dtc_threshold": 0.1, "gtc_threshold": 0.1, "cttc_threshold": 0.3, "alpha_ct": 0.5, "alpha_st": 1.0}
-"""Which class sounds at all (scenario 2)."""
+"""Rewards the right class, wherever the event begins and ends (scenario 2)."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,16 @@ class Timed:
     scores: FloatArray
     """(n, C)."""
     edges_s: Values
-    """(n + 1,): where each row begins, and the last one ends."""
+    """(n + 1,): the begin of each row, and the end of the last."""
 
     @staticmethod
     def of_steps(scores: FloatArray, step_s: float, duration_s: float) -> Timed:
-        """Scores (n, C) of even steps; the last one may reach past the end of the recording."""
+        """Return scores (n, C) of even steps; the last one may reach past the end of the recording."""
         return Timed(scores, np.minimum(np.arange(len(scores) + 1) * step_s, duration_s))
 
     @staticmethod
     def of_events(events: Sequence[Occurrence], duration_s: float, labels: Sequence[str]) -> Timed:
-        """1 where an event was found, else 0: found events judged by the same tool, at any threshold in between."""
+        """Return scores that are 1 during the events and 0 elsewhere, so that events can be measured like scores."""
         times = {0.0, duration_s} | {time for event in events for time in event[:2] if time < duration_s}
         edges = np.array(sorted(times))
         scores = np.zeros((len(edges) - 1, len(labels)), np.float32)
@@ -59,7 +60,7 @@ class Timed:
 
 
 def pieces(timed: Timed, events: Sequence[Occurrence], rows: int) -> Iterator[tuple[Timed, list[Occurrence]]]:
-    """A long recording and its events in pieces of so many rows; an event over a cut becomes two."""
+    """Cut a long recording and its events into pieces of so many rows; an event over a cut becomes two."""
     for begin in range(0, len(timed.scores), rows):
         edges = timed.edges_s[begin : begin + rows + 1]
         first, last = float(edges[0]), float(edges[-1])
@@ -72,10 +73,10 @@ def pieces(timed: Timed, events: Sequence[Occurrence], rows: int) -> Iterator[tu
 
 
 class EventScores:
-    """Scores of recordings beside the truth, ready for every event-based figure."""
+    """Scores of recordings with their truth, ready for every event-based metric."""
 
     def __init__(self, found: Sequence[Timed], truth: Sequence[Sequence[Occurrence]], labels: Sequence[str]) -> None:
-        """Take what was found in recordings, after smoothing, and what sounds in each."""
+        """Take the smoothed scores of recordings, and the events of each."""
         sounding = {event.label for events in truth for event in events}
         columns = [k for k, label in enumerate(labels) if label in sounding]
         # The tool's tables have columns of their own: a class called onset would be taken for one.
@@ -93,18 +94,18 @@ class EventScores:
         }
 
     def segment_f1(self, thresholds: Sequence[float], resamples: int = 0) -> tuple[Values, Values]:
-        """F1 (C,) of 1 s segments, NaN where a class never sounds; and that of resampled recordings (resamples, C)."""
+        """Return the F1 (C,) of 1 s segments, NaN for silent classes, and that of resamples (resamples, C)."""
         deltas = segment_deltas(self._scores, self._truth, self._durations, segment_length=SEGMENT_S)
         settings = {"audio_durations": None, "segment_length": SEGMENT_S}
         return self._f1(segment_based.fscore, deltas, thresholds, resamples, settings)
 
     def event_f1(self, thresholds: Sequence[float], resamples: int = 0) -> tuple[Values, Values]:
-        """The same of events, whose onset may be off by 0.2 s and offset by 0.2 s or a fifth of their length."""
+        """Return the same of events, with collars of 0.2 s, for offsets also of a fifth of an event's length."""
         deltas = collar_deltas(self._scores, self._truth, **COLLARS)
         return self._f1(collar_based.fscore, deltas, thresholds, resamples, COLLARS)
 
     def psds(self, scenario: Mapping[str, float | None]) -> float:
-        """The polyphonic sound detection score (Bilen et al., ICASSP 2020), over all thresholds."""
+        """Return the polyphonic sound detection score (Bilen et al., ICASSP 2020), over all thresholds."""
         if len(set(self._names) - {""}) == 1:  # which is never taken for another
             scenario = {**scenario, "cttc_threshold": None, "alpha_ct": 0.0}
         return float(intersection_based.psds(self._scores, self._truth, self._durations, **scenario)[0])

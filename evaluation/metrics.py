@@ -1,4 +1,4 @@
-"""Figures of scores beside the truth, and how far they can be relied on."""
+"""Metrics of scores against the truth, and their intervals."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from htsat_edge.runtime.common.arrays import FloatArray
 from pydantic import BaseModel
 
-BoolArray = npt.NDArray[np.bool_]
+from htsat_edge.runtime.common.arrays import BoolArray, FloatArray
 
 
 class Interval(BaseModel):
-    """A figure, and between what its resamples lie nine times of ten; None where nothing is held."""
+    """A figure with its 90 % interval over resamples; None where nothing is known."""
 
     value: float | None
     low: float | None
@@ -22,7 +21,7 @@ class Interval(BaseModel):
 
     @staticmethod
     def of(value: float, resampled: npt.NDArray[np.float64]) -> Interval:
-        """A figure with the 5th and 95th percentile of its resamples, NaN where it is not known."""
+        """Return a figure with the 5th and 95th percentile of its resamples; NaN stands for unknown."""
         known = resampled[~np.isnan(resampled)]
         if math.isnan(value) or not len(known):
             return Interval(value=None, low=None, high=None)
@@ -34,7 +33,7 @@ class Interval(BaseModel):
 
 
 def average_precision(scores: npt.NDArray[np.floating[Any]], truth: BoolArray) -> float:
-    """The area under precision over recall, of one class; NaN where nothing is true."""
+    """Return the area under precision over recall of one class, scores (n,) and truth (n,); NaN if none is true."""
     if not truth.any():
         return float("nan")
     truth = truth[np.argsort(-scores, kind="stable")]
@@ -43,24 +42,24 @@ def average_precision(scores: npt.NDArray[np.floating[Any]], truth: BoolArray) -
 
 
 def mean_known(values: npt.NDArray[np.floating[Any]]) -> float:
-    """The mean of what is not NaN; NaN where nothing is known."""
+    """Return the mean of the values that are not NaN; NaN if there is none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else math.nan
 
 
 def snr_db(wanted: FloatArray, found: FloatArray) -> float:
-    """How far found is from wanted, as a ratio of power in dB; infinite where they are the same."""
+    """Return the power of `wanted` over that of the difference to `found`, in dB; infinite where they are the same."""
     return decibels(*powers(wanted, found))
 
 
 def powers(wanted: FloatArray, found: FloatArray) -> tuple[float, float]:
-    """The power of what is wanted, and of what is off."""
-    off = np.square(found - wanted, dtype=np.float64)
-    return float(np.square(wanted, dtype=np.float64).sum()), float(off.sum())
+    """Return the power of `wanted`, and of the difference to `found`."""
+    noise = np.square(found - wanted, dtype=np.float64)
+    return float(np.square(wanted, dtype=np.float64).sum()), float(noise.sum())
 
 
 def decibels(signal: float, noise: float) -> float:
-    """A ratio of powers in dB: infinite without noise, and minus infinity where the noise is no number."""
+    """Return a ratio of powers in dB: infinity without noise, minus infinity where the noise is not finite."""
     if noise == 0:
         return math.inf
     return 10 * math.log10(max(signal, 1e-30) / noise) if math.isfinite(noise) else -math.inf

@@ -1,4 +1,4 @@
-"""HTML pages that stand alone: tables, and plots as SVG."""
+"""Write HTML pages that need no other file: tables, and plots as SVG."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ matplotlib.rcParams["text.parse_math"] = False  # a class may be called $
 
 
 def plot(draw: Callable[[Figure], None], size: tuple[float, float]) -> str:
-    """What `draw` draws, as SVG to stand in a page; the size is in inches."""
+    """Return what `draw` draws, as SVG for a page; the size is in inches."""
     figure = Figure(size, layout="constrained")
     draw(figure)
     text = io.StringIO()
@@ -29,7 +29,7 @@ def plot(draw: Callable[[Figure], None], size: tuple[float, float]) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table; what stands in it is text, not HTML."""
+    """Return a table; its cells are text, not HTML."""
 
     def cells(tag: str, row: Sequence[Any]) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(str(value))}</{tag}>" for value in row) + "</tr>"
@@ -38,7 +38,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def write(path: Path, title: str, parts: Sequence[str]) -> None:
-    """Write a page of these parts."""
+    """Write a page of these parts, which are HTML."""
     path.write_text(PAGE.format(title=html.escape(title), body="\n".join(parts)), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""What was measured, as a table in the terminal and as a page that stands alone."""
+"""Show what was measured: a table in the terminal, and a page that needs no other file."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from htsat_edge.evaluation import page
-from htsat_edge.evaluation.comparison import ENOUGH, TOLD, Accuracy, Measured
-from htsat_edge.evaluation.metrics import Interval
-from htsat_edge.evaluation.playback import OddClip, Version
-from htsat_edge.runtime.commands.report import clock
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from htsat_edge.evaluation import page
+from htsat_edge.evaluation.budget import ENOUGH, Accuracy
+from htsat_edge.evaluation.comparison import Measured
+from htsat_edge.evaluation.figures import TITLES
+from htsat_edge.evaluation.metrics import Interval
+from htsat_edge.evaluation.playback import OddWindow, Version
+from htsat_edge.runtime.commands.report import clock
+
 MOST_DOTS = 50_000
 SHOWN_CLASSES = 30
-"""Of which a page shows the change: those that lose most."""
+"""Most classes whose change a page shows: those that lose most."""
 
 
 def print_table(found: Accuracy) -> None:
-    """The figures on stdout, a column for each graph."""
+    """Print the figures, a column for each graph."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("")
     for name in found.graphs:
@@ -40,35 +43,37 @@ def print_table(found: Accuracy) -> None:
 
 
 def recommendation(found: Accuracy) -> str:
-    """What detect will use, in a line."""
-    heard = found.graphs["fp32"].events
-    little = f"; {heard} events are too few to recommend another, want {ENOUGH}" if heard < ENOUGH else ""
+    """Return which graph detect will use, in a line."""
+    events = found.graphs["fp32"].events
+    little = f"; {events} events are too few to recommend another, want {ENOUGH}" if events < ENOUGH else ""
     return f"recommended on a CPU: {found.recommended['onnxruntime']}{little}"
 
 
 def heading(found: Accuracy) -> str:
-    """What was measured on, in a line."""
+    """Return what was measured on, in a line."""
     labels = {
-        "when": "labelled with when a class sounds",
-        "whether": "labelled with what sounds",
+        "when": "labels say when each class sounds",
+        "whether": "labels say which classes sound",
         "none": "without labels: agreement with fp32",
     }[found.labels_say]
     return f"{found.recordings} recordings of {found.material}, {60 * found.hours:.1f} minutes, {labels}"
 
 
 def rows(found: Accuracy) -> list[list[str]]:
-    """The table: the name of a figure, and a cell for each graph."""
+    """Return the rows of the table: the name of a figure, and a cell for each graph."""
     graphs = list(found.graphs.values())
     reference = graphs[0]
     table = [
         ["size", *(f"{m.size / 1e6:.1f} MB" for m in graphs)],
-        ["one clip", *(f"{m.clip_ms:.1f} ms, {m.clip_ms / reference.clip_ms:.2f} of fp32" for m in graphs)],
+        ["one window", *(f"{m.clip_ms:.1f} ms, {m.clip_ms / reference.clip_ms:.2f} of fp32" for m in graphs)],
         ["logit SNR", *("–" if m.logit_snr_db is None else f"{m.logit_snr_db:.1f} dB" for m in graphs)],
-        ["of the worst clip", *(_worst(m) for m in graphs)],
+        ["of the worst window", *(_worst(m) for m in graphs)],
     ]
-    table += [[TOLD[name], *(_figure(m, name, m is reference) for m in graphs)] for name in reference.figures]
+    table += [[TITLES[name], *(_figure(m, name, m is reference) for m in graphs)] for name in reference.figures]
     if changes := class_changes(found):
-        table.append([f"worst class, {TOLD[changes.figure]}", *(_worst_class(changes, name) for name in found.graphs)])
+        table.append(
+            [f"worst class, {TITLES[changes.figure]}", *(_worst_class(changes, name) for name in found.graphs)]
+        )
     table.append(["events", *(str(m.events) for m in graphs)])
     table.append(["lost, gained", *("–" if m is reference else f"{m.events_lost}, {m.events_gained}" for m in graphs)])
     if reference.false_events_per_hour is not None:
@@ -84,7 +89,7 @@ def _worst(measured: Measured) -> str:
 
 def _worst_class(changes: ClassChanges, graph: str) -> str:
     known = [(change[graph], label) for label, change in changes.by_label if graph in change]
-    if not known:  # fp32, from which the others change
+    if not known:  # fp32 itself
         return "–"
     change, label = min(known)
     return f"{_signed(change)} {label}"
@@ -98,7 +103,7 @@ def _figure(measured: Measured, name: str, reference: bool) -> str:
 
 
 def points(change: Interval) -> str:
-    """A change in points, with its interval."""
+    """Return a change in points, with its interval."""
     assert change.value is not None
     if change.low is None or change.high is None:
         return _signed(change.value)
@@ -106,16 +111,16 @@ def points(change: Interval) -> str:
 
 
 def _signed(share: float) -> str:
-    return f"{round(100 * share, 1) + 0.0:+.1f}"  # the sum makes zero of minus zero
+    return f"{round(100 * share, 1) + 0.0:+.1f}"  # adding zero turns minus zero into zero
 
 
 def write_page(path: Path, found: Accuracy, versions: Sequence[Version]) -> None:
-    """The page: the table, what each class loses, scores beside scores, and the clips that are heard otherwise."""
+    """Write the page: the table, the change of each class, scores over scores, and the windows that differ most."""
     others = versions[1:]
     parts = [
         "<h1>What the smaller graphs cost</h1>",
-        f"<p>{html.escape(heading(found))}. Changes from fp32 are in points, in brackets between what nine of ten "
-        "resamples of the recordings lie.</p>",
+        f"<p>{html.escape(heading(found))}. Changes from fp32 are in points, with the interval of 90 % of resamples of "
+        "the recordings in brackets.</p>",
         page.table(["", *found.graphs], rows(found)),
         f"<p>{html.escape(recommendation(found)).capitalize()}.</p>",
     ]
@@ -123,7 +128,7 @@ def write_page(path: Path, found: Accuracy, versions: Sequence[Version]) -> None
     if changes := class_changes(found):
         shown = changes.by_label[:SHOWN_CLASSES]
         parts += [
-            f"<h2>What each class loses or gains in {TOLD[changes.figure]}</h2>",
+            f"<h2>Change of each class in {TITLES[changes.figure]}</h2>",
             page.plot(lambda figure: draw_changes(figure, shown), (9, 0.34 * len(shown) + 1.2)),
         ]
     parts += [part for version in others for part in _version(versions[0], version)]
@@ -131,31 +136,31 @@ def write_page(path: Path, found: Accuracy, versions: Sequence[Version]) -> None
 
 
 def _version(reference: Version, version: Version) -> list[str]:
-    """What there is to see of one graph."""
+    """Return the parts of the page about one graph."""
     parts = [
         f"<h2>{version.name}</h2>",
         "<p>The highest score of each class in each recording.</p>",
         page.plot(lambda figure: draw_scores(figure, reference, version), (4.5, 4.2)),
     ]
-    if version.odd_clips:
+    if version.odd_windows:
         parts += [
-            "<p>The clips whose logits are furthest from fp32's.</p>",
-            page.plot(lambda figure: draw_clips(figure, version.odd_clips), (9, 2.6)),
+            "<p>The windows whose logits are furthest from fp32's.</p>",
+            page.plot(lambda figure: draw_windows(figure, version.odd_windows), (9, 2.6)),
         ]
     return parts
 
 
 @dataclass(frozen=True)
 class ClassChanges:
-    """What other graphs change of a figure of each class."""
+    """The changes of one figure of each class."""
 
     figure: str
     by_label: list[tuple[str, dict[str, float]]]
-    """By class and graph, as shares of 1; the class with the greatest loss first."""
+    """Changes by graph, as shares of 1, for each class; the class with the greatest loss first."""
 
 
 def class_changes(found: Accuracy) -> ClassChanges | None:
-    """The changes of the classes' event F1, or where nothing is known of time, of their average precision."""
+    """Return the changes of each class in event F1, or else in average precision; None where neither is known."""
     (_, reference), *others = found.graphs.items()
     figure = "event_f1" if "event_f1" in reference.figures else "clip_ap"
     others = [(name, measured) for name, measured in others if figure in measured.figures]
@@ -170,7 +175,7 @@ def class_changes(found: Accuracy) -> ClassChanges | None:
 
 
 def draw_changes(figure: Figure, changes: Sequence[tuple[str, dict[str, float]]]) -> None:
-    """A bar for each class and graph."""
+    """Draw a bar for each class and graph."""
     axes, graphs = figure.subplots(), list(changes[0][1])
     at, height = np.arange(len(changes)), 0.8 / len(graphs)
     for i, graph in enumerate(graphs):
@@ -182,19 +187,19 @@ def draw_changes(figure: Figure, changes: Sequence[tuple[str, dict[str, float]]]
 
 
 def draw_scores(figure: Figure, reference: Version, version: Version) -> None:
-    """Each recording's highest score of each class, with one graph over the other."""
+    """Draw the highest score of each class in each recording, one graph over the other."""
     axes = figure.subplots()
-    own, other = (np.concatenate([h.peak for h in v.heard]) for v in (reference, version))
+    own, other = (np.concatenate([r.peak for r in v.results]) for v in (reference, version))
     thin = slice(None, None, 1 + len(own) // MOST_DOTS)
     axes.plot([0, 1], [0, 1], color="0.7", lw=0.8)
     axes.plot(own[thin], other[thin], ".", ms=3, alpha=0.5, rasterized=True)
     axes.set(xlabel=reference.name, ylabel=version.name, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
 
 
-def draw_clips(figure: Figure, clips: Sequence[OddClip]) -> None:
-    """Spectrograms, side by side."""
-    for axes, clip in zip(np.atleast_1d(figure.subplots(1, len(clips), sharey=True)), clips, strict=True):
-        axes.imshow(clip.log_mel.T, origin="lower", aspect="auto", cmap="magma", rasterized=True)
-        axes.set_title(f"{clip.file}\nfrom {clock(clip.at_s)}: {clip.snr_db:.1f} dB", fontsize=8)
+def draw_windows(figure: Figure, windows: Sequence[OddWindow]) -> None:
+    """Draw spectrograms, side by side."""
+    for axes, odd in zip(np.atleast_1d(figure.subplots(1, len(windows), sharey=True)), windows, strict=True):
+        axes.imshow(odd.log_mel.T, origin="lower", aspect="auto", cmap="magma", rasterized=True)
+        axes.set_title(f"{odd.file}\nfrom {clock(odd.at_s)}: {odd.snr_db:.1f} dB", fontsize=8)
         axes.set(xlabel="frame")
     figure.axes[0].set(ylabel="mel band")

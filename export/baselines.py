@@ -1,9 +1,9 @@
-"""Public models as ONNX files, for `htsat-edge bench` to run beside ours.
+"""Write public models as ONNX files, which `htsat-edge bench` times as baselines.
 
-python -m htsat_edge.export.baselines --out FOLDER
+python -m htsat_edge.export.baselines --out FOLDER --network JSON
 
-They are what somebody gets who exports the published code as it is: `transformers`' ClapAudioModel, which is HTS-AT
-without the token-semantic head, and AST, which HTS-AT's paper compares itself with (section 3.2). Weights are drawn at
+They are what exporting the published code without changes gives: `ClapAudioModel` of `transformers`, which is HTS-AT
+without the token-semantic head, and AST, with which HTS-AT's paper compares itself (section 3.2). Weights are drawn at
 random: time and memory do not depend on them.
 """
 
@@ -21,19 +21,21 @@ from htsat_edge.runtime.common.command import Parser, run
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 
-def export_peers(args: argparse.Namespace) -> int:
-    """Write what can be; the last line of stdout is JSON: the parameters of each, and why others are not there."""
+def export_baselines(args: argparse.Namespace) -> int:
+    """Write those that can be exported; return the exit status.
+
+    The last line of stdout is JSON: the number of parameters of each that was `written`, and the reasons why others
+    `failed`.
+    """
     try:
         import torch
         import transformers
     except ModuleNotFoundError as missing:
-        raise HtsatEdgeError(
-            f"the models to compare with need {missing.name}: pip install torch transformers"
-        ) from None
+        raise HtsatEdgeError(f"the baselines need {missing.name}: pip install torch transformers") from None
     transformers.logging.set_verbosity_error()
     torch.manual_seed(0)
     written, failed = {}, {}
-    for name, make in {"ClapAudioModel": lambda: clap(args.network), "AST": ast}.items():
+    for name, make in {"ClapAudioModel": lambda: make_clap(args.network), "AST": make_ast}.items():
         try:
             model, example = make()
             save(model, example, args.out / f"{name}.onnx")
@@ -44,8 +46,8 @@ def export_peers(args: argparse.Namespace) -> int:
     return 0
 
 
-def clap(network: dict[str, Any]) -> tuple[Any, Any]:
-    """CLAP's audio encoder in the size of a network of ours, and an input: (1, 1, 1001, 64)."""
+def make_clap(network: dict[str, Any]) -> tuple[Any, Any]:
+    """Return CLAP's audio encoder in the size of a network of ours, and an input, (1, 1, 1001, 64)."""
     import torch
     from transformers import ClapAudioConfig, ClapAudioModel
 
@@ -59,8 +61,8 @@ def clap(network: dict[str, Any]) -> tuple[Any, Any]:
     return ClapAudioModel(config).eval(), torch.randn(1, 1, 1001, 64)
 
 
-def ast() -> tuple[Any, Any]:
-    """The audio spectrogram transformer in its published size, and an input: (1, 1024, 128)."""
+def make_ast() -> tuple[Any, Any]:
+    """Return the audio spectrogram transformer in its published size, and an input, (1, 1024, 128)."""
     import torch
     from transformers import ASTConfig, ASTForAudioClassification
 
@@ -69,7 +71,7 @@ def ast() -> tuple[Any, Any]:
 
 
 def save(model: Any, example: Any, path: Path) -> None:
-    """Export by tracing: torch.export cannot follow CLAP's code."""
+    """Export by tracing, since torch.export cannot follow CLAP's code."""
     import torch
 
     class Outputs(torch.nn.Module):
@@ -88,8 +90,8 @@ def save(model: Any, example: Any, path: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
-    parser = Parser(prog="peers.py", description="Write public models as ONNX files to compare with.")
+    """Run the command line; return its exit status."""
+    parser = Parser(prog="baselines.py", description="Write public models as ONNX files, to compare with.")
     parser.add_argument("--out", type=Path, required=True, help="an existing folder")
     parser.add_argument(
         "--network",
@@ -99,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="embed_dim, depths, heads and classes, as model.json has them",
     )
     args = parser.parse_args(arguments)
-    return run(parser.prog, lambda: export_peers(args))
+    return run(parser.prog, lambda: export_baselines(args))
 
 
 if __name__ == "__main__":

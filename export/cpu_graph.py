@@ -1,25 +1,26 @@
-"""HTS-AT as an ONNX graph for onnxruntime on a CPU: what export/graph.py computes, in the ops that are fastest there.
+"""Write HTS-AT as an ONNX graph for onnxruntime on a CPU: what export/graph.py computes, in the fastest ops.
 
 Weights and their folding, the front and the head are those of `htsat_edge.export.graph`. In between, exactly:
 
-- The tokens of all clips are the rows of one matrix (B * N, C): a linear layer is one Gemm with its bias, and the
-  batch axis needs no room of its own.
-- Attention is the op of opset 23, in place of nine: a window's scores stay in the cache from the first product to the
-  last.
-- In a shifted block each window has a mask of its own. There the windows lie side by side, as if they were further
-  heads of one attention, (B, 64, W * C): heads know nothing of each other, as windows do not, and each may have its own
-  bias. The Gather that rolls the tokens puts them there, and the one that rolls them back undoes it.
+- The tokens of all windows of a batch are the rows of one matrix (B * N, C): a linear layer is one Gemm with its bias,
+  and the batch axis needs no room of its own.
+- Attention is the op of opset 23, in place of nine: the scores of an attention window stay in the cache from the first
+  product to the last.
+- In a shifted block each attention window has a mask of its own. There the windows lie side by side, like further heads
+  of one attention, (B, 64, W * C): heads are independent of each other, as windows are, and each may have its own bias.
+  The Gather that rolls the tokens puts them there, and the one that rolls them back undoes it.
 - GELU is one op, of opset 20.
-- The MLP looks at each token alone, so the large ones take the tokens in pieces, whose four times wider activations
-  then stay in the cache between its two layers.
+- The MLP works on each token alone, so the large MLPs take the tokens in pieces, whose four times wider activations
+  then stay in the cache between the two layers.
 
-Axes: B batch, N tokens, W windows, C channels, H heads.
+Axes: B batch, N tokens, W attention windows, C channels, H heads.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
+
 from htsat_edge.export.graph import (
     WINDOW_TOKENS,
     Array,
@@ -40,11 +41,11 @@ OPSET = 23
 """The first with attention as an op; onnxruntime reads it from 1.23 on."""
 IR_VERSION = 10
 PIECES = (4, 2, 1, 1)
-"""Of the MLPs of each stage. More were no faster."""
+"""Pieces of the MLPs of each stage. More were no faster."""
 
 
 def build_for_cpu(network: HTSAT, frames: int) -> onnx.ModelProto:
-    """log_mel (B, frames, F) -> framewise (B, 32, classes), clipwise (B, classes), embedding (B, C)."""
+    """Write log_mel (B, frames, F) -> framewise (B, 32, classes), clipwise (B, classes), embedding (B, C)."""
     g = GraphWriter(OPSET, IR_VERSION)
     x = patch_embed(g, network, normalise(g, network, "log_mel", frames))
     x = _reshape(g, "tokens", x, network.config.embed_dim)
@@ -56,12 +57,12 @@ def build_for_cpu(network: HTSAT, frames: int) -> onnx.ModelProto:
         if isinstance(stage.downsample, PatchMerging):
             x = _merge(g, f"layers.{i}.downsample", stage.downsample, x)
     x = layer_norm(g, "norm", network.norm, x)
-    head(g, network, _reshape(g, "norm.clips", x, WINDOW_TOKENS, network.config.channels))
+    head(g, network, _reshape(g, "norm.batch", x, WINDOW_TOKENS, network.config.channels))
     return g.model({"log_mel": ["batch", frames, MELS]}, outputs_of(network))
 
 
 def _block(g: GraphWriter, name: str, block: Block, side: int, pieces: int, x: str) -> str:
-    """(B * N, C) -> (B * N, C)."""
+    """Write a block, (B * N, C) -> (B * N, C)."""
     y = layer_norm(g, f"{name}.norm1", block.norm1, x)
     attend = _shifted_attention if block.shifted else _attention
     x = g.op("Add", f"{name}.attn.residual", x, attend(g, f"{name}.attn", block, side, y))
@@ -69,7 +70,7 @@ def _block(g: GraphWriter, name: str, block: Block, side: int, pieces: int, x: s
 
 
 def _mlp(g: GraphWriter, name: str, block: Block, pieces: int, x: str) -> str:
-    """Norm, MLP and residual, (M, C) -> (M, C), piece by piece with the same weights."""
+    """Write norm, MLP and residual, (M, C) -> (M, C), piece by piece with the same weights."""
     norm, fc1, fc2 = (
         [g.constant(f"{name}.{part}.{i}", value) for i, value in enumerate(values, 1)]
         for part, values in {
@@ -92,26 +93,26 @@ def _mlp(g: GraphWriter, name: str, block: Block, pieces: int, x: str) -> str:
 
 
 def _attention(g: GraphWriter, name: str, block: Block, _side: int, x: str) -> str:
-    """All windows have the same bias: each is an entry of the batch."""
+    """Write attention without a shift: all windows have the same bias, so each is an entry of the batch."""
     return _heads(g, name, block, x, 1, numpy(block.attn.bias()))
 
 
 def _shifted_attention(g: GraphWriter, name: str, block: Block, side: int, x: str) -> str:
-    """Each window has its own bias: they are heads of one entry."""
+    """Write shifted attention: each window has its own bias, so the windows are heads of one entry."""
     channels, windows = block.attn.proj.in_features, (side // ATTN_WINDOW) ** 2
     rolled = block.roll.numpy()[:, None] * SHIFT**2 + np.arange(SHIFT**2)  # which token comes where, (run, in run)
     beside = rolled.reshape(windows, WINDOW_TOKENS).T.ravel()  # the first token of each window, the second of each …
-    x = _reshape(g, f"{name}.clips", x, side * side, channels)
+    x = _reshape(g, f"{name}.batch", x, side * side, channels)
     x = g.op("Gather", f"{name}.roll", x, index(beside), axis=1)
     x = _reshape(g, f"{name}.rows", x, channels)
     x = _heads(g, name, block, x, windows, numpy(block.attn.bias() + block.mask))
-    x = _reshape(g, f"{name}.proj.clips", x, side * side, channels)
+    x = _reshape(g, f"{name}.proj.batch", x, side * side, channels)
     x = g.op("Gather", f"{name}.unroll", x, index(np.argsort(beside)), axis=1)
     return _reshape(g, f"{name}.tokens", x, channels)
 
 
 def _heads(g: GraphWriter, name: str, block: Block, x: str, windows: int, bias: Array) -> str:
-    """Multi-head attention (M, C) -> (M, C), with so many windows side by side.
+    """Write multi-head attention (M, C) -> (M, C), with so many windows side by side.
 
     The bias ([W,] H, 64, 64) is added to the scores.
     """
@@ -135,10 +136,10 @@ def _merge(g: GraphWriter, name: str, merging: PatchMerging, x: str) -> str:
 
 
 def _gemm(g: GraphWriter, name: str, x: str, weight: Array, bias: Array | None = None) -> str:
-    """X @ weight + bias, x (M, C_in), weight (C_in, C_out); weights are named as in export/graph.py."""
+    """Write x @ weight + bias, x (M, C_in), weight (C_in, C_out); weights are named as in export/graph.py."""
     return g.op("Gemm", f"{name}.matmul", x, weight, *([] if bias is None else [bias]))
 
 
 def _reshape(g: GraphWriter, name: str, x: str, *shape: int) -> str:
-    """Reshape to (…, *shape): what the batch leaves open comes first."""
+    """Reshape to (…, *shape): the batch axis is whatever is left."""
     return g.op("Reshape", name, x, np.array([-1, *shape], np.int64))

@@ -1,7 +1,7 @@
-"""A graph compiled by TensorRT: one code base for 8.6 to 11, and for TensorRT for RTX.
+"""Compile graphs with TensorRT: one code base for 8.6 to 11, and for TensorRT for RTX.
 
-What a version can do is asked of its module, not read from its number. Below 10 a network is float32, and flags allow
-layers in half precision and in 8 bits; from 10 on networks are strongly typed: the graph itself says what is what.
+The code asks TensorRT's module what it can do, and does not read its version. Below 10 a network is float32, and flags
+allow layers in half precision and in 8 bits; from 10 on networks are strongly typed: the graph itself has the types.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.progress import Phases
-from htsat_edge.runtime.models.backends.trt import logger_of, made
+from htsat_edge.runtime.models.backends.backend import check_shapes
+from htsat_edge.runtime.models.backends.trt import create, logger_of
+from htsat_edge.runtime.models.bundle import Bundle
 from htsat_edge.runtime.models.engines import NAMES, Recipe
 
 if TYPE_CHECKING:
@@ -27,92 +29,142 @@ SOURCES: dict[bool, dict[str, tuple[str, ...]]] = {
     True: {"fp32": ("fp32",), "fp16": ("fp16", "fp32"), "int8": ("int8_fp16", "int8")},
     False: {"fp32": ("fp32",), "fp16": ("fp32",), "int8": ("int8",)},
 }
-"""Whether networks are strongly typed; by precision, the graphs to build from, of which the first that is there is."""
+"""By whether networks are strongly typed, and by precision: the graphs to build from, of which the first one is taken
+that the bundle has."""
 FLAGS: dict[str, tuple[str, ...]] = {"fp32": (), "fp16": ("FP16",), "int8": ("FP16", "INT8")}
-"""Of the builder, where networks are not strongly typed."""
+"""The builder's flags by precision, where networks are not strongly typed."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """What a build gives."""
+    """The result of a build."""
 
     engine: bytes
     timing_cache: bytes
-    """Of how fast kernels were, which makes the next build shorter; empty where the flavour has none."""
+    """Measured times of kernels, which make the next build shorter; empty where the flavour has none."""
     seconds: float
 
 
 def is_typed(trt: ModuleType) -> bool:
-    """Whether networks are strongly typed."""
+    """Return whether networks are strongly typed."""
     return hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
 
 
-def needs_halving(trt: ModuleType, recipe: Recipe) -> bool:
-    """Whether the graph must be brought into half precision first."""
-    return is_typed(trt) and recipe.precision != "fp32" and not recipe.graph.endswith("fp16")
-
-
 def has_monitor(trt: ModuleType) -> bool:
-    """Whether a build tells how far it is."""
+    """Return whether a build reports its progress."""
     return hasattr(trt, "IProgressMonitor")
 
 
+def choose_graph(trt: ModuleType, bundle: Bundle, precision: str) -> str:
+    """Return the graph of a bundle to build a precision from; raise an HtsatEdgeError where there is none."""
+    sources = SOURCES[is_typed(trt)][precision]
+    for name in sources:
+        if name in bundle.precisions():
+            return name
+    script = f"calibration.quantize {bundle.path} --clips …" if precision == "int8" else "export.to_onnx"
+    raise HtsatEdgeError(
+        f"{bundle.path}: has no {sources[-1]}.onnx, which {precision} engines are built from; "
+        f"python -m htsat_edge.{script} makes it"
+    )
+
+
+def load_graph(trt: ModuleType, bundle: Bundle, recipe: Recipe) -> onnx.ModelProto:
+    """Load the graph of a recipe, in half precision where TensorRT takes the types from the graph.
+
+    Raise an HtsatEdgeError where the file is no graph of the bundle.
+    """
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        raise HtsatEdgeError("building needs onnx: pip install onnx") from None
+    from htsat_edge.calibration.graphs import to_half
+
+    path = bundle.graph(recipe.graph)
+    try:
+        model = onnx.load(path)
+        tensors = [*model.graph.input, *model.graph.output]
+        shapes = {x.name: [d.dim_value for d in x.type.tensor_type.shape.dim][1:] for x in tensors}
+        check_shapes(str(path), shapes, bundle.info)
+        halve = is_typed(trt) and recipe.precision != "fp32" and not recipe.graph.endswith("fp16")
+        return to_half(model) if halve else model
+    except HtsatEdgeError:
+        raise
+    except Exception as error:  # neither protobuf's nor onnx' errors share a class of their own
+        raise HtsatEdgeError(
+            f"{path}: is not an ONNX file that an engine can be built from: {' '.join(str(error).split())}"
+        ) from None
+
+
 def build(
-    trt: ModuleType, model: onnx.ModelProto, recipe: Recipe, clip: tuple[int, int], timing_cache: bytes, phases: Phases
+    trt: ModuleType,
+    model: onnx.ModelProto,
+    recipe: Recipe,
+    window: tuple[int, int],
+    timing_cache: bytes,
+    phases: Phases,
 ) -> Built:
-    """Compile a graph for `clip` (T, F); an HtsatEdgeError says what TensorRT does not take, and where."""
+    """Compile a graph whose window is (T, F); raise an HtsatEdgeError that says what TensorRT refuses, and where.
+
+    An interrupt is raised here while TensorRT builds on in another thread: the process must end then.
+    """
     log = logger_of(trt)
     log.errors.clear()
-    builder = made(trt.Builder, log)
-    typed = is_typed(trt)
-    network = builder.create_network(
-        1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-        if typed
-        else 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
-    )
+    builder = create(trt.Builder, log)
+    flag = "STRONGLY_TYPED" if is_typed(trt) else "EXPLICIT_BATCH"
+    network = builder.create_network(1 << int(getattr(trt.NetworkDefinitionCreationFlag, flag)))
     parse(trt, network, log, model, recipe)
-    config = builder.create_builder_config()
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.workspace_mib << 20)
-    config.builder_optimization_level = recipe.optimization_level
-    if not typed:
-        for flag in FLAGS[recipe.precision]:
-            config.set_flag(getattr(trt.BuilderFlag, flag))
-    if recipe.precision == "fp32":
-        config.clear_flag(trt.BuilderFlag.TF32)  # it keeps 10 of 23 bits, which is not what fp32 says
-    profile = builder.create_optimization_profile()
-    profile.set_shape("log_mel", *((batch, *clip) for batch in recipe.batch))
-    config.add_optimization_profile(profile)
-    if recipe.flavour == "tensorrt":  # the other measures nothing when it builds
-        cache = config.create_timing_cache(timing_cache)
-        if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
-            # It is of another version or GPU: an empty one takes its place.
-            config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
+    config = configure(trt, builder, recipe, window)
+    if recipe.flavour == "tensorrt":  # TensorRT for RTX measures nothing when it builds
+        set_timing_cache(config, timing_cache)
         log.errors.clear()
     begun = time.monotonic()
     if has_monitor(trt):
         config.progress_monitor = monitor(trt, phases)
-    plan = run(lambda: builder.build_serialized_network(network, config))
+    plan = in_thread(lambda: builder.build_serialized_network(network, config))
     if plan is None:
         raise HtsatEdgeError(
             f"{NAMES[recipe.flavour]} {trt.__version__} cannot build {recipe.graph}.onnx in {recipe.precision}, with "
             f"{recipe.workspace_mib} MiB for each layer: {log.why()}"
         )
-    cache = bytes(config.get_timing_cache().serialize()) if recipe.flavour == "tensorrt" else b""
-    return Built(bytes(plan), cache, time.monotonic() - begun)
+    timing_cache = bytes(config.get_timing_cache().serialize()) if recipe.flavour == "tensorrt" else b""
+    return Built(bytes(plan), timing_cache, time.monotonic() - begun)
+
+
+def configure(trt: ModuleType, builder: Any, recipe: Recipe, window: tuple[int, int]) -> Any:
+    """Return the configuration of a build by a recipe, for windows (T, F)."""
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.workspace_mib << 20)
+    config.builder_optimization_level = recipe.optimization_level
+    if not is_typed(trt):
+        for flag in FLAGS[recipe.precision]:
+            config.set_flag(getattr(trt.BuilderFlag, flag))
+    if recipe.precision == "fp32":
+        config.clear_flag(trt.BuilderFlag.TF32)  # it keeps 10 of fp32's 23 bits
+    profile = builder.create_optimization_profile()
+    profile.set_shape("log_mel", *((batch, *window) for batch in recipe.batch))
+    config.add_optimization_profile(profile)
+    return config
+
+
+def set_timing_cache(config: Any, content: bytes) -> None:
+    """Give a build the times that were measured before, or an empty cache where they are of another version or GPU."""
+    cache = config.create_timing_cache(content)
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
 
 
 def parse(trt: ModuleType, network: Any, log: Any, model: onnx.ModelProto, recipe: Recipe) -> None:
-    """Read a graph into a network; raise with the node that is not taken and the way out."""
+    """Read a graph into a network; raise an HtsatEdgeError that names the node which TensorRT refuses."""
     parser, version = trt.OnnxParser(network, log), f"{NAMES[recipe.flavour]} {trt.__version__}"
     by_op: dict[str, list[str]] = defaultdict(list)
     for node in model.graph.node:
         by_op[node.op_type].append(node.name)
     unknown = {op: names for op, names in by_op.items() if not parser.supports_operator(op)}
     if unknown:
-        told = ", ".join(f"{op} ({len(names)} nodes, first {names[0]})" for op, names in sorted(unknown.items()))
+        listed = ", ".join(f"{op} ({len(names)} nodes, first {names[0]})" for op, names in sorted(unknown.items()))
         raise HtsatEdgeError(
-            f"{recipe.graph}.onnx: {version} does not know {told}: the graph is newer than its parser; "
-            "export/to_onnx.py writes one that 8.6 knows"
+            f"{recipe.graph}.onnx: {version} does not know {listed}: the graph is newer than its parser; "
+            "python -m htsat_edge.export.to_onnx writes one that 8.6 knows"
         )
     if parser.parse(model.SerializeToString()):
         return
@@ -121,27 +173,27 @@ def parse(trt: ModuleType, network: Any, log: Any, model: onnx.ModelProto, recip
     known = 0 <= at < len(model.graph.node)
     where = f"node {at} {model.graph.node[at].name}, operation {model.graph.node[at].op_type}" if known else "the graph"
     raise HtsatEdgeError(
-        f"{recipe.graph}.onnx: {version} does not take {where}: {' '.join(error.desc().split())}; "
-        "export/to_onnx.py and calibration/quantize.py write graphs that it takes: was this one edited?"
+        f"{recipe.graph}.onnx: {version} refuses {where}: {' '.join(error.desc().split())}; was the file edited? "
+        "python -m htsat_edge.export.to_onnx and htsat_edge.calibration.quantize write graphs that it accepts"
     )
 
 
-def run(work: Callable[[], Any]) -> Any:
-    """Build in another thread, so that this one hears Ctrl-C; the build goes on then, and the process must end."""
+def in_thread(work: Callable[[], Any]) -> Any:
+    """Run work in another thread, so that this one hears Ctrl-C; the work goes on then, and the process must end."""
     result = Future[Any]()
 
-    def build_it() -> None:
+    def run() -> None:
         try:
             result.set_result(work())
         except BaseException as error:
             result.set_exception(error)
 
-    threading.Thread(target=build_it, daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()
     return result.result()
 
 
 def monitor(trt: ModuleType, phases: Phases) -> Any:
-    """What TensorRT tells its progress."""
+    """Return an object that passes TensorRT's progress on to progress bars."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
@@ -152,7 +204,7 @@ def monitor(trt: ModuleType, phases: Phases) -> Any:
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             phases.step(phase_name, step)
-            return True  # go on
+            return True  # do not cancel the build
 
         def phase_finish(self, phase_name: str) -> None:
             phases.finish(phase_name)

@@ -1,16 +1,17 @@
-"""HTS-AT as an ONNX graph, written node by node from the network's weights.
+"""Write HTS-AT as an ONNX graph, node by node from the network's weights.
 
-A tracer of the torch code freezes the batch size somewhere, or fills the graph with shape arithmetic. Written out, the
-graph is what TensorRT likes: static shapes behind one batch axis, few nodes, every op known to TensorRT 8.6. What is
-computed is `htsat_edge.htsat.network`, with these exact rewritings:
+A tracer of the torch code freezes the batch size somewhere, or fills the graph with shape arithmetic. Written by hand,
+the graph suits TensorRT: static shapes behind one batch axis, few nodes, every op known to TensorRT 8.6. It computes
+`htsat_edge.htsat.network`, with these exact rewritings:
 
 - Fold, patches and Z-order are one Gather on the flattened log-mel.
-- bn0 is one scale and one shift per mel band. The stretch of a short clip is one matrix product.
+- bn0 is one scale and one shift per mel band. The stretch of a short window is one matrix product.
 - A shift is one Gather of runs of 16 tokens; attention bias and mask are one constant.
-- q's scaling sits in its weights, and the biases of keys and values drop out (`FoldedAttention`).
-- The head is a convolution over time on the two frequency bands' channels.
+- The scaling of q is in its weights, and the biases of keys and values are folded away (`FoldedAttention`).
+- The head is a convolution over time on the channels of the two frequency bands.
 
-Axes: B batch, T frames, F mel bands, N tokens, W windows, C channels (or classes), H heads, D channels of a head.
+Axes: B batch, T frames, F mel bands, N tokens, W attention windows, C channels (or classes), H heads, D channels of a
+head.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
 from htsat_edge.htsat.config import MELS
 from htsat_edge.htsat.network import (
     ATTN_WINDOW,
@@ -38,19 +43,16 @@ from htsat_edge.htsat.network import (
 )
 from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, hann, mel_filters
 from htsat_edge.runtime.dsp.stretch import stretch_matrix
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
 
 OPSET = 17
 IR_VERSION = 8
-"""The file format of opset 17's time, which TensorRT 8.6 and old onnxruntimes read."""
+"""The file format of the time of opset 17, which TensorRT 8.6 and old onnxruntimes read."""
 WINDOW_TOKENS = ATTN_WINDOW**2
 Array = NDArray[Any]
 
 
 class GraphWriter:
-    """Nodes and constants, one after the other; each op's output is named after the place in the network."""
+    """Writes nodes and constants one after the other; the output of an op has the name of its place in the network."""
 
     def __init__(self, opset: int = OPSET, ir_version: int = IR_VERSION) -> None:
         self._opset, self._ir_version = opset, ir_version
@@ -58,7 +60,7 @@ class GraphWriter:
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def op(self, kind: str, name: str, *inputs: str | Array, **attributes: Any) -> str:
-        """Add a node and return its output's name, which is its own. An array among the inputs becomes a constant."""
+        """Add a node and return the name of its output, which is its own. Arrays among the inputs become constants."""
         names = [self.constant(f"{name}.{i}", x) if isinstance(x, np.ndarray) else x for i, x in enumerate(inputs)]
         self._nodes.append(helper.make_node(kind, names, [name], name=name, **attributes))
         return name
@@ -68,24 +70,24 @@ class GraphWriter:
         return self.op("Reshape", name, x, np.array([0, *shape], np.int64))
 
     def split(self, name: str, x: str, count: int) -> list[str]:
-        """Cut into so many equal parts along the first axis."""
+        """Cut into so many equal parts along the first axis; return their names."""
         parts = [f"{name}.{i}" for i in range(count)]
         self._nodes.append(helper.make_node("Split", [x], parts, name=name, axis=0, num_outputs=count))
         return parts
 
     def mean(self, name: str, x: str) -> str:
-        """The mean over the axis after the batch's."""
+        """Add the mean over the axis after the batch's."""
         if self._opset < 18:
             return self.op("ReduceMean", name, x, axes=[1], keepdims=0)
         return self.op("ReduceMean", name, x, np.array([1], np.int64), keepdims=0)
 
     def linear(self, name: str, x: str, weight: Array, bias: Array | None = None) -> str:
-        """X @ weight + bias, weight (C_in, C_out)."""
+        """Add x @ weight + bias, weight (C_in, C_out)."""
         x = self.op("MatMul", f"{name}.matmul", x, weight)
         return x if bias is None else self.op("Add", f"{name}.bias", x, bias)
 
     def model(self, inputs: dict[str, Sequence[Any]], outputs: dict[str, Sequence[Any]]) -> onnx.ModelProto:
-        """The finished model; inputs and outputs are float32 with these shapes."""
+        """Return the finished model; inputs and outputs are float32 with these shapes."""
 
         def values(shapes: dict[str, Sequence[Any]]) -> list[onnx.ValueInfoProto]:
             return [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()]
@@ -111,7 +113,7 @@ class GraphWriter:
 
 
 class FoldedAttention(NamedTuple):
-    """The linear layers of an attention, with what needs no work at run time folded in; weights are (C_in, C_out)."""
+    """The linear layers of an attention, with everything folded in that needs no input; weights are (C_in, C_out)."""
 
     q: Array
     """Scaled."""
@@ -125,7 +127,7 @@ class FoldedAttention(NamedTuple):
 
 
 def fold_attention(attn: WindowAttention) -> FoldedAttention:
-    """The weights of an attention for a graph."""
+    """Return the weights of an attention for a graph."""
     channels, proj = attn.proj.in_features, numpy(attn.proj.weight)
     weight, bias = numpy(attn.qkv.weight).reshape(3, channels, channels), numpy(attn.qkv.bias).reshape(3, channels)
     scale = (channels // attn.heads) ** -0.5
@@ -140,14 +142,17 @@ def fold_attention(attn: WindowAttention) -> FoldedAttention:
 
 
 def build(network: HTSAT, frames: int) -> onnx.ModelProto:
-    """log_mel (B, frames, F) -> framewise (B, 32, classes), clipwise (B, classes), embedding (B, C)."""
+    """Write log_mel (B, frames, F) -> framewise (B, 32, classes), clipwise (B, classes), embedding (B, C)."""
     g = GraphWriter()
     _network(g, network, "log_mel", frames)
     return g.model({"log_mel": ["batch", frames, MELS]}, outputs_of(network))
 
 
 def build_with_front_end(network: HTSAT, frames: int) -> onnx.ModelProto:
-    """Audio (B, S) -> the same outputs, S = (frames - 1) * hop samples, which give just these frames."""
+    """Return the graph audio (B, S) -> the same outputs.
+
+    S = (frames - 1) * hop samples, which give just these frames.
+    """
     g = GraphWriter()
     samples = (frames - 1) * network.config.front_end.hop
     _network(g, network, _log_mel(g, network, samples), frames)
@@ -155,7 +160,7 @@ def build_with_front_end(network: HTSAT, frames: int) -> onnx.ModelProto:
 
 
 def outputs_of(network: HTSAT) -> dict[str, Sequence[Any]]:
-    """The shapes of what a graph gives."""
+    """Return the shapes of a graph's outputs, by name."""
     config = network.config
     return {
         "framewise": ["batch", STEPS, config.classes],
@@ -165,7 +170,7 @@ def outputs_of(network: HTSAT) -> dict[str, Sequence[Any]]:
 
 
 def _log_mel(g: GraphWriter, network: HTSAT, samples: int) -> str:
-    """The front end without an STFT op, which TensorRT's parsers lack: a convolution with sines and cosines."""
+    """Write the front end without an STFT op, which TensorRT's parsers lack: a convolution with sines and cosines."""
     front_end = network.config.front_end
     n_fft, reach = front_end.n_fft, front_end.n_fft // 2
     mirrored = np.pad(np.arange(samples), reach, mode="reflect")
@@ -197,7 +202,7 @@ def _network(g: GraphWriter, network: HTSAT, log_mel: str, frames: int) -> None:
 
 
 def normalise(g: GraphWriter, network: HTSAT, x: str, frames: int) -> str:
-    """Batch norm, and the stretch of a clip that is shorter than what the network sees: (B, 1024, F)."""
+    """Write batch norm, and the stretch of a window that is shorter than the network's input: (B, 1024, F)."""
     bn = network.bn0
     scale = numpy(bn.weight) / np.sqrt(numpy(bn.running_var) + bn.eps)
     x = g.op("Mul", "bn0.scale", x, scale)
@@ -206,7 +211,7 @@ def normalise(g: GraphWriter, network: HTSAT, x: str, frames: int) -> str:
 
 
 def patch_embed(g: GraphWriter, network: HTSAT, x: str) -> str:
-    """(B, 1024, F) -> (B, 4096, C), tokens in Z-order."""
+    """Write the patches, (B, 1024, F) -> (B, 4096, C), tokens in Z-order."""
     embed = network.patch_embed
     cell = np.arange(FRAMES * MELS).reshape(SPANS, FRAMES // SPANS, MELS).transpose(0, 2, 1)  # (span, F, time)
     cell = cell.reshape(GRID, PATCH, GRID, PATCH).transpose(0, 2, 1, 3).reshape(GRID * GRID, PATCH * PATCH)
@@ -221,7 +226,7 @@ def patch_embed(g: GraphWriter, network: HTSAT, x: str) -> str:
 
 
 def _block(g: GraphWriter, name: str, block: Block, side: int, x: str) -> str:
-    """(B, N, C) -> (B, N, C)."""
+    """Write a block, (B, N, C) -> (B, N, C)."""
     y = layer_norm(g, f"{name}.norm1", block.norm1, x)
     attend = _shifted_attention if block.shifted else _attention
     x = g.op("Add", f"{name}.attn.residual", x, attend(g, f"{name}.attn", block, side, y))
@@ -232,12 +237,15 @@ def _block(g: GraphWriter, name: str, block: Block, side: int, x: str) -> str:
 
 
 def _attention(g: GraphWriter, name: str, block: Block, side: int, x: str) -> str:
-    """All windows have the same bias, so they join the batch: the plain form that fused attention kernels take."""
+    """Write attention without a shift.
+
+    All windows have the same bias, so they join the batch: the plain form that fused attention kernels take.
+    """
     return _heads(g, name, block, x, (-1,), (-1, side * side), numpy(block.attn.bias()))
 
 
 def _shifted_attention(g: GraphWriter, name: str, block: Block, side: int, x: str) -> str:
-    """Each window has its own mask, so windows keep an axis."""
+    """Write shifted attention: each window has its own mask, so windows keep an axis."""
     channels, windows, runs = block.attn.proj.in_features, (side // ATTN_WINDOW) ** 2, (side // SHIFT) ** 2
     x = g.reshape(f"{name}.runs", x, runs, SHIFT**2, channels)
     x = g.op("Gather", f"{name}.roll", x, index(block.roll), axis=1)
@@ -249,7 +257,7 @@ def _shifted_attention(g: GraphWriter, name: str, block: Block, side: int, x: st
 def _heads(
     g: GraphWriter, name: str, block: Block, x: str, windows: tuple[int, ...], tokens: tuple[int, ...], bias: Array
 ) -> str:
-    """Multi-head attention (*tokens, C) -> (*tokens, C), over (*windows, 64) tokens each.
+    """Write multi-head attention (*tokens, C) -> (*tokens, C), over (*windows, 64) tokens each.
 
     The bias ([W,] H, 64, 64) is added to the scores.
     """
@@ -280,7 +288,7 @@ def _merge(g: GraphWriter, name: str, merging: PatchMerging, side: int, x: str) 
 
 
 def head(g: GraphWriter, network: HTSAT, tokens: str) -> None:
-    """Tokens (B, 64, C) -> the three outputs."""
+    """Write the three outputs of tokens (B, 64, C)."""
     bands, config = GRID // ATTN_WINDOW // SPANS, network.config
     grid = np.argsort(z_order(ATTN_WINDOW).numpy()).reshape(SPANS, bands, ATTN_WINDOW)
     x = g.op("Gather", "head.grid", tokens, index(grid.transpose(0, 2, 1).ravel()), axis=1)  # (B, time and band, C)
@@ -299,7 +307,7 @@ def head(g: GraphWriter, network: HTSAT, tokens: str) -> None:
 
 
 def layer_norm(g: GraphWriter, name: str, norm: nn.LayerNorm, x: str) -> str:
-    """Over the channels, the last axis."""
+    """Write layer normalisation over the channels, the last axis."""
     return g.op("LayerNormalization", name, x, numpy(norm.weight), numpy(norm.bias), axis=-1, epsilon=norm.eps)
 
 
@@ -308,18 +316,18 @@ def _linear(g: GraphWriter, name: str, linear: nn.Linear, x: str) -> str:
 
 
 def _gelu(g: GraphWriter, name: str, x: str) -> str:
-    """The exact form, in the five nodes that onnxruntime and TensorRT recognise."""
+    """Write the exact GELU, in the five nodes that onnxruntime and TensorRT recognise."""
     y = g.op("Div", f"{name}.scaled", x, np.array([2**0.5]))
     y = g.op("Add", f"{name}.one", g.op("Erf", f"{name}.erf", y), np.array([1.0]))
     return g.op("Mul", f"{name}.half", g.op("Mul", f"{name}.gate", x, y), np.array([0.5]))
 
 
 def numpy(value: Tensor | None) -> Array:
-    """A weight as an array; torch's types say that some layers have none, but those of this network do."""
+    """Return a weight as an array; in torch's types some layers may have none, in this network all have."""
     assert value is not None
     return value.detach().cpu().numpy()
 
 
 def index(value: Array | Tensor) -> Array:
-    """The indices of a Gather: 32-bit, which TensorRT takes without a cast."""
+    """Return the indices of a Gather in 32 bits, which TensorRT takes without a cast."""
     return np.asarray(value, np.int32)

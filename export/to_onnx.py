@@ -8,11 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,32 +24,34 @@ except ModuleNotFoundError as missing:
         raise
     refuse_without_extra("to_onnx.py", "export", missing)
 
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import save_file
+
 from htsat_edge.export.cpu_graph import build_for_cpu
 from htsat_edge.export.graph import OPSET, build, build_with_front_end
 from htsat_edge.htsat.checkpoint import load_network
 from htsat_edge.htsat.config import NetworkConfig, read_network
 from htsat_edge.htsat.front_end import TorchLogMel
-from htsat_edge.htsat.network import FRAMES, HTSAT, STEPS, Output
+from htsat_edge.htsat.network import FRAMES, HTSAT, STEPS, NetworkOutput
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.config import parse, read_csv, read_json
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
+from htsat_edge.runtime.common.files import replacing_folder
 from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd
-from htsat_edge.runtime.models.backends import Scores
+from htsat_edge.runtime.models.backends.backend import Scores
 from htsat_edge.runtime.models.backends.ort import open_session
 from htsat_edge.runtime.models.bundle import MODEL_FILE, ModelInfo
-from pydantic import BaseModel, ConfigDict
-from safetensors.torch import save_file
 
 WEIGHTS_FILE = "weights.safetensors"
 MEASURED = ("accuracy.json", "accuracy.html", "sensitivity.json")
-"""What calibration/ found out about the graphs that were there."""
+"""Files that calibration/ wrote about the graphs of the bundle."""
 CHECK_BATCHES = (1, 2, 5)
 TOLERANCE = 1e-4
-"""Greatest difference from torch that is float rounding; a wrong graph is off by 1e-2 and more."""
+"""Largest difference from torch that is float rounding; a wrong graph differs by 1e-2 and more."""
 
 
 class Tuning(BaseModel):
-    """What a threshold file says, such as the one that the trainer writes."""
+    """The content of a threshold file, such as htsat.evaluate writes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,26 +60,29 @@ class Tuning(BaseModel):
 
 
 def read_labels(path: Path, classes: int) -> list[str]:
-    """The column `label` of a label file; it must name each of the network's outputs, once."""
+    """Return the column `label` of a label file; raise an HtsatEdgeError unless it names each of `classes` once."""
     labels = [row["label"] for row in read_csv(path, ["label"])]
     if len(labels) != classes:
         raise HtsatEdgeError(f"{path}: has {len(labels)} labels, but the network has {classes} classes")
     if repeated := {label for label in labels if labels.count(label) > 1}:
-        raise HtsatEdgeError(f"{path}: {', '.join(sorted(repeated))} stands there twice")
+        raise HtsatEdgeError(f"{path}: listed twice: {', '.join(sorted(repeated))}")
     return labels
 
 
 def step_seconds(frames: int, frame_s: float) -> float:
-    """Seconds of one of the 32 steps.
+    """Return the seconds of one of the 32 steps.
 
-    A clip of 1024 frames fills the network's grid as it is. A shorter one is stretched from the centre of its first
+    A window of 1024 frames fills the network's grid as it is. A shorter one is stretched, from the centre of its first
     frame to that of its last: 10 s for 1001 frames.
     """
     return (frames if frames == FRAMES else frames - 1) * frame_s / STEPS
 
 
 def check(network: HTSAT, graph: str, model: onnx.ModelProto, frames: int) -> dict[str, float]:
-    """The greatest difference of any output between a graph and torch on random input, by batch size."""
+    """Return the largest difference between a graph and torch on random input, by batch size.
+
+    Raise CheckFailed where it is more than float rounding.
+    """
     session = open_session(model.SerializeToString())
     (name,) = (x.name for x in session.get_inputs())
     rng, differences = np.random.default_rng(0), {}
@@ -95,7 +96,7 @@ def check(network: HTSAT, graph: str, model: onnx.ModelProto, frames: int) -> di
 def draw_input(
     rng: np.random.Generator, name: str, batch: int, frames: int, front_end: FrontEnd
 ) -> tuple[FloatArray, torch.Tensor]:
-    """Random audio or log-mels, as a graph's input is named, and the log-mels of it for torch."""
+    """Return random input for a graph, `audio` or `log_mel` by its name, and the log-mels of it for torch."""
     if name == "audio":
         audio = rng.normal(0, 0.1, (batch, (frames - 1) * front_end.hop)).astype(np.float32)
         return audio, TorchLogMel(front_end)(torch.from_numpy(audio))
@@ -105,11 +106,11 @@ def draw_input(
 
 
 def difference(network: HTSAT, found: Scores, log_mel: torch.Tensor) -> float:
-    """The greatest difference of any output from torch's."""
+    """Return the largest difference of any output to torch's; NaN if there is one."""
     with torch.no_grad():
-        wanted: Output = network(log_mel)
+        wanted: NetworkOutput = network(log_mel)
     gaps = [np.abs(getattr(found, name) - getattr(wanted, name).numpy()).max() for name in Scores._fields]
-    return float(np.max(gaps))  # which NaN, unlike Python's max, does not hide from
+    return float(np.max(gaps))  # unlike Python's max it keeps NaN
 
 
 def _accept(name: str, differences: dict[str, float]) -> dict[str, float]:
@@ -120,7 +121,7 @@ def _accept(name: str, differences: dict[str, float]) -> dict[str, float]:
 
 
 def check_out(out: Path) -> None:
-    """Refuse to replace what is no bundle."""
+    """Raise an HtsatEdgeError where `out` exists and is no bundle."""
     try:
         bundle = (out / MODEL_FILE).is_file()
         empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
@@ -130,54 +131,13 @@ def check_out(out: Path) -> None:
         raise HtsatEdgeError(f"--out {out}: exists and is no bundle; give another name")
 
 
-@contextmanager
-def replacing(out: Path) -> Iterator[Path]:
-    """A folder to write into, which takes the place of `out` at the end, or never."""
-    out = out.resolve()
-    part = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        yield part
-        part.chmod(0o755)
-        _keep_rest(out, part)
-        _swap(part, out)
-    except OSError as error:
-        raise HtsatEdgeError(f"--out {out}: cannot be written: {error.strerror}") from None
-    finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
-
-
-def _keep_rest(old: Path, new: Path) -> None:
-    """What somebody put into a bundle stays, such as a model card; what was made from the old model goes."""
-    for item in old.iterdir() if old.exists() else ():
-        made = item.suffix == ".onnx" or item.name in (WEIGHTS_FILE, "engines", *MEASURED)
-        if made or (new / item.name).exists():
-            continue
-        if item.is_dir():
-            shutil.copytree(item, new / item.name)
-        else:
-            shutil.copy2(item, new / item.name)
-
-
-def _swap(part: Path, out: Path) -> None:
-    """Put a folder in the place of another, or leave both as they are."""
-    if not out.exists():
-        part.replace(out)
-        return
-    old = part.with_name(part.name + ".old")
-    out.replace(old)
-    try:
-        part.replace(out)
-    except OSError:
-        old.replace(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+def is_foreign(entry: Path) -> bool:
+    """Return whether an entry of a bundle is somebody's own, such as a model card, and not made from the model."""
+    return entry.suffix != ".onnx" and entry.name not in (WEIGHTS_FILE, "engines", *MEASURED)
 
 
 def export(args: argparse.Namespace) -> int:
-    """Write the bundle that the arguments ask for."""
+    """Run the command: write a bundle."""
     check_out(args.out)
     config = read_network(args.network)
     info = {
@@ -199,7 +159,7 @@ def export(args: argparse.Namespace) -> int:
         graphs["fp32-audio.onnx"] = build_with_front_end(network, args.frames)
     checks = {name: check(network, name, model, args.frames) for name, model in graphs.items()}
     info["provenance"] = provenance(args.checkpoint, config, checks)
-    with replacing(args.out) as folder:
+    with replacing_folder(args.out, is_foreign) as folder:
         if args.with_weights:
             halves = {name: value.half() for name, value in network.state_dict().items() if value.is_floating_point()}
             save_file(halves, folder / WEIGHTS_FILE)
@@ -215,7 +175,7 @@ def export(args: argparse.Namespace) -> int:
 
 
 def provenance(checkpoint: Path, config: NetworkConfig, checks: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """Where a bundle comes from, and how far its graphs are from torch."""
+    """Return where a bundle comes from, and how far its graphs are from torch."""
     return {
         "checkpoint": checkpoint.name,
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
@@ -227,14 +187,14 @@ def provenance(checkpoint: Path, config: NetworkConfig, checks: dict[str, dict[s
 
 
 def frames(text: str) -> int:
-    """A number of frames that the network can take, with two or more in each of its steps."""
+    """Parse a number of frames that the network can take, with at least two in each step."""
     if not text.isdecimal() or not 2 * STEPS <= int(text) <= FRAMES:
         raise argparse.ArgumentTypeError(f"{text} is not between {2 * STEPS} and {FRAMES}")
     return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line; return the exit status."""
     parser = Parser(prog="to_onnx.py", description="Export a checkpoint of HTS-AT as a bundle for the runtime.")
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a .ckpt, .pt or .safetensors file")
     parser.add_argument(
@@ -248,7 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--frames",
         type=frames,
         default=FRAMES,
-        help="frames of a clip (default 1024: 10.24 s; 1001 is the reference's 10 s)",
+        help="frames of a window (default 1024: 10.24 s; 1001 is the reference's 10 s)",
     )
     parser.add_argument(
         "--cpu", action="store_true", help="also write cpu-fp32.onnx, which onnxruntime is faster with on a CPU"

@@ -1,1 +1,1 @@
-"""HTS-AT in torch: the network, its checkpoints, and the training of the bundled model."""
+"""Define HTS-AT in torch, load its checkpoints, and train the bundled model."""

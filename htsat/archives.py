@@ -1,8 +1,8 @@
-"""Recordings inside the archives that games and instruments keep them in.
+"""Read recordings inside the archives that games and instruments keep them in.
 
-`read_member` takes what a path after the `!` names: a file in a zip (also .wz and .pk3), a Qt resource file (.rcc), an
-OpenClonk group (.ocg), or an OpenTTD sound catalogue (.cat, members are numbers); a sample in a SoundFont 2 (.sf2, its
-name) or a Gravis patch (.pat, its number). What is not there raises KeyError; what is damaged, ValueError.
+`read_member` takes the member that a path names after its `!`: a file in a zip (also .wz and .pk3), a Qt resource file
+(.rcc), an OpenClonk group (.ocg), or an OpenTTD sound catalogue (.cat, members are numbers); a sample in a SoundFont 2
+(.sf2, its name) or a Gravis patch (.pat, its number). A missing member raises KeyError, a damaged archive ValueError.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import soundfile
+
 from htsat_edge.runtime.common.arrays import FloatArray
 
 Sound = tuple[FloatArray, int]
@@ -23,7 +24,7 @@ Sound = tuple[FloatArray, int]
 
 
 def read_member(name: str, data: bytes, member: str) -> Sound:
-    """A recording of an archive called `name`."""
+    """Return a recording of the archive with this name and content."""
     suffix = PurePosixPath(name).suffix.lower()
     try:
         if suffix in SAMPLES:
@@ -32,11 +33,11 @@ def read_member(name: str, data: bytes, member: str) -> Sound:
             return decode(FILES[suffix](data, member))
     except (IndexError, NotImplementedError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{name} is damaged: {error}") from None
-    raise ValueError(f"{name} is no archive that can be read")
+    raise ValueError(f"{name} is not a known kind of archive")
 
 
 def decode(data: bytes) -> Sound:
-    """A recording in any format that libsndfile knows, mixed to one channel."""
+    """Return a recording in any format that libsndfile knows, mixed to one channel."""
     try:
         samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
@@ -45,12 +46,12 @@ def decode(data: bytes) -> Sound:
 
 
 def read_raw(data: bytes) -> Sound:
-    """Headerless 16-bit samples at 16 kHz, as CMU Sphinx keeps speech."""
+    """Return headerless 16-bit samples at 16 kHz, as CMU Sphinx keeps speech."""
     return pcm(data, "<i2"), 16000
 
 
 def pcm(data: bytes, dtype: str) -> FloatArray:
-    """Integer samples as floats in [-1, 1)."""
+    """Return integer samples as floats in [-1, 1)."""
     kind = np.dtype(dtype)
     samples = np.frombuffer(data[: len(data) // kind.itemsize * kind.itemsize], kind).astype(np.float32)
     half = float(1 << 8 * kind.itemsize - 1)
@@ -63,7 +64,7 @@ def _zip(data: bytes, member: str) -> bytes:
 
 
 def _qt_resource(data: bytes, member: str) -> bytes:
-    """Qt's rcc: a tree of nodes, each naming its children's range; names in UTF-16, contents behind a length."""
+    """Read Qt's rcc: a tree of nodes, each with the range of its children; names in UTF-16; contents after a length."""
     version, tree, contents, names = struct.unpack_from(">4I", data, 4)
     size = 14 if version == 1 else 22
     node = 0
@@ -81,12 +82,12 @@ def _qt_resource(data: bytes, member: str) -> bytes:
     _, flags, _, offset = struct.unpack_from(">IHII", data, tree + node * size)
     (length,) = struct.unpack_from(">I", data, contents + offset)
     content = data[contents + offset + 4 :][:length]
-    # A compressed file begins with its length once it is not.
+    # A compressed file begins with its uncompressed length.
     return zlib.decompress(content[4:]) if flags & 1 else content
 
 
 def _openttd_catalogue(data: bytes, member: str) -> bytes:
-    """OpenTTD: a table of (offset, length), then a name and a RIFF file for each sound."""
+    """Read OpenTTD's cat: a table of (offset, length), then a name and a RIFF file for each sound."""
     (offset,) = struct.unpack_from("<I", data, 8 * int(member))
     start = data.index(b"RIFF", offset & 0x7FFF_FFFF)
     (length,) = struct.unpack_from("<I", data, start + 4)
@@ -94,7 +95,7 @@ def _openttd_catalogue(data: bytes, member: str) -> bytes:
 
 
 def _openclonk_group(data: bytes, member: str) -> bytes:
-    """OpenClonk: gzip with two bytes changed, around a scrambled header, a table of entries and their contents."""
+    """Read OpenClonk's ocg: gzip with two bytes changed, around a scrambled header, a table and the contents."""
     group = zlib.decompressobj(wbits=31).decompress(b"\x1f\x8b" + data[2:])
     parts = PurePosixPath(member).parts
     for depth, part in enumerate(parts):
@@ -116,9 +117,9 @@ def _openclonk_entry(group: bytes, wanted: str, is_group: bool) -> bytes:
 
 
 def _soundfont(data: bytes, member: str) -> Sound:
-    """SoundFont 2: 16-bit samples in one chunk, headers of 46 bytes with names of 20 in another.
+    """Read SoundFont 2: 16-bit samples in one chunk, headers of 46 bytes with names of 20 in another.
 
-    Names are cut off and come twice: the second is called with a `~` at its end, the third with two.
+    Names are cut off, so some come twice: the second gets a `~` at its end, the third two.
     """
     samples = data.index(b"smpl", data.index(b"sdta")) + 8
     seen: set[str] = set()
@@ -126,7 +127,7 @@ def _soundfont(data: bytes, member: str) -> Sound:
         name = header[:20].split(b"\0")[0].decode("latin-1").strip()
         start, end, _, _, rate = struct.unpack_from("<5I", header, 20)
         (kind,) = struct.unpack_from("<H", header, 44)
-        if kind & 0x8000 or end <= start:  # in ROM, or the mark of the end
+        if kind & 0x8000 or end <= start:  # in ROM, or the end of the list
             continue
         while name in seen:
             name += "~"
@@ -144,7 +145,7 @@ def _soundfont_headers(data: bytes) -> Iterator[bytes]:
 
 
 def _gravis_patch(data: bytes, member: str) -> Sound:
-    """Gravis patch: three headers, then each sample behind its own of 96 bytes."""
+    """Read a Gravis patch: three headers, then each sample after its own header of 96 bytes."""
     if not data.startswith(b"GF1PATCH"):
         raise ValueError("is no Gravis patch")
     at, wanted = 129 + 63 + 47, int(member)

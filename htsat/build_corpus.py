@@ -1,9 +1,9 @@
 """Build the corpus of the bundled model from Debian packages: python -m htsat_edge.htsat.build_corpus --out FOLDER.
 
-configs/corpus.csv says which file of which package holds what. Packages are downloaded with apt-get one after the
-other, nothing is installed, and nothing of a package is kept but the recordings that are cut from it. Stopped, it goes
-on where it was. FOLDER/manifest.csv is what `train --data FOLDER` reads; FOLDER/missing.csv lists what could not
-be had (on another release of Debian or Ubuntu, say, where a package has lost a file or has a shorter one).
+configs/corpus.csv lists which file of which package holds which sound. Packages are downloaded one after the other with
+apt-get; nothing is installed, and only the recordings that are cut from a package are kept. A stopped build goes on
+where it was. `train --data FOLDER` reads FOLDER/manifest.csv; FOLDER/missing.csv lists recordings that could not be
+made, as on another release of Debian or Ubuntu where a package lacks a file or has a shorter one.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 import soxr
+
 from htsat_edge.configs import CONFIGS
 from htsat_edge.htsat.archives import Sound, decode, read_member, read_raw
 from htsat_edge.htsat.settings import make_folder
@@ -40,7 +41,7 @@ KEPT = ("file", "class", "group", "split", "package")
 SAMPLE_RATE = 32000
 LONGEST_S = 10.0
 FADE_S = 0.005
-"""At both ends, against clicks where a recording was cut."""
+"""Fade at both ends, against clicks where a recording was cut."""
 PEAK = 0.9
 SILENT = 1e-4
 CUT_SHORT_S = 0.02
@@ -50,14 +51,14 @@ Row = Mapping[str, str]
 
 
 class Missing(NamedTuple):
-    """A recording that could not be had."""
+    """A recording that could not be made."""
 
     row: Row
     reason: str
 
 
 def build(manifest: Path, out: Path) -> list[Missing]:
-    """Cut the recordings that are not there yet and write FOLDER/manifest.csv; return what is missing."""
+    """Cut the recordings that are not there yet, and write FOLDER/manifest.csv; return what is missing."""
     rows = read_csv(manifest, COLUMNS)
     wanted: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
@@ -74,12 +75,12 @@ def build(manifest: Path, out: Path) -> list[Missing]:
 
 
 def build_package(package: str, rows: list[Row], out: Path) -> list[Missing]:
-    """Cut the recordings of one package; return those that could not be had."""
+    """Cut the recordings of one package; return what is missing."""
     with tempfile.TemporaryDirectory(dir=out, prefix=".download-") as folder:
         try:
             files = read_package(download(package, Path(folder)), {source_of(row) for row in rows})
         except (OSError, subprocess.CalledProcessError, tarfile.TarError) as error:
-            return [Missing(row, f"the package cannot be had: {explain(error)}") for row in rows]
+            return [Missing(row, f"the package cannot be downloaded or read: {explain(error)}") for row in rows]
     missing = []
     for row in rows:
         try:
@@ -90,13 +91,13 @@ def build_package(package: str, rows: list[Row], out: Path) -> list[Missing]:
 
 
 def download(package: str, folder: Path) -> Path:
-    """Download a package; nothing is installed."""
+    """Download a package, without installing it; return its file."""
     subprocess.run(["apt-get", "-q", "download", package], cwd=folder, check=True, capture_output=True, text=True)
     return next(folder.glob("*.deb"))
 
 
 def read_package(deb: Path, wanted: set[str]) -> dict[str, bytes]:
-    """The contents of the files of a package that are wanted and there."""
+    """Return the contents of the wanted files of a package, as far as it has them."""
     found: dict[str, bytes] = {}
     command = ["dpkg-deb", "--fsys-tarfile", str(deb)]
     with (
@@ -111,12 +112,12 @@ def read_package(deb: Path, wanted: set[str]) -> dict[str, bytes]:
 
 
 def source_of(row: Row) -> str:
-    """The file in the package: the archive where the recording is inside of one."""
+    """Return the file of the package: the archive, where the recording is inside one."""
     return row["path"].partition("!")[0]
 
 
 def read(files: Mapping[str, bytes], path: str) -> Sound:
-    """A recording from the files of its package."""
+    """Return a recording from the files of its package."""
     name, _, member = path.partition("!")
     if name not in files:
         raise KeyError(f"the package has no {name}")
@@ -126,9 +127,13 @@ def read(files: Mapping[str, bytes], path: str) -> Sound:
 
 
 def cut(samples: FloatArray, rate: int, onset_s: float, offset_s: float) -> FloatArray:
-    """From onset to offset, at most 10 s, at 32 kHz, without an offset, faded at the ends, with a peak of 0.9: (S,)."""
+    """Cut a recording from onset to offset: (S,) at 32 kHz.
+
+    At most 10 s are kept; the mean is removed, the ends are faded, and the peak is 0.9. Raise ValueError where the
+    recording is too short or silent.
+    """
     if len(samples) < (offset_s - CUT_SHORT_S) * rate:
-        raise ValueError(f"lasts {len(samples) / rate:.3f} s, not {offset_s:g}: another recording")
+        raise ValueError(f"lasts {len(samples) / rate:.3f} s, want {offset_s:g}: it is another recording")
     part = samples[int(onset_s * rate) : int(np.ceil(offset_s * rate))]
     part = soxr.resample(part - part.mean(), rate, SAMPLE_RATE)[: int(LONGEST_S * SAMPLE_RATE)]
     fade = min(len(part) // 8, int(FADE_S * SAMPLE_RATE))
@@ -142,30 +147,30 @@ def cut(samples: FloatArray, rate: int, onset_s: float, offset_s: float) -> Floa
 
 
 def save(path: Path, samples: FloatArray) -> None:
-    """Write a recording; it is there whole or not at all."""
+    """Write a recording; the file appears whole or not at all."""
     path.parent.mkdir(exist_ok=True)
     with replacing(path, soundfile.LibsndfileError) as part:
         soundfile.write(part, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
 
 
 def explain(error: Exception) -> str:
-    """What went wrong, in one line."""
+    """Return the reason of an error in one line."""
     if isinstance(error, subprocess.CalledProcessError):
-        said = str(error.stderr).strip().splitlines() or [f"apt-get ended with status {error.returncode}"]
-        return said[-1].removeprefix("E: ")
+        lines = str(error.stderr).strip().splitlines() or [f"apt-get ended with status {error.returncode}"]
+        return lines[-1].removeprefix("E: ")
     return str(error.args[0] if isinstance(error, KeyError) else error)
 
 
 def write_rows(path: Path, columns: tuple[str, ...], rows: Iterator[Row]) -> None:
-    """A CSV with these columns of the rows."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    """Write a CSV with these columns of the rows."""
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
 
 
 def start(args: argparse.Namespace) -> int:
-    """Build what the arguments ask for."""
+    """Run the command."""
     for program in ("apt-get", "dpkg-deb"):
         if shutil.which(program) is None:
             raise HtsatEdgeError(f"needs {program}: run it on Debian or Ubuntu")
@@ -175,17 +180,19 @@ def start(args: argparse.Namespace) -> int:
     print(f"{len(rows)} recordings in {args.out}{os.sep}")
     if missing:
         first = f"the first: {missing[0].row['package']}: {missing[0].reason}"
-        print(f"{len(missing)} could not be had, see {args.out / 'missing.csv'}; {first}", file=sys.stderr)
+        print(f"{len(missing)} are missing, see {args.out / 'missing.csv'}; {first}", file=sys.stderr)
     return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line; return the exit status."""
     parser = Parser(
         prog="python -m htsat_edge.htsat.build_corpus", description="Build the corpus from Debian packages."
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the recordings (about 110 MB)")
-    parser.add_argument("--manifest", type=Path, default=MANIFEST, help="what to build (default: configs/corpus.csv)")
+    parser.add_argument(
+        "--manifest", type=Path, default=MANIFEST, help="list of the recordings (default: configs/corpus.csv)"
+    )
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: start(args))
 

@@ -1,6 +1,6 @@
 """Write the bundled model's card and the licences of its data: python -m htsat_edge.htsat.card RUN --out BUNDLE.
 
-RUN is a measured training; what no program can know stands in configs/cards/bundled.md, around the figures.
+RUN is a training that was evaluated. The prose around its figures stands in configs/cards/bundled.md.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pathlib import Path
 
 from htsat_edge.configs import CONFIGS
 from htsat_edge.evaluation import report as accuracy_report
-from htsat_edge.evaluation.comparison import Accuracy
+from htsat_edge.evaluation.budget import Accuracy
 from htsat_edge.htsat.report import SHORT, Results
 from htsat_edge.htsat.settings import RunFolder
 from htsat_edge.runtime.common.command import Parser, run
 from htsat_edge.runtime.common.config import read_csv, read_json, read_text
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.models.bundle import ACCURACY_FILE, read_bundle
+from htsat_edge.runtime.models.bundle import ACCURACY_FILE, load_bundle
 
 TEMPLATE = CONFIGS / "cards" / "bundled.md"
 MANIFEST = CONFIGS / "corpus.csv"
 NAMED = 3
-"""Attributions a package that are written out; the manifest has them all."""
+"""Most attributions of a package that are written out; the manifest has all."""
 CONFUSED = 12
 LICENCES = """# Licences of the training data
 
@@ -33,20 +33,20 @@ The bundled model was trained and measured on the recordings below, all from Deb
 mixed to one channel, resampled to 32 kHz and mixed into scenes. None of them is part of the model or is kept in this
 repository, but for the six of the demo (`tests/data/recordings`).
 Licences are those that each package declares in its Debian copyright file; whether an upstream project really had the
-rights to an old sample was not checked. The path, licence and authors of each recording are in `configs/corpus.csv`;
-where the authors are many, all of them are named in `/usr/share/doc/PACKAGE/copyright`.
+rights to an old sample was not checked. The path, licence and authors of each recording are in `configs/corpus.csv`.
+Where there are many authors, `/usr/share/doc/PACKAGE/copyright` names all of them.
 
 """
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
 
 
 def card(template: str, results: Results, accuracy: Accuracy, manifest: Path) -> str:
-    """The template with the figures of a training, and of the graphs that were made of it."""
+    """Return the template with the figures of a training, and of the graphs made from it."""
     rows = read_csv(manifest, ["package", "class", "split"])
     learned = Counter(row["class"] for row in rows if row["split"] == "train")
     classes = [
@@ -63,19 +63,20 @@ def card(template: str, results: Results, accuracy: Accuracy, manifest: Path) ->
             figures=table(["figure", "value (90 % of resamples)"], results.table()),
             classes=table(["class", "learned from", "held", "packs", *SHORT.values(), "threshold"], classes),
             confused=table(
-                ["recordings of", "taken for", "how many"], [[own, other, n] for n, own, other in confused[:CONFUSED]]
+                ["recordings of", "classified as", "how many"],
+                [[own, other, n] for n, own, other in confused[:CONFUSED]],
             ),
             errors=sum(n for n, _, _ in confused),
-            ambience=results.heard_in_ambience(),
+            ambience=results.most_rises_in_ambience(),
             scenes=f"{accuracy.recordings} scenes, {60 * accuracy.hours:.0f} minutes",
             quantised=table(["", *accuracy.graphs], accuracy_report.rows(accuracy)),
         )
     except (KeyError, IndexError, ValueError) as error:
-        raise HtsatEdgeError(f"{TEMPLATE}: has a placeholder that is not known: {error}") from None
+        raise HtsatEdgeError(f"{TEMPLATE}: has an unknown placeholder: {error}") from None
 
 
 def licences(manifest: Path) -> str:
-    """What the recordings are licensed under, by package."""
+    """Return the licences of the recordings, by package, in Markdown."""
     by_package: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in read_csv(manifest, ["package", "version", "licence", "attribution"]):
         by_package[row["package"]].append(row)
@@ -90,21 +91,22 @@ def licences(manifest: Path) -> str:
 
 
 def write(args: argparse.Namespace) -> int:
-    """Write what the arguments ask for."""
+    """Run the command: write the card and the licences."""
     folder = RunFolder(args.run)
     results = read_json(folder.figures, Results)
-    bundle = read_bundle(args.out)
+    bundle = load_bundle(args.out)
     if hashlib.sha256(folder.model.read_bytes()).hexdigest() != bundle.info.provenance["checkpoint_sha256"]:
-        raise HtsatEdgeError(f"{args.out}: holds other weights than {args.run} measured; export those first")
-    if bundle.info.thresholds != {c.label: c.threshold for c in results.classes}:
         raise HtsatEdgeError(
-            f"{args.out}: has other thresholds than {args.run} measured with; export with --thresholds"
+            f"{args.out}: holds other weights than {args.run}, which was evaluated; export those first"
         )
+    if bundle.info.thresholds != {c.label: c.threshold for c in results.classes}:
+        raise HtsatEdgeError(f"{args.out}: has other thresholds than {args.run}; export with --thresholds")
     accuracy = read_json(args.out / ACCURACY_FILE, Accuracy)
     for name, measured in accuracy.graphs.items():
         if measured.sha256 != bundle.sha256(name):
             raise HtsatEdgeError(
-                f"{args.out / ACCURACY_FILE}: is of another {name}.onnx; run calibration/accuracy.py again"
+                f"{args.out / ACCURACY_FILE}: is of another {name}.onnx; "
+                "run python -m htsat_edge.calibration.accuracy again"
             )
     text = card(read_text(TEMPLATE), results, accuracy, args.data / "manifest.csv")
     (args.out / "MODEL_CARD.md").write_text(text, encoding="utf-8")
@@ -113,7 +115,7 @@ def write(args: argparse.Namespace) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line; return the exit status."""
     parser = Parser(prog="python -m htsat_edge.htsat.card", description="Write the bundled model's card and licences.")
     parser.add_argument("run", type=Path, metavar="RUN", help="a training that htsat_edge.htsat.evaluate has measured")
     parser.add_argument("--data", type=Path, required=True, help="the corpus that htsat_edge.htsat.build_corpus built")

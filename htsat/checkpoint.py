@@ -1,8 +1,8 @@
-"""Loading checkpoints: every published form of HTS-AT's weights, strict about everything else, safe on any file.
+"""Load checkpoints: every published form of HTS-AT's weights, strict about everything else, safe on any file.
 
 Published are Lightning files (weights under `sed_model.`), LAION-CLAP files (under `audio_branch.`, beside a text
-encoder), and either of them saved from several GPUs (under `module.`). The buffers that follow from the network's
-sizes may be there or not; `head` is in every checkpoint and used by none.
+encoder), and either of them saved from several GPUs (under `module.`). Buffers that follow from the network's sizes are
+optional; `head` is in every checkpoint and unused.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
 from htsat_edge.configs import CONFIGS
 from htsat_edge.htsat.config import NetworkConfig, read_network
 from htsat_edge.htsat.network import HTSAT
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from safetensors.torch import load_file
-from torch import Tensor
 
 State = Mapping[str, Tensor]
 
@@ -37,11 +38,11 @@ NETWORKS = CONFIGS / "networks"
 
 
 class _Inert:
-    """Stands for the classes that Lightning's files name beside the weights; nothing of theirs is run."""
+    """A stand-in for the classes that Lightning's files name beside the weights; none of their code runs."""
 
 
 NUMPY_SCALAR: Any = np.float64(0).__reduce__()[0]
-"""What numpy makes scalars with when it unpickles them; its module moved between versions."""
+"""The function by which numpy unpickles scalars; its module moved between versions."""
 SAFE_GLOBALS: list[Any] = [
     (_Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
     (NUMPY_SCALAR, "numpy.core.multiarray.scalar"),
@@ -51,11 +52,11 @@ SAFE_GLOBALS: list[Any] = [
     np.dtypes.Float32DType,
     np.dtypes.Int64DType,
 ]
-"""What published files hold beside tensors: the figures of their best epoch."""
+"""The types that published files hold beside tensors, in the figures of their best epoch."""
 
 
 def load_network(path: Path, config: NetworkConfig) -> HTSAT:
-    """The network with a checkpoint's weights, ready to infer; an HtsatEdgeError names the key that does not fit."""
+    """Return the network with a checkpoint's weights, ready to infer; an HtsatEdgeError names a key that differs."""
     state = read_state(path)
     with torch.device("meta"):  # shapes only: a wrong network file must not cost its memory
         expected = HTSAT(config).state_dict()
@@ -66,7 +67,7 @@ def load_network(path: Path, config: NetworkConfig) -> HTSAT:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """A checkpoint's weights under the network's own names, without what is derived or unused."""
+    """Return a checkpoint's weights under the network's own names, without what is derived or unused."""
     state = _unwrap(path, _read(path))
     prefix = next((p for p in PREFIXES if p + ANCHOR in state), None)
     if prefix is None:
@@ -103,7 +104,7 @@ def _read(path: Path) -> Any:
         if magic[:1] == b"\x80" and magic != b"\x80\x02":  # torch writes zip files, and protocol 2 long ago
             raise HtsatEdgeError(f"{path}: is a bare pickle, and loading it could run code; refused. {SAFER}")
         with torch.serialization.safe_globals(SAFE_GLOBALS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what it warns of, it refuses or does not matter for weights
+            warnings.simplefilter("ignore")  # it refuses what it warns of, or that does not matter for weights
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
@@ -113,12 +114,12 @@ def _read(path: Path) -> Any:
         raise HtsatEdgeError(f"{path}: {what}, and loading it could run code; refused. {SAFER}") from None
     except HtsatEdgeError:
         raise
-    except Exception:  # a file can be damaged in many ways, and each raises another error
+    except Exception:  # damage raises errors of many types
         raise damaged from None
 
 
 def _unwrap(path: Path, content: Any) -> State:
-    """The mapping of names to tensors, within `state_dict` or bare."""
+    """Return the mapping of names to tensors, from `state_dict` or bare."""
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
@@ -149,7 +150,7 @@ def _check(path: Path, state: State, expected: State) -> None:
 
 
 def _advice(state: State) -> str:
-    """What network the checkpoint looks like, and the file that describes it if there is one."""
+    """Return the sizes of the network that the checkpoint looks like, and the network file with these sizes, if any."""
     try:
         sizes = describe(state)
     except (KeyError, ValueError, IndexError):
@@ -161,7 +162,7 @@ def _advice(state: State) -> str:
 
 
 def describe(state: State) -> dict[str, Any]:
-    """The sizes of the network that these weights belong to."""
+    """Return the sizes of the network that these weights belong to."""
     blocks: dict[int, int] = {}
     heads: dict[int, int] = {}
     for key, value in state.items():

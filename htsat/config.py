@@ -1,13 +1,14 @@
-"""A network's description: what configs/networks/NAME.yaml says; what is left out has the paper's value."""
+"""Read network files: the content of configs/networks/NAME.yaml. Missing keys have the paper's values."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
 from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.dsp.log_mel import FrontEnd
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 STAGES = 4
 MELS = 64
@@ -26,9 +27,9 @@ class NetworkConfig(BaseModel):
     """Attention heads in each stage."""
     classes: int = Field(527, gt=0)
     loss: Literal["bce", "ce"] = "bce"
-    """What the clip output was trained with: `bce` any number of classes at once, `ce` exactly one."""
+    """Loss of clipwise: `bce` for any number of classes at once, `ce` for exactly one."""
     frequency_bias: bool = False
-    """A learned vector for each of the 16 frequency rows of patches; no published checkpoint has it."""
+    """Whether each of the 16 frequency rows of patches has a learned vector; no published checkpoint has them."""
     front_end: FrontEnd = FrontEnd()  # type: ignore[call-arg]
 
     @property

@@ -21,46 +21,53 @@ try:
     import numpy as np
     import numpy.typing as npt
     import torch  # noqa: F401
+
     from htsat_edge.evaluation.event_scores import PSDS1, PSDS2, EventScores, Timed
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
     refuse_without_extra("htsat_edge.htsat.evaluate", "train", missing)
 
-from htsat_edge.evaluation.metrics import BoolArray, Interval
+from htsat_edge.evaluation.labels import BACKGROUND
+from htsat_edge.evaluation.metrics import Interval
 from htsat_edge.htsat.checkpoint import load_network
 from htsat_edge.htsat.config import read_network
-from htsat_edge.htsat.corpus import BACKGROUND, read_corpus
-from htsat_edge.htsat.figures import Outputs, apply, held_scenes, labelled, room_tone, score_clips
+from htsat_edge.htsat.corpus import read_corpus
+from htsat_edge.htsat.figures import Outputs, apply, held_scenes, labelled, room_tone, score_windows
 from htsat_edge.htsat.report import ClassFigures, Results, write_page
 from htsat_edge.htsat.scenes import Scene, Sound, load_sounds
 from htsat_edge.htsat.settings import RunFolder
-from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.arrays import BoolArray, FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.median import MedianFilter
 
 SCENES = 500
 HOUR = 352
-"""Clips."""
+"""Windows in an hour."""
 HIGHEST = 0.9
-"""No threshold is raised above this for the sake of quiet: the class would never be heard."""
+"""No threshold is raised above this: the class would never be detected."""
 RISES_IN_AMBIENCE = 1
 """How often a class may rise to its threshold in an hour of recorded backgrounds, some of which hold it."""
 THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
 MEDIANS = (1, 3, 5)
 BETA = 0.5**0.5
-"""Of the F-score that thresholds are chosen by: precision weighs twice as much as recall, as it does for users."""
+"""Of the F-score that thresholds are chosen by: precision weighs twice as much as recall, as for users."""
 TRUST = 5
-"""A class with this many held recordings has a threshold half its own and half that of all classes."""
+"""A class with so many held recordings has a threshold half-way between its own and that of all classes."""
 RESAMPLES = 200
 """Of the bootstrap; the intervals are its 5th and 95th percentile."""
 
 
 def tune(framewise: FloatArray, active: BoolArray, trust: Sequence[float]) -> tuple[list[float], list[int]]:
-    """The threshold and the median length of each class for framewise (N, 32, C) and what is active in it.
+    """Choose the threshold and the median length of each class.
 
-    `trust` is how far a class may go its own way, from 0 to 1: with few recordings its best values are chance. Its
-    threshold lies that far from everyone's to its own; its median is its own where the trust is above a half.
+    Parameters
+    ----------
+    framewise, active
+        Scores (N, 32, C) of scenes, and which classes sound in each step.
+    trust
+        How far each class may go its own way, 0 to 1: with few recordings its best values are chance. Its threshold
+        lies that far from the common one to its own; it has its own median where the trust is above a half.
     """
     score = np.zeros((len(MEDIANS), len(THRESHOLDS), framewise.shape[2]))
     for i, length in enumerate(MEDIANS):
@@ -78,9 +85,9 @@ def tune(framewise: FloatArray, active: BoolArray, trust: Sequence[float]) -> tu
 
 
 def raise_over_quiet(thresholds: Sequence[float], quiet: FloatArray, allowed: int) -> list[float]:
-    """Thresholds to which each class rises `allowed` times at most in clips (N, 32, C), smoothed.
+    """Raise thresholds until each class rises to its own at most `allowed` times in smoothed scores (N, 32, C).
 
-    No further than HIGHEST.
+    None is raised above HIGHEST.
     """
     raised = []
     for threshold, own in zip(thresholds, np.split(quiet, quiet.shape[2], axis=2), strict=True):
@@ -91,7 +98,7 @@ def raise_over_quiet(thresholds: Sequence[float], quiet: FloatArray, allowed: in
 
 
 def count_rises(framewise: FloatArray, thresholds: Sequence[float]) -> list[int]:
-    """How often each class rises to its threshold in clips (N, 32, C), smoothed, each for itself."""
+    """Count how often each class rises to its threshold in smoothed scores (N, 32, C) of separate windows."""
     found = framewise >= np.array(thresholds)
     rises: list[int] = (np.diff(found.astype(np.int8), axis=1, prepend=0) == 1).sum(axis=(0, 1)).tolist()
     return rises
@@ -99,16 +106,16 @@ def count_rises(framewise: FloatArray, thresholds: Sequence[float]) -> list[int]
 
 @dataclass(frozen=True)
 class Quiet:
-    """framewise (N, 32, C) of clips in which no sound of any class was placed, an hour each."""
+    """Scores framewise (N, 32, C) of windows without a sound of any class, an hour each."""
 
     tone: tuple[FloatArray, FloatArray]
     """Room tone: an hour to choose thresholds by, and another to count false events in."""
     ambience: tuple[FloatArray, FloatArray] | None
-    """The same with the corpus's backgrounds over four of five clips, where it has any."""
+    """The same with the corpus's backgrounds over four of five windows, where it has any."""
 
 
 def f_score(found: BoolArray, active: BoolArray) -> npt.NDArray[np.float64]:
-    """The F-score of each class over all steps, precision counting twice."""
+    """Return the F-score of each class over all steps, with precision weighing twice as much as recall."""
     axes = tuple(range(found.ndim - 1))
     hits = (found & active).sum(axis=axes)
     wrong, missed = (found & ~active).sum(axis=axes), (~found & active).sum(axis=axes)
@@ -117,7 +124,7 @@ def f_score(found: BoolArray, active: BoolArray) -> npt.NDArray[np.float64]:
 
 
 def smoothed(framewise: FloatArray, medians: Sequence[int]) -> FloatArray:
-    """Scenes (N, 32, C) after the runtime's median filter."""
+    """Return scores (N, 32, C) of scenes after the runtime's median filter."""
     return np.stack([_smooth(scene, medians) for scene in framewise])
 
 
@@ -128,7 +135,7 @@ def _smooth(scores: FloatArray, medians: Sequence[int]) -> FloatArray:
 
 
 def resample_groups(outputs: Outputs, groups: Sequence[str]) -> list[Outputs]:
-    """The recordings, by groups drawn with replacement: those of one pack are alike."""
+    """Return the recordings with their groups drawn with replacement: those of one pack are alike."""
     rng = np.random.default_rng(0)
     members = [np.flatnonzero(np.array(groups) == group) for group in sorted(set(groups))]
     drawn = []
@@ -139,14 +146,14 @@ def resample_groups(outputs: Outputs, groups: Sequence[str]) -> list[Outputs]:
 
 
 def resample_scenes(outputs: Outputs) -> list[Outputs]:
-    """The scenes, drawn with replacement."""
+    """Return the scenes, drawn with replacement."""
     rng, count = np.random.default_rng(0), len(outputs.framewise)
     drawn = [rng.integers(0, count, count) for _ in range(RESAMPLES)]
     return [replace(outputs, framewise=outputs.framewise[i], active=outputs.active[i]) for i in drawn]
 
 
 def intervals(values: npt.NDArray[np.floating], drawn: npt.ArrayLike) -> tuple[Interval, list[Interval]]:
-    """The mean over classes, and each class, of a figure (C,) and its resamples (R, C)."""
+    """Return the mean over classes, and each class, of a figure (C,), with intervals from its resamples (R, C)."""
     drawn = np.asarray(drawn)
     columns = [Interval.of(float(value), drawn[:, k]) for k, value in enumerate(values)]
     return Interval.of(float(np.nanmean(values)), np.nanmean(drawn, axis=1)), columns
@@ -159,7 +166,7 @@ def judge(
     scenes: Sequence[Scene],
     labels: Sequence[str],
 ) -> Results:
-    """Choose thresholds and compute every figure, with intervals by group (recordings) and by scene (scenes)."""
+    """Choose thresholds and compute every figure, with intervals by group for recordings and by scene for scenes."""
     held = [sound.recording for sound in labelled(sounds, labels)]
     recordings = np.bincount(outputs.truth, minlength=len(labels))
     thresholds, medians = tune(outputs.framewise, outputs.active, (recordings / (recordings + TRUST)).tolist())
@@ -209,21 +216,21 @@ def _by_label(
 
 
 def measure(args: argparse.Namespace) -> int:
-    """Measure what the arguments ask for."""
+    """Run the command: measure a training."""
     folder = RunFolder(args.run)
     config, labels = read_network(folder.network), folder.read_labels()
     network = load_network(folder.model, config)
     corpus = read_corpus(args.data)
     held = folder.still_held(corpus)
     if not {r.label for r in held}.intersection(labels):
-        raise HtsatEdgeError(f"{args.run}: none of its labels has a recording in --data that it has not learned from")
+        raise HtsatEdgeError(f"{args.run}: none of its labels has a held recording in --data")
     backgrounds = [r for r in corpus if r.label == BACKGROUND and r not in held]
     sounds = load_sounds([*held, *backgrounds], config.front_end, "reading", speeds=(1.0,))
     scenes = held_scenes(sounds, labels, config.front_end, SCENES)
 
     def hour(seed: int, backgrounds: Sequence[Sound] = ()) -> FloatArray:
-        clips = room_tone(config.front_end, HOUR, seed, backgrounds)
-        return score_clips(network, [clip.log_mel for clip in clips])[0]
+        windows = room_tone(config.front_end, HOUR, seed, backgrounds)
+        return score_windows(network, [window.log_mel for window in windows])[0]
 
     recorded = [sound for sound in sounds if sound.recording.label == BACKGROUND]
     quiet = Quiet(tone=(hour(1), hour(2)), ambience=(hour(4, recorded), hour(3, recorded)) if recorded else None)
@@ -236,7 +243,7 @@ def measure(args: argparse.Namespace) -> int:
 
 
 def write_thresholds(path: Path, results: Results) -> None:
-    """What `export/to_onnx.py --thresholds` reads."""
+    """Write the file that `export/to_onnx.py --thresholds` reads."""
     chosen = {
         "thresholds": {c.label: c.threshold for c in results.classes},
         "median_steps": {c.label: c.median_steps for c in results.classes},
@@ -245,7 +252,7 @@ def write_thresholds(path: Path, results: Results) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line; return the exit status."""
     parser = Parser(
         prog="python -m htsat_edge.htsat.evaluate", description="Measure a model, and choose its thresholds."
     )

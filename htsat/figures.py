@@ -1,4 +1,4 @@
-"""Figures of a network on held recordings and scenes, quick enough for every few hundred steps of a training."""
+"""Compute figures of a network on held recordings and scenes, fast enough for every few hundred steps of a training."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from htsat_edge.evaluation.metrics import BoolArray, average_precision
+from torch import Tensor, nn
+
+from htsat_edge.evaluation.metrics import average_precision
 from htsat_edge.htsat.network import FRAMES
 from htsat_edge.htsat.scenes import Scene, SceneMaker, Sound
-from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.arrays import BoolArray, FloatArray
 from htsat_edge.runtime.dsp.log_mel import FrontEnd, to_db
 from htsat_edge.runtime.dsp.windows import tile
-from torch import Tensor, nn
 
 IntArray = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network says of held sounds, for C labels, beside the truth."""
+    """The scores of a network for held sounds, for C labels, with their truth."""
 
     clipwise: FloatArray
     """(M, C), of whole recordings."""
@@ -30,33 +31,33 @@ class Outputs:
     framewise: FloatArray
     """(N, 32, C), of scenes."""
     active: BoolArray
-    """(N, 32, C): what sounds in them."""
+    """(N, 32, C): which classes sound in them."""
 
     def accuracy(self) -> FloatArray:
-        """(C,): the share of whole recordings whose own class scores highest."""
+        """Return (C,): the share of whole recordings whose own class scores highest."""
         confusion = self.confusion()
         with np.errstate(invalid="ignore"):
             return np.asarray(confusion.diagonal() / confusion.sum(axis=1))
 
     def confusion(self) -> IntArray:
-        """(C, C): how many recordings of the row's class score highest as the column's."""
+        """Return (C, C): how many recordings of the row's class score highest as the column's."""
         classes = self.clipwise.shape[1]
         confusion = np.zeros((classes, classes), np.intp)
         np.add.at(confusion, (self.truth, self.clipwise.argmax(axis=1)), 1)
         return confusion
 
     def clip_ap(self) -> FloatArray:
-        """(C,): average precision of clipwise over whole recordings."""
+        """Return (C,): average precision of clipwise over whole recordings."""
         return np.array([average_precision(scores, self.truth == k) for k, scores in enumerate(self.clipwise.T)])
 
     def frame_ap(self) -> FloatArray:
-        """(C,): average precision of framewise over the steps of scenes."""
+        """Return (C,): average precision of framewise over the steps of scenes."""
         classes = self.framewise.shape[2]
         scores, truth = self.framewise.reshape(-1, classes), self.active.reshape(-1, classes)
         return np.array([average_precision(scores[:, k], truth[:, k]) for k in range(classes)])
 
     def summary(self) -> dict[str, float]:
-        """The means over the classes of which something is held."""
+        """Return the means over the classes of which something is held."""
         return {
             "accuracy": float(np.nanmean(self.accuracy())),
             "clip_map": float(np.nanmean(self.clip_ap())),
@@ -69,21 +70,21 @@ def apply(network: nn.Module, sounds: Sequence[Sound], scenes: Sequence[Scene], 
     sounds = labelled(sounds, labels)
     classes = len(labels)
     return Outputs(
-        clipwise=score_clips(network, [whole(sound) for sound in sounds])[1][:, :classes],
+        clipwise=score_windows(network, [whole(sound) for sound in sounds])[1][:, :classes],
         truth=np.array([labels.index(sound.recording.label) for sound in sounds], np.intp),
-        framewise=score_clips(network, [scene.log_mel for scene in scenes])[0][..., :classes],
+        framewise=score_windows(network, [scene.log_mel for scene in scenes])[0][..., :classes],
         active=np.stack([scene.target for scene in scenes])[..., :classes] > 0.5,
     )
 
 
 def labelled(sounds: Sequence[Sound], labels: Sequence[str]) -> list[Sound]:
-    """The sounds of these classes."""
+    """Return the sounds of these classes."""
     return [sound for sound in sounds if sound.recording.label in labels]
 
 
 @torch.no_grad()
-def score_clips(network: nn.Module, log_mels: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
-    """Framewise (N, 32, C) and clipwise (N, C) of clips (1024, F)."""
+def score_windows(network: nn.Module, log_mels: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """Return framewise (N, 32, C) and clipwise (N, C) of windows (1024, F)."""
     outputs = [network(batch) for batch in torch.from_numpy(np.stack(log_mels)).split(16)]
 
     def joined(name: str) -> FloatArray:
@@ -94,17 +95,17 @@ def score_clips(network: nn.Module, log_mels: Sequence[FloatArray]) -> tuple[Flo
 
 
 def whole(sound: Sound) -> FloatArray:
-    """A recording as one clip (1024, F) in dB, tiled as the runtime does with short ones."""
+    """Return a recording as one window (1024, F) in dB, tiled as the runtime does with short ones."""
     return tile(to_db(sound.power[0][:FRAMES]), FRAMES)
 
 
 def room_tone(front_end: FrontEnd, count: int, seed: int, backgrounds: Sequence[Sound] = ()) -> list[Scene]:
-    """Clips of stationary noise in which nothing happens; most of them with one of the `backgrounds` over it."""
-    judge, rng = SceneMaker(backgrounds, [], front_end, augment=False), np.random.default_rng(seed)
-    return [judge.mixture(rng, (0, 0)) for _ in range(count)]
+    """Return windows of stationary noise without an event; most of them with one of the `backgrounds` over it."""
+    maker, rng = SceneMaker(backgrounds, [], front_end, augment=False), np.random.default_rng(seed)
+    return [maker.mixture(rng, (0, 0)) for _ in range(count)]
 
 
 def held_scenes(sounds: Sequence[Sound], labels: Sequence[str], front_end: FrontEnd, count: int) -> list[Scene]:
-    """Scenes of held recordings as they are, the same each time."""
-    judge, rng = SceneMaker(sounds, labels, front_end, augment=False), np.random.default_rng(0)
-    return [judge.mixture(rng, (0, 4)) for _ in range(count)]
+    """Return scenes of held recordings as they are, the same each time."""
+    maker, rng = SceneMaker(sounds, labels, front_end, augment=False), np.random.default_rng(0)
+    return [maker.mixture(rng, (0, 4)) for _ in range(count)]

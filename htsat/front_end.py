@@ -1,10 +1,11 @@
-"""The log-mel front end in torch, for training and for checks; on the device runtime/dsp/log_mel.py does the same."""
+"""The log-mel front end in torch, for training and for checks; the device runs runtime/dsp/log_mel.py."""
 
 from __future__ import annotations
 
 import torch
-from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd, hann, mel_filters
 from torch import Tensor, nn
+
+from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd, hann, mel_filters
 
 
 class TorchLogMel(nn.Module):

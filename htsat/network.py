@@ -3,15 +3,15 @@
 The paper: Chen et al., "HTS-AT: A Hierarchical Token-Semantic Audio Transformer for Sound Classification and
 Detection", ICASSP 2022.
 
-Where this file departs from the paper's text and the reference, with the same outputs:
+This file departs from the paper's text and from the reference as follows, with the same outputs:
 
 - Tokens stand in Z-order (Morton order), not row by row. Then an attention window is 64 consecutive tokens, the four
   tokens that patch merging joins are 4 consecutive ones, and a cyclic shift permutes whole runs of 16.
-- Tokens that may not see each other get -1e4 in place of -100: softmax then gives exact zeros and no denormals,
-  which are slow on a CPU.
+- Scores between tokens that must not see each other get -1e4 in place of -100: softmax then gives exact zeros and no
+  denormals, which are slow on a CPU.
 - The outputs are the 32 steps that the network really has; the reference repeats each 32 times.
 
-Axes: B batch, T frames, F mel bands, N tokens, W windows, C channels (or classes), H heads.
+Axes: B batch, T frames, F mel bands, N tokens, W attention windows, C channels (or classes), H heads.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as functional
+from torch import Tensor, nn
+
 from htsat_edge.htsat.config import MELS, NetworkConfig
 from htsat_edge.runtime.dsp.stretch import stretch_matrix
-from torch import Tensor, nn
 
 FRAMES = 1024
 """Frames that the network sees; a shorter log-mel is stretched to this."""
@@ -34,12 +35,12 @@ GRID = FRAMES // SPANS // PATCH
 ATTN_WINDOW = 8
 SHIFT = ATTN_WINDOW // 2
 STEPS = 32
-"""Steps in time that the token-semantic head gives."""
+"""Steps in time of the token-semantic head's outputs."""
 MASKED = -1e4
 
 
-class Output(NamedTuple):
-    """What the network says of clips."""
+class NetworkOutput(NamedTuple):
+    """The outputs of the network for a batch of windows."""
 
     logits: Tensor
     """(B, 32, classes)."""
@@ -52,7 +53,7 @@ class Output(NamedTuple):
 
 
 def z_order(side: int) -> Tensor:
-    """The row-major index of each token in Z-order, (side * side,); the row is the lower bit of each level."""
+    """Return the row-major index of each token in Z-order, (side * side,); the row is the lower bit of each level."""
     token = torch.arange(side * side)
     row, column = torch.zeros_like(token), torch.zeros_like(token)
     for level in range(side.bit_length() - 1):
@@ -62,7 +63,7 @@ def z_order(side: int) -> Tensor:
 
 
 def roll_order(side: int, shift: int) -> Tensor:
-    """The permutation of Z-ordered tokens, (side * side,), that rolls the image by `-shift` rows and columns."""
+    """Return the permutation of Z-ordered tokens, (side * side,), that rolls the image by `-shift` rows and columns."""
     z = z_order(side)
     rank = torch.empty_like(z)
     rank[z] = torch.arange(len(z))
@@ -71,7 +72,7 @@ def roll_order(side: int, shift: int) -> Tensor:
 
 
 def pair_index() -> Tensor:
-    """Which row of the bias table belongs to each (query, key) of a window, (64, 64) (Swin, section 3.2)."""
+    """Return the row of the bias table for each (query, key) of an attention window, (64, 64) (Swin, section 3.2)."""
     token = z_order(ATTN_WINDOW)
     row, column = token // ATTN_WINDOW, token % ATTN_WINDOW
     reach = ATTN_WINDOW - 1
@@ -79,7 +80,10 @@ def pair_index() -> Tensor:
 
 
 def shift_mask(side: int) -> Tensor:
-    """After the roll some windows hold tokens from opposite edges of the image: keep those apart, (W, 1, 64, 64)."""
+    """Return what is added to the scores of each attention window after the roll, (W, 1, 64, 64).
+
+    Some windows then hold tokens from opposite edges of the image, which must not see each other.
+    """
     z = z_order(side)
     edges = torch.tensor([side - ATTN_WINDOW, side - SHIFT])
     row, column = (torch.bucketize(axis, edges, right=True) for axis in (z // side, z % side))
@@ -88,7 +92,7 @@ def shift_mask(side: int) -> Tensor:
 
 
 class WindowAttention(nn.Module):
-    """Multi-head self-attention within each window, with a learned bias for each relative position."""
+    """Multi-head self-attention within each attention window, with a learned bias for each relative position."""
 
     pair_index: Tensor
 
@@ -101,11 +105,11 @@ class WindowAttention(nn.Module):
         self.register_buffer("pair_index", pair_index(), persistent=False)
 
     def bias(self) -> Tensor:
-        """(H, 64, 64), added to the attention scores."""
+        """Return what is added to the attention scores, (H, 64, 64)."""
         return self.relative_position_bias_table[self.pair_index].permute(2, 0, 1)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, W, 64, C) -> (B, W, 64, C)."""
+        """Attend within each window, (B, W, 64, C) -> (B, W, 64, C)."""
         B, W, N, C = x.shape
         qkv = self.qkv(x).view(B, W, N, 3, self.heads, C // self.heads)
         q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)  # each (B, W, H, 64, C / H)
@@ -129,7 +133,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """A Swin block: window attention, shifted or not, then the MLP (section 2.2)."""
+    """A Swin block: attention within windows, shifted or not, then the MLP (section 2.2)."""
 
     roll: Tensor
     unroll: Tensor
@@ -150,7 +154,7 @@ class Block(nn.Module):
             self.register_buffer("mask", shift_mask(side), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C) -> (B, N, C)."""
+        """Map tokens (B, N, C) -> (B, N, C)."""
         x = x + self._attend(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
@@ -164,7 +168,7 @@ class Block(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Each square of 2 x 2 tokens becomes one of twice the channels."""
+    """Joins each square of 2 x 2 tokens into one of twice the channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -172,13 +176,13 @@ class PatchMerging(nn.Module):
         self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C) -> (B, N / 4, 2 C)."""
+        """Map tokens (B, N, C) -> (B, N / 4, 2 C)."""
         B, N, C = x.shape
         return self.reduction(self.norm(x.view(B, N // 4, 4 * C)))
 
 
 class Stage(nn.Module):
-    """Blocks at one resolution, then patch merging (but for the last stage)."""
+    """Blocks at one resolution, then patch merging (except in the last stage)."""
 
     def __init__(self, channels: int, depth: int, heads: int, side: int, last: bool) -> None:
         super().__init__()
@@ -196,7 +200,7 @@ class Stage(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """The image's 4 x 4 patches as tokens (section 2.1)."""
+    """Turns the image's 4 x 4 patches into tokens (section 2.1)."""
 
     z_order: Tensor
 
@@ -208,7 +212,7 @@ class PatchEmbed(nn.Module):
         self.register_buffer("z_order", z_order(GRID), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 1, 256, 256) -> (B, 4096, C) in Z-order."""
+        """Map an image (B, 1, 256, 256) -> tokens (B, 4096, C) in Z-order."""
         x = self.proj(image)  # (B, C, 64, 64)
         if self.frequency_bias is not None:
             x = x + self.frequency_bias.T.repeat(1, SPANS)[:, :, None]
@@ -242,13 +246,13 @@ class HTSAT(nn.Module):
         self.tscam_conv = nn.Conv2d(config.channels, config.classes, (bands, 3), padding=(0, 1))
         self.register_buffer("z_order", z_order(ATTN_WINDOW), persistent=False)
 
-    def forward(self, log_mel: Tensor) -> Output:
-        """Score clips, log_mel (B, T, F) in dB with T <= 1024."""
+    def forward(self, log_mel: Tensor) -> NetworkOutput:
+        """Score windows, log_mel (B, T, F) in dB with T <= 1024."""
         x = self.bn0(log_mel.transpose(1, 2)).transpose(1, 2)
         tokens = self.tokens(stretch(x))
         logits = self._token_semantic(tokens)
         mean = logits.mean(1)
-        return Output(
+        return NetworkOutput(
             logits=logits,
             framewise=logits.sigmoid(),
             clipwise=mean if self.config.loss == "ce" else mean.sigmoid(),
@@ -256,14 +260,14 @@ class HTSAT(nn.Module):
         )
 
     def tokens(self, x: Tensor) -> Tensor:
-        """The backbone, from the normalised log-mel: (B, 1024, 64) -> (B, 64, C) in Z-order."""
+        """Run the backbone on the normalised log-mel, (B, 1024, 64) -> (B, 64, C) in Z-order."""
         x = self.patch_embed(fold_time_into_frequency(x))
         for stage in self.layers:
             x = stage(x)
         return self.norm(x)
 
     def _token_semantic(self, tokens: Tensor) -> Tensor:
-        """The token-semantic head (section 2.3): (B, 64, C) -> logits (B, 32, classes)."""
+        """Apply the token-semantic head (section 2.3), (B, 64, C) -> logits (B, 32, classes)."""
         B, _, C = tokens.shape
         x = torch.empty_like(tokens)
         x[:, self.z_order] = tokens
@@ -277,5 +281,5 @@ def stretch(x: Tensor) -> Tensor:
     if x.shape[1] == FRAMES:
         return x
     if x.shape[1] > FRAMES:
-        raise ValueError(f"{x.shape[1]} frames are too many for one clip, want at most {FRAMES}")
+        raise ValueError(f"{x.shape[1]} frames are too many for a window, want at most {FRAMES}")
     return torch.from_numpy(stretch_matrix(x.shape[1], FRAMES)).to(x) @ x

@@ -2,9 +2,9 @@
 
 python -m htsat_edge.htsat.render_scenes --data FOLDER --out SCENES
 
-SCENES/manifest.csv says what sounds when; calibration/accuracy.py measures on it. Like the scenes that thresholds are
-chosen on (scenes.py), but longer than a clip and mixed as waveforms, so that the whole path from samples to events
-is measured.
+SCENES/manifest.csv labels them with onsets and offsets; calibration/accuracy.py measures on it. They are like the
+scenes that thresholds are chosen on (scenes.py), but longer than a window and mixed as waveforms, so that the whole
+path from samples to events is measured.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from htsat_edge.evaluation.labels import Occurrence, join
-from htsat_edge.htsat.corpus import BACKGROUND, Recording, read_corpus, read_mono
+
+from htsat_edge.evaluation.labels import BACKGROUND, Occurrence, join
+from htsat_edge.htsat.corpus import Recording, read_corpus, read_mono
 from htsat_edge.htsat.scenes import OTHERS, PAUSE_S, SHORT, SNR_DB, Rng, from_db
 from htsat_edge.htsat.settings import make_folder
 from htsat_edge.runtime.common.arrays import FloatArray
@@ -33,17 +34,17 @@ from htsat_edge.runtime.dsp.log_mel import hz_to_mel
 
 SAMPLE_RATE = 32_000
 SHORT_S = SHORT / 100
-"""What is shorter may come several times."""
+"""Shorter sounds may come several times."""
 MOST_EVENTS_PER_S = 0.4
 RECORDED = 0.8
 """The share of scenes with a recorded background over the noise."""
 LEAST_S = 0.1
-"""Of a sound that is cut off at an end of the scene: less could not be found, and is left out."""
+"""Shortest part of a sound at an end of the scene; a shorter one could not be detected, and is left out."""
 COLUMNS = ("file", "class", "onset", "offset")
 
 
 class Mixer:
-    """Draws scenes from recordings; those of other classes than `labels` are heard but not labelled."""
+    """Draws scenes from recordings; those of other classes than `labels` sound in them but are not labelled."""
 
     def __init__(self, recordings: Sequence[Recording], labels: Sequence[str], sample_rate: int = SAMPLE_RATE) -> None:
         self._rate = sample_rate
@@ -56,7 +57,7 @@ class Mixer:
         self._read = lru_cache(maxsize=64)(lambda recording: read_mono(recording, sample_rate))
 
     def scene(self, rng: Rng, seconds: float) -> tuple[FloatArray, list[Occurrence]]:
-        """Samples (S,), and what sounds in them when."""
+        """Return samples (S,), and the events in them."""
         audio = self._background(rng, round(seconds * self._rate))
         background = np.square(audio).mean()
         events: list[Occurrence] = []
@@ -79,7 +80,7 @@ class Mixer:
         return samples
 
     def _background(self, rng: Rng, length: int) -> FloatArray:
-        """Stationary noise whose level rises or falls over the mel scale, most of the time with a recording over it."""
+        """Return stationary noise with a slope over the mel scale, most of the time with a recording over it."""
         hz = np.fft.rfftfreq(length, 1 / self._rate)
         slope_db = rng.uniform(-45, 5) * hz_to_mel(hz) / hz_to_mel(np.array([self._rate / 2]))
         noise = np.fft.irfft(np.fft.rfft(rng.normal(size=length)) * np.sqrt(from_db(slope_db)), length)
@@ -91,7 +92,7 @@ class Mixer:
         return noise.astype(np.float32)
 
     def _onsets(self, rng: Rng, length: int, whole: int) -> list[int]:
-        """Where an event begins; a short one may come several times."""
+        """Return where an event begins; a short one may come several times."""
         onset = int(rng.integers(-length // 2, whole - min(length, whole) // 2))
         onsets = [onset]
         if length < SHORT_S * self._rate and rng.random() < 0.5:
@@ -102,7 +103,7 @@ class Mixer:
 
 
 def render(args: argparse.Namespace) -> int:
-    """Write the scenes that the arguments ask for."""
+    """Run the command: write scenes."""
     labels = [row["label"] for row in read_csv(args.labels, ["label"])]
     corpus = read_corpus(args.data)
     # Backgrounds are too few to hold some back.
@@ -127,7 +128,7 @@ def render(args: argparse.Namespace) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line; return the exit status."""
     parser = Parser(
         prog="python -m htsat_edge.htsat.render_scenes", description="Mix held recordings into labelled scenes."
     )

@@ -1,4 +1,4 @@
-"""The figures of a trained model, and a page that shows them: curves, figures by class, and what is taken for what."""
+"""Hold the figures of a trained model, and draw a page of them: curves, figures by class, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from htsat_edge.evaluation import page
-from htsat_edge.evaluation.metrics import Interval
 from matplotlib.figure import Figure
 from pydantic import BaseModel
+
+from htsat_edge.evaluation import page
+from htsat_edge.evaluation.metrics import Interval
 
 NAMES = {
     "accuracy": "balanced accuracy, whole recordings",
@@ -29,7 +30,7 @@ SHORT = {
 
 
 class ClassFigures(BaseModel):
-    """One class: how much of it is held, what it reaches, and what its events are found with."""
+    """One class: how much of it is held, its figures, and the settings that its events are found with."""
 
     label: str
     recordings: int
@@ -40,21 +41,21 @@ class ClassFigures(BaseModel):
 
 
 class Results(BaseModel):
-    """Everything that evaluation found."""
+    """Everything that the evaluation found."""
 
     figures: dict[str, Interval]
     psds1: float
     psds2: float
     rises_in_noise: dict[str, int]
-    """How often each class rises over its threshold in an hour of clips of stationary noise."""
+    """How often each class rises over its threshold in an hour of stationary noise."""
     rises_in_ambience: dict[str, int] | None
-    """In as much with recorded backgrounds over it, some of them rightly; None where the corpus has none."""
+    """The same with recorded backgrounds over it, sometimes rightly; None where the corpus has none."""
     classes: list[ClassFigures]
     confusion: list[list[int]]
     """Recordings of the row's class that score highest as the column's."""
 
     def line(self) -> str:
-        """The figures in one line."""
+        """Return the figures in one line."""
         shown = [f"{name} {figure}" for name, figure in self.figures.items()]
         shown += [f"psds1 {self.psds1:.3f}", f"psds2 {self.psds2:.3f}"]
         shown += [f"{sum(self.rises_in_noise.values())} rises over a threshold in an hour of noise"]
@@ -65,7 +66,7 @@ class Results(BaseModel):
         return "  ".join(shown)
 
     def table(self) -> list[list[str]]:
-        """The figures over all classes, with what each is."""
+        """Return the figures over all classes, with their names."""
         rows = [[NAMES[name], str(figure)] for name, figure in self.figures.items()]
         rows += [["PSDS, scenario 1", f"{self.psds1:.2f}"], ["PSDS, scenario 2", f"{self.psds2:.2f}"]]
         noise, ambience = self.rises_in_noise, self.rises_in_ambience
@@ -74,13 +75,13 @@ class Results(BaseModel):
             rows += [["the same with recorded backgrounds over it", str(sum(ambience.values()))]]
         return rows
 
-    def heard_in_ambience(self) -> str:
-        """What is heard most in an hour of recorded backgrounds, and how often."""
+    def most_rises_in_ambience(self) -> str:
+        """Return the classes that rise most often in an hour of recorded backgrounds, and how often."""
         most = sorted((self.rises_in_ambience or {}).items(), key=lambda item: -item[1])
         return ", ".join(f"{label} {count}" for label, count in most if count) or "nothing"
 
     def confused(self) -> list[tuple[int, str, str]]:
-        """How many recordings of which class are taken for which other, most first."""
+        """Return how many recordings of which class score highest as which other, most first."""
         labels = [c.label for c in self.classes]
         pairs = [
             (count, labels[i], labels[j])
@@ -92,9 +93,9 @@ class Results(BaseModel):
 
 
 def write_page(path: Path, results: Results, curve: Sequence[dict[str, float]]) -> None:
-    """An HTML page that stands alone."""
+    """Write an HTML page that needs no other file."""
     parts = [
-        "<h1>What the model reaches on held recordings</h1>",
+        "<h1>The model on held recordings</h1>",
         page.table(["figure", "value (90 % of resamples)"], results.table()),
         "<p>Intervals of whole recordings are by group (pack or author), those of scenes by scene.</p>",
         "<h2>Training</h2>",
@@ -108,15 +109,15 @@ def write_page(path: Path, results: Results, curve: Sequence[dict[str, float]]) 
                 for c in results.classes
             ],
         ),
-        "<h2>What is taken for what</h2>",
-        "<p>Whole recordings: the row's class, and the class that scores highest.</p>",
+        "<h2>Confusion</h2>",
+        "<p>Whole recordings: the class of the row, and the class that scores highest.</p>",
         page.plot(lambda figure: draw_confusion(figure, results), (8, 7)),
     ]
     page.write(path, "Evaluation", parts)
 
 
 def draw_curve(figure: Figure, curve: Sequence[dict[str, float]]) -> None:
-    """Loss, and the figures that are watched while training, over the steps."""
+    """Draw loss, and the figures of each validation, over the steps."""
     loss, scores = figure.subplots(1, 2)
     steps = [row["step"] for row in curve]
     loss.plot(steps, [row["loss"] for row in curve])
@@ -128,14 +129,14 @@ def draw_curve(figure: Figure, curve: Sequence[dict[str, float]]) -> None:
 
 
 def draw_classes(figure: Figure, classes: Sequence[ClassFigures]) -> None:
-    """Clip and step average precision of each class, with their intervals."""
+    """Draw the average precision of each class, with intervals."""
     axes = figure.subplots()
     at = np.arange(len(classes))
     for shift, name in ((-0.2, "clip_ap"), (0.2, "frame_ap")):
         found = [c.figures[name] for c in classes]
         values = np.array([f.value or 0 for f in found])
         ends = np.array([[f.low or 0, f.high or 0] for f in found]).T
-        # A resample's percentiles may lie to one side of the figure itself.
+        # The percentiles of resamples may lie to one side of the figure itself.
         errors = np.maximum([values - ends[0], ends[1] - values], 0)
         axes.barh(at + shift, values, 0.4, xerr=errors, label=SHORT[name], error_kw={"lw": 0.8})
     axes.set(xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6))
@@ -144,7 +145,7 @@ def draw_classes(figure: Figure, classes: Sequence[ClassFigures]) -> None:
 
 
 def draw_confusion(figure: Figure, results: Results) -> None:
-    """The confusion matrix, rows scaled to one."""
+    """Draw the confusion matrix, rows scaled to one."""
     axes = figure.subplots()
     counts = np.array(results.confusion)
     labels = [c.label for c in results.classes]
@@ -154,4 +155,4 @@ def draw_confusion(figure: Figure, results: Results) -> None:
         axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=7, color="white" if share > 0.5 else "black")
     axes.set_xticks(range(len(labels)), labels, rotation=90)
     axes.set_yticks(range(len(labels)), labels)
-    axes.set(xlabel="taken for", ylabel="recordings of")
+    axes.set(xlabel="classified as", ylabel="recordings of")

@@ -1,8 +1,8 @@
-"""Synthetic scenes with strong labels, mixed from recordings of single events.
+"""Mix synthetic scenes with strong labels from recordings of single events.
 
-Mixing happens on power mel spectrograms, where sounds that are not coherent add up: one addition a scene in place of
-a Fourier transform, so scenes cost almost nothing. Gain, equaliser and low-pass are factors per band, reverberation
-is a decay in time; only a change of speed needs the waveform, so each recording is kept at several speeds.
+Mixing happens on power mel spectrograms, where incoherent sounds add up: one addition a scene in place of a Fourier
+transform, so scenes cost almost nothing. Gain, equaliser and low-pass are factors per band, reverberation is a decay in
+time; only a change of speed needs the waveform, so each recording is kept at several speeds.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import numpy as np
 import numpy.typing as npt
 import scipy.signal
 import soxr
-from htsat_edge.evaluation.labels import Occurrence
-from htsat_edge.htsat.corpus import BACKGROUND, Recording, read_mono
+
+from htsat_edge.evaluation.labels import BACKGROUND, Occurrence
+from htsat_edge.htsat.corpus import Recording, read_mono
 from htsat_edge.htsat.network import FRAMES, STEPS
-from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.arrays import BoolArray, FloatArray
 from htsat_edge.runtime.common.progress import with_progress
 from htsat_edge.runtime.dsp.log_mel import FrontEnd, LogMel, to_db
 
 Rng = np.random.Generator
-BoolArray = npt.NDArray[np.bool_]
 SPEEDS = (0.84, 0.92, 1.0, 1.09, 1.19)
 STEP_FRAMES = FRAMES // STEPS
 SNR_DB = (0.0, 30.0)
-"""How far an event is above the background, on average over its frames and bands."""
+"""Level of an event above the background, on average over its frames and bands."""
 OTHERS = 0.1
-"""The share of events of classes that are not labelled: heard, so that they are not taken for one that is."""
+"""The share of events of unlabelled classes: mixed in, so that the network learns to ignore them."""
 SHORT = 150
-"""Frames; what is shorter may come several times."""
+"""Frames; shorter sounds may come several times."""
 PAUSE_S = 0.15
 """Events of one class that are closer count as one, as in the labels of DESED (DCASE 2019 to 2023, task 4)."""
 
@@ -46,14 +46,14 @@ class Sound:
 
 @dataclass(frozen=True)
 class Scene:
-    """A clip to learn from, or to be judged by."""
+    """A window to learn from, or to measure on."""
 
     log_mel: FloatArray
     """(1024, F) in dB."""
     target: FloatArray
     """(32, classes): 1 where a class fills at least half of a step."""
     events: tuple[Occurrence, ...]
-    """What sounds when, for the labelled classes; those of one class are `PAUSE_S` apart."""
+    """Events of the labelled classes; those of one class are at least `PAUSE_S` apart."""
     duration_s: float
 
 
@@ -77,12 +77,12 @@ def load_sounds(
 
 
 class SceneMaker:
-    """Draws scenes from sounds, for `labels` in this order; sounds of other classes are heard but not labelled."""
+    """Draws scenes from sounds, for `labels` in this order; sounds of other classes are mixed in but not labelled."""
 
     def __init__(
         self, sounds: Iterable[Sound], labels: Sequence[str], front_end: FrontEnd, augment: bool = True
     ) -> None:
-        """Take sounds; `augment` varies each whenever it is heard."""
+        """Take sounds; `augment` varies each of them whenever it is drawn."""
         self._labels = list(labels)
         self._index = {label: i for i, label in enumerate(labels)}
         self._mels = front_end.n_mels
@@ -95,7 +95,7 @@ class SceneMaker:
         self._others = sorted(self._groups.keys() - self._index.keys() - {BACKGROUND})
 
     def mixture(self, rng: Rng, events: tuple[int, int]) -> Scene:
-        """A scene of `events` (fewest, most) sounds anywhere on a background."""
+        """Return a scene of `events` (fewest, most) sounds anywhere on a background."""
         power = self._background(rng)
         loudness = power.mean()
         active = np.zeros((FRAMES, len(self._labels)), bool)
@@ -110,7 +110,7 @@ class SceneMaker:
         return self._finish(rng, power, active)
 
     def tiled(self, rng: Rng) -> Scene:
-        """One sound, at times with a second, repeated and stretched as short recordings are at run time."""
+        """Return one sound, at times with a second, repeated and stretched as short recordings are at run time."""
         labels = [str(rng.choice(self._known))]
         if rng.random() < 0.4:
             labels.append(self._any(rng))
@@ -128,12 +128,12 @@ class SceneMaker:
         return self._finish(rng, power, active)
 
     def _any(self, rng: Rng) -> str:
-        """A class: each that is labelled as often as the others, and few that are not."""
+        """Draw a class: all labelled ones equally often, others rarely."""
         others = bool(self._others) and rng.random() < OTHERS
         return str(rng.choice(self._others if others else self._known))
 
     def _draw(self, rng: Rng, label: str) -> FloatArray:
-        """A sound of a class; a group counts with the square root of its size, so that no pack dominates."""
+        """Draw a sound of a class; a group counts with the square root of its size, so that no pack dominates."""
         groups = list(self._groups[label].values())
         weights = np.sqrt([len(group) for group in groups])
         group = groups[rng.choice(len(groups), p=weights / weights.sum())]
@@ -141,7 +141,7 @@ class SceneMaker:
         return speeds[rng.integers(len(speeds))]
 
     def _event(self, rng: Rng, label: str) -> FloatArray:
-        """A sound of a class as it might have been on another day, from another one of its kind."""
+        """Draw a sound of a class, varied into another of its kind."""
         event = self._draw(rng, label)
         if not self._augment:
             return event
@@ -158,7 +158,7 @@ class SceneMaker:
         return colour(rng, event)
 
     def _background(self, rng: Rng) -> FloatArray:
-        """Room tone: stationary noise of a random slope, and most of the time a recorded background over it."""
+        """Return stationary noise of a random slope, most of the time with a recorded background over it."""
         slope_db = np.linspace(0, rng.uniform(-45, 5), self._mels) + rng.normal(0, 2, self._mels)
         power = from_db(slope_db) * rng.gamma(3.0, 1 / 3, (FRAMES, self._mels))
         power *= 1e-3 / power.mean()
@@ -169,7 +169,7 @@ class SceneMaker:
         return power.astype(np.float32)
 
     def _onsets(self, rng: Rng, length: int) -> list[int]:
-        """Where an event begins; a short one may come several times."""
+        """Return where an event begins; a short one may come several times."""
         onset = int(rng.integers(-length // 2, FRAMES - min(length, FRAMES) // 2))
         onsets = [onset]
         if length < SHORT and rng.random() < 0.5:
@@ -193,7 +193,7 @@ class SceneMaker:
         return Scene(log_mel, np.minimum(2 * share, 1), self._occurrences(active), FRAMES * self._frame_s)
 
     def _occurrences(self, active: BoolArray) -> tuple[Occurrence, ...]:
-        """The runs of active frames of each class, those with hardly a pause between them as one."""
+        """Return the runs of active frames of each class, joined where hardly a pause is between them."""
         edges = np.diff(active.astype(np.int8), axis=0, prepend=0, append=0)
         found = []
         for k in np.flatnonzero(active.any(axis=0)):
@@ -206,12 +206,12 @@ class SceneMaker:
 
 
 def from_db(db: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Decibels to power."""
+    """Turn decibels into power."""
     return np.power(10.0, np.asarray(db) / 10)
 
 
 def crop(rng: Rng, power: FloatArray) -> FloatArray:
-    """At times a part of a long sound, of a second at least."""
+    """Take, at times, a part of a long sound, of at least a second."""
     if len(power) <= SHORT or rng.random() < 0.5:
         return power
     length = max(100, int(rng.uniform(0.4, 1) * len(power)))
@@ -220,7 +220,7 @@ def crop(rng: Rng, power: FloatArray) -> FloatArray:
 
 
 def layer(rng: Rng, power: FloatArray, other: FloatArray) -> FloatArray:
-    """Two of a kind at once: the other one at some place, 0 to 12 dB lower."""
+    """Put another sound of the same class over a part of the first, 0 to 12 dB lower."""
     other = other[: len(power)]
     start = rng.integers(0, len(power) - len(other) + 1)
     mixed = power.copy()
@@ -229,21 +229,21 @@ def layer(rng: Rng, power: FloatArray, other: FloatArray) -> FloatArray:
 
 
 def stretch(power: FloatArray, length: int) -> FloatArray:
-    """Another tempo at the same pitch, by taking the nearest frames."""
+    """Change the tempo at the same pitch, by taking the nearest frames."""
     return power[np.linspace(0, len(power) - 1, length).round().astype(int)]
 
 
 def change_contrast(rng: Rng, power: FloatArray) -> FloatArray:
-    """More or less between loud and quiet, around each band's mean level."""
+    """Raise or lower the contrast between loud and quiet, around each band's mean level."""
     level_db, spectrum_db = _levels(power)
     return from_db(spectrum_db + rng.uniform(0.7, 1.25) * (level_db - spectrum_db)).astype(np.float32)
 
 
 def borrow_spectrum(rng: Rng, power: FloatArray, other: FloatArray) -> FloatArray:
-    """Up to half way to the long-term spectrum of another sound.
+    """Move the long-term spectrum up to half-way to that of another sound.
 
     After mixing of frequency-wise statistics (Kim et al., "Domain Generalization on Efficient Acoustic Scene
-    Classification using Residual Normalization", 2021), which helps with recordings from devices never heard.
+    Classification using Residual Normalization", 2021), which helps with recordings from unknown devices.
     """
     level_db, spectrum_db = _levels(power)
     difference_db = _levels(other)[1] - spectrum_db
@@ -252,13 +252,13 @@ def borrow_spectrum(rng: Rng, power: FloatArray, other: FloatArray) -> FloatArra
 
 
 def _levels(power: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Each frame and band, and each band's mean, in dB below the peak."""
+    """Return each frame and band, and each band's mean, in dB below the peak."""
     power = power / power.max()
     return to_db(power), to_db(power.mean(axis=0))
 
 
 def colour(rng: Rng, power: FloatArray) -> FloatArray:
-    """Another microphone: a smooth random equaliser, at times a low-pass or a high-pass."""
+    """Imitate another microphone: a smooth random equaliser, at times a low-pass or a high-pass."""
     mels = power.shape[1]
     band = np.arange(mels)
     gain_db = np.interp(band, np.linspace(0, mels - 1, 6), rng.normal(0, 4, 6))
@@ -270,7 +270,7 @@ def colour(rng: Rng, power: FloatArray) -> FloatArray:
 
 
 def reverberate(rng: Rng, power: FloatArray) -> FloatArray:
-    """A diffuse room: power decays exponentially with a random reverberation time; the tail is kept for 0.3 s."""
+    """Add a diffuse room: an exponential decay with a random reverberation time; its tail is kept for 0.3 s."""
     decay = 10 ** (-6 / (rng.uniform(0.15, 1.2) * 100))
     wet = rng.uniform(0.1, 0.6)
     padded = np.pad(power, ((0, 30), (0, 0)))
@@ -279,7 +279,7 @@ def reverberate(rng: Rng, power: FloatArray) -> FloatArray:
 
 
 def mask_bands(rng: Rng, log_mel: FloatArray, widest_band: int = 8, longest: int = 32) -> None:
-    """SpecAugment in place: two masks over frequency and one over time (HTS-AT, section 3.1; Park et al. 2019)."""
+    """Apply SpecAugment in place: two masks over frequency, one over time (HTS-AT, section 3.1; Park et al. 2019)."""
     fill = log_mel.mean()
     for _ in range(2):
         width = rng.integers(0, widest_band + 1)

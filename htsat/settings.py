@@ -1,4 +1,4 @@
-"""What a training file says, and the folder that a training writes."""
+"""Read training files, and name the files of the folder that a training writes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from htsat_edge.evaluation.labels import BACKGROUND
 from htsat_edge.htsat.config import NetworkConfig, read_network
-from htsat_edge.htsat.corpus import BACKGROUND, Recording
+from htsat_edge.htsat.corpus import Recording
 from htsat_edge.runtime.common.config import read_csv, read_yaml
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Phase(BaseModel):
@@ -53,16 +55,16 @@ class TrainConfig(BaseModel):
     def _whole(self) -> TrainConfig:
         names = [*self.labels, *self.auxiliary]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"labels and auxiliary: {', '.join(twice)} stands there twice")
+            raise ValueError(f"labels and auxiliary: listed twice: {', '.join(twice)}")
         if BACKGROUND in names:
-            raise ValueError(f"labels and auxiliary: {BACKGROUND} is what holds none of them")
+            raise ValueError(f"labels and auxiliary: {BACKGROUND} cannot be learned: it stands for none of them")
         total = sum(phase.share for phase in self.phases)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"phases: their shares add up to {total:g}, want 1")
         return self
 
     def events_at(self, step: int) -> tuple[int, int]:
-        """The fewest and the most events of a scene at this step."""
+        """Return the fewest and the most events of a scene at this step."""
         end = 0.0
         for phase in self.phases:
             end += phase.share
@@ -81,19 +83,19 @@ def read_training(path: Path) -> tuple[TrainConfig, NetworkConfig]:
 
 
 def labels_of(config: TrainConfig, recordings: Sequence[Recording]) -> list[str]:
-    """The classes to learn: those of the training file, or every class of the corpus."""
+    """Return the classes to learn: those of the training file, or every class of the corpus."""
     return config.labels or sorted({r.label for r in recordings} - {BACKGROUND, *config.auxiliary})
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What a training writes, and what evaluation and export read."""
+    """The folder that a training writes, and that evaluation and export read."""
 
     path: Path
 
     @property
     def model(self) -> Path:
-        """The averaged weights, for the labels alone."""
+        """The averaged weights, without auxiliary classes."""
         return self.path / "model.safetensors"
 
     @property
@@ -118,26 +120,26 @@ class RunFolder:
 
     @property
     def thresholds(self) -> Path:
-        """What was chosen on held scenes, for the export."""
+        """The settings that the evaluation chose, for the export."""
         return self.path / "thresholds.json"
 
     @property
     def figures(self) -> Path:
-        """What evaluation measured."""
+        """The figures of the evaluation."""
         return self.path / "figures.json"
 
     @property
     def page(self) -> Path:
-        """The same to look at."""
+        """The same as a page."""
         return self.path / "report.html"
 
     @property
     def state(self) -> Path:
-        """Everything that a stopped training goes on from."""
+        """All that a stopped training needs to go on."""
         return self.path / "state.pt"
 
     def create(self, network: NetworkConfig, labels: Sequence[str], recordings: Sequence[Recording]) -> None:
-        """Make the folder, before the work rather than after it, and describe the model to come."""
+        """Make the folder, before the work rather than after it, and write the files that describe the model."""
         make_folder(self.path)
         self.network.write_text(yaml.safe_dump(network.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
         with self.labels.open("w", newline="", encoding="utf-8") as file:
@@ -148,16 +150,16 @@ class RunFolder:
             )
 
     def still_held(self, recordings: Sequence[Recording]) -> list[Recording]:
-        """Those of the recordings that the training never learned from."""
+        """Return those of the recordings that the training never learned from."""
         known = {tuple(row[name] for name in HELD_COLUMNS) for row in read_csv(self.held, HELD_COLUMNS)}
         return [recording for recording in recordings if _held_row(recording) in known]
 
     def read_curve(self) -> list[dict[str, float]]:
-        """The rows of the curve."""
+        """Return the rows of the curve."""
         return [{name: float(value) for name, value in row.items()} for row in read_csv(self.curve, ["step"])]
 
     def read_labels(self) -> list[str]:
-        """The labels in the order of the network's outputs."""
+        """Return the labels in the order of the network's outputs."""
         return [row["label"] for row in read_csv(self.labels, ["label"])]
 
 
@@ -169,7 +171,7 @@ def _held_row(recording: Recording) -> tuple[str, str, str, str]:
 
 
 def make_folder(path: Path) -> None:
-    """A folder that results go to."""
+    """Make a folder for results."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,76 +1,177 @@
-"""The whole path, from samples to events."""
+"""The detector: samples in, events out.
+
+It has two halves. `WindowStream` turns samples into windows of log-mel frames, `EventStream` turns the model's scores
+of windows into events. `Detector` puts a backend between them; who scores several sources at once uses the halves.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
 
 import numpy as np
+
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.dsp import hysteresis as events
-from htsat_edge.runtime.dsp.audio import Resampler
-from htsat_edge.runtime.dsp.log_mel import BLOCK, LogMelStream, TooShortError
+from htsat_edge.runtime.dsp.audio import AudioFile
+from htsat_edge.runtime.dsp.events import Event, EventEnd
+from htsat_edge.runtime.dsp.hysteresis import EventTracker
+from htsat_edge.runtime.dsp.log_mel import LogMelStream, TooShortError
 from htsat_edge.runtime.dsp.median import MedianFilter
+from htsat_edge.runtime.dsp.observer import FrameObserver, Observer, ScoreObserver
+from htsat_edge.runtime.dsp.resampler import Resampler
 from htsat_edge.runtime.dsp.timeline import Timeline
-from htsat_edge.runtime.dsp.windows import Clip, ClipStream, Grid, untile
-from htsat_edge.runtime.models.backends import Backend
-from htsat_edge.runtime.models.bundle import DEFAULT_THRESHOLD, ModelInfo
+from htsat_edge.runtime.dsp.windows import Window, WindowCutter, untile
+from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.models.backends.backend import Backend
+from htsat_edge.runtime.models.bundle import BUNDLED, Bundle, ModelInfo, load_bundle
+from htsat_edge.runtime.models.settings import Settings
 
-DECIMALS = 4
-"""Of the scores and times that are told."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a user may choose; seconds become whole steps of the model."""
-
-    hop_s: float | None = None
-    """From one run of the model to the next; by default an eighth of a clip: 1.28 s for 10.24 s."""
-    look_ahead_s: float | None = None
-    """How much is heard after a moment before its scores are final; by default a quarter of a clip: 2.56 s."""
-    threshold: float | None = None
-    """For every class, in place of the model's own."""
-    release: float = 0.6
-    """An event goes on while its score is at least this share of the threshold."""
-    min_length_s: float = 0.3
-    merge_gap_s: float = 0.7
+READ_S = 1.0
+"""Of a recording, read at a time."""
 
 
-@dataclass(frozen=True)
-class Event:
-    """A sound has started or ended; times are seconds of audio since the source started."""
+class WindowStream:
+    """Samples of one source in, windows for the model out; the same windows, to the bit, for any chunking."""
 
-    type: Literal["start", "end"]
-    label: str
-    onset: float
-    offset: float | None
-    """None at the start."""
-    score: float
-    """The peak so far."""
+    def __init__(
+        self, info: ModelInfo, sample_rate: int, settings: Settings = Settings(), observer: FrameObserver | None = None
+    ) -> None:
+        """Prepare for samples at `sample_rate` Hz; raise an HtsatEdgeError where the settings do not fit the model."""
+        settings.validate(info)
+        if sample_rate < 1:
+            raise ValueError(f"want a sample rate in Hz, not {sample_rate}")
+        self._rate, self._observer = sample_rate, observer
+        self.grid = settings.grid(info)
+        self._resampler = Resampler(sample_rate, info.front_end.sample_rate)
+        self._log_mel = LogMelStream(info.front_end)
+        self._cutter = WindowCutter(self.grid)
+        self._samples = 0
 
-    def line(self, source: str, started: datetime | None) -> dict[str, Any]:
-        """The event as an object for JSON Lines. `time` is null where it is not known when the source started."""
-        time = None if started is None else (started + timedelta(seconds=self.onset)).isoformat()
-        line = {"type": self.type, "source": source, "label": self.label, "onset": self.onset}
-        if self.offset is not None:
-            line["offset"] = self.offset
-        return {**line, "time": time, "score": self.score}
+    @property
+    def duration_s(self) -> float:
+        """Seconds of audio so far."""
+        return self._samples / self._rate
+
+    def push(self, samples: FloatArray) -> list[Window]:
+        """Take samples (S,), floats in [-1, 1]; return the windows that they complete."""
+        if samples.ndim != 1 or samples.dtype.kind != "f":
+            raise ValueError(f"want floats in [-1, 1] of shape (S,), not {samples.dtype} of shape {samples.shape}")
+        if not np.isfinite(samples).all():
+            raise ValueError("samples must be finite numbers")
+        samples = samples.astype(np.float32, copy=False)
+        self._samples += len(samples)
+        return self._cut(self._log_mel.push(self._resampler.push(samples)))
+
+    def flush(self) -> list[Window]:
+        """End the recording; return the windows that are left. Raise an HtsatEdgeError where it is too short."""
+        windows = self._cut(self._log_mel.push(self._resampler.flush()))
+        try:
+            windows += self._cut(self._log_mel.flush())
+        except TooShortError:
+            raise HtsatEdgeError(f"{self.duration_s * 1000:.1f} ms are too short for the model") from None
+        if (window := self._cutter.flush()) is not None:
+            windows.append(replace(window, heard_s=self.duration_s))
+        return windows
+
+    def reset(self) -> None:
+        """Begin a new recording, whatever became of the last."""
+        for stage in (self._resampler, self._log_mel, self._cutter):
+            stage.reset()
+        self._samples = 0
+
+    def _cut(self, log_mel: FloatArray) -> list[Window]:
+        if len(log_mel) == 0:
+            return []
+        if self._observer is not None:
+            self._observer.frames(log_mel)
+        return [replace(window, heard_s=self.duration_s) for window in self._cutter.push(log_mel)]
 
 
-class Watcher(Protocol):
-    """Sees what goes by, for a picture or to tell why nothing was found."""
+class EventStream:
+    """The model's scores of a recording's windows in, events out."""
 
-    def frames(self, log_mel: FloatArray) -> None:
-        """The next frames (T, F)."""
+    def __init__(
+        self,
+        info: ModelInfo,
+        settings: Settings = Settings(),
+        observer: ScoreObserver | None = None,
+        *,
+        source: str = "",
+        ids: Iterator[int] | None = None,
+        origin_s: float = 0.0,
+        time_of: Callable[[float], str | None] = lambda _: None,
+    ) -> None:
+        """Begin a recording.
 
-    def scores(self, scores: FloatArray) -> None:
-        """The next final scores (n, C), smoothed, as they are compared with the thresholds."""
+        Parameters
+        ----------
+        info, settings
+            The model, and when its scores are an event; an HtsatEdgeError is raised where they do not fit.
+        observer
+            Gets the final scores.
+        source
+            Name that the events get.
+        ids
+            Where the numbers of events come from; by default they begin with 1.
+        origin_s
+            Seconds from the beginning of the source to the first sample of the recording.
+        time_of
+            Gives the time of day of a moment in seconds since the source began.
+        """
+        settings.validate(info)
+        self._grid, self._observer = settings.grid(info), observer
+        self._heard_s = 0.0
+        self._timeline = Timeline(info.steps, settings.look_ahead_steps(info))
+        self._median = MedianFilter([info.median_steps.get(label, 1) for label in info.labels])
+        self._tracker = EventTracker(
+            info.labels,
+            info.step_s,
+            settings.rule(info),
+            ids or itertools.count(1),
+            source=source,
+            origin_s=origin_s,
+            time_of=time_of,
+        )
+
+    def push(self, window: Window, framewise: FloatArray) -> list[Event]:
+        """Take the scores (steps, C) of the next window; return the events that they settle."""
+        self._heard_s = window.heard_s
+        if window.tiled_frames is not None:
+            return self._track(self._median.push(untile(framewise, self._grid, window.tiled_frames)))
+        return self._track(self._median.push(self._timeline.push(window.step, framewise)))
+
+    def flush(self) -> list[Event]:
+        """End the recording, of which all windows were pushed; return the events that are left."""
+        events: list[Event] = []
+        if (scores := self._timeline.flush()) is not None:
+            events += self._track(self._median.push(scores))
+        if (scores := self._median.flush()) is not None:
+            events += self._track(scores)
+        return events + self._tracker.flush(self._heard_s)
+
+    def _track(self, scores: FloatArray) -> list[Event]:
+        if self._observer is not None and len(scores):
+            self._observer.scores(scores)
+        return self._tracker.push(scores, self._heard_s)
 
 
 class Detector:
-    """Samples of one source in, events out. Chunks may have any length: the events are the same to the bit."""
+    """Samples of one source in, events out; the same events, to the bit, for any chunking.
+
+    Examples
+    --------
+    >>> from htsat_edge import Detector
+    >>> with Detector.from_bundle(sample_rate=48_000) as detector:
+    ...     for samples in microphone:  # (S,), any length
+    ...         for event in detector.push(samples):
+    ...             print(event)
+    """
 
     def __init__(
         self,
@@ -78,148 +179,158 @@ class Detector:
         backend: Backend,
         sample_rate: int,
         settings: Settings = Settings(),
-        watcher: Watcher | None = None,
+        observer: Observer | None = None,
+        source: str = "",
+        time_of: Callable[[float], str | None] = lambda _: None,
     ) -> None:
-        self._info, self._backend, self._rate, self._watcher = info, backend, sample_rate, watcher
-        self.grid = make_grid(info, settings)
-        self._rule = make_rule(info, settings)
-        look_ahead = make_look_ahead(info, settings)
-        self._resampler = Resampler(sample_rate, info.front_end.sample_rate)
-        self._features = LogMelStream(info.front_end)
-        self._clips = ClipStream(self.grid)
-        self._timeline = Timeline(info.steps, look_ahead)
-        self._median = MedianFilter([info.median_steps.get(label, 1) for label in info.labels])
-        self.latency_s = latency(
-            info, self.grid.hop_steps + look_ahead + self._median.delay + self._rule.min_length - 1
-        )
-        """From the onset of a sound to its event at the latest, once a clip was heard; inference comes on top."""
-        self.reset()
+        """Prepare for samples at `sample_rate` Hz.
+
+        Parameters
+        ----------
+        info, backend
+            The model, and what runs it.
+        sample_rate
+            Of the samples, in Hz; any.
+        settings
+            When scores are an event.
+        observer
+            Gets the frames and the final scores.
+        source
+            Name that the events get.
+        time_of
+            Gives the time of day of a moment in seconds since the recording began.
+
+        Raises
+        ------
+        HtsatEdgeError
+            The settings do not fit the model.
+        """
+        self._backend = backend
+        self._windows = WindowStream(info, sample_rate, settings, observer)
+        self._new_events = partial(EventStream, info, settings, observer, source=source, time_of=time_of)
+        self._events = self._new_events()
+
+    @classmethod
+    def from_bundle(
+        cls,
+        bundle: Bundle | Path | str = BUNDLED,
+        *,
+        sample_rate: int,
+        settings: Settings = Settings(),
+        threads: int | None = None,
+        source: str = "",
+    ) -> Detector:
+        """Open a model, by default the bundled one, on the best backend that this machine has.
+
+        Parameters
+        ----------
+        bundle
+            The model, or its folder.
+        sample_rate
+            Of the samples, in Hz; any.
+        settings
+            When scores are an event.
+        threads
+            Of onnxruntime; None: one for each core.
+        source
+            Name that the events get.
+
+        Raises
+        ------
+        HtsatEdgeError
+            The bundle cannot be read, or the settings do not fit the model.
+        """
+        if not isinstance(bundle, Bundle):
+            bundle = load_bundle(bundle)
+        with ExitStack() as opened:
+            backend = open_backend(bundle, threads=threads)
+            opened.callback(backend.close)
+            detector = cls(bundle.info, backend, sample_rate, settings, source=source)
+            opened.pop_all()
+        return detector
+
+    def push(self, samples: FloatArray) -> list[Event]:
+        """Take samples (S,), floats in [-1, 1]; return the events that they settle, `EventStart` and `EventEnd`.
+
+        Raises
+        ------
+        ValueError
+            The samples have another shape, are no floats, or are not finite.
+        """
+        return self._score(self._windows.push(samples))
+
+    def flush(self) -> list[Event]:
+        """End the recording; return the events that are left. Another may begin after `reset`.
+
+        Raises
+        ------
+        HtsatEdgeError
+            The recording is too short for a single frame, about 16 ms.
+        """
+        return self._score(self._windows.flush()) + self._events.flush()
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of audio so far."""
+        return self._windows.duration_s
 
     def reset(self) -> None:
         """Begin a new recording, whatever became of the last."""
-        for stage in (self._resampler, self._features, self._clips, self._timeline, self._median):
-            stage.reset()
-        self._state = events.quiet(len(self._info.labels))
-        self._samples = 0
+        self._windows.reset()
+        self._events = self._new_events()
 
-    def push(self, samples: FloatArray) -> list[Event]:
-        """Take samples (S,), floats in [-1, 1]; return the events that they settle."""
-        return self._infer(self.feed(samples))
+    def close(self) -> None:
+        """Release the model."""
+        self._backend.close()
 
-    def feed(self, samples: FloatArray) -> list[Clip]:
-        """Take samples as `push` does; return the clips that they complete, each of which wants to be settled in turn.
+    def __enter__(self) -> Detector:
+        return self
 
-        So the clips of several detectors can be scored in one go.
-        """
-        if samples.ndim != 1 or samples.dtype.kind != "f":
-            raise ValueError(f"want floats in [-1, 1] of shape (S,), not {samples.dtype} of shape {samples.shape}")
-        if not np.isfinite(samples).all():
-            raise ValueError("samples must be finite numbers")
-        samples = samples.astype(np.float32, copy=False)
-        self._samples += len(samples)
-        return self._cut(self._features.push(self._resampler.push(samples)))
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
-    def settle(self, clip: Clip, framewise: FloatArray) -> list[Event]:
-        """Take the scores (steps, C) of a clip that `feed` gave; return the events that they settle."""
-        if self._clips.total < self.grid.frames:
-            return self._final(untile(framewise, self.grid, self._clips.total))
-        return self._final(self._timeline.push(clip.step, framewise))
+    def _score(self, windows: Iterable[Window]) -> list[Event]:
+        return [
+            event
+            for window in windows
+            for event in self._events.push(window, self._backend.infer(window.log_mel[None]).framewise[0])
+        ]
 
-    def close(self) -> list[Event]:
-        """The recording is over: return the events that are left. Another may begin after `reset`."""
-        clips = self._cut(self._features.push(self._resampler.flush()))
+
+def detect_file(
+    path: Path | str, *, bundle: Bundle | Path | str = BUNDLED, settings: Settings = Settings()
+) -> list[EventEnd]:
+    """Return the events of a recording, in the order of their onsets.
+
+    Parameters
+    ----------
+    path
+        A wav, flac, ogg or mp3 file, at any sample rate, with any number of channels, which are mixed.
+    bundle
+        The model, or its folder; by default the bundled one.
+    settings
+        When scores are an event.
+
+    Raises
+    ------
+    HtsatEdgeError
+        The recording or the bundle cannot be read, or the settings do not fit the model.
+
+    Examples
+    --------
+    >>> from htsat_edge import detect_file
+    >>> for event in detect_file("tests/data/recordings/farmyard.flac"):
+    ...     print(f"{event.onset:5.2f} to {event.offset:5.2f} s: {event.label} ({event.score:.2f})")
+    """
+    file = AudioFile(Path(path))
+    with Detector.from_bundle(bundle, sample_rate=file.sample_rate, settings=settings, source=str(path)) as detector:
+        events: list[Event] = []
+        for block in file.blocks(max(1, round(READ_S * file.sample_rate))):
+            events += detector.push(block)
         try:
-            clips += self._cut(self._features.flush())
-        except TooShortError:
-            raise HtsatEdgeError(f"{self._samples / self._rate * 1000:.1f} ms are too short to hear anything") from None
-        if (clip := self._clips.flush()) is not None:
-            clips.append(clip)
-        found = self._infer(clips)
-        if (scores := self._timeline.flush()) is not None:
-            found += self._final(scores)
-        if (scores := self._median.flush()) is not None:
-            found += self._track(scores)
-        return found + self._tell(events.finish(self._state))
-
-    def _cut(self, log_mel: FloatArray) -> list[Clip]:
-        if len(log_mel) == 0:
-            return []
-        if self._watcher is not None:
-            self._watcher.frames(log_mel)
-        return list(self._clips.push(log_mel))
-
-    def _infer(self, clips: list[Clip]) -> list[Event]:
-        return [
-            event for clip in clips for event in self.settle(clip, self._backend.infer(clip.log_mel[None]).framewise[0])
-        ]
-
-    def _final(self, scores: FloatArray) -> list[Event]:
-        return self._track(self._median.push(scores))
-
-    def _track(self, scores: FloatArray) -> list[Event]:
-        if self._watcher is not None and len(scores):
-            self._watcher.scores(scores)
-        self._state, changes = events.track(self._state, scores, self._rule)
-        return self._tell(changes)
-
-    def _tell(self, changes: list[events.Change]) -> list[Event]:
-        duration, step_s = self._samples / self._rate, self._info.step_s
-        return [
-            Event(
-                change.type,
-                self._info.labels[change.label],
-                round(change.onset * step_s, DECIMALS),
-                # The last step may reach past the end of the recording.
-                round(min(change.offset * step_s, duration), DECIMALS) if change.type == "end" else None,
-                round(change.score, DECIMALS),
-            )
-            for change in changes
-        ]
-
-
-def steps(seconds: float, info: ModelInfo) -> int:
-    """Seconds as the nearest whole number of the model's steps."""
-    return round(seconds / info.step_s)
-
-
-def make_grid(info: ModelInfo, settings: Settings) -> Grid:
-    """How the model's clips lie on a recording."""
-    if settings.hop_s is None:
-        hop = max(1, info.steps // 8)
-    else:
-        hop = steps(settings.hop_s, info)
-        if not 1 <= hop <= info.steps:
-            longest = info.steps * info.step_s
-            raise HtsatEdgeError(f"hop of {settings.hop_s:g} s: want between {info.step_s:g} and {longest:g} s")
-    return Grid(info.frames, info.steps, info.step_frames, hop)
-
-
-def make_look_ahead(info: ModelInfo, settings: Settings) -> int:
-    """The look-ahead in steps."""
-    if settings.look_ahead_s is None:
-        return info.steps // 4
-    look_ahead = steps(settings.look_ahead_s, info)
-    if not 0 <= look_ahead < info.steps:
-        raise HtsatEdgeError(f"look-ahead of {settings.look_ahead_s:g} s is not shorter than a clip of the model")
-    return look_ahead
-
-
-def latency(info: ModelInfo, waiting_steps: int) -> float:
-    """Seconds that a sound waits for its steps to be settled, and for the frames and samples around them."""
-    front_end = info.front_end
-    around_s = front_end.n_fft / 2 / front_end.sample_rate
-    return waiting_steps * info.step_s + BLOCK * front_end.frame_s + around_s
-
-
-def make_rule(info: ModelInfo, settings: Settings) -> events.Rule:
-    """Thresholds and lengths for each class."""
-    if settings.threshold is not None:
-        threshold = np.full(len(info.labels), settings.threshold, np.float32)
-    else:
-        threshold = np.array([info.thresholds.get(label, DEFAULT_THRESHOLD) for label in info.labels], np.float32)
-    return events.Rule(
-        threshold=threshold,
-        release=(threshold * settings.release).astype(np.float32),
-        min_length=max(1, steps(settings.min_length_s, info)),
-        merge_gap=steps(settings.merge_gap_s, info),
-    )
+            events += detector.flush()
+        except HtsatEdgeError as error:
+            raise HtsatEdgeError(f"{path}: {error}") from None
+    return sorted((e for e in events if isinstance(e, EventEnd)), key=lambda event: (event.onset, event.label))

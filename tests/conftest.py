@@ -1,7 +1,12 @@
 """What several test files share: the goldens, the small network behind them, and a bundle of it."""
 
-import importlib
+import ctypes
+import importlib.util
+import os
+import shutil
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +16,14 @@ DATA = Path(__file__).parent / "data"
 FAKES = Path(__file__).parent / "fakes"
 TINY = {"embed_dim": 16, "depths": (2, 2, 3, 2), "heads": (2, 4, 4, 8), "classes": 10}
 """The network behind the goldens (tests/data/goldens/README.md)."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def return_memory():
+    """Return freed memory to the system after each file: glibc would keep half a gigabyte of it."""
+    yield
+    if sys.platform == "linux":
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @pytest.fixture(scope="session")
@@ -68,50 +81,100 @@ def tiny_network(tiny_checkpoint):
     return load_network(tiny_checkpoint, NetworkConfig(**TINY))
 
 
-@pytest.fixture(scope="session")
-def nvidia_layers():
-    """NVIDIA's own parser and builder (TensorRT for RTX), which need no GPU: builds a graph, tells its layers."""
-    trt = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT for RTX has wheels for x86-64 Linux only")
-    logger = trt.Logger(trt.Logger.ERROR)
+NVIDIA_BUILD = """
+import sys
+import tensorrt_rtx_bindings as trt
+logger = trt.Logger(trt.Logger.ERROR)
+builder = trt.Builder(logger)
+network = builder.create_network(0)
+parser = trt.OnnxParser(network, logger)
+assert parser.parse_from_file(sys.argv[1]), [parser.get_error(i).desc() for i in range(parser.num_errors)]
+config = builder.create_builder_config()
+profile = builder.create_optimization_profile()
+profile.set_shape("log_mel", (1, 1024, 64), (1, 1024, 64), (8, 1024, 64))
+config.add_optimization_profile(profile)
+assert builder.build_serialized_network(network, config) is not None
+print(network.num_layers)
+"""
+
+
+@pytest.fixture
+def nvidia_layers(tmp_path):
+    """Build graphs with NVIDIA's own parser and builder (TensorRT for RTX), which need no GPU; return their layers.
+
+    Each build is a process of its own: the builder keeps hundreds of megabytes.
+    """
+    if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
+        pytest.skip("TensorRT for RTX has wheels for x86-64 Linux only")
 
     def build(model):
-        builder = trt.Builder(logger)
-        network = builder.create_network(0)
-        parser = trt.OnnxParser(network, logger)
-        assert parser.parse(model.SerializeToString()), [parser.get_error(i).desc() for i in range(parser.num_errors)]
-        config = builder.create_builder_config()
-        profile = builder.create_optimization_profile()
-        profile.set_shape("log_mel", (1, 1024, 64), (1, 1024, 64), (8, 1024, 64))
-        config.add_optimization_profile(profile)
-        assert builder.build_serialized_network(network, config) is not None
-        return network.num_layers
+        import onnx
+
+        onnx.save(model, tmp_path / "nvidia.onnx")
+        command = [sys.executable, "-c", NVIDIA_BUILD, tmp_path / "nvidia.onnx"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return int(done.stdout.split()[-1])
 
     return build
 
 
 @pytest.fixture(scope="session")
-def full_graphs():
-    """The published AudioSet size with weights drawn at random, as fp32.onnx and int8.onnx would be."""
+def full_graphs(tmp_path_factory):
+    """Write fp32.onnx and int8.onnx of the published AudioSet size with random weights; return their folder."""
+    folder = tmp_path_factory.mktemp("full_graphs")
+    write_full_graphs(folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def write_full_graphs(folder):
+    """Write the graphs with made-up ranges: their structure is what matters.
+
+    A function of its own, so that nothing of half a gigabyte stays in memory.
+    """
+    import onnx
     import torch
-    from htsat_edge.calibration.graphs import round_weights, to_int8
-    from htsat_edge.calibration.observe import find_linears, observe
+    from onnxruntime.quantization import QuantType
+
+    from htsat_edge.calibration.gptq import round_nearest, scales
+    from htsat_edge.calibration.graphs import Rounded, to_int8
+    from htsat_edge.calibration.observe import find_linears
     from htsat_edge.export.graph import build
     from htsat_edge.htsat.config import NetworkConfig
     from htsat_edge.htsat.network import HTSAT
-    from onnxruntime.quantization import QuantType
 
     torch.manual_seed(0)
     model = build(HTSAT(NetworkConfig()).eval(), 1024)
+    onnx.save(model, folder / "fp32.onnx")
     linears = find_linears(model)
-    observed = observe(model, linears, np.random.default_rng(0).normal(-40, 20, (2, 1024, 64)).astype(np.float32))
-    rounded = round_weights(model, linears, observed)
-    return model, to_int8(model, linears, rounded, observed.ranges("minmax", True), QuantType.QInt8)
+    weights = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    rounded = {
+        name: Rounded(round_nearest(weights[name], scale := scales(weights[name])), scale)
+        for name in {linear.weight for linear in linears}
+    }
+    ranges = {linear.input: (-0.2 if "gelu" in linear.input else -4.0, 4.0) for linear in linears}
+    onnx.save(to_int8(model, linears, rounded, ranges, QuantType.QInt8), folder / "int8.onnx")
+
+
+@pytest.fixture(scope="session")
+def wait_for():
+    """Wait until a condition holds; a busy machine may need long, so the limit is there for what never comes."""
+
+    def wait(condition, seconds=300):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "nothing happened"
+            time.sleep(0.01)
+
+    return wait
 
 
 @pytest.fixture
 def fake_tensorrt(monkeypatch):
     """Puts TensorRT of a version, and a GPU, where there are none (tests/fakes), for child processes, too."""
-    from htsat_edge.runtime.models.backends.trt import logger_of, open_device
+    from htsat_edge.runtime.models.backends.gpu import open_device
+    from htsat_edge.runtime.models.backends.trt import logger_of
 
     def forget():
         logger_of.cache_clear()
@@ -123,7 +186,7 @@ def fake_tensorrt(monkeypatch):
     def use(version, **environment):
         forget()
         monkeypatch.syspath_prepend(FAKES)
-        monkeypatch.setenv("PYTHONPATH", str(FAKES))
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(FAKES), os.environ.get("PYTHONPATH")])))
         monkeypatch.setenv("FAKE_TENSORRT", version)
         for name, value in environment.items():
             monkeypatch.setenv(f"FAKE_{name}", str(value))

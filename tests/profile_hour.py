@@ -1,43 +1,50 @@
-"""Where each percent of a core goes but for the model's: python tests/profile_hour.py
+"""Measure where the daemon's processor time goes, apart from the model's: python tests/profile_hour.py
 
 An hour of a 48 kHz microphone, in blocks of 0.1 s, goes through the daemon as fast as it can, with a database and a
-file of lines. The model is a stand-in with 527 classes that costs next to nothing, run every 1.28 s.
+file of messages. A stand-in with 527 classes that costs next to nothing takes the place of the model, every 1.28 s.
 """
 
 import argparse
-import dataclasses
 import functools
 import sys
 import tempfile
 import threading
 import time
 from collections import defaultdict
+from contextlib import ExitStack
 from pathlib import Path
 
-import htsat_edge.runtime.daemon.loop
-import htsat_edge.runtime.detector
 import numpy as np
+
 from htsat_edge.runtime.common.config import read_csv
-from htsat_edge.runtime.daemon.config import DaemonConfig, JsonLines, Model, Outputs, Source, Store
+from htsat_edge.runtime.daemon.assembly import Parts, make_outputs
+from htsat_edge.runtime.daemon.clock import SystemClock
+from htsat_edge.runtime.daemon.config import HealthConfig, JsonLinesConfig, OutputsConfig, StoreConfig
 from htsat_edge.runtime.daemon.health import HealthMonitor
 from htsat_edge.runtime.daemon.loop import Daemon
 from htsat_edge.runtime.daemon.notify import Notifier
-from htsat_edge.runtime.daemon.sources import Feed
-from htsat_edge.runtime.detector import Detector
-from htsat_edge.runtime.dsp.audio import Resampler
+from htsat_edge.runtime.daemon.publisher import Publisher
+from htsat_edge.runtime.daemon.scorer import Scorer
+from htsat_edge.runtime.daemon.session import SourceSession
+from htsat_edge.runtime.daemon.sources.feed import Feed
+from htsat_edge.runtime.detector import WindowStream
+from htsat_edge.runtime.dsp.hysteresis import EventTracker
 from htsat_edge.runtime.dsp.log_mel import LogMelStream
 from htsat_edge.runtime.dsp.median import MedianFilter
+from htsat_edge.runtime.dsp.resampler import Resampler
 from htsat_edge.runtime.dsp.timeline import Timeline
-from htsat_edge.runtime.dsp.windows import ClipStream
-from htsat_edge.runtime.models.backends import Scores
-from htsat_edge.runtime.models.bundle import BUNDLED, read_bundle
+from htsat_edge.runtime.dsp.windows import WindowCutter
+from htsat_edge.runtime.models.backends.backend import Scores
+from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
+from htsat_edge.runtime.models.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 RATE_HZ = 48_000
 BLOCK_S = 0.1
+MESSAGES = "messages.jsonl"
 
 
-class Clock:
+class Stopwatch:
     """The processor time of each stage, without that of the stages that it calls."""
 
     def __init__(self) -> None:
@@ -45,6 +52,7 @@ class Clock:
         self._thread = threading.local()
 
     def watch(self, stage, owner, name):
+        """Count the time of a method of a class as that of a stage."""
         function = getattr(owner, name)
 
         @functools.wraps(function)
@@ -64,7 +72,7 @@ class Clock:
 
 
 class Drawn:
-    """Scores drawn beforehand, few of which are events."""
+    """A backend whose scores were drawn beforehand; few of them are events."""
 
     def __init__(self, info) -> None:
         rng = np.random.default_rng(0)
@@ -81,7 +89,7 @@ class Drawn:
 
 
 class Noise:
-    """A microphone that hears noise, in blocks, as fast as they are taken."""
+    """A microphone that records noise, in blocks, as fast as they are read."""
 
     def __init__(self, feed, hours) -> None:
         self.feeds = [feed]
@@ -104,59 +112,75 @@ class Noise:
         feed.end()
 
 
-def profile(hours):
-    """Run it; seconds of the processor by stage, and in all."""
-    clock = Clock()
+def watch_stages():
+    """Start to count the time of every stage; return the stopwatch."""
+    stopwatch = Stopwatch()
     for stage, owner, name in (
         ("ring buffer", Feed, "write"),
         ("ring buffer", Feed, "read"),
-        ("is the microphone deaf", HealthMonitor, "_problems"),
+        ("search for input faults", HealthMonitor, "_problems"),
         ("resampling 48 to 32 kHz", Resampler, "push"),
         ("log-mel", LogMelStream, "push"),
-        ("cutting clips", Detector, "_cut"),
-        ("cutting clips", ClipStream, "_cut"),
-        ("scoring, but for the model", htsat_edge.runtime.daemon.loop.Scorer, "__call__"),
-        ("merging clips", Timeline, "push"),
+        ("cutting windows", WindowStream, "_cut"),
+        ("cutting windows", WindowCutter, "_cut"),
+        ("scoring, apart from the model", Scorer, "__call__"),
+        ("merging windows", Timeline, "push"),
         ("median", MedianFilter, "push"),
-        ("hysteresis, 527 classes", htsat_edge.runtime.detector.events, "track"),
+        ("hysteresis, 527 classes", EventTracker, "push"),
         ("the stand-in for the model", Drawn, "infer"),
     ):
-        clock.watch(stage, owner, name)
+        stopwatch.watch(stage, owner, name)
+    return stopwatch
+
+
+def make_parts(folder, hours):
+    """Return the parts of a daemon with 527 classes and two outputs in a folder."""
     labels = [row["label"] for row in read_csv(ROOT / "configs" / "labels" / "audioset.csv", ["label"])]
-    bundle = read_bundle(BUNDLED)
-    info = bundle.info.model_copy(update={"labels": labels, "thresholds": {}, "median_steps": {}})
-    htsat_edge.runtime.daemon.loop.read_bundle = lambda path: dataclasses.replace(bundle, info=info)
-    htsat_edge.runtime.daemon.loop.open_backend = lambda *_: Drawn(info)
-    htsat_edge.runtime.daemon.loop.make_source = lambda config, info, news: Noise(
-        Feed(config.name, news, live=False), hours
+    info = load_bundle(BUNDLED).info.model_copy(update={"labels": labels, "thresholds": {}, "median_steps": {}})
+    news, system = threading.Event(), SystemClock(time.time(), time.monotonic())
+    feed = Feed("noise", news, live=False)
+    config = OutputsConfig(
+        stdout=False, json_lines=JsonLinesConfig(path=folder / MESSAGES), store=StoreConfig(path=folder / "events.db")
     )
-    with tempfile.TemporaryDirectory() as folder:
-        config = DaemonConfig(
-            model=Model(build=False),
-            sources=[Source(name="noise", file=BUNDLED / "model.json")],
-            outputs=Outputs(
-                stdout=False,
-                json_lines=JsonLines(path=Path(folder) / "events.jsonl"),
-                store=Store(path=Path(folder) / "events.db"),
-            ),
-        )
+    publisher = Publisher(make_outputs(config, [feed.name], labels), system)
+    opened = ExitStack()
+    for sender in publisher.senders:
+        sender.start()
+        opened.callback(sender.close)
+    return Parts(
+        sources=[Noise(feed, hours)],
+        sessions=[SourceSession(feed, info, Settings(), HealthConfig(), system)],
+        scorer=Scorer(Drawn(info), info.front_end, gate_dbfs=None),
+        publisher=publisher,
+        system=system,
+        news=news,
+        opened=opened,
+    )
+
+
+def profile(hours):
+    """Run the daemon; return the processor's seconds by stage, those in all, and the number of messages."""
+    stopwatch = watch_stages()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        daemon = Daemon(make_parts(folder, hours), Notifier())
         begun = time.process_time()
-        Daemon(config, Notifier()).run()
+        daemon.run()
         whole = time.process_time() - begun
-        lines = (Path(folder) / "events.jsonl").read_text().count("\n")
-    return clock.seconds, whole, lines
+        messages = (folder / MESSAGES).read_text().count("\n")
+    return stopwatch.seconds, whole, messages
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Where each percent of a core goes but for the model's.")
+    parser = argparse.ArgumentParser(description="Measure where the daemon's processor time goes.")
     parser.add_argument("--hours", type=float, default=1.0)
     args = parser.parse_args()
-    seconds, whole, lines = profile(args.hours)
+    seconds, whole, messages = profile(args.hours)
     rest = whole - sum(seconds.values())
     heard_s = 3600 * args.hours
     for stage, took in sorted([*seconds.items(), ("the rest: loop, threads, outputs", rest)], key=lambda x: -x[1]):
         print(f"{100 * took / heard_s:8.4f} %  {100 * took / whole:5.1f} %  {stage}")
-    print(f"{100 * whole / heard_s:8.4f} %  of a core in all; {args.hours:g} h of audio, {lines} lines")
+    print(f"{100 * whole / heard_s:8.4f} %  of a core in all; {args.hours:g} h of audio, {messages} messages")
     return 0
 
 

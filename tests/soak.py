@@ -1,7 +1,7 @@
-"""A day of audio as fast as it goes through the daemon: python tests/soak.py --hours 24
+"""Pass a day of audio through the daemon as fast as it goes: python tests/soak.py --hours 24
 
-The clock is the audio's own, and the model a stand-in that costs nothing. It fails where a sample was lost, where
-memory grows after the first hour, or where the lines are not those of one plain run over the same samples.
+A stand-in for the model costs no time. The script fails where a sample was lost, where memory grows after the first
+hour, or where the messages are not those of one detector on the same samples.
 """
 
 import argparse
@@ -10,27 +10,29 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import htsat_edge.runtime.daemon.loop
 import numpy as np
 import soundfile
-from htsat_edge.runtime.daemon.config import DaemonConfig, JsonLines, Model, Outputs, Source, Store
+
+from htsat_edge.runtime.daemon.assembly import assemble
+from htsat_edge.runtime.daemon.config import DaemonConfig, JsonLinesConfig, ModelConfig, OutputsConfig, StoreConfig
 from htsat_edge.runtime.daemon.loop import Daemon
 from htsat_edge.runtime.daemon.notify import Notifier
-from htsat_edge.runtime.daemon.sources import Feed
+from htsat_edge.runtime.daemon.scorer import Scorer
+from htsat_edge.runtime.daemon.sources.feed import Feed
 from htsat_edge.runtime.detector import Detector
-from htsat_edge.runtime.models.backends import Scores
-from htsat_edge.runtime.models.bundle import BUNDLED, read_bundle
+from htsat_edge.runtime.models.backends.backend import Scores
+from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
 
 RECORDING = Path(__file__).parent / "data" / "recordings" / "farmyard.flac"
 GROWTH_MB = 5.0
-INFO = read_bundle(BUNDLED).info
+INFO = load_bundle(BUNDLED).info
 
 
 class Levels:
-    """Scores that follow the level of the bands, a class for each few of them: many events, and no time."""
+    """A backend whose scores follow the level of the mel bands, a few bands for each class: many events at no cost."""
 
     def infer(self, log_mel):
         batch, classes = len(log_mel), len(INFO.labels)
@@ -44,7 +46,7 @@ class Levels:
 
 
 class Blocks:
-    """The recording over and over, each time at another level."""
+    """The recording over and over in blocks, each time at another level."""
 
     def __init__(self, hours: float, block_s: float) -> None:
         self.length_s = block_s
@@ -64,10 +66,10 @@ class Blocks:
 
 
 class FastSource:
-    """Writes blocks as fast as they are read."""
+    """A source that writes blocks as fast as they are read, and calls `look` with the hour every ten minutes."""
 
-    def __init__(self, blocks: Blocks, feed: Feed, watch) -> None:
-        self.feeds, self._blocks, self._watch = [feed], blocks, watch
+    def __init__(self, blocks: Blocks, feed: Feed, look: Callable[[float], None]) -> None:
+        self.feeds, self._blocks, self._look = [feed], blocks, look
         self._thread = threading.Thread(target=self._run)
 
     def start(self) -> None:
@@ -83,69 +85,57 @@ class FastSource:
             feed.wait_for_room(threading.Event())
             feed.write(block)
             if number % round(600 / self._blocks.length_s) == 0:
-                self._watch(number * self._blocks.length_s)
+                self._look(number * self._blocks.length_s / 3600)
         feed.end()
 
 
 def resident_mb() -> float:
-    """Memory that this process holds."""
+    """Return the memory that this process holds."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / 1e6
 
 
 def soak(hours: float, block_s: float) -> dict:
-    """Run it; what was found."""
-    blocks, memory = Blocks(hours, block_s), []
-    real_open, real_make = htsat_edge.runtime.daemon.loop.open_backend, htsat_edge.runtime.daemon.loop.make_source
-    htsat_edge.runtime.daemon.loop.open_backend = lambda *_: Levels()
-    htsat_edge.runtime.daemon.loop.make_source = lambda config, info, news: FastSource(
-        blocks, Feed(config.name, news, live=False), lambda second: memory.append((second / 3600, resident_mb()))
-    )
+    """Pass hours of audio through the daemon; return what was found."""
+    blocks, memory, news = Blocks(hours, block_s), [], threading.Event()
+    source = FastSource(blocks, Feed("soak", news, live=False), lambda hour: memory.append((hour, resident_mb())))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "events.jsonl"
-        config = DaemonConfig(
-            model=Model(build=False),
-            sources=[Source(name="soak", file=RECORDING)],
-            outputs=Outputs(
-                stdout=False,
-                json_lines=JsonLines(path=out, rotate_mb=1e6),
-                store=Store(path=Path(folder) / "events.db"),
-            ),
+        outputs = OutputsConfig(
+            stdout=False,
+            json_lines=JsonLinesConfig(path=out, rotate_mb=1e6),
+            store=StoreConfig(path=Path(folder) / "events.db"),
         )
+        config = DaemonConfig(model=ModelConfig(backend="onnxruntime"), outputs=outputs)
+        parts = assemble(config, [source], news)
+        parts.scorer = Scorer(Levels(), INFO.front_end, gate_dbfs=None)
         begun = time.process_time()
-        try:
-            daemon = Daemon(config, Notifier())
-            daemon.run()
-        finally:
-            htsat_edge.runtime.daemon.loop.open_backend, htsat_edge.runtime.daemon.loop.make_source = (
-                real_open,
-                real_make,
-            )
+        Daemon(parts, Notifier()).run()
         took_s = time.process_time() - begun
-        found = [json.loads(line) for line in out.read_text().splitlines()]
-    coverage = daemon.listeners[0].all_time
-    detector = Detector(INFO, Levels(), blocks.rate)
-    wanted = [event for block in blocks for event in detector.push(block)] + detector.close()
+        lines = out.read_text().splitlines()
+    (session,) = parts.sessions
+    detector = Detector(INFO, Levels(), blocks.rate, source="soak")
+    wanted = [event for block in blocks for event in detector.push(block)] + detector.flush()
     settled = [mb for hour, mb in memory if hour >= 1] or [mb for _, mb in memory[1:]]
     return {
         "hours": hours,
         "processor_s": round(took_s, 1),
         "share_of_a_core": round(took_s / (3600 * hours), 5),
-        "lines": len(found),
-        "same": [line for line in found if line["type"] in ("start", "end")]
-        == [event.line("soak", None) for event in wanted],
-        "lost_s": coverage.lost_s,
-        "missing_samples": blocks.total - round(coverage.heard_s * blocks.rate),
-        "dropped": sum(output.dropped for output in daemon.outputs),
+        "messages": len(lines),
+        "same": [line for line in lines if json.loads(line)["type"] in ("start", "end")]
+        == [event.encoded for event in wanted],
+        "lost_s": session.all_time.lost_s,
+        "missing_samples": blocks.total - round(session.all_time.heard_s * blocks.rate),
+        "dropped": sum(sender.dropped for sender in parts.publisher.senders),
         "growth_mb": round(settled[-1] - settled[0], 2),
         "resident_mb": round(settled[-1], 1),
     }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="A day of audio through the daemon, as fast as it goes.")
+    parser = argparse.ArgumentParser(description="Pass a day of audio through the daemon as fast as it goes.")
     parser.add_argument("--hours", type=float, default=24.0)
-    parser.add_argument("--block-s", type=float, default=1.0, help="how much comes at once; a microphone gives 0.1")
+    parser.add_argument("--block-s", type=float, default=1.0, help="audio in a block; a microphone gives 0.1")
     args = parser.parse_args()
     found = soak(args.hours, args.block_s)
     print(json.dumps(found))

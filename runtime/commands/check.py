@@ -13,18 +13,20 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from htsat_edge.runtime.commands.devices import listen_to
+from rich.console import Console
+from rich.text import Text
+
 from htsat_edge.runtime.commands.listen import read_config
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.machine import read_machine
+from htsat_edge.runtime.common.timing import time_calls
+from htsat_edge.runtime.daemon.assembly import open_model, prepare
 from htsat_edge.runtime.daemon.clock import CLOCK_SET
-from htsat_edge.runtime.daemon.config import DaemonConfig, Microphone
-from htsat_edge.runtime.daemon.loop import make_settings, open_model, tuned
+from htsat_edge.runtime.daemon.config import DaemonConfig, MicrophoneConfig
+from htsat_edge.runtime.daemon.sources.devices import measure_level
 from htsat_edge.runtime.daemon.sources.microphone import choose_channels, choose_rate, load_portaudio, look_up
-from htsat_edge.runtime.detector import make_grid
 from htsat_edge.runtime.models.backends.ort import OrtBackend
-from htsat_edge.runtime.models.bundle import BUNDLED, read_bundle
-from rich.console import Console
+from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
 
 FREE_MB = 200
 RUNS = 5
@@ -33,74 +35,68 @@ BUSY = 0.5
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What was looked at."""
+class CheckResult:
+    """Whether something is as the daemon needs it."""
 
     name: str
-    well: bool
+    ok: bool
     text: str
 
 
-def run_check(args: argparse.Namespace) -> int:
-    """Run the command; 1 where something is not ready."""
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return 1 where something is not ready."""
     console = Console()
-    findings = []
-    for finding in check(read_config(args)):
-        mark = "[green]ok[/]  " if finding.well else "[red]mend[/]"
-        console.print(f"{mark} [bold]{finding.name}[/]: ", end="")
-        console.print(finding.text, markup=False, highlight=False)
-        findings.append(finding)
-    return 0 if all(finding.well for finding in findings) else 1
+    results = []
+    for result in check(read_config(args)):
+        mark = ("ok   ", "green") if result.ok else ("fix  ", "red")
+        console.print(Text.assemble(mark, (result.name, "bold"), f": {result.text}"), soft_wrap=True)
+        results.append(result)
+    return 0 if all(result.ok for result in results) else 1
 
 
-def check(config: DaemonConfig) -> Iterator[Finding]:
-    """Look at everything that the configuration needs."""
-    yield Finding("machine", True, str(read_machine()))
-    yield look("model", partial(check_model, config))
+def check(config: DaemonConfig) -> Iterator[CheckResult]:
+    """Yield a result for everything that the configuration needs."""
+    yield CheckResult("machine", True, str(read_machine()))
+    yield attempt("model", partial(check_model, config))
     for source in config.sources:
         name = f"source {source.name}"
         if source.microphone is not None:
-            yield look(name, partial(check_microphone, source.microphone))
+            yield attempt(name, partial(check_microphone, source.microphone))
         elif source.stream is not None:
-            well = shutil.which("ffmpeg") is not None
-            yield Finding(name, well, "ffmpeg is there" if well else "needs ffmpeg: sudo apt install ffmpeg")
+            ok = shutil.which("ffmpeg") is not None
+            yield CheckResult(name, ok, "ffmpeg is there" if ok else "needs ffmpeg: sudo apt install ffmpeg")
         elif source.file is not None:
-            yield Finding(
+            yield CheckResult(
                 name, source.file.is_file(), f"{source.file}{'' if source.file.is_file() else ': no such file'}"
             )
         else:
-            yield Finding(name, True, "stdin")
-    for name, path in written(config):
-        yield look(name, partial(check_folder, path))
-    now, well = datetime.now().astimezone(), time.time() >= CLOCK_SET
-    advice = f"says {now.year}: sudo timedatectl set-ntp true; until then times of events are wrong"
-    yield Finding("clock", well, f"{now:%Y-%m-%d %H:%M %Z}" if well else advice)
+            yield CheckResult(name, True, "stdin")
+    for name, path in output_folders(config):
+        yield attempt(name, partial(check_folder, path))
+    now, ok = datetime.now().astimezone(), time.time() >= CLOCK_SET
+    advice = f"says {now.year}: sudo timedatectl set-ntp true; until then the times of events are wrong"
+    yield CheckResult("clock", ok, f"{now:%Y-%m-%d %H:%M %Z}" if ok else advice)
 
 
-def look(name: str, check_it: Callable[[], str]) -> Finding:
-    """What a check says, or what it fails of."""
+def attempt(name: str, check_it: Callable[[], str]) -> CheckResult:
+    """Return what a check reports, or the error that it raises."""
     try:
-        return Finding(name, True, check_it())
+        return CheckResult(name, True, check_it())
     except HtsatEdgeError as error:
-        return Finding(name, False, str(error))
+        return CheckResult(name, False, str(error))
 
 
 def check_model(config: DaemonConfig) -> str:
-    """The model loads, and is fast enough."""
-    bundle = read_bundle(config.model.bundle or BUNDLED)
-    info = tuned(bundle.info, config)
-    grid = make_grid(info, make_settings(config))
+    """Return how fast the model is; raise where it does not load or is too slow."""
+    bundle = load_bundle(config.model.bundle or BUNDLED)
+    info, settings = prepare(bundle.info, config)
     backend = open_model(bundle, config, build=False)
-    clip = np.full((1, info.frames, info.front_end.n_mels), -60, np.float32)
-    times = []
-    for _ in range(RUNS):
-        begun = time.perf_counter()
-        backend.infer(clip)
-        times.append(time.perf_counter() - begun)
+    window = np.full((1, info.frames, info.front_end.n_mels), -60, np.float32)
+    took_s = float(np.median(time_calls(lambda: backend.infer(window), RUNS)))
     backend.close()
-    took_s, hop_s = float(np.median(times)), grid.hop_steps * info.step_s
+    hop_s = settings.grid(info).hop_steps * info.step_s
     where = "onnxruntime" if isinstance(backend, OrtBackend) else "TensorRT"
-    text = f"{info.name}, {len(info.labels)} classes, {1000 * took_s:.1f} ms a clip on {where}, one every {hop_s:g} s"
+    text = f"{info.name}, {len(info.labels)} classes, {1000 * took_s:.1f} ms a window on {where}, one every {hop_s:g} s"
     if took_s * len(config.sources) > BUSY * hop_s:
         raise HtsatEdgeError(
             f"{text}: too slow for {len(config.sources)} sources; raise detection.hop_s, or build an engine"
@@ -108,13 +104,13 @@ def check_model(config: DaemonConfig) -> str:
     return text
 
 
-def check_microphone(settings: Microphone) -> str:
-    """The device is there, takes a rate, and hears something."""
+def check_microphone(settings: MicrophoneConfig) -> str:
+    """Return the device with its rate and level; raise where it is not there or hears nothing."""
     sd = load_portaudio()
     number, device = look_up(sd, settings)
     channels, _ = choose_channels(settings.channel, device, device["max_input_channels"])
     rate = choose_rate(sd, settings.sample_rate, number, channels, device)
-    level, error = listen_to(sd, number, channels, rate)
+    level, error = measure_level(sd, number, channels, rate)
     name = device["name"]
     if level is None:
         raise HtsatEdgeError(f"{name}: {error}")
@@ -123,8 +119,8 @@ def check_microphone(settings: Microphone) -> str:
     return f"{name}, {rate} Hz, {channels} channels, {level:.0f} dBFS"
 
 
-def written(config: DaemonConfig) -> Iterator[tuple[str, Path]]:
-    """What the outputs write, and where."""
+def output_folders(config: DaemonConfig) -> Iterator[tuple[str, Path]]:
+    """Yield the outputs that write files, with their folders."""
     outputs = config.outputs
     if outputs.json_lines is not None:
         yield "json_lines", outputs.json_lines.path.parent
@@ -135,7 +131,7 @@ def written(config: DaemonConfig) -> Iterator[tuple[str, Path]]:
 
 
 def check_folder(folder: Path) -> str:
-    """A folder, or the one that it will be made in, can be written to, and has room."""
+    """Return the room in a folder, or in the one that it will be made in; raise where it cannot be written to."""
     there = folder
     while not there.exists() and there != there.parent:
         there = there.parent

@@ -3,61 +3,53 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-import json
+import itertools
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from htsat_edge.runtime.commands.report import print_events, print_top
-from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.common.command import require_matplotlib
-from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.detector import DECIMALS, Detector, Event, Settings, make_grid, make_rule
-from htsat_edge.runtime.dsp.audio import AudioFile
-from htsat_edge.runtime.dsp.trace import Trace
-from htsat_edge.runtime.models.backends import Backend, open_backend
-from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo, read_bundle
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from htsat_edge.runtime.commands.report import Detections, print_events, print_top
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.command import require_matplotlib
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.message import DECIMALS
+from htsat_edge.runtime.daemon.messages import TopScore, TopScores
+from htsat_edge.runtime.detector import Detector
+from htsat_edge.runtime.dsp.audio import AudioFile
+from htsat_edge.runtime.dsp.events import Event
+from htsat_edge.runtime.dsp.trace import Trace
+from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.models.backends.backend import Backend
+from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo, load_bundle
+from htsat_edge.runtime.models.settings import Settings
+
 BLOCK_S = 1.0
 
 
-@dataclass(frozen=True)
-class Heard:
-    """What was found in one recording."""
-
-    path: Path
-    duration_s: float
-    events: list[Event]
-    trace: Trace | None
-    """What it looked like, where somebody wants to know."""
-
-
-def detect(args: argparse.Namespace) -> int:
-    """Run the command; 2 where a recording could not be read, with the others done all the same."""
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return 2 where a recording could not be read, with the others done all the same."""
     pictures = plan_pictures(args.files, args.plot)
-    bundle = read_bundle(args.bundle or BUNDLED)
+    bundle = load_bundle(args.bundle or BUNDLED)
     info = bundle.info
-    labels = info.labels if args.labels is None else pick_labels(args.labels, info.labels)
-    settings = Settings(hop_s=args.hop_s, threshold=args.threshold)
-    make_grid(info, settings)  # refuses what cannot be once, not for each file
-    thresholds = make_rule(info, settings).threshold
+    labels = None if args.labels is None else tuple(split_labels(args.labels, info))
+    settings = Settings(hop_s=args.hop_s, threshold=args.threshold, labels=labels)
+    settings.validate(info)
     backend = open_backend(bundle, args.precision, args.backend, threads=args.threads)
     status = 0
     for path, picture in zip(args.files, pictures, strict=True):
         try:
-            heard = listen_to(path, info, backend, settings, Trace() if picture or args.top else None)
-            heard = replace(heard, events=[event for event in heard.events if event.label in labels])
+            found = detect(path, info, backend, settings, args.start, Trace() if picture or args.top else None)
             if picture is not None:
                 from htsat_edge.runtime.commands.plot import draw
 
-                draw(picture, heard, info, labels)
-            tell(heard, info, labels, thresholds, args)
+                draw(picture, found, info, labels or info.labels)
+            report(found, top_scores(found, info, settings, args.top) if args.top else [], args.json)
         except HtsatEdgeError as error:
             print(f"htsat-edge: {error}", file=sys.stderr)
             status = 2
@@ -65,57 +57,71 @@ def detect(args: argparse.Namespace) -> int:
     return status
 
 
-def listen_to(path: Path, info: ModelInfo, backend: Backend, settings: Settings, trace: Trace | None = None) -> Heard:
-    """Stream a recording through the detector, with a progress bar on a terminal."""
+def detect(
+    path: Path,
+    info: ModelInfo,
+    backend: Backend,
+    settings: Settings,
+    start: datetime | None = None,
+    trace: Trace | None = None,
+) -> Detections:
+    """Stream a recording, which began at `start`, through the detector, with a progress bar on a terminal."""
     file = AudioFile(path)
-    detector = Detector(info, backend, file.sample_rate, settings, trace)
+
+    def time_of(position_s: float) -> str | None:
+        return None if start is None else (start + timedelta(seconds=position_s)).isoformat()
+
+    detector = Detector(info, backend, file.sample_rate, settings, trace, printable(path), time_of)
     events: list[Event] = []
-    samples = 0
-    for block in _progress(file):
+    for block in _with_progress(file):
         events += detector.push(block)
-        samples += len(block)
     try:
-        events += detector.close()
+        events += detector.flush()
     except HtsatEdgeError as error:
         raise HtsatEdgeError(f"{path}: {error}") from None
-    return Heard(path, samples / file.sample_rate, events, trace)
+    return Detections(path, detector.duration_s, events, trace)
 
 
-def tell(
-    heard: Heard, info: ModelInfo, labels: Sequence[str], thresholds: FloatArray, args: argparse.Namespace
-) -> None:
-    """Print what was found."""
-    best = heard.trace.top(len(info.labels)) if heard.trace is not None and args.top else []
-    top = [
-        (info.labels[k], score, float(thresholds[k]), step * info.step_s)
-        for k, score, step in best
-        if info.labels[k] in labels
-    ][: args.top]
-    source = os.fsencode(heard.path).decode(errors="replace")
-    if not args.json:
+def top_scores(found: Detections, info: ModelInfo, settings: Settings, count: int) -> list[TopScore]:
+    """Return the classes that scored highest, of those that are reported; best first."""
+    assert found.trace is not None
+    thresholds = settings.rule(info).threshold
+    reported = settings.labels or info.labels
+    best = ((k, score, step) for k, score, step in found.trace.top(len(info.labels)) if info.labels[k] in reported)
+    return [
+        TopScore(
+            label=info.labels[k],
+            score=round(score, DECIMALS),
+            threshold=round(float(thresholds[k]), DECIMALS),
+            at=round(step * info.step_s, DECIMALS),
+        )
+        for k, score, step in itertools.islice(best, count)
+    ]
+
+
+def report(found: Detections, top: Sequence[TopScore], as_json: bool) -> None:
+    """Print what was found, as a table or as JSON Lines."""
+    source = printable(found.path)
+    if not as_json:
         console = Console()
-        print_events(console, source, heard.duration_s, heard.events)
+        print_events(console, source, found)
         if top:
             print_top(console, top)
         return
-    for event in heard.events:
-        print(json.dumps(event.line(source, args.start)))
+    for event in found.events:
+        print(event.encoded)
     if top:
-        rows = [
-            {
-                "label": label,
-                "score": round(score, DECIMALS),
-                "threshold": round(threshold, DECIMALS),
-                "at": round(at, DECIMALS),
-            }
-            for label, score, threshold, at in top
-        ]
-        print(json.dumps({"type": "status", "source": source, "top": rows}))
+        print(TopScores(source=source, time=None, top=list(top)).encoded)
 
 
-def pick_labels(text: str, known: Sequence[str]) -> list[str]:
+def printable(path: Path) -> str:
+    """Return a path as text, also where its bytes are not."""
+    return os.fsencode(path).decode(errors="replace")
+
+
+def split_labels(text: str, info: ModelInfo) -> list[str]:
     """Split at commas, of which some are within labels: "Gunshot, gunfire,Dog" are two."""
-    by_name = {label.casefold(): label for label in known}
+    by_name = {label.casefold(): label for label in info.labels}
     parts, picked = text.split(","), []
     while parts:
         for length in range(len(parts), 0, -1):
@@ -125,20 +131,12 @@ def pick_labels(text: str, known: Sequence[str]) -> list[str]:
                 parts = parts[length:]
                 break
         else:
-            name = parts[0].strip()
-            raise HtsatEdgeError(f"--labels: '{name}' is no class of this model, {near(name, known)}")
+            info.check_labels("--labels", [parts[0].strip()])
     return picked
 
 
-def near(label: str, known: Sequence[str]) -> str:
-    """What somebody may have meant who wrote a label that the model does not know."""
-    by_name = {name.casefold(): name for name in known}
-    found = difflib.get_close_matches(label.casefold(), by_name, n=1)
-    return f"meant {by_name[found[0]]}?" if found else f"the model knows {'; '.join(known[:30])}"
-
-
 def plan_pictures(files: Sequence[Path], plot: Path | None) -> list[Path | None]:
-    """Where to draw each recording; what cannot be is said before any work is done."""
+    """Return where to draw each recording; raise before any work is done where that cannot be."""
     if plot is None:
         return [None] * len(files)
     require_matplotlib()
@@ -156,8 +154,8 @@ def plan_pictures(files: Sequence[Path], plot: Path | None) -> list[Path | None]
     return [plot]
 
 
-def _progress(file: AudioFile) -> Iterator[FloatArray]:
-    """The recording's blocks, with a bar on a terminal."""
+def _with_progress(file: AudioFile) -> Iterator[FloatArray]:
+    """Yield the recording's blocks, with a bar on a terminal."""
     block = max(1, round(BLOCK_S * file.sample_rate))
     console = Console(stderr=True)
     if not console.is_terminal:

@@ -1,4 +1,4 @@
-"""A recording's timeline as a picture: spectrogram, class scores and events on one time axis."""
+"""Draw a recording's timeline: spectrogram, class scores and events on one time axis."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from htsat_edge.runtime.commands.detect import Heard
-from htsat_edge.runtime.commands.report import clock
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MultipleLocator
+
+from htsat_edge.runtime.commands.report import Detections, clock
 from htsat_edge.runtime.common.files import replacing
-from htsat_edge.runtime.detector import Event
+from htsat_edge.runtime.dsp.events import EventEnd
 from htsat_edge.runtime.dsp.log_mel import hz_to_mel
 from htsat_edge.runtime.dsp.trace import Trace
 from htsat_edge.runtime.models.bundle import ModelInfo
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 MOST_CLASSES = 10
 PALETTE = matplotlib.color_sequences["tab10"]
@@ -30,9 +30,9 @@ DYNAMIC_DB = 80
 """What is this far below the loudest is drawn black."""
 
 
-def draw(path: Path, heard: Heard, info: ModelInfo, labels: Sequence[str]) -> None:
-    """Write the picture of what was heard, with these labels; nothing is left half-written."""
-    trace, events, duration_s = heard.trace, heard.events, heard.duration_s
+def draw(path: Path, found: Detections, info: ModelInfo, labels: Sequence[str]) -> None:
+    """Write the picture of what was found, of these classes; nothing is left half-written."""
+    trace, events, duration_s = found.trace, found.ended, found.duration_s
     assert trace is not None
     shown, more = _classes(info, trace, events, labels)
     figure, (spectrogram, scores, bars) = plt.subplots(
@@ -46,7 +46,7 @@ def draw(path: Path, heard: Heard, info: ModelInfo, labels: Sequence[str]) -> No
     _draw_spectrogram(spectrogram, info, trace)
     _draw_scores(scores, info, trace, shown)
     _draw_events(bars, info, events, shown, duration_s * NARROWEST_WITH_SCORE)
-    spectrogram.set_title(heard.path.name, loc="left", fontweight="bold", parse_math=False)
+    spectrogram.set_title(found.path.name, loc="left", fontweight="bold", parse_math=False)
     scores.set_title("scores", loc="left", fontsize=9)
     bars.set_title("events", loc="left", fontsize=9)
     if more:
@@ -59,11 +59,11 @@ def draw(path: Path, heard: Heard, info: ModelInfo, labels: Sequence[str]) -> No
         plt.close(figure)
 
 
-def _classes(info: ModelInfo, trace: Trace, events: Sequence[Event], labels: Sequence[str]) -> tuple[list[int], int]:
-    """The classes worth a row: those with events, in their order, then the highest scores. How many found no room."""
-    found = list(dict.fromkeys(info.labels.index(event.label) for event in events))
-    best = [k for k, _, _ in trace.top(len(info.labels)) if k not in found and info.labels[k] in labels]
-    return (found + best[: max(3, 6 - len(found))])[:MOST_CLASSES], max(0, len(found) - MOST_CLASSES)
+def _classes(info: ModelInfo, trace: Trace, events: Sequence[EventEnd], labels: Sequence[str]) -> tuple[list[int], int]:
+    """Return the classes worth a row, with events first and then by score, and how many with events found no room."""
+    heard = list(dict.fromkeys(info.labels.index(event.label) for event in events))
+    best = [k for k, _, _ in trace.top(len(info.labels)) if k not in heard and info.labels[k] in labels]
+    return (heard + best[: max(3, 6 - len(heard))])[:MOST_CLASSES], max(0, len(heard) - MOST_CLASSES)
 
 
 def _draw_spectrogram(axes: Axes, info: ModelInfo, trace: Trace) -> None:
@@ -100,10 +100,12 @@ def _draw_scores(axes: Axes, info: ModelInfo, trace: Trace, shown: Sequence[int]
     axes.figure.colorbar(image, ax=axes, pad=0.01, ticks=[0, 0.5, 1]).set_label("score")
 
 
-def _draw_events(axes: Axes, info: ModelInfo, events: Sequence[Event], shown: Sequence[int], narrow_s: float) -> None:
+def _draw_events(
+    axes: Axes, info: ModelInfo, events: Sequence[EventEnd], shown: Sequence[int], narrow_s: float
+) -> None:
     for event in events:
         index = info.labels.index(event.label)
-        if event.offset is None or index not in shown:
+        if index not in shown:
             continue
         row, width = list(shown).index(index), event.offset - event.onset
         axes.barh(row, width, left=event.onset, height=0.66, color=PALETTE[row % len(PALETTE)])
@@ -119,7 +121,7 @@ def _draw_events(axes: Axes, info: ModelInfo, events: Sequence[Event], shown: Se
 
 
 def _draw_clock(axes: Axes, duration_s: float) -> None:
-    """About ten ticks at times that a person would choose."""
+    """Draw about ten ticks, at times that a person would choose."""
     tick_s = next((tick for tick in TICKS_S if duration_s / tick <= 12), TICKS_S[-1])
     axes.set_xlim(0, duration_s)
     axes.xaxis.set_major_locator(MultipleLocator(tick_s))

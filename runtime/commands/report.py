@@ -1,17 +1,39 @@
-"""Events as a person reads them."""
+"""Print events for a person."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from htsat_edge.runtime.detector import Event
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from htsat_edge.runtime.daemon.messages import TopScore
+from htsat_edge.runtime.dsp.events import Event, EventEnd
+from htsat_edge.runtime.dsp.trace import Trace
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one recording."""
+
+    path: Path
+    duration_s: float
+    events: list[Event]
+    trace: Trace | None
+    """What it looked like to the model, where somebody wants to know."""
+
+    @property
+    def ended(self) -> list[EventEnd]:
+        """The events that have ended, in the order of their onsets."""
+        ended = [event for event in self.events if isinstance(event, EventEnd)]
+        return sorted(ended, key=lambda event: (event.onset, event.label))
+
 
 def clock(seconds: float, digits: int = 2) -> str:
-    """Seconds as 1:02:03.45, without the hours where there are none."""
+    """Return seconds as 1:02:03.45, without the hours where there are none."""
     ticks = round(seconds * 10**digits)
     whole, fraction = divmod(ticks, 10**digits)
     minutes, second = divmod(whole, 60)
@@ -20,30 +42,33 @@ def clock(seconds: float, digits: int = 2) -> str:
     return f"{text}.{fraction:0{digits}}" if digits else text
 
 
-def print_events(console: Console, source: str, duration_s: float, events: Sequence[Event]) -> None:
-    """A table of the events that have ended, in the order of their onsets."""
-    ended = sorted((event for event in events if event.offset is not None), key=lambda e: (e.onset, e.label))
-    console.print(Text(source, style="bold").append(f"  {clock(duration_s)}", style="not bold"), soft_wrap=True)
-    if not ended:
-        console.print("  no events; --top 5 shows what came nearest\n", highlight=False)
+def print_events(console: Console, source: str, found: Detections) -> None:
+    """Print a table of the events."""
+    title = Text(source, style="bold").append(f"  {clock(found.duration_s)}", style="not bold")
+    console.print(title, soft_wrap=True)
+    if not found.ended:
+        console.print("  no events; --top 5 shows the classes that scored highest\n", highlight=False)
         return
     table = _table("from", "to", "sound", "score")
-    for event in ended:
-        assert event.offset is not None
-        table.add_row(
-            clock(event.onset), clock(event.offset), Text(event.label), f"{event.score:.2f} {bar(event.score)}"
-        )
+    for event in found.ended:
+        score = f"{event.score:.2f} {bar(event.score)}"
+        table.add_row(clock(event.onset), clock(event.offset), Text(event.label), score)
     console.print(table)
     console.print()
 
 
-def print_top(console: Console, top: Sequence[tuple[str, float, float, float]]) -> None:
-    """The classes that scored highest: the score, the threshold that it is compared with, and when it was reached."""
+def print_top(console: Console, top: Sequence[TopScore]) -> None:
+    """Print the classes that scored highest: the score, the threshold that it is compared with, and when."""
     table = _table("highest", "needs", "at", "sound")
-    for label, score, threshold, at in top:
-        table.add_row(f"{score:.2f}", f"{threshold:.2f}", clock(at), Text(label))
+    for one in top:
+        table.add_row(f"{one.score:.2f}", f"{one.threshold:.2f}", clock(one.at), Text(one.label))
     console.print(table)
     console.print()
+
+
+def bar(score: float, width: int = 10) -> str:
+    """Return a score as a bar."""
+    return "▇" * max(1, round(score * width))
 
 
 def _table(*columns: str) -> Table:
@@ -51,8 +76,3 @@ def _table(*columns: str) -> Table:
     for name in columns:
         table.add_column(name, justify="left" if name in ("sound", "score") else "right")
     return table
-
-
-def bar(score: float, width: int = 10) -> str:
-    """A score as a bar."""
-    return "▇" * max(1, round(score * width))

@@ -1,4 +1,4 @@
-"""What every command line of ours shares: one line for each fault, and the exit status."""
+"""Run a command line: one line for each error, and the exit status."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """A parser that reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see --help\n")
 
 
 def refuse_without_extra(prog: str, extra: str, missing: ModuleNotFoundError) -> NoReturn:
-    """End a program that was run without what it needs, in one line that says what to install."""
+    """End a program that was run without a package that it needs, with what to install."""
     print(f'{prog}: needs {missing.name}: pip install -e ".[{extra}]", in the venv in use', file=sys.stderr)
     sys.exit(2)
 
 
 def require_matplotlib() -> None:
-    """An HtsatEdgeError before any work is done where what --plot draws with is not installed."""
+    """Raise an HtsatEdgeError, before any work is done, where matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError:
@@ -34,21 +34,21 @@ def require_matplotlib() -> None:
 
 
 def count(text: str) -> int:
-    """An argument that is a whole number from 1 on."""
+    """Return a whole number from 1 on."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)
 
 
 def seed(text: str) -> int:
-    """An argument that is a whole number from 0 on."""
+    """Return a whole number from 0 on."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
     return int(text)
 
 
 def decibels(text: str) -> float:
-    """An argument in dB."""
+    """Return a number of dB."""
     try:
         value = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Reading YAML and JSON files into checked models; what is wrong in them is said in one line."""
+"""Read YAML, JSON and CSV files into checked models; an error in a file is one line that names its place."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
+
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.suggest import suggest
-from pydantic import BaseModel, ValidationError
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_text(path: Path) -> str:
-    """The text of a file; an HtsatEdgeError if there is none."""
+    """Return the text of a file; raise an HtsatEdgeError where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -30,7 +31,7 @@ def read_text(path: Path) -> str:
 
 
 def read_yaml(path: Path, model: type[Model]) -> Model:
-    """A YAML file as a `model`."""
+    """Return a YAML file as a `model`; raise an HtsatEdgeError where it is none."""
     try:
         content = yaml.safe_load(read_text(path))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -39,7 +40,7 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
 
 
 def read_json(path: Path, model: type[Model]) -> Model:
-    """A JSON file as a `model`."""
+    """Return a JSON file as a `model`; raise an HtsatEdgeError where it is none."""
     try:
         content = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
@@ -48,7 +49,7 @@ def read_json(path: Path, model: type[Model]) -> Model:
 
 
 def read_csv(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    """The rows of a CSV file with a header, which must have these columns and something in each."""
+    """Return the rows of a CSV file with a header, which must have these columns and a value in each."""
     try:
         table = csv.DictReader(io.StringIO(read_text(path)), strict=True)
         rows = list(table)
@@ -64,16 +65,16 @@ def read_csv(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
 
 
 def parse(path: Path, content: Any, model: type[Model]) -> Model:
-    """Check what a file contains; the first thing that is wrong becomes an HtsatEdgeError."""
+    """Return the content of a file as a `model`; raise an HtsatEdgeError with the first error in it."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(key) for key in first["loc"])
-        raise HtsatEdgeError(f"{path}: {f'{where}: ' if where else ''}{_say(first, model)}") from None
+        raise HtsatEdgeError(f"{path}: {f'{where}: ' if where else ''}{_describe(first, model)}") from None
 
 
-def _say(error: Any, model: type[BaseModel]) -> str:
+def _describe(error: Any, model: type[BaseModel]) -> str:
     match error["type"]:
         case "extra_forbidden":
             return f"unknown key{suggest(str(error['loc'][-1]), _keys(model))}"
@@ -88,7 +89,7 @@ def _say(error: Any, model: type[BaseModel]) -> str:
 
 
 def _keys(model: type[BaseModel]) -> list[str]:
-    """Every key that may stand anywhere in the file."""
+    """Return every key that may be anywhere in the file."""
     keys: list[str] = []
     for name, field in model.model_fields.items():
         keys.append(name)
@@ -98,7 +99,7 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 
 def _parts(annotation: Any) -> list[type[BaseModel]]:
-    """The models within a type such as `list[Source]` or `Mqtt | None`."""
+    """Return the models within a type such as `list[SourceConfig]` or `MqttConfig | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [part for inner in getattr(annotation, "__args__", ()) for part in _parts(inner)]

@@ -1,33 +1,201 @@
-"""Files that are there whole or not at all."""
+"""Write files and folders that appear whole or not at all.
+
+What is new is written under a hidden name beside its target and takes the target's place at the end. Where anything
+fails, everything stays as it was, and the error is one line.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
+PREFIX = ".replacing."
+"""How the name of a folder begins in which several files wait for their places."""
+
 
 def part_of(path: Path) -> Path:
-    """What is written first, and takes the place of a file when all is well."""
+    """Return the path that is written first and takes the place of the file `path` at the end."""
     return path.with_name(f".{path.name}.part")
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise an HtsatEdgeError if `replacing` could not write the file `path`; for use before long work."""
+    if path.is_dir():
+        raise HtsatEdgeError(f"{path}: is a folder, want the name of a file")
+    part = part_of(path)
+    try:
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise HtsatEdgeError(f"{path}: cannot be written: {_reason(error)}") from None
 
 
 @contextmanager
 def replacing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` when all is written.
+    """Yield a path to write to; at the end the file there takes the place of `path`, in one move.
 
-    An HtsatEdgeError where it cannot be: for an OSError, and for `errors` that the library which writes has of its own.
+    Parameters
+    ----------
+    path
+        The file to write. It may exist, but not as a folder.
+    *errors
+        Exceptions of the library that writes, to be reported like an OSError.
+
+    Raises
+    ------
+    HtsatEdgeError
+        The file cannot be written. What was there is as it was.
     """
     part = part_of(path)
+    with _reported(path, errors):
+        try:
+            yield part
+            part.chmod(0o644)  # safetensors would have it read by its owner alone
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_several(folder: Path, names: Sequence[str], *errors: type[Exception]) -> Iterator[Path]:
+    """Yield an empty folder to write into; at the end its entries take the places of those in `folder`, all or none.
+
+    Each entry changes places in one move, in the order of `names`: the file that describes the others comes last. If
+    the process is killed between two moves, some entries are new, and copies of the old ones are in a hidden folder
+    beside them.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    names
+        The entries of `folder` that change. One that was not written is removed; all others are left alone.
+    *errors
+        Exceptions of the library that writes, to be reported like an OSError.
+
+    Raises
+    ------
+    HtsatEdgeError
+        An entry cannot be written. What was there is as it was, or the message says where it is.
+    """
+    with _staging(folder, names, folder, errors) as new:
+        yield new
+
+
+@contextmanager
+def replacing_folder(path: Path, keep: Callable[[Path], bool]) -> Iterator[Path]:
+    """Yield an empty folder to write into; at the end it takes the place of the folder `path`.
+
+    Parameters
+    ----------
+    path
+        The folder to write; its parents are made where they are missing. A link to a folder stays a link.
+    keep
+        Says of an entry of the old folder whether it is kept, unless a new one has its name.
+
+    Raises
+    ------
+    HtsatEdgeError
+        The folder cannot be written. What was there is as it was, or the message says where it is.
+    """
+    with _reported(path, ()):
+        whole = path.resolve()
+        whole.parent.mkdir(parents=True, exist_ok=True)
+    with _staging(whole.parent, [whole.name], path, ()) as staged:
+        new = staged / whole.name
+        new.mkdir()
+        yield new
+        for entry in whole.iterdir() if whole.exists() else ():
+            if keep(entry) and not os.path.lexists(new / entry.name):
+                _copy(entry, new / entry.name)
+
+
+@contextmanager
+def _staging(folder: Path, names: Sequence[str], target: Path, errors: Sequence[type[Exception]]) -> Iterator[Path]:
+    """Do what `replacing_several` says; errors name `target`."""
+    work: Path | None = None
+    try:
+        with _reported(target, errors):
+            work = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
+            new, old = work / "new", work / "old"
+            new.mkdir()
+            old.mkdir()
+            yield new
+            written = [name for name in names if os.path.lexists(new / name)]
+            for name in names:
+                _save(folder / name, old / name, new / name)
+            try:
+                for name in names:
+                    _change_places(folder / name, old / name, new / name)
+            except BaseException as error:
+                if not _put_back(folder, names, written, new, old):
+                    work = None
+                    raise HtsatEdgeError(
+                        f"{target}: cannot be written: {_reason(error)}; nor could everything be put back: what is "
+                        f"missing is in {old}"
+                    ) from None
+                raise
+    finally:
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _save(target: Path, old: Path, new: Path) -> None:
+    """Keep a second name, or a copy, of what a target holds. A folder that a folder replaces is moved later."""
+    if not os.path.lexists(target) or (new.is_dir() and target.is_dir()):
+        return
+    try:
+        os.link(target, old, follow_symlinks=False)
+    except (OSError, NotImplementedError):  # not every file system has hard links
+        shutil.copy2(target, old, follow_symlinks=False)
+
+
+def _change_places(target: Path, old: Path, new: Path) -> None:
+    if not os.path.lexists(new):
+        target.unlink(missing_ok=True)
+        return
+    if new.is_dir() and target.is_dir():
+        target.replace(old)
+    new.replace(target)
+
+
+def _put_back(folder: Path, names: Sequence[str], written: Sequence[str], new: Path, old: Path) -> bool:
+    """Undo `_change_places` as far as it came; return whether everything is as it was."""
+    whole = True
+    for name in reversed(names):
+        spare, moved = old / name, name in written and not os.path.lexists(new / name)
+        try:
+            if moved and (spare.is_dir() or not os.path.lexists(spare)):
+                (folder / name).replace(new / name)
+            if os.path.lexists(spare):
+                spare.replace(folder / name)
+        except OSError:
+            whole = False
+    return whole
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir() and not source.is_symlink():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+@contextmanager
+def _reported(path: Path, errors: Sequence[type[Exception]]) -> Iterator[None]:
+    """Turn an OSError, or one of `errors`, into an HtsatEdgeError of one line."""
     caught: tuple[type[Exception], ...] = (OSError, *errors)
     try:
-        yield part
-        part.chmod(0o644)  # safetensors would have it read by its owner alone
-        part.replace(path)
+        yield
     except caught as error:
-        reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
-        raise HtsatEdgeError(f"{path}: cannot be written: {reason}; what was there is as it was") from None
-    finally:
-        part.unlink(missing_ok=True)
+        raise HtsatEdgeError(f"{path}: cannot be written: {_reason(error)}; what was there is as it was") from None
+
+
+def _reason(error: BaseException) -> str:
+    return (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""What this machine is, as far as its figures depend on it."""
+"""Read what this machine is, as far as measurements depend on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
 class Machine(BaseModel):
-    """The device and its software; None is what it does not tell, as a PC does not tell the last three."""
+    """The device and its software; None where it does not tell, as a PC does not tell the last three."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,13 +31,13 @@ class Machine(BaseModel):
     """Of nvpmodel, such as MAXN."""
 
     def __str__(self) -> str:
-        told = [f"JetPack {self.jetpack}" if self.jetpack else "", f"L4T {self.l4t}" if self.l4t else ""]
-        told += [f"power mode {self.power_mode}" if self.power_mode else ""]
-        return ", ".join(filter(None, told)) or self.processor
+        parts = [f"JetPack {self.jetpack}" if self.jetpack else "", f"L4T {self.l4t}" if self.l4t else ""]
+        parts += [f"power mode {self.power_mode}" if self.power_mode else ""]
+        return ", ".join(filter(None, parts)) or self.processor
 
 
 def read_machine(release: Path = RELEASE) -> Machine:
-    """Ask this machine."""
+    """Return what this machine tells of itself."""
     l4t = None
     if release.is_file():
         # "# R36 (release), REVISION: 4.3, GCID: …"
@@ -54,7 +54,7 @@ def read_machine(release: Path = RELEASE) -> Machine:
 
 
 def cores(topology: Path = TOPOLOGY) -> int:
-    """The processor's cores that this process may run on; two threads of one core count once, where Linux tells."""
+    """Return how many cores this process may run on; two threads of one core count once, where Linux tells."""
     if not hasattr(os, "sched_getaffinity"):  # as on macOS
         return os.cpu_count() or 1
     siblings = [topology / f"cpu{i}" / "topology" / "thread_siblings_list" for i in os.sched_getaffinity(0)]
@@ -62,7 +62,7 @@ def cores(topology: Path = TOPOLOGY) -> int:
 
 
 def _ask(*command: str) -> str | None:
-    """What a program says, None where there is none or it fails."""
+    """Return what a program prints; None where there is none or it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

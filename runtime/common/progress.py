@@ -1,4 +1,4 @@
-"""Progress bars for long work."""
+"""Show progress bars for long work."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 
 def with_progress(items: Sequence[Item], task: str) -> Iterable[Item]:
-    """The items, with a bar on a terminal."""
+    """Return the items, with a bar on a terminal."""
     console = Console(stderr=True)
     return track(items, task, console=console, transient=True) if console.is_terminal else items
 
@@ -37,16 +37,16 @@ class Phases:
         self._bars.stop()
 
     def start(self, phase: str, steps: int) -> None:
-        """A phase of so many steps begins."""
+        """Begin a phase of so many steps."""
         self.finish(phase)  # two may have one name
         self._tasks[phase] = self._bars.add_task(f"{self._work}: {phase}", total=steps)
 
     def step(self, phase: str, step: int) -> None:
-        """It is so many steps further than its beginning."""
+        """Show that a phase is at a step."""
         if phase in self._tasks:
             self._bars.update(self._tasks[phase], completed=step)
 
     def finish(self, phase: str) -> None:
-        """It is over."""
+        """End a phase."""
         if phase in self._tasks:
             self._bars.remove_task(self._tasks.pop(phase))

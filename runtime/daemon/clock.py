@@ -1,4 +1,4 @@
-"""When a sample was recorded: positions are counted, and the times of day are derived from them."""
+"""Tell when a sample was recorded: positions are counted, and times of day are derived from them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STEP_S = 0.5
 
 
 class SourceClock:
-    """Monotonic times of a source's samples, and how far its rate is from what it says.
+    """Monotonic times of a source's samples, and how far its rate is from the nominal one.
 
     Samples arrive late by a delay that varies. The one that was the least late in a minute shows where the source's
     clock stands, and two such minutes show its drift. All times are seconds that the caller reads off a clock.
@@ -26,7 +26,7 @@ class SourceClock:
         self._slope = 0.0
 
     def observe(self, position_s: float, monotonic_s: float) -> None:
-        """Samples up to this position have arrived by now."""
+        """Take note that samples up to this position have arrived by now."""
         late = monotonic_s - position_s
         if math.isnan(self._begun):
             self._begun, self._least = position_s, late
@@ -39,7 +39,7 @@ class SourceClock:
             self._begun, self._least = position_s, late
 
     def at(self, position_s: float) -> float:
-        """The monotonic time at which the sample at a position was recorded."""
+        """Return the monotonic time at which the sample at a position was recorded; NaN before the first."""
         if self._anchor is None:
             return position_s + self._least
         middle, least = self._anchor
@@ -47,7 +47,7 @@ class SourceClock:
 
     @property
     def drift_ppm(self) -> float:
-        """How much slower than it says the source is, in millionths; 0 until it is known."""
+        """How much slower than its nominal rate the source is, in millionths; 0 until it is known."""
         return 1e6 * self._slope
 
 
@@ -58,11 +58,11 @@ class SystemClock:
         self._offset = wall_s - monotonic_s
 
     def update(self, wall_s: float, monotonic_s: float) -> float:
-        """Look at both clocks; return by how many seconds the time of day was set, 0 where it was not."""
+        """Compare both clocks; return by how many seconds the time of day was set, 0 where it was not."""
         offset = wall_s - monotonic_s
         moved, self._offset = offset - self._offset, offset
         return moved if abs(moved) >= STEP_S else 0.0
 
     def wall(self, monotonic_s: float) -> datetime:
-        """The time of day, in UTC."""
+        """Return the time of day, in UTC."""
         return datetime.fromtimestamp(monotonic_s + self._offset, timezone.utc)

@@ -1,4 +1,4 @@
-"""The keys of configs/detector.yaml: what `htsat-edge listen` is told. Units are in the names."""
+"""The keys of configs/detector.yaml, the configuration of `htsat-edge listen`. Units are in the names."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from htsat_edge.runtime.common.errors import HtsatEdgeError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -16,18 +17,18 @@ Port = Annotated[int, Field(gt=0, lt=65536)]
 
 
 def slug(text: str) -> str:
-    """What may stand in a topic and in an id: "Cattle, bovinae" is cattle_bovinae."""
+    """Return a text as it may stand in a topic and in an id: "Cattle, bovinae" is cattle_bovinae."""
     return re.sub(r"[\W_]+", "_", text.casefold()).strip("_") or "_"
 
 
 class Section(BaseModel):
-    """A part of the file."""
+    """A section of the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Secret(Section):
-    """Where a password or token is; never in the file itself, and never logged."""
+    """Where a password or token is kept; it is never in the file itself, and never logged."""
 
     env: str | None = None
     """Name of an environment variable."""
@@ -41,34 +42,34 @@ class Secret(Section):
         return self
 
     def read(self) -> str:
-        """The secret itself; an HtsatEdgeError where it is not there."""
+        """Return the secret itself; raise an HtsatEdgeError where it is not there."""
         if self.env is not None:
             if self.env not in os.environ:
-                raise HtsatEdgeError(f"the environment has no {self.env}, which is to hold a secret")
+                raise HtsatEdgeError(f"the environment has no {self.env}, which must hold a secret")
             return self._checked(self.env, os.environ[self.env])
         assert self.file is not None
         try:
             return self._checked(self.file, self.file.read_text(encoding="utf-8"))
         except OSError as error:
-            raise HtsatEdgeError(f"{self.file}: cannot be read: {error.strerror}; it is to hold a secret") from None
+            raise HtsatEdgeError(f"{self.file}: cannot be read: {error.strerror}; it must hold a secret") from None
         except UnicodeDecodeError:
-            raise HtsatEdgeError(f"{self.file}: is no text; it is to hold a secret") from None
+            raise HtsatEdgeError(f"{self.file}: is no text; it must hold a secret") from None
 
     @staticmethod
     def _checked(where: object, secret: str) -> str:
         secret = secret.strip()
         if not secret or not secret.isprintable():
-            raise HtsatEdgeError(f"{where}: is to hold a secret of one line")
+            raise HtsatEdgeError(f"{where}: must hold a secret of one line")
         return secret
 
 
-class Model(Section):
-    """What listens."""
+class ModelConfig(Section):
+    """The model."""
 
     bundle: Path | None = None
     """Folder of the model; the bundled one by default."""
     precision: str | None = None
-    """Which of its graphs or engines; by default what was measured to be best here."""
+    """Of its graphs or engines; by default the one that was measured to be best here."""
     backend: Literal["auto", "onnxruntime", "tensorrt"] = "auto"
     threads: Annotated[int, Field(ge=1)] | None = None
     """Of onnxruntime; by default one fewer than there are cores, so that one is free for the sound card."""
@@ -76,13 +77,13 @@ class Model(Section):
     """Build an engine in the background where TensorRT is there but no engine fits."""
 
 
-class Detection(Section):
+class DetectionConfig(Section):
     """When a sound is an event."""
 
     hop_s: Seconds | None = None
-    """From one run of the model to the next; an eighth of a clip by default, 1.28 s."""
+    """From one run of the model to the next; an eighth of a window by default, 1.28 s."""
     look_ahead_s: Annotated[float, Field(ge=0)] | None = None
-    """How much is heard after a moment before its scores are final; a quarter of a clip by default, 2.56 s."""
+    """Heard after a moment before its scores are final; a quarter of a window by default, 2.56 s."""
     threshold: Share | None = None
     """For every class, in place of the model's own."""
     thresholds: dict[str, Share] = {}
@@ -94,11 +95,11 @@ class Detection(Section):
     min_length_s: Annotated[float, Field(ge=0)] = 0.3
     merge_gap_s: Annotated[float, Field(ge=0)] = 0.7
     gate_dbfs: Annotated[float, Field(le=0)] | None = None
-    """Save power: the model does not run on clips that are never louder than this. Off by default: see docs."""
+    """Save power: the model does not run on windows that are never louder than this. Off by default: see docs."""
 
 
-class Microphone(Section):
-    """A sound card's input, by way of PortAudio."""
+class MicrophoneConfig(Section):
+    """A sound card's input, through PortAudio."""
 
     device: str | int | None = None
     """Its name or a part of it, its number in `htsat-edge devices`, `alsa:ID` or `usb:VENDOR:PRODUCT`."""
@@ -108,7 +109,7 @@ class Microphone(Section):
     """Hz; by default the model's if the device takes it, else the device's own."""
 
 
-class Stream(Section):
+class StreamConfig(Section):
     """Anything that ffmpeg reads; started again whenever it ends."""
 
     url: str
@@ -118,13 +119,13 @@ class Stream(Section):
     """Of ffmpeg, before -i, such as -rtsp_transport tcp."""
 
     @model_validator(mode="after")
-    def _no_password(self) -> Stream:
+    def _no_password(self) -> StreamConfig:
         if re.search(r"://[^/@]*:(?!\{password\})[^/@]*@", self.url):
             raise ValueError("url: holds a password; put {password} there, and say in `password` where it is")
         return self
 
 
-class Pcm(Section):
+class PcmConfig(Section):
     """Raw samples on stdin."""
 
     sample_rate: Annotated[int, Field(ge=8000, le=384_000)]
@@ -132,35 +133,35 @@ class Pcm(Section):
     channels: Annotated[int, Field(ge=1, le=64)] = 1
 
 
-class Source(Section):
-    """What is listened to: one of microphone, stream, stdin and file."""
+class SourceConfig(Section):
+    """Something to listen to: one of microphone, stream, stdin and file."""
 
     name: Annotated[str, Field(min_length=1, pattern=r"^[^\s#+][^#+\x00-\x1f]*$")]
-    """How it is called in events and topics."""
-    microphone: Microphone | None = None
-    stream: Stream | None = None
-    stdin: Pcm | None = None
+    """Of the source in messages and topics."""
+    microphone: MicrophoneConfig | None = None
+    stream: StreamConfig | None = None
+    stdin: PcmConfig | None = None
     file: Path | None = None
-    """A recording, heard once, as fast as it goes."""
+    """A recording, read once, as fast as possible."""
 
     @model_validator(mode="after")
-    def _one(self) -> Source:
+    def _one(self) -> SourceConfig:
         if sum(x is not None for x in (self.microphone, self.stream, self.stdin, self.file)) != 1:
             raise ValueError(f"{self.name}: want one of microphone, stream, stdin and file")
         return self
 
 
-class Health(Section):
-    """When a microphone counts as deaf."""
+class HealthConfig(Section):
+    """When something is wrong with an input: it is muted, clipped, humming, too quiet."""
 
     enabled: bool = True
     quiet_dbfs: Annotated[float, Field(le=0)] = -80.0
-    """Below this level for a minute, the input is taken for dead or its gain for too low."""
+    """Below this level for a minute, the input counts as dead or its gain as too low."""
     clipped_percent: Annotated[float, Field(gt=0, le=100)] = 1.0
     """Of the samples that may be at full scale."""
 
 
-class JsonLines(Section):
+class JsonLinesConfig(Section):
     """A file of JSON Lines."""
 
     path: Path
@@ -170,15 +171,15 @@ class JsonLines(Section):
     """Old files."""
 
 
-class Store(Section):
+class StoreConfig(Section):
     """A database (SQLite) of all events."""
 
     path: Path
     keep_days: Annotated[float, Field(gt=0)] = 90.0
 
 
-class Mqtt(Section):
-    """A broker, and Home Assistant."""
+class MqttConfig(Section):
+    """An MQTT broker, and Home Assistant."""
 
     host: str
     port: Port = 1883
@@ -191,8 +192,8 @@ class Mqtt(Section):
     """Home Assistant's prefix; null: nothing is announced."""
 
 
-class Webhook(Section):
-    """An HTTP endpoint that gets each event as JSON, by POST."""
+class WebhookConfig(Section):
+    """An HTTP endpoint that gets each message as JSON, by POST."""
 
     url: Annotated[str, Field(pattern=r"^https?://")]
     token: Secret | None = None
@@ -200,7 +201,7 @@ class Webhook(Section):
     timeout_s: Seconds = 10.0
 
 
-class Clips(Section):
+class ClipsConfig(Section):
     """Recordings of events."""
 
     folder: Path
@@ -218,43 +219,45 @@ class Clips(Section):
     """From here on it is speech."""
 
 
-class Metrics(Section):
+class MetricsConfig(Section):
     """Prometheus' /metrics, and /healthz."""
 
     host: str = "127.0.0.1"
     port: Port = 9464
 
 
-class Outputs(Section):
-    """Where events go. Each is on its own: a slow or dead one never stops detection."""
+class OutputsConfig(Section):
+    """Where messages go. Each output is on its own: a slow or dead one never stops detection."""
 
     stdout: bool = True
     """JSON Lines."""
-    json_lines: JsonLines | None = None
-    store: Store | None = None
-    mqtt: Mqtt | None = None
-    webhook: Webhook | None = None
-    clips: Clips | None = None
-    metrics: Metrics | None = None
+    json_lines: JsonLinesConfig | None = None
+    store: StoreConfig | None = None
+    mqtt: MqttConfig | None = None
+    webhook: WebhookConfig | None = None
+    clips: ClipsConfig | None = None
+    metrics: MetricsConfig | None = None
 
 
 class DaemonConfig(Section):
-    """All of it."""
+    """The whole configuration."""
 
-    model: Model = Model()
-    detection: Detection = Detection()
-    sources: Annotated[list[Source], Field(min_length=1)] = [Source(name="microphone", microphone=Microphone())]
-    health: Health = Health()
-    outputs: Outputs = Outputs()
+    model: ModelConfig = ModelConfig()
+    detection: DetectionConfig = DetectionConfig()
+    sources: Annotated[list[SourceConfig], Field(min_length=1)] = [
+        SourceConfig(name="microphone", microphone=MicrophoneConfig())
+    ]
+    health: HealthConfig = HealthConfig()
+    outputs: OutputsConfig = OutputsConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> DaemonConfig:
         names = [source.name for source in self.sources]
         if repeated := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"sources: {', '.join(sorted(repeated))} stands there twice")
+            raise ValueError(f"sources: {', '.join(sorted(repeated))} is there twice")
         topics = [slug(name) for name in names]
         if len(set(topics)) < len(topics):
             raise ValueError(f"sources: {', '.join(names)}: two of these would have the same topic")
         if sum(source.stdin is not None for source in self.sources) > 1:
-            raise ValueError("sources: there is one stdin only")
+            raise ValueError("sources: only one can read stdin")
         return self

@@ -1,4 +1,4 @@
-"""Is a microphone deaf? What a second of audio looks like when something is wrong, and what to do about it."""
+"""Find input faults: what a second of audio looks like when something is wrong with a microphone, and the remedy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
+
 from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.daemon.config import Health
+from htsat_edge.runtime.daemon.config import HealthConfig
 from htsat_edge.runtime.dsp.log_mel import hann
 
 FULL_SCALE = 0.99
@@ -19,7 +20,7 @@ N_FFT = 4096
 HUM_SHARE = 0.9
 """Of the power that lies in harmonics of the mains."""
 HUM_DBFS = -60.0
-"""Below this hum is what any quiet input has."""
+"""Below this level any quiet input has hum."""
 BAND_HZ = 5000.0
 """Sound cards and microphones hear beyond this; telephone links and wrong sample rates do not."""
 BAND_DB = -75.0
@@ -28,7 +29,7 @@ BAND_DB = -75.0
 
 @dataclass(frozen=True)
 class Problem:
-    """What may be wrong."""
+    """An input fault."""
 
     name: str
     advice: str
@@ -52,7 +53,7 @@ PROBLEMS = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class HealthChange:
     """A problem begins or is over."""
 
     problem: Problem
@@ -62,7 +63,7 @@ class Finding:
 class HealthMonitor:
     """Looks at each second of a source."""
 
-    def __init__(self, sample_rate: int, settings: Health) -> None:
+    def __init__(self, sample_rate: int, settings: HealthConfig) -> None:
         self.sample_rate, self._settings = sample_rate, settings
         self._window = hann(N_FFT)
         hz = np.fft.rfftfreq(N_FFT, 1 / sample_rate)
@@ -80,14 +81,14 @@ class HealthMonitor:
         self.reset()
 
     def reset(self) -> None:
-        """What follows is not joined to what came before; what is wrong stays so until it is heard to be over."""
+        """Begin anew after a gap; what is wrong stays so until it is heard to be over."""
         self._pending: list[FloatArray] = []
         self._count = 0
         self._wrong = dict.fromkeys(PROBLEMS, 0)
         self._right = dict.fromkeys(PROBLEMS, 0)
 
-    def push(self, samples: FloatArray) -> Iterator[Finding]:
-        """Take samples (S,); yield what begins to be wrong, or is over."""
+    def push(self, samples: FloatArray) -> Iterator[HealthChange]:
+        """Take samples (S,); yield the problems that begin or are over."""
         self._pending.append(samples)
         self._count += len(samples)
         if self._count < self.sample_rate:
@@ -98,20 +99,20 @@ class HealthMonitor:
             yield from self._look(second)
         self._pending, self._count = [joined], len(joined)
 
-    def _look(self, second: FloatArray) -> Iterator[Finding]:
+    def _look(self, second: FloatArray) -> Iterator[HealthChange]:
         found = self._problems(second)
         for name, problem in PROBLEMS.items():
             self._wrong[name] = self._wrong[name] + 1 if name in found else 0
             self._right[name] = 0 if name in found else self._right[name] + 1
             if name not in self.active and self._wrong[name] >= problem.raise_s:
                 self.active.add(name)
-                yield Finding(problem, begins=True)
+                yield HealthChange(problem, begins=True)
             elif name in self.active and self._right[name] >= problem.clear_s:
                 self.active.remove(name)
-                yield Finding(problem, begins=False)
+                yield HealthChange(problem, begins=False)
 
     def _problems(self, second: FloatArray) -> set[str]:
-        """The names of what is wrong with a second."""
+        """Return the names of what is wrong with a second."""
         mean, spread = float(second.mean()), float(second.std())
         self.level_dbfs = 20 * np.log10(max(spread, 1e-10))
         if second.min() == second.max():
@@ -132,7 +133,7 @@ class HealthMonitor:
         return found
 
     def _spectrum(self, second: FloatArray) -> FloatArray:
-        """Mean power of a second by frequency."""
+        """Return the mean power of a second by frequency (N_FFT // 2 + 1,)."""
         count = len(second) // N_FFT
         spans = (second[: count * N_FFT] - second.mean()).reshape(count, N_FFT)
         spectrum = scipy.fft.rfft(spans * self._window, axis=-1)

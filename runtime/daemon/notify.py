@@ -1,4 +1,4 @@
-"""Telling systemd how it goes (sd_notify): a datagram to the socket that it names."""
+"""Report the daemon's state to systemd (sd_notify): a datagram to the socket that it names."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import time
 
 
 class Notifier:
-    """Says what systemd wants to know; does nothing where there is no systemd that does."""
+    """Reports to systemd; does nothing where there is none that wants it."""
 
     def __init__(self) -> None:
         self._address = os.environ.get("NOTIFY_SOCKET", "")
         self._watchdog_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
-        self._petted = 0.0
+        self._alive_at = 0.0
 
-    def tell(self, **state: str) -> None:
-        """Such as READY="1"."""
+    def report(self, **state: str) -> None:
+        """Report a state such as READY="1"."""
         if not self._address:
             return
         text = "\n".join(f"{name}={value}" for name, value in state.items())
@@ -28,7 +28,7 @@ class Notifier:
                 return
 
     def alive(self) -> None:
-        """The program still works: to be called again and again; passed on as often as the watchdog needs it."""
-        if self._watchdog_s and time.monotonic() - self._petted > self._watchdog_s / 3:
-            self._petted = time.monotonic()
-            self.tell(WATCHDOG="1")
+        """Report that the program still works; call it often, it reports as often as the watchdog needs."""
+        if self._watchdog_s and time.monotonic() - self._alive_at > self._watchdog_s / 3:
+            self._alive_at = time.monotonic()
+            self.report(WATCHDOG="1")

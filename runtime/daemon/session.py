@@ -1,25 +1,36 @@
-"""One source's way from samples to lines: detection, gaps, health, and clips of what was heard."""
+"""One source's way through one run: from blocks and gaps to messages."""
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from typing import Protocol
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.message import DECIMALS, Message
 from htsat_edge.runtime.daemon.clock import SystemClock
-from htsat_edge.runtime.daemon.config import Health
-from htsat_edge.runtime.daemon.health import Finding, HealthMonitor
-from htsat_edge.runtime.daemon.sources import Feed, Lost, Notice, Piece
-from htsat_edge.runtime.detector import DECIMALS, Detector, Event, Settings
-from htsat_edge.runtime.dsp.windows import Clip
-from htsat_edge.runtime.models.backends import Backend
+from htsat_edge.runtime.daemon.config import HealthConfig
+from htsat_edge.runtime.daemon.health import HealthChange, HealthMonitor
+from htsat_edge.runtime.daemon.messages import (
+    CoverageStatus,
+    GapMessage,
+    InputFault,
+    InputOk,
+    Listening,
+    Status,
+    format_time,
+)
+from htsat_edge.runtime.daemon.sources.feed import Feed, Notice
+from htsat_edge.runtime.detector import EventStream, WindowStream
+from htsat_edge.runtime.dsp.blocks import AudioBlock, Gap
+from htsat_edge.runtime.dsp.events import Event
+from htsat_edge.runtime.dsp.windows import Window
 from htsat_edge.runtime.models.bundle import ModelInfo
+from htsat_edge.runtime.models.settings import Settings
 
-Line = dict[str, Any]
 HOUR_S = 3600.0
 
 
@@ -33,182 +44,195 @@ class Coverage:
 
     @property
     def share(self) -> float:
-        """Of the time that has passed."""
+        """Share of the time that was heard, 0 to 1."""
         whole = self.heard_s + self.lost_s
         return self.heard_s / whole if whole else 1.0
 
-
-@dataclass(frozen=True)
-class Told:
-    """A line, and what it is of."""
-
-    line: Line
-    event: Event | None = None
+    def add(self, seconds: float, heard: bool) -> None:
+        """Count time that was heard, or lost."""
+        self.heard_s += seconds if heard else 0.0
+        self.lost_s += 0.0 if heard else seconds
 
 
-class Heard:
-    """Sees the audio and the final scores of a source go by, for clips; times are seconds since the source began."""
+class SessionObserver(Protocol):
+    """Sees a source's audio, final scores and events go by; times are seconds since the source began."""
 
-    def audio(self, piece: Piece) -> None:
-        """The next samples."""
+    def audio(self, block: AudioBlock) -> None:
+        """Take the next samples."""
 
     def scores(self, start_s: float, step_s: float, scores: FloatArray) -> None:
-        """The next final scores (n, C)."""
+        """Take the next final scores (n, C), of steps of `step_s` seconds from `start_s` on."""
+
+    def event(self, event: Event) -> None:
+        """Take the next event."""
 
     def interrupted(self, at_s: float) -> None:
-        """What follows is not joined to what came before."""
+        """Take note that what follows is not joined to what came before `at_s`."""
 
 
 @dataclass
-class Listener:
-    """Turns what a feed gives into lines. Scoring is left to the caller, who may score many sources at once."""
+class SourceSession:
+    """Turns what a feed gives into messages. The caller scores the windows, of many sources at once where it likes."""
 
     feed: Feed
     info: ModelInfo
-    backend: Backend
     settings: Settings
-    labels: frozenset[str]
-    health: Health
+    health: HealthConfig
     system: SystemClock
-    watcher: Heard = field(default_factory=Heard)
+    observers: Sequence[SessionObserver] = ()
+    coverage: Coverage = field(default_factory=Coverage)
+    """Of the present hour."""
+    all_time: Coverage = field(default_factory=Coverage)
+    end_s: float = 0.0
+    """Up to where the source was heard or lost, in seconds since it began."""
 
     def __post_init__(self) -> None:
-        self.coverage, self.all_time = Coverage(), Coverage()
-        self.level_dbfs = float("-inf")
-        self._detector: Detector | None = None
+        self._ids = itertools.count(1)
+        self._windows: WindowStream | None = None
+        self._events: EventStream | None = None
         self._monitor: HealthMonitor | None = None
         self._rate = 0
-        self._base_s = 0.0
-        self.end_s = 0.0
         self._scored_s = 0.0
-        self._times: dict[str, str | None] = {}
         self._hour_s = HOUR_S
 
     @property
-    def problems(self) -> set[str]:
-        """What is wrong with the source's sound at present."""
+    def faults(self) -> set[str]:
+        """Names of the input faults at present."""
         return self._monitor.active if self._monitor is not None else set()
 
-    def take(self, piece: Piece) -> tuple[list[Clip], list[Told]]:
-        """Samples have come: the clips that they complete, to be scored and settled in turn, and lines."""
-        if self._detector is None or piece.sample_rate != self._rate:
-            self._begin(piece)
-        assert self._detector is not None
-        told: list[Told] = []
-        if self._monitor is not None:
-            told += (Told(self._health_line(finding)) for finding in self._monitor.push(piece.samples))
-            self.level_dbfs = self._monitor.level_dbfs
-        self.watcher.audio(piece)
-        clips = self._detector.feed(piece.samples)
-        return clips, told + list(self._pass(piece.end_s, heard=True))
-
-    def settle(self, clip: Clip, framewise: FloatArray) -> list[Told]:
-        """A clip was scored."""
-        assert self._detector is not None
-        return self._tell(self._detector.settle(clip, framewise))
-
-    def lose(self, lost: Lost) -> list[Told]:
-        """A gap; what came before must be finished."""
-        self.coverage.gaps += 1
-        self.all_time.gaps += 1
-        line = {
-            "type": "gap",
-            "source": self.feed.name,
-            "onset": round(lost.start_s, DECIMALS),
-            "offset": round(lost.end_s, DECIMALS),
-            "time": self._time(lost.start_s),
-            "reason": lost.reason,
-        }
-        return [Told(line), *self._pass(lost.end_s, heard=False)]
-
-    def finish(self) -> list[Told]:
-        """The recording is over, or interrupted: the events that are left."""
-        if self._detector is None:
-            return []
-        try:
-            told = self._tell(self._detector.close())
-        except HtsatEdgeError:  # too short to hear anything
-            told = []
-        self._detector = None
-        return told
+    @property
+    def level_dbfs(self) -> float:
+        """Level of the last second; minus infinity where it is not measured."""
+        return self._monitor.level_dbfs if self._monitor is not None else float("-inf")
 
     @property
-    def hearing(self) -> bool:
-        """There is something to be finished."""
-        return self._detector is not None
+    def active(self) -> bool:
+        """Whether there is a recording that is not finished."""
+        return self._windows is not None
 
-    def notice(self, notice: Notice) -> Told:
-        """Something is to be told of the source, as of now."""
-        now = told_time(self.system.wall(time.monotonic())) if self.feed.live else None
-        return Told({**self._status(notice.state, text=notice.text), "time": now})
+    def take(self, block: AudioBlock) -> tuple[list[Window], list[Message]]:
+        """Take samples; return the windows that they complete, to be scored and settled in turn, and messages."""
+        messages: list[Message] = []
+        if self._windows is None or block.sample_rate != self._rate:
+            messages += self._begin(block)
+        assert self._windows is not None
+        if self._monitor is not None:
+            messages += (self._health_status(change) for change in self._monitor.push(block.samples))
+        for observer in self.observers:
+            observer.audio(block)
+        windows = self._windows.push(block.samples)
+        return windows, [*messages, *self._advance(block.end_s, heard=True)]
 
-    # The detector's watcher
+    def settle(self, window: Window, framewise: FloatArray) -> list[Event]:
+        """Take the scores (steps, C) of a window; return the events that they settle."""
+        assert self._events is not None
+        assert self._windows is not None
+        return self._observed(self._events.push(window, framewise))
 
-    def frames(self, log_mel: FloatArray) -> None:
-        """Nothing is asked of the frames."""
+    def lose(self, gap: Gap) -> list[Message]:
+        """Take a gap; what came before must be finished."""
+        self.coverage.gaps += 1
+        self.all_time.gaps += 1
+        message = GapMessage(
+            source=self.feed.name,
+            onset=round(gap.start_s, DECIMALS),
+            offset=round(gap.end_s, DECIMALS),
+            time=self._time(gap.start_s),
+            reason=gap.reason,
+        )
+        return [message, *self._advance(gap.end_s, heard=False)]
+
+    def flush(self) -> list[Window]:
+        """End the recording, since it is over or interrupted; return the windows that are left, to be settled."""
+        assert self._windows is not None
+        try:
+            return self._windows.flush()
+        except HtsatEdgeError:  # too short for the model
+            return []
+
+    def finish(self) -> list[Event]:
+        """Return the events that are left, after the windows of `flush` were settled."""
+        assert self._events is not None
+        assert self._windows is not None
+        events = self._observed(self._events.flush())
+        self._windows = self._events = None
+        for observer in self.observers:
+            observer.interrupted(self.end_s)
+        return events
+
+    def notice(self, notice: Notice) -> Message:
+        """Return the message of something that has happened to the source just now."""
+        now = format_time(self.system.wall(time.monotonic())) if self.feed.live else None
+        return notice.state(source=self.feed.name, time=now, text=notice.text)
+
+    # The event stream's observer
 
     def scores(self, scores: FloatArray) -> None:
-        """The next final scores (n, C), from the detector."""
-        self.watcher.scores(self._scored_s, self.info.step_s, scores)
+        """Pass the next final scores (n, C) on."""
+        for observer in self.observers:
+            observer.scores(self._scored_s, self.info.step_s, scores)
         self._scored_s += len(scores) * self.info.step_s
 
-    def _begin(self, piece: Piece) -> None:
-        self._rate = piece.sample_rate
-        self._base_s = self._scored_s = piece.start_s
-        self._detector = Detector(self.info, self.backend, piece.sample_rate, self.settings, self)
-        if not self.health.enabled:
-            return
-        if self._monitor is None or self._monitor.sample_rate != piece.sample_rate:
-            self._monitor = HealthMonitor(piece.sample_rate, self.health)
-        self._monitor.reset()
+    def _begin(self, block: AudioBlock) -> Iterator[Message]:
+        first = self._rate == 0
+        self._rate = block.sample_rate
+        self._scored_s = block.start_s
+        self._windows = WindowStream(self.info, block.sample_rate, self.settings)
+        self._events = EventStream(
+            self.info,
+            self.settings,
+            self,
+            source=self.feed.name,
+            ids=self._ids,
+            origin_s=block.start_s,
+            time_of=self._time,
+        )
+        time_of_day = self._time(block.start_s)
+        if self.health.enabled:
+            if self._monitor is None or self._monitor.sample_rate != block.sample_rate:
+                for problem in sorted(self.faults):  # the new monitor does not know of them
+                    yield InputOk(source=self.feed.name, time=time_of_day, problem=problem)
+                self._monitor = HealthMonitor(block.sample_rate, self.health)
+            self._monitor.reset()
+        if first:
+            yield Listening(source=self.feed.name, time=time_of_day, sample_rate=block.sample_rate)
 
-    def _tell(self, events: Sequence[Event]) -> list[Told]:
-        told = []
+    def _observed(self, events: list[Event]) -> list[Event]:
         for event in events:
-            if event.label not in self.labels:
-                continue
-            onset = round(self._base_s + event.onset, DECIMALS)
-            offset = None if event.offset is None else round(self._base_s + event.offset, DECIMALS)
-            event = Event(event.type, event.label, onset, offset, event.score)
-            if event.type == "start":
-                self._times[event.label] = self._time(onset)
-            line = event.line(self.feed.name, None)
-            line["time"] = self._times[event.label] if event.type == "start" else self._times.pop(event.label)
-            told.append(Told(line, event))
-        return told
+            for observer in self.observers:
+                observer.event(event)
+        return events
 
-    def _pass(self, until_s: float, heard: bool) -> Iterator[Told]:
-        """Time passes, heard or lost; each hour its coverage is told."""
+    def _advance(self, until_s: float, heard: bool) -> Iterator[Status]:
+        """Count time that was heard or lost; yield the coverage of each hour that is over."""
         while self.end_s < until_s:
             part_s = min(until_s, self._hour_s) - self.end_s
             for coverage in (self.coverage, self.all_time):
-                coverage.heard_s += part_s if heard else 0.0
-                coverage.lost_s += 0.0 if heard else part_s
+                coverage.add(part_s, heard)
             if until_s < self._hour_s:
                 self.end_s = until_s
                 return
             self.end_s = self._hour_s
-            line = self._status("coverage", share=round(self.coverage.share, 6), gaps=self.coverage.gaps)
-            yield Told({**line, "onset": self._hour_s - HOUR_S, "offset": self._hour_s})
+            yield CoverageStatus(
+                source=self.feed.name,
+                time=self._time(self.end_s),
+                onset=self._hour_s - HOUR_S,
+                offset=self._hour_s,
+                share=round(self.coverage.share, 6),
+                gaps=self.coverage.gaps,
+            )
             self._hour_s += HOUR_S
             self.coverage = Coverage()
 
-    def _health_line(self, finding: Finding) -> Line:
-        if finding.begins:
-            return self._status("deaf", problem=finding.problem.name, advice=finding.problem.advice)
-        return self._status("hears again", problem=finding.problem.name)
-
-    def _status(self, state: str, **more: Any) -> Line:
-        at = self._time(self.end_s)
-        return {"type": "status", "source": self.feed.name, "state": state, "time": at, **more}
+    def _health_status(self, change: HealthChange) -> Status:
+        source, now, problem = self.feed.name, self._time(self.end_s), change.problem
+        if change.begins:
+            return InputFault(source=source, time=now, problem=problem.name, advice=problem.advice)
+        return InputOk(source=source, time=now, problem=problem.name)
 
     def _time(self, position_s: float) -> str | None:
+        """Return the time of day at a position; None where it is not known."""
         if not self.feed.live:
             return None
         moment = self.feed.clock.at(position_s)
-        return told_time(self.system.wall(moment)) if moment == moment else None
-
-
-def told_time(moment: datetime) -> str:
-    """A time of day as lines have it."""
-    return moment.isoformat(timespec="milliseconds")
+        return format_time(self.system.wall(moment)) if moment == moment else None

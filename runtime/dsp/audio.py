@@ -1,4 +1,4 @@
-"""Recordings on disk, read block by block."""
+"""Read recordings on disk, block by block."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
+
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp import mpeg, ogg
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
-"""What recordings in a folder end with."""
+"""Of the names of recordings in a folder."""
 MP3_PADDING = 4 * 1152
 """Samples that encoders put around a recording, and decoders take off or leave."""
 UNKNOWN_WAV_BYTES = 0x7FFF_0000
-"""A WAV written to a pipe says a little more (sox, arecord) or 0xFFFFFFFF (ffmpeg) in place of its length."""
+"""A WAV written to a pipe has a little more (sox, arecord) or 0xFFFFFFFF (ffmpeg) in place of its length."""
 UNKNOWN_SAMPLES = 1 << 62
-"""What libsndfile says of the length of a FLAC that was written to a pipe."""
+"""The length that libsndfile gives for a FLAC that was written to a pipe."""
 LOUDEST = 1e6
 """Samples are within -1 and 1; some programs write integers as floats. What is beyond this is no sound."""
 
 
 class AudioFile:
-    """A wav, flac, ogg or mp3 recording; every fault is an HtsatEdgeError."""
+    """A wav, flac, ogg or mp3 recording on disk."""
 
     def __init__(self, path: Path) -> None:
+        """Open a recording; raise an HtsatEdgeError where it cannot be read whole."""
         self.path = path
         try:
             if path.is_dir():
@@ -53,7 +54,7 @@ class AudioFile:
             raise HtsatEdgeError(f"{path}: is no recording that can be read; want wav, flac, ogg or mp3") from None
         self.sample_rate: int = self._file.samplerate
         self.samples: int = self._file.frames
-        """What the file says of its length."""
+        """Samples of one channel, as the file says."""
         try:
             self._check_length(mp3)
         except HtsatEdgeError:
@@ -61,7 +62,10 @@ class AudioFile:
             raise
 
     def blocks(self, length: int) -> Iterator[FloatArray]:
-        """The recording, mixed to one channel, in blocks (S,) of at most `length` samples."""
+        """Yield the recording, mixed to one channel, in blocks (S,) of at most `length` samples.
+
+        Raise an HtsatEdgeError at a sample that is no number or beyond any sound, and where the file ends too soon.
+        """
         done = 0
         with self._file as file:
             while True:
@@ -106,7 +110,7 @@ class AudioFile:
             self._refuse_part(length.found, length.said)
 
     def _check_length(self, mp3: mpeg.Length | None) -> None:
-        """Refuse what holds less, or more, than libsndfile says."""
+        """Raise where the file holds less, or more, than libsndfile says."""
         if self.samples == 0:
             raise HtsatEdgeError(f"{self.path}: has no samples")
         if self.samples >= UNKNOWN_SAMPLES:
@@ -125,7 +129,7 @@ class AudioFile:
             self.samples = min(self.samples, mp3.found)
 
     def _refuse_part(self, found: int, said: int) -> None:
-        """What libsndfile takes for the end must be the end."""
+        """Raise where libsndfile would stop before the end."""
         if found > said + MP3_PADDING:
             percent = 100 * said / found
             raise HtsatEdgeError(
@@ -137,24 +141,3 @@ class AudioFile:
         return HtsatEdgeError(
             f"{self.path}: is truncated or damaged{where}; copy it again, or convert what is left of it"
         )
-
-
-class Resampler:
-    """Changes the sample rate of a stream (S,); its output does not depend on how the input was chunked."""
-
-    def __init__(self, rate_in: int, rate_out: int) -> None:
-        self._stream = soxr.ResampleStream(rate_in, rate_out, 1, dtype="float32") if rate_in != rate_out else None
-
-    def push(self, samples: FloatArray) -> FloatArray:
-        """Take samples, return those at the new rate that are ready."""
-        return samples if self._stream is None else self._stream.resample_chunk(samples)
-
-    def flush(self) -> FloatArray:
-        """End the recording: the samples that are left."""
-        none = np.empty(0, np.float32)
-        return none if self._stream is None else self._stream.resample_chunk(none, last=True)
-
-    def reset(self) -> None:
-        """Begin a new recording."""
-        if self._stream is not None:
-            self._stream.clear()

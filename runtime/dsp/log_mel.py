@@ -1,4 +1,4 @@
-"""Log-mel spectrograms in numpy: of a whole recording, and of a stream (HTS-AT, section 3.1; librosa's defaults).
+"""Log-mel spectrograms in numpy, of a whole recording and of a stream (HTS-AT, section 3.1; librosa's defaults).
 
 The short-time Fourier transform is centred: frame k looks at the samples around k * hop, and the recording is
 mirrored at both ends. A recording of N samples has N // hop + 1 frames.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
-from htsat_edge.runtime.common.arrays import FloatArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from htsat_edge.runtime.common.arrays import FloatArray
 
 AT_ONCE = 64
 """Frames whose spectra are in memory at a time, which then stay in the cache."""
@@ -55,25 +56,25 @@ class FrontEnd(BaseModel):
 
 
 def hz_to_mel(hz: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Slaney's mel scale: linear below 1 kHz, logarithmic above (Auditory Toolbox, 1998)."""
+    """Return Hz in mel on Slaney's scale: linear below 1 kHz, logarithmic above (Auditory Toolbox, 1998)."""
     hz = np.asarray(hz, np.float64)
     return np.where(hz < 1000, hz * 3 / 200, 15 + 27 * np.log(np.maximum(hz, 1000) / 1000) / np.log(6.4))
 
 
 def mel_to_hz(mel: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The inverse of `hz_to_mel`."""
+    """Return mel in Hz, the inverse of `hz_to_mel`."""
     mel = np.asarray(mel, np.float64)
     return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp(np.log(6.4) * (np.maximum(mel, 15) - 15) / 27))
 
 
 def mel_edges_hz(front_end: FrontEnd) -> npt.NDArray[np.float64]:
-    """(n_mels + 2,): each triangle begins at one, has its top at the next, and ends at the one after."""
+    """Return edges in Hz (n_mels + 2,): a triangle begins at one, peaks at the next and ends at the one after."""
     edges_mel = np.linspace(hz_to_mel(front_end.fmin), hz_to_mel(front_end.fmax), front_end.n_mels + 2)
     return mel_to_hz(edges_mel)
 
 
 def mel_filters(front_end: FrontEnd) -> FloatArray:
-    """Triangles of unit area, evenly spaced in mel: (n_fft // 2 + 1, n_mels), from power to mel power."""
+    """Return the filters (n_fft // 2 + 1, n_mels) from power to mel power: unit triangles, evenly spaced in mel."""
     bins_hz = np.fft.rfftfreq(front_end.n_fft, 1 / front_end.sample_rate)[:, None]
     edges_hz = mel_edges_hz(front_end)
     low, centre, high = (edges_hz[i : i + front_end.n_mels] for i in range(3))
@@ -82,12 +83,12 @@ def mel_filters(front_end: FrontEnd) -> FloatArray:
 
 
 def hann(length: int) -> FloatArray:
-    """The periodic Hann window."""
+    """Return the periodic Hann window (length,)."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
 
 
 def to_db(power: FloatArray) -> FloatArray:
-    """Power in dB, with its floor."""
+    """Return power in dB, with its floor."""
     db: FloatArray = 10 * np.log10(np.maximum(power, FLOOR_POWER))
     return db
 
@@ -107,14 +108,14 @@ class LogMel:
 
     @property
     def min_samples(self) -> int:
-        """The shortest recording that can be mirrored at its ends."""
+        """Samples of the shortest recording that can be mirrored at its ends."""
         return self.front_end.n_fft // 2 + 1
 
     def __call__(self, waveform: FloatArray) -> FloatArray:
         return self.frames(mirror_end(mirror_start(waveform, self.front_end.n_fft), self.front_end.n_fft))
 
     def frames(self, padded: FloatArray) -> FloatArray:
-        """The frames that lie whole within these samples; no padding is added."""
+        """Return the frames (T, F) that lie whole within these samples (S,); no padding is added."""
         spans = np.lib.stride_tricks.sliding_window_view(padded, self.front_end.n_fft)[:: self.front_end.hop]
         mel_power = np.empty((len(spans), self.front_end.n_mels), np.float32)
         for begin in range(0, len(spans), AT_ONCE):
@@ -178,7 +179,7 @@ class LogMelStream:
         return log_mel
 
     def flush(self) -> FloatArray:
-        """End the recording: the frames (T, F) that are left. A TooShortError if there can be none."""
+        """End the recording; return the frames (T, F) that are left. Raise a TooShortError if there can be none."""
         if not self._started:
             raise TooShortError(f"{self._count} samples are too few, want at least {self._log_mel.min_samples}")
         rest = mirror_end(np.concatenate(self._pending), self._log_mel.front_end.n_fft)

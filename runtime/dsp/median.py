@@ -1,10 +1,11 @@
-"""A running median over the steps, with a length for each class."""
+"""Smooth scores by a running median over the steps, with a length for each class."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+
 from htsat_edge.runtime.common.arrays import FloatArray
 
 
@@ -26,7 +27,7 @@ class MedianFilter:
         self._scores: FloatArray | None = None
 
     def push(self, scores: FloatArray) -> FloatArray:
-        """Take scores (n, C), return those (m, C) whose surroundings are complete."""
+        """Take scores (n, C); return those (m, C) whose surroundings are complete."""
         if len(scores) == 0:
             return scores
         if self._scores is None:
@@ -40,7 +41,7 @@ class MedianFilter:
         return smooth
 
     def flush(self) -> FloatArray | None:
-        """End the recording: the scores (m, C) that are left, or None if there were none."""
+        """End the recording; return the scores (m, C) that are left, or None if there were none."""
         if self._scores is None:
             return None
         smooth = self.push(np.repeat(self._scores[-1:], self.delay, axis=0))

@@ -1,4 +1,4 @@
-"""How long an MP3 really is, from the headers of its frames (ISO 11172-3, section 2.4.1.3).
+"""Measure how long an MP3 really is, from the headers of its frames (ISO 11172-3, section 2.4.1.3).
 
 Decoders believe what the first frame says of the whole, or estimate it from the first bitrate; then a recording of
 variable bitrate, a joined or a truncated one, is cut short without a word.
@@ -22,18 +22,18 @@ TAGS = (b"Xing", b"Info", b"VBRI")
 
 
 class Length(NamedTuple):
-    """How long an MP3 is."""
+    """The length of an MP3."""
 
     found: int
     """Samples in its frames."""
     said: int | None
-    """Samples that its first frame tells of, if it does."""
+    """Samples by what its first frame says; None where it says nothing."""
     whole: bool
-    """The last frame is all there."""
+    """Whether the last frame is complete."""
 
 
 def measure(path: Path) -> Length | None:
-    """Count the frames of an MP3; None if the file is none."""
+    """Count the frames of an MP3; return None where the file is none."""
     with path.open("rb") as file:
         if not _is_mp3(file.read(3)):
             return None
@@ -62,7 +62,7 @@ def _measure(content: mmap.mmap) -> Length | None:
 
 
 def _next_frame(content: mmap.mmap, at: int) -> int:
-    """Past what is no frame: an ID3 tag, or junk up to two headers in a row."""
+    """Return the position after an ID3 tag, or after junk up to two headers in a row."""
     if content[at : at + 3] == b"ID3":
         # An ID3v2 tag gives its size in four groups of seven bits.
         a, b, c, d = content[at + 6 : at + 10].ljust(4, b"\0")
@@ -77,7 +77,7 @@ def _next_frame(content: mmap.mmap, at: int) -> int:
 
 
 def _said(first: bytes, samples: int) -> int | None:
-    """What a Xing or Info tag says: the name, four bytes of flags, then the count of frames where the first is set."""
+    """Return the samples by a Xing or Info tag: name, four bytes of flags, a count of frames if the first is set."""
     at = max(first.find(b"Xing"), first.find(b"Info"))
     if at < 0 or not first[at + 7] & 1:
         return None
@@ -89,7 +89,7 @@ def _is_mp3(start: bytes) -> bool:
 
 
 def _frame(header: bytes) -> tuple[int, int] | None:
-    """The length in bytes and samples of the frame with this header, or None if it is no layer III frame."""
+    """Return the length in bytes and samples of the frame with this header, or None if it is no layer III frame."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
         return None
     version, bitrate, rate = header[1] >> 3 & 3, header[2] >> 4, header[2] >> 2 & 3

@@ -1,4 +1,4 @@
-"""Whether an Ogg file is whole, from the headers of its pages (RFC 3533, section 6).
+"""Tell whether an Ogg file is whole, from the headers of its pages (RFC 3533, section 6).
 
 Decoders play what there is, and of several streams joined only the first.
 """
@@ -16,16 +16,16 @@ BEGINS, ENDS = 2, 4
 
 
 class Shape(NamedTuple):
-    """What the pages say."""
+    """The structure of an Ogg file."""
 
     whole: bool
-    """The last page is all there and marked as the last."""
+    """Whether the last page is complete and marked as the last."""
     streams: int
     """Streams one after the other."""
 
 
 def measure(path: Path) -> Shape | None:
-    """Walk the pages of an Ogg file; None if the file is none."""
+    """Walk the pages of an Ogg file; return None where the file is none."""
     with path.open("rb") as file:
         if file.read(4) != b"OggS":
             return None

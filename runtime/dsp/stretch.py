@@ -1,13 +1,14 @@
-"""Stretching a log-mel in time, as the reference does before its network (bicubic, a = -0.75, corners aligned)."""
+"""Stretch a log-mel in time, as the reference does before its network (bicubic, a = -0.75, corners aligned)."""
 
 from __future__ import annotations
 
 import numpy as np
+
 from htsat_edge.runtime.common.arrays import FloatArray
 
 
 def stretch_matrix(frames_in: int, frames_out: int) -> FloatArray:
-    """The resize as a matrix (frames_out, frames_in): rows sum to one, so it commutes with a scale per band."""
+    """Return the resize as a matrix (frames_out, frames_in): rows sum to one, so it commutes with a scale per band."""
     if frames_in == 1:
         return np.ones((frames_out, 1), np.float32)
     at = np.arange(frames_out) * ((frames_in - 1) / max(frames_out - 1, 1))
@@ -20,7 +21,7 @@ def stretch_matrix(frames_in: int, frames_out: int) -> FloatArray:
 
 
 def _cubic(distance: np.ndarray) -> np.ndarray:
-    """Keys' cubic kernel with a = -0.75 (Keys 1981, equation 4)."""
+    """Return Keys' cubic kernel with a = -0.75 (Keys 1981, equation 4)."""
     a, d = -0.75, distance
     near = ((a + 2) * d - (a + 3)) * d * d + 1
     far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a

@@ -1,21 +1,22 @@
-"""One timeline of scores, on which overlapping clips are merged."""
+"""Merge the scores of overlapping windows on one timeline."""
 
 from __future__ import annotations
 
 import numpy as np
+
 from htsat_edge.runtime.common.arrays import FloatArray
 
 
 class Timeline:
-    """Averages the scores that several clips give for the same step.
+    """Averages the scores that several windows give for the same step.
 
-    A clip knows its middle best, where it hears what comes before and after, so its scores weigh most there and fall
-    off to its ends. A step is final, and leaves, once a clip has ended `look_ahead` steps after it.
+    A window knows its middle best, where it hears what comes before and after, so its scores weigh most there and fall
+    off to its ends. A step is final, and leaves, once a window has ended `look_ahead` steps after it.
     """
 
     def __init__(self, steps: int, look_ahead: int) -> None:
         if not 0 <= look_ahead < steps:
-            raise ValueError(f"a look-ahead of {look_ahead} steps does not fit a clip of {steps}")
+            raise ValueError(f"a look-ahead of {look_ahead} steps does not fit a window of {steps}")
         self._steps = steps
         self._look_ahead = look_ahead
         self._weight = (1 - np.abs(2 * (np.arange(steps, dtype=np.float32) + 0.5) / steps - 1))[:, None]
@@ -28,9 +29,9 @@ class Timeline:
         self._weights = np.zeros((self._steps, 1), np.float32)
 
     def push(self, step: int, framewise: FloatArray) -> FloatArray:
-        """Lay the scores (steps, C) of a clip that begins at `step`; return those (n, C) that are now final.
+        """Add the scores (steps, C) of a window that begins at `step`; return those (n, C) that are now final.
 
-        Clips come in order, each at most a clip's length after the one before.
+        Windows come in order, each at most a window's length after the one before.
         """
         if self._sum is None:
             self._sum = np.zeros_like(framewise)
@@ -46,7 +47,7 @@ class Timeline:
         return self._pop(offset + self._steps - self._look_ahead)
 
     def flush(self) -> FloatArray | None:
-        """End the recording: the scores (n, C) that were not final yet, or None if there was no clip."""
+        """End the recording; return the scores (n, C) that were not final yet, or None if there was no window."""
         if self._sum is None:
             return None
         scores = self._pop(len(self._sum))

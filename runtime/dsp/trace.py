@@ -1,10 +1,11 @@
-"""What a recording looked like to the model, kept small enough for a picture however long it was."""
+"""Keep what a recording looked like to the model, small enough for a picture however long it was."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
+
 from htsat_edge.runtime.common.arrays import FloatArray
 
 Pool = Callable[..., FloatArray]
@@ -35,13 +36,13 @@ class Pooled:
                 self._part = []
 
     def rows(self) -> FloatArray:
-        """The pooled rows (m, K); the last may be of a shorter span."""
+        """Return the pooled rows (m, K); the last may be of a shorter span."""
         rest = [self._pool(np.stack(self._part), axis=0)] if self._part else []
         return np.array([*self._rows, *rest])
 
 
 class Trace:
-    """Follows a detector: spectrogram, scores, and where each class scored highest."""
+    """An observer of a detector that keeps spectrogram, scores, and where each class scored highest."""
 
     def __init__(self, columns: int = 2000) -> None:
         self.spectrogram = Pooled(columns, np.mean)
@@ -52,11 +53,11 @@ class Trace:
         self._steps = 0
 
     def frames(self, log_mel: FloatArray) -> None:
-        """The next frames (T, F)."""
+        """Take the next frames (T, F)."""
         self.spectrogram.push(log_mel)
 
     def scores(self, scores: FloatArray) -> None:
-        """The next final scores (n, C)."""
+        """Take the next final scores (n, C)."""
         self.score.push(scores)
         best, at = scores.max(axis=0), scores.argmax(axis=0) + self._steps
         if self.peak is None:
@@ -67,7 +68,7 @@ class Trace:
         self._steps += len(scores)
 
     def top(self, count: int) -> list[tuple[int, float, int]]:
-        """The classes that scored highest: index, score, step; best first."""
+        """Return the classes that scored highest as (index, score, step), best first."""
         if self.peak is None:
             return []
         best = np.argsort(-self.peak, kind="stable")[:count]

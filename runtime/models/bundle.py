@@ -5,20 +5,23 @@ from __future__ import annotations
 import hashlib
 import logging
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+
 from htsat_edge.runtime.common.config import read_json
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.suggest import suggest
 from htsat_edge.runtime.dsp.log_mel import FrontEnd
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 MODEL_FILE = "model.json"
 ACCURACY_FILE = "accuracy.json"
 CPU_FP32 = "cpu-fp32"
-"""What fp32.onnx computes, in ops that onnxruntime is faster with on a CPU."""
+"""The graph that computes the same as fp32.onnx in operations that onnxruntime is faster with on a CPU."""
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 """The model that ships inside this package."""
 DEFAULT_THRESHOLD = 0.5
@@ -31,57 +34,60 @@ class Quantization(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     fp32_sha256: str
-    """Of the graph that they were made from."""
+    """Hash of the graph that they were made from."""
     method: str
     """How the ranges of activations were chosen."""
     cpu_method: str | None = None
     """The same for cpu-int8.onnx, where there is one."""
     cpu_fp32_sha256: str | None = None
-    """Of cpu-fp32.onnx, where cpu-int8.onnx was made from it."""
+    """Hash of cpu-fp32.onnx, where cpu-int8.onnx was made from it."""
     seed: int
     clips: list[str]
-    """What was calibrated on: the first 16 digits of the sha256 of each clip's log-mel, to the nearest dB."""
+    """The calibration material: the first 16 digits of the sha256 of each log-mel, rounded to the nearest dB."""
     float_layers: list[str]
     """Linear layers of the backbone that stayed in floating point."""
     logit_snr_db: dict[str, FiniteFloat]
-    """How far the logits are from those of fp32.onnx on clips that were held back, by graph."""
+    """By graph, the SNR of its logits to those of fp32.onnx, on windows that were held back."""
     versions: dict[str, str]
 
 
 class ModelInfo(BaseModel):
-    """What model.json says."""
+    """The content of model.json."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     front_end: FrontEnd
     frames: int = Field(gt=0)
-    """Frames of a clip."""
+    """Frames of a window."""
     steps: int = Field(gt=0)
-    """Steps in time that the model gives for a clip."""
+    """Steps of a window: the model's outputs in time."""
     step_s: float = Field(gt=0)
     """Seconds of a step."""
     loss: Literal["bce", "ce"] = "bce"
-    """What clipwise means: `bce` a probability for each class, `ce` logits of which softmax makes probabilities."""
+    """What clipwise means: `bce` a probability for each class, `ce` logits that softmax turns into probabilities."""
     labels: list[str] = Field(min_length=1)
     """In the order of the outputs."""
     thresholds: dict[str, float] = {}
-    """By label; a class that is not here has 0.5."""
+    """By label; a class without an entry has 0.5."""
     median_steps: dict[str, int] = {}
-    """Length of the median filter by label, odd; a class that is not here has 1, which is none."""
+    """Length of the median filter by label, odd; a class without an entry has 1, which is no filter."""
     quantization: Quantization | None = None
     """Where the bundle has other graphs than fp32.onnx."""
     provenance: dict[str, Any] = {}
-    """The checkpoint's sha256, versions, how far the graph is from torch."""
+    """The checkpoint's sha256, versions, the largest difference between the graph and torch."""
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelInfo:
-        clip_s = self.frames * self.front_end.frame_s
-        if abs(self.steps * self.step_s - clip_s) > 1.5 * self.front_end.frame_s:
-            raise ValueError(f"{self.steps} steps of step_s {self.step_s:g} are not a clip of frames, {clip_s:g} s")
+        window_s = self.frames * self.front_end.frame_s
+        if abs(self.steps * self.step_s - window_s) > 1.5 * self.front_end.frame_s:
+            raise ValueError(
+                f"{self.steps} steps of step_s {self.step_s:g} are {self.steps * self.step_s:g} s, "
+                f"but a window of {self.frames} frames is {window_s:g} s"
+            )
         repeated = {label for label in self.labels if self.labels.count(label) > 1}
         if repeated:
-            raise ValueError(f"labels: {', '.join(sorted(repeated))} stands there twice")
+            raise ValueError(f"labels: listed twice: {', '.join(sorted(repeated))}")
         for name in ("thresholds", "median_steps"):
             unknown = set(getattr(self, name)) - set(self.labels)
             if unknown:
@@ -94,6 +100,18 @@ class ModelInfo(BaseModel):
                 raise ValueError(f"median_steps: {label}: {length} is not an odd number of steps")
         return self
 
+    def steps_of(self, seconds: float) -> int:
+        """Return seconds as the nearest whole number of steps."""
+        return round(seconds / self.step_s)
+
+    def check_labels(self, where: str, labels: Iterable[str]) -> None:
+        """Raise an HtsatEdgeError that names the first label which is no class of the model, and the nearest."""
+        for label in labels:
+            if label not in self.labels:
+                known = f"; the model knows {'; '.join(self.labels[:30])}"
+                hint = suggest(label, self.labels, known)
+                raise HtsatEdgeError(f"{where}: {label!r} is no class of this model{hint}")
+
     @property
     def step_frames(self) -> Fraction:
         """Frames of a step, exactly."""
@@ -101,16 +119,16 @@ class ModelInfo(BaseModel):
 
 
 class MeasuredGraph(BaseModel):
-    """What accuracy.json says of one graph; the rest of it is for people."""
+    """One graph in accuracy.json, as far as the runtime reads it; the rest is for people."""
 
     sha256: str
 
 
 class Measurement(BaseModel):
-    """What of accuracy.json decides which graph runs; calibration/accuracy.py writes it."""
+    """The part of accuracy.json that decides which graph runs; calibration/accuracy.py writes it."""
 
     processor: str
-    """What it was measured on: x86_64, aarch64."""
+    """The processor it was measured on: x86_64, aarch64."""
     graphs: dict[str, MeasuredGraph]
     recommended: dict[str, str]
     """The precision by backend."""
@@ -124,7 +142,7 @@ class Bundle:
     info: ModelInfo
 
     def graph(self, precision: str = "fp32") -> Path:
-        """The ONNX file of a precision; an HtsatEdgeError names those that there are."""
+        """Return the ONNX file of a precision; raise an HtsatEdgeError that lists those that exist."""
         path = self.path / f"{precision}.onnx"
         if not path.is_file():
             raise HtsatEdgeError(
@@ -133,45 +151,57 @@ class Bundle:
         return path
 
     def precisions(self) -> list[str]:
-        """Those that there are graphs of."""
+        """Return the precisions that the bundle has graphs of."""
         return [file.stem for file in sorted(self.path.glob("*.onnx")) if not file.stem.endswith("-audio")]
 
     def sha256(self, precision: str) -> str:
-        """Of a graph's file."""
+        """Return the hash of a graph's file."""
         return hashlib.sha256(self.graph(precision).read_bytes()).hexdigest()
 
     def recommended(self) -> str:
-        """The precision that was measured to be best on onnxruntime.
+        """Return the precision that was measured to be best on onnxruntime.
 
-        Where none was, of these files and on such a processor, it is full precision, in the faster graph of it.
+        Where these files were not measured on such a processor, return full precision, in its faster graph.
         """
-        whole = CPU_FP32 if CPU_FP32 in self.precisions() else "fp32"
+        full = CPU_FP32 if CPU_FP32 in self.precisions() else "fp32"
         if not (self.path / ACCURACY_FILE).is_file():
-            return whole
+            return full
         measured = read_json(self.path / ACCURACY_FILE, Measurement)
         precision = measured.recommended.get("onnxruntime", "fp32")
-        if measured.processor != platform.machine():  # another may be as slow with it as not
-            return whole
-        if precision == "fp32" and whole not in measured.graphs:
-            return whole
+        if measured.processor != platform.machine():  # another processor may be slower with it
+            return full
+        if precision == "fp32" and full not in measured.graphs:
+            return full
         for name in ("fp32", precision):
             known = measured.graphs.get(name)
             if name not in self.precisions() or known is None or known.sha256 != self.sha256(name):
                 logger.warning(
-                    "%s: is not of the %s.onnx that is there; %s is used. calibration/accuracy.py measures anew",
+                    "%s: was measured with another %s.onnx; %s is used. "
+                    "python -m htsat_edge.calibration.accuracy measures again",
                     self.path / ACCURACY_FILE,
                     name,
-                    whole,
+                    full,
                 )
-                return whole
+                return full
         return precision
 
 
-def read_bundle(path: Path) -> Bundle:
-    """Read and check a bundle's model.json."""
+def load_bundle(path: Path | str = BUNDLED) -> Bundle:
+    """Read and check the model.json of the bundle in the folder `path`, by default the bundled one.
+
+    Raises
+    ------
+    HtsatEdgeError
+        If there is no such folder, or if its model.json is missing, damaged or inconsistent. Graphs and engines are
+        not looked at.
+
+    """
+    path = Path(path)
     try:
         if not path.exists():
-            raise HtsatEdgeError(f"{path}: no such bundle; export/to_onnx.py makes one from a checkpoint")
+            raise HtsatEdgeError(
+                f"{path}: no such bundle; python -m htsat_edge.export.to_onnx makes one from a checkpoint"
+            )
         if not (path / MODEL_FILE).is_file():
             raise HtsatEdgeError(f"{path}: is not a bundle: it has no {MODEL_FILE}")
     except OSError as error:

@@ -1,7 +1,7 @@
 """Engines: graphs that TensorRT has compiled for one GPU.
 
-Each has a passport beside it that says what it was built from, for and with, and what it reached; an engine without
-one, or whose passport does not fit, is never run.
+Each has a manifest beside it that says what it was built from, for and with, and how far it is from fp32. An engine
+without a manifest, or whose manifest does not fit, is never run.
 """
 
 from __future__ import annotations
@@ -9,19 +9,24 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, model_validator
 
 from htsat_edge.runtime.common.config import read_json
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.machine import Machine
 from htsat_edge.runtime.models.bundle import BUNDLED, Bundle
-from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 FOLDER = "engines"
-REVISION = 1
-"""Of how engines are built here; a higher one makes those of before invalid."""
+REVISION = 2
+"""Counts changes to how engines are built and to the manifest's keys; engines of a lower revision are built again.
+
+2: the manifest speaks of validation and windows, in keys that revision 1 did not have.
+"""
 Flavour = Literal["tensorrt", "rtx"]
 """TensorRT, as on a Jetson; TensorRT for RTX, for the graphics cards of PCs."""
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -30,11 +35,11 @@ logger = logging.getLogger(__name__)
 
 
 class NoEngine(HtsatEdgeError):
-    """There is none that can be used here, but one could be built."""
+    """No engine can be used on this machine, but one could be built."""
 
 
 class Gpu(BaseModel):
-    """What an engine is compiled for."""
+    """The GPU that an engine is compiled for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,21 +69,21 @@ class Recipe(BaseModel):
     """The file that it is built from, without .onnx."""
     graph_sha256: str
     batch: tuple[int, int, int]
-    """Clips at a time: fewest, what it is tuned for, most."""
+    """Windows at a time: fewest, what it is tuned for, most."""
     workspace_mib: int
-    """What a layer may use at most while it runs."""
+    """Memory that a layer may use at most while it runs."""
     optimization_level: int
     """0 to 5: how long TensorRT searches."""
 
     @property
     def key(self) -> str:
-        """Its hash, which names the files."""
+        """The recipe's hash, which names the files."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Latency(BaseModel):
-    """How long `batch` clips take, from an array in memory to arrays in memory."""
+    """How long `batch` windows take, from an array in memory to arrays in memory."""
 
     p50_ms: float
     p99_ms: float
@@ -89,34 +94,34 @@ class Latency(BaseModel):
     """Launched as one CUDA graph, which gave the same to the bit, and was faster."""
 
 
-class Check(BaseModel):
+class Validation(BaseModel):
     """How far an engine is from fp32.onnx on onnxruntime."""
 
-    material: str
-    clips: int
+    recording: str
+    windows: int
     logit_snr_db: float | None
-    """Of framewise and clipwise, the lower one. None: the same to the bit, or no number at all, which `broken` says."""
+    """The lower one of framewise and clipwise. None: equal to the bit, or not a number, which `rejection` says."""
     embedding_snr_db: float | None
     budget_db: float
-    """The least that the first may be."""
+    """The least that `logit_snr_db` may be."""
     largest_difference: dict[str, float]
     """Of the scores, by label."""
     decisions_changed: float
     """The share of all scores that are on the other side of their threshold."""
 
 
-class Passport(BaseModel):
-    """What is known of an engine."""
+class EngineManifest(BaseModel):
+    """What an engine was built from and for, and how it did in validation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: Recipe
-    asked: str
-    """The precision that was asked for: `auto`, where this one was tried among others."""
+    requested: str
+    """The precision that was requested: `auto`, where this one was tried among others."""
     engine_sha256: str
     engine_bytes: int
     calibration_sha256: str | None
-    """Of what model.json says of the 8-bit graphs."""
+    """Hash of what model.json says about the 8-bit graphs."""
     cuda: str | None
     """The driver's version."""
     machine: Machine
@@ -125,101 +130,117 @@ class Passport(BaseModel):
     build_s: float
     latency: Latency | None
     """None where there was no GPU to measure on."""
-    check: Check | None
-    proven_on: Gpu | None
-    """Where the last two are from."""
-    broken: str | None
-    """Why it must not run, where its answers are off."""
+    validation: Validation | None
+    """None where there was no GPU to run on."""
+    validated_on: Gpu | None
+    """The GPU that `latency` and `validation` are from."""
+    rejection: str | None
+    """Why the engine must not run, where validation failed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_revision(cls, content: Any) -> Any:
+        """Refuse the manifest of another revision in one line, rather than its first unknown key."""
+        recipe = content.get("recipe") if isinstance(content, dict) else None
+        if isinstance(recipe, dict) and recipe.get("revision", REVISION) != REVISION:
+            raise ValueError("was written by another version of htsat-edge; the engine must be built again")
+        return content
 
 
 @dataclass(frozen=True)
-class Here:
-    """What engines must fit."""
+class Platform:
+    """What engines must fit: the TensorRT and the GPU of this machine."""
 
     flavour: Flavour
     tensorrt: str
+    """Its version."""
     gpu: Gpu | None
     """None where there is none."""
 
 
 def engine_file(bundle: Bundle, recipe: Recipe) -> Path:
-    """Where an engine lies."""
+    """Return where the engine of a recipe lies."""
     return bundle.path / FOLDER / f"{recipe.key}.engine"
 
 
-def passport_file(bundle: Bundle, recipe: Recipe) -> Path:
-    """Where its passport lies."""
+def manifest_file(bundle: Bundle, recipe: Recipe) -> Path:
+    """Return where the manifest of that engine lies."""
     return bundle.path / FOLDER / f"{recipe.key}.json"
 
 
-def read_passports(bundle: Bundle) -> list[Passport]:
-    """Those of a bundle, the newest first; one that cannot be read is told of and left out."""
+def read_manifests(bundle: Bundle) -> list[EngineManifest]:
+    """Read the manifests of a bundle's engines, the newest first; log and leave out those that cannot be read."""
     found = []
     for path in sorted((bundle.path / FOLDER).glob("*.json")):
         try:
-            passport = read_json(path, Passport)
-            if passport_file(bundle, passport.recipe) != path:
-                raise HtsatEdgeError(f"{path}: is not named by its own key, {passport.recipe.key}: was it edited?")
-            found.append(passport)
+            manifest = read_json(path, EngineManifest)
+            if manifest_file(bundle, manifest.recipe) != path:
+                raise HtsatEdgeError(f"{path}: is not named by its own key, {manifest.recipe.key}: was it edited?")
+            found.append(manifest)
         except HtsatEdgeError as error:
             logger.warning("%s; the engine beside it is not used", error)
-    return sorted(found, key=lambda passport: passport.built, reverse=True)
+    return sorted(found, key=lambda manifest: manifest.built, reverse=True)
 
 
-def misfit(bundle: Bundle, recipe: Recipe, here: Here) -> str | None:
-    """Why an engine cannot be used here, if so."""
-    if recipe.flavour != here.flavour or recipe.tensorrt != here.tensorrt:
-        return f"it is of {NAMES[recipe.flavour]} {recipe.tensorrt}, and here is {NAMES[here.flavour]} {here.tensorrt}"
-    if recipe.gpu is not None and recipe.gpu != here.gpu:
-        return f"it is for {recipe.gpu}, and here is {here.gpu or 'no GPU'}"
+def incompatibility(bundle: Bundle, recipe: Recipe, platform: Platform) -> str | None:
+    """Return why an engine cannot be used on a platform, None if it can."""
+    if recipe.flavour != platform.flavour or recipe.tensorrt != platform.tensorrt:
+        return (
+            f"it was built with {NAMES[recipe.flavour]} {recipe.tensorrt}, "
+            f"but this machine has {NAMES[platform.flavour]} {platform.tensorrt}"
+        )
+    if recipe.gpu is not None and recipe.gpu != platform.gpu:
+        return f"it was built for {recipe.gpu}, but this machine has {platform.gpu or 'no GPU'}"
     if recipe.revision != REVISION:
         return "it was built by another version of htsat-edge"
     if recipe.graph not in bundle.precisions() or bundle.sha256(recipe.graph) != recipe.graph_sha256:
-        return f"{recipe.graph}.onnx is not what it was built from"
+        return f"{recipe.graph}.onnx has changed since it was built"
     return None
 
 
-def distrust(passport: Passport, here: Here) -> str | None:
-    """Why an engine that fits must not run here, if so."""
-    if passport.broken:
-        return passport.broken
-    if passport.proven_on is None:
+def missing_validation(manifest: EngineManifest, platform: Platform) -> str | None:
+    """Return why a compatible engine does not count as validated on a platform, None if it does."""
+    if manifest.rejection:
+        return manifest.rejection
+    if manifest.validated_on is None:
         return "it was never compared with fp32 on a GPU"
-    if passport.proven_on != here.gpu:
-        return f"it was compared with fp32 on {passport.proven_on}, and here is {here.gpu or 'no GPU'}"
+    if manifest.validated_on != platform.gpu:
+        return f"it was compared with fp32 on {manifest.validated_on}, but this machine has {platform.gpu or 'no GPU'}"
     return None
 
 
 def how_to_build(bundle: Bundle, precision: str | None) -> str:
-    """What to do where there is no engine."""
-    where = "" if bundle.path == BUNDLED else f" {bundle.path}"
+    """Return a clause with the command that builds an engine."""
+    where = "" if bundle.path == BUNDLED else f" {shlex.quote(str(bundle.path))}"
     what = f" --precision {precision}" if precision else ""
-    return f"python export/build_trt.py{where}{what} builds one"
+    return f"python -m htsat_edge.export.build_trt{where}{what} builds one"
 
 
-def find(bundle: Bundle, here: Here, precision: str | None = None) -> list[Passport]:
-    """The engines that fit this machine and were proven on its GPU, the fastest first.
+def find_engines(bundle: Bundle, platform: Platform, precision: str | None = None) -> list[EngineManifest]:
+    """Return the engines that are compatible with a platform and validated on its GPU, the fastest first.
 
-    A NoEngine says why there is none.
+    Raise a NoEngine that says why there is none.
     """
-    known = [p for p in read_passports(bundle) if precision in (None, p.recipe.precision)]
-    reasons = {p.recipe.key: misfit(bundle, p.recipe, here) or distrust(p, here) for p in known}
-    fit = [(p.latency.p50_ms / p.latency.batch, p) for p in known if p.latency and reasons[p.recipe.key] is None]
-    if fit:
-        return [passport for _, passport in sorted(fit, key=lambda item: item[0])]
+    known = [m for m in read_manifests(bundle) if precision in (None, m.recipe.precision)]
+    reasons = {
+        m.recipe.key: incompatibility(bundle, m.recipe, platform) or missing_validation(m, platform) for m in known
+    }
+    usable = [(m.latency.p50_ms / m.latency.batch, m) for m in known if m.latency and reasons[m.recipe.key] is None]
+    if usable:
+        return [manifest for _, manifest in sorted(usable, key=lambda item: item[0])]
     if not known:
         raise NoEngine(f"{bundle.path}: has no {precision + ' ' if precision else ''}engine")
     newest = known[0].recipe
     raise NoEngine(f"{engine_file(bundle, newest)}: {reasons[newest.key]}")
 
 
-def read_engine(bundle: Bundle, passport: Passport) -> bytes:
-    """An engine's bytes; a NoEngine where they are not those that its passport was written for."""
-    path = engine_file(bundle, passport.recipe)
+def read_engine(bundle: Bundle, manifest: EngineManifest) -> bytes:
+    """Return an engine's bytes; raise a NoEngine where they are not those that its manifest was written for."""
+    path = engine_file(bundle, manifest.recipe)
     try:
         engine = path.read_bytes()
     except OSError as error:
         raise NoEngine(f"{path}: cannot be read: {error.strerror}") from None
-    if len(engine) != passport.engine_bytes or hashlib.sha256(engine).hexdigest() != passport.engine_sha256:
-        raise NoEngine(f"{path}: is damaged: it does not match its passport")
+    if len(engine) != manifest.engine_bytes or hashlib.sha256(engine).hexdigest() != manifest.engine_sha256:
+        raise NoEngine(f"{path}: is damaged: it does not match its manifest")
     return engine

@@ -1,1 +1,1 @@
-"""What was heard, on disk."""
+"""The store: what was heard, in one SQLite database. The daemon writes it; pages and exports read it."""

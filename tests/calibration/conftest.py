@@ -4,12 +4,13 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
+
 from htsat_edge.calibration.observe import find_linears, observe
 
 
 @pytest.fixture(scope="session")
 def recordings(farmyard, tmp_path_factory):
-    """Twelve recordings of 12 s."""
+    """Write twelve recordings of 12 s; return their folder."""
     folder = tmp_path_factory.mktemp("recordings")
     samples, rate = soundfile.read(farmyard, dtype="float32")
     rng = np.random.default_rng(0)
@@ -21,13 +22,13 @@ def recordings(farmyard, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def model(tiny_bundle):
-    """The tiny network as a graph."""
+    """Return the tiny network as a graph."""
     return onnx.load(tiny_bundle / "fp32.onnx")
 
 
 @pytest.fixture(scope="session")
-def clips():
-    """Six clips."""
+def windows():
+    """Return six windows."""
     return np.random.default_rng(0).normal(-40, 20, (6, 1024, 64)).astype(np.float32)
 
 
@@ -37,5 +38,5 @@ def linears(model):
 
 
 @pytest.fixture(scope="session")
-def observed(model, linears, clips):
-    return observe(model, linears, clips)
+def observed(model, linears, windows):
+    return observe(model, linears, windows)

@@ -10,16 +10,17 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
+from onnx import numpy_helper
+from onnxruntime.quantization import QuantType
+
 from htsat_edge.calibration.accuracy import main
 from htsat_edge.calibration.graphs import round_weights, to_int8
 from htsat_edge.calibration.observe import observe
 from htsat_edge.calibration.quantize import main as quantize
-from htsat_edge.evaluation.comparison import Accuracy
+from htsat_edge.evaluation.budget import Accuracy
 from htsat_edge.export.cpu_graph import build_for_cpu
 from htsat_edge.runtime.common.config import read_json
-from htsat_edge.runtime.models.bundle import read_bundle
-from onnx import numpy_helper
-from onnxruntime.quantization import QuantType
+from htsat_edge.runtime.models.bundle import load_bundle
 
 ROOT = Path(__file__).parent.parent.parent
 BUDGET = "class_points: 100\nmacro_points: 100\nlost_percent: 100\n"
@@ -86,13 +87,13 @@ def multiply(bundle, constant, factor, name="int8"):
 def test_it_measures_every_graph_on_the_whole_path(bundle, clips, config, capsys):
     assert accuracy(bundle, clips, "--config", config) == 0
     out = capsys.readouterr().out
-    assert "6 recordings of labels.csv, 1.2 minutes, labelled with when a class sounds" in out
+    assert "6 recordings of labels.csv, 1.2 minutes, labels say when each class sounds" in out
     assert "worst class, event F1" in out
     found = read_json(bundle / "accuracy.json", Accuracy)
     assert list(found.graphs) == ["fp32", "int8", "cpu-int8"]
     assert list(bundle.glob(".*")) == []
     for name, measured in found.graphs.items():
-        assert measured.sha256 == read_bundle(bundle).sha256(name)
+        assert measured.sha256 == load_bundle(bundle).sha256(name)
         assert measured.figures.keys() == {"clip_ap", "step_ap", "event_f1", "segment_f1", "psds1", "psds2"}
         assert measured.events > 0
         assert measured.false_events_per_hour > 0
@@ -126,8 +127,8 @@ def test_a_scale_that_was_planted_is_named(bundle, clips, config, capsys):
     multiply(bundle, "layers.1.blocks.0.norm2_scale", 4)
     assert accuracy(bundle, clips, "--config", config) == 1
     err = capsys.readouterr().err
-    assert err.startswith("accuracy.py: over budget: int8: the 8 bits of layers.1.blocks.0.norm2 cover ")
-    assert "dB more noise than need be, allowed are 9" in err
+    assert err.startswith("accuracy.py: over budget: int8: the 8-bit range of layers.1.blocks.0.norm2 is ")
+    assert "dB more noise than the best range, allowed are 9" in err
     assert "cpu-int8" not in err
     assert len(err.splitlines()) == 1
     found = read_json(bundle / "accuracy.json", Accuracy)
@@ -140,7 +141,7 @@ def test_weights_that_were_spoilt_are_named(bundle, clips, config, capsys):
     assert accuracy(bundle, clips, "--config", config, "--precisions", "int8") == 1
     err = capsys.readouterr().err
     assert "int8: logits are within" in err
-    assert "the noise comes in at layers.2.blocks.1.mlp.fc1.matmul" in err
+    assert "the difference comes from layers.2.blocks.1.mlp.fc1.matmul" in err
 
 
 def test_a_front_end_in_eight_bits_is_named(bundle, clips, config, capsys):
@@ -171,7 +172,7 @@ def test_calibration_on_silence_is_named(bundle, clips, config, capsys, linears,
 def test_scores_that_are_no_numbers_are_never_good(bundle, clips, config, capsys):
     multiply(bundle, "norm.1", np.nan)
     assert accuracy(bundle, clips, "--config", config, "--precisions", "int8") == 1
-    assert "int8: gives scores that are no numbers" in capsys.readouterr().err
+    assert "int8: its scores are not finite numbers" in capsys.readouterr().err
     assert read_json(bundle / "accuracy.json", Accuracy).recommended["onnxruntime"] == "fp32"
 
 
@@ -229,7 +230,7 @@ def test_measuring_with_another_networks_classes(bundle, recordings, clips, conf
         (["--clips", "{clips}", "--page", "{empty}/none/x.html"], "x.html: cannot be written: No such file"),
         (["--clips", "{clips}", "--page", "{empty}"], "empty: is a folder, want the name of a file"),
         (["--clips", "{clips}", "--page", "{bundle}/accuracy.json"], "cannot be both the figures and the page"),
-        (["--clips", "{late}"], "0.flac: lasts 12.000 s, but is said to hold class 1 from 11 to 13 s"),
+        (["--clips", "{late}"], "0.flac: lasts 12.000 s, but its labels have class 1 from 11 to 13 s"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_the_bundle_alone(
@@ -263,8 +264,8 @@ def test_the_graphs_for_a_cpu_are_judged_as_the_others(bundle, tiny_network, rec
     assert {change.value for change in found.graphs["cpu-fp32"].changes.values()} == {0}
     multiply(bundle, "layers.2.blocks.0.mlp.gelu_scale", 16, "cpu-int8")  # which fp32.onnx has no tensor of
     assert accuracy(bundle, clips, "--config", config) == 1
-    assert "; cpu-int8: the 8 bits of layers.2.blocks.0.mlp.gelu cover " in (err := capsys.readouterr().err)
-    assert "; cpu-int8: the noise comes in at layers.2.blocks.0.mlp.fc2.matmul: " in err
+    assert "; cpu-int8: the 8-bit range of layers.2.blocks.0.mlp.gelu is " in (err := capsys.readouterr().err)
+    assert "; cpu-int8: the difference comes from layers.2.blocks.0.mlp.fc2.matmul: " in err
     (bundle / "cpu-fp32.onnx").unlink()
     assert accuracy(bundle, clips, "--config", config) == 2
     assert "has no cpu-fp32.onnx" in capsys.readouterr().err
@@ -277,7 +278,7 @@ def test_a_graph_for_a_cpu_that_answers_otherwise_is_over_budget(bundle, tiny_ne
     assert accuracy(bundle, clips, "--config", config, "--precisions", "cpu-fp32") == 1
     assert "accuracy.py: over budget: cpu-fp32: logits are within" in capsys.readouterr().err
     assert read_json(bundle / "accuracy.json", Accuracy).recommended["onnxruntime"] == "fp32"
-    assert read_bundle(bundle).recommended() == "fp32"
+    assert load_bundle(bundle).recommended() == "fp32"
 
 
 def test_graphs_of_another_fp32_are_refused(bundle, clips, capsys):
@@ -285,8 +286,9 @@ def test_graphs_of_another_fp32_are_refused(bundle, clips, capsys):
     model.doc_string = "another"
     onnx.save(model, bundle / "fp32.onnx")
     assert accuracy(bundle, clips) == 2
-    assert "fp32.onnx has changed since the other graphs were made from it; run calibration/quantize.py again" in (
-        capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert (
+        "fp32.onnx has changed since the other graphs were made from it; run python -m htsat_edge.calibration." in err
     )
 
 
@@ -312,7 +314,7 @@ def test_stopped_it_leaves_the_bundle_alone(bundle, clips, monkeypatch):
     def stop(path, versions):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("htsat_edge.calibration.accuracy.listen", stop)
+    monkeypatch.setattr("htsat_edge.calibration.accuracy.play", stop)
     assert accuracy(bundle, clips) == 130
     assert contents(bundle) == before
 
@@ -322,6 +324,6 @@ def test_it_runs_as_a_script(tmp_path):
     found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert found.returncode == 2
     assert (
-        found.stderr
-        == f"accuracy.py: {tmp_path / 'none'}: no such bundle; export/to_onnx.py makes one from a checkpoint\n"
+        found.stderr == f"accuracy.py: {tmp_path / 'none'}: no such bundle; "
+        "python -m htsat_edge.export.to_onnx makes one from a checkpoint\n"
     )

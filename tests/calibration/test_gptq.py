@@ -1,9 +1,10 @@
 """Rounding must do less harm than rounding to the nearest, and never leave the grid."""
 
 import numpy as np
-from htsat_edge.calibration.gptq import LIMIT, round_nearest, round_together, scales
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from htsat_edge.calibration.gptq import LIMIT, round_nearest, round_together, scales
 
 
 def draw(seed, rows=24, columns=7, tokens=400):

@@ -4,11 +4,12 @@ import weakref
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from htsat_edge.calibration.observe import METHODS, find_linears, is_lopsided, least_error, observe, with_outputs
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.models.backends.ort import open_session
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def test_the_linear_layers_are_those_of_the_backbone(linears):
@@ -24,22 +25,29 @@ def test_a_graph_without_any_is_one_line(model):
         find_linears(other)
 
 
-def test_ends_and_grams_are_those_of_all_inputs(model, observed, clips):
+def test_ends_and_grams_are_those_of_all_inputs(model, observed, windows):
     tensor = "layers.1.blocks.0.norm1"
     session = open_session(with_outputs(model, [tensor]).SerializeToString())
-    (values,) = session.run([tensor], {"log_mel": clips})
+    (values,) = session.run([tensor], {"log_mel": windows})
     rows = values.reshape(-1, values.shape[-1])
     np.testing.assert_allclose(observed.grams[tensor], rows.T @ rows, rtol=1e-3, atol=1e-2)
     assert observed.ends[tensor] == pytest.approx((rows.min(), rows.max()), rel=1e-5)
 
 
+@pytest.fixture(scope="module")
+def some(model, linears, windows):
+    """Every tenth layer, among them one with a lopsided input: entropy is slow."""
+    return observe(model, linears[8::10], windows)
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("symmetric", [True, False])
-def test_ranges_lie_within_what_was_seen_and_hold_zero(method, symmetric, observed):
-    ranges = observed.ranges(method, symmetric)
-    assert ranges.keys() == observed.ends.keys()
+def test_ranges_lie_within_what_was_seen_and_hold_zero(method, symmetric, some):
+    ranges = some.ranges(method, symmetric)
+    assert any(is_lopsided(*ends) for ends in some.ends.values())
+    assert ranges.keys() == some.ends.keys()
     for name, (low, high) in ranges.items():
-        seen_low, seen_high = observed.ends[name]
+        seen_low, seen_high = some.ends[name]
         assert low <= 0 <= high
         largest = max(-seen_low, seen_high)
         assert max(-low, high) <= largest * (1 + 1e-5)
@@ -65,7 +73,7 @@ def test_the_least_error_is_that_of_rounding_every_value(seed, outlier):
     assert error(*least_error(counts, edges, whole)) <= 1.1 * best
 
 
-def test_a_clip_is_let_go_before_the_next_is_asked_for(model, linears, clips):
+def test_a_window_is_let_go_before_the_next_is_asked_for(model, linears, windows):
     """So that memory does not grow with their number."""
     before = None
 
@@ -73,9 +81,9 @@ def test_a_clip_is_let_go_before_the_next_is_asked_for(model, linears, clips):
         nonlocal before
         for _ in range(3):
             assert before is None or before() is None
-            clip = clips[0].copy()
-            before = weakref.ref(clip)
-            yield clip
-            del clip
+            window = windows[0].copy()
+            before = weakref.ref(window)
+            yield window
+            del window
 
     observe(model, linears, one_by_one())

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from htsat_edge.calibration.observe import find_linears
+from onnx import numpy_helper
+
+from htsat_edge.calibration.observe import METHODS, find_linears
 from htsat_edge.calibration.quantize import main
 from htsat_edge.export.cpu_graph import build_for_cpu
 from htsat_edge.runtime.models.backends import open_backend
-from htsat_edge.runtime.models.bundle import read_bundle
-from onnx import numpy_helper
+from htsat_edge.runtime.models.bundle import load_bundle
 
 ROOT = Path(__file__).parent.parent.parent
 GRAPHS = ["cpu-int8", "fp16", "int8", "int8_fp16"]
@@ -33,18 +34,18 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_it_writes_every_graph_and_how_it_was_made(bundle, recordings, capsys, clips):
+def test_it_writes_every_graph_and_how_it_was_made(bundle, recordings, capsys, windows):
     assert quantize(bundle, recordings, "--method", "minmax") == 0
     out = capsys.readouterr().out
-    there = read_bundle(bundle)
-    told = there.info.quantization
-    assert told is not None
-    assert (told.method, told.cpu_method, told.float_layers) == ("minmax", "minmax", [])
-    assert sorted(told.logit_snr_db) == GRAPHS
-    assert len(told.clips) == 6
+    there = load_bundle(bundle)
+    made = there.info.quantization
+    assert made is not None
+    assert (made.method, made.cpu_method, made.float_layers) == ("minmax", "minmax", [])
+    assert sorted(made.logit_snr_db) == GRAPHS
+    assert len(made.clips) == 6
     for name in GRAPHS:
         assert f"{name}.onnx" in out
-        scores = open_backend(there, name).infer(clips[:1])
+        scores = open_backend(there, name).infer(windows[:1])
         assert scores.framewise.shape == (1, 32, 10)
     assert sorted(path.name for path in bundle.iterdir()) == sorted(
         [*(f"{name}.onnx" for name in GRAPHS), "fp32.onnx", "model.json"]
@@ -54,8 +55,8 @@ def test_it_writes_every_graph_and_how_it_was_made(bundle, recordings, capsys, c
 
 def test_it_writes_only_what_is_asked_for(bundle, recordings):
     assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "cpu-int8,int8") == 0
-    assert read_bundle(bundle).precisions() == ["cpu-int8", "fp32", "int8"]
-    assert read_bundle(bundle).info.quantization.logit_snr_db.keys() == {"cpu-int8", "int8"}
+    assert load_bundle(bundle).precisions() == ["cpu-int8", "fp32", "int8"]
+    assert load_bundle(bundle).info.quantization.logit_snr_db.keys() == {"cpu-int8", "int8"}
 
 
 @pytest.fixture
@@ -65,10 +66,10 @@ def on_cpu(bundle, tiny_network):
     return bundle
 
 
-def test_the_graph_for_a_cpu_is_made_of_the_one_for_a_cpu(on_cpu, recordings, capsys, clips):
+def test_the_graph_for_a_cpu_is_made_of_the_one_for_a_cpu(on_cpu, recordings, capsys, windows):
     assert quantize(on_cpu, recordings, "--method", "minmax", "--graphs", "int8,cpu-int8") == 0
-    assert "export/to_onnx.py --cpu" not in capsys.readouterr().out
-    there = read_bundle(on_cpu)
+    assert "htsat_edge.export.to_onnx --cpu" not in capsys.readouterr().out
+    there = load_bundle(on_cpu)
     assert there.info.quantization.cpu_fp32_sha256 == there.sha256("cpu-fp32")
     assert there.info.quantization.logit_snr_db["cpu-int8"] >= 30
     model = onnx.load(there.graph("cpu-int8"))
@@ -81,16 +82,16 @@ def test_the_graph_for_a_cpu_is_made_of_the_one_for_a_cpu(on_cpu, recordings, ca
     assert all(types[made[gemm.input[1]]] == onnx.TensorProto.INT8 for gemm in gemms)
     assert all(types[made[gemm.input[2]]] == onnx.TensorProto.INT32 for gemm in gemms if len(gemm.input) > 2)
     backend = open_backend(there, "cpu-int8")
-    alone = np.concatenate([backend.infer(clip[None]).framewise for clip in clips])
-    np.testing.assert_allclose(backend.infer(clips).framewise, alone, atol=1e-6)
+    alone = np.concatenate([backend.infer(window[None]).framewise for window in windows])
+    np.testing.assert_allclose(backend.infer(windows).framewise, alone, atol=1e-6)
 
 
 def test_layers_stay_in_float_in_the_graph_for_a_cpu_too(on_cpu, recordings):
     assert quantize(on_cpu, recordings, "--method", "minmax") == 0
-    told = read_bundle(on_cpu).info.quantization
-    budget = min(snr for name, snr in told.logit_snr_db.items() if name != "fp16") + 1
+    made = load_bundle(on_cpu).info.quantization
+    budget = min(snr for name, snr in made.logit_snr_db.items() if name != "fp16") + 1
     assert quantize(on_cpu, recordings, "--method", "minmax", "--graphs", "int8,cpu-int8", "--budget", budget) == 0
-    kept = read_bundle(on_cpu).info.quantization.float_layers
+    kept = load_bundle(on_cpu).info.quantization.float_layers
     assert kept
     model = onnx.load(on_cpu / "cpu-int8.onnx")
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -118,29 +119,39 @@ def test_a_graph_for_a_cpu_of_another_model_is_refused(on_cpu, recordings, capsy
     assert contents(on_cpu) == before
 
 
-def test_the_same_clips_give_the_same_files(bundle, recordings, tmp_path):
+def test_the_same_recordings_give_the_same_files(bundle, recordings, tmp_path):
     again = shutil.copytree(bundle, tmp_path / "again")
-    assert quantize(bundle, recordings) == quantize(again, recordings) == 0
+    for folder in (bundle, again):
+        assert quantize(folder, recordings, "--method", "mse") == 0
     assert contents(bundle) == contents(again)
 
 
+def test_the_best_method_is_no_worse_than_another(bundle, recordings):
+    assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "int8") == 0
+    reached = load_bundle(bundle).info.quantization.logit_snr_db["int8"]
+    assert quantize(bundle, recordings, "--graphs", "int8") == 0
+    best = load_bundle(bundle).info.quantization
+    assert best.method in METHODS
+    assert best.logit_snr_db["int8"] >= reached
+
+
 def test_a_budget_puts_layers_back_and_says_which(bundle, recordings, capsys):
-    assert quantize(bundle, recordings, "--method", "minmax") == 0
-    reached = read_bundle(bundle).info.quantization.logit_snr_db["int8"]
-    assert quantize(bundle, recordings, "--method", "minmax", "--budget", reached + 1) == 0
-    told = read_bundle(bundle).info.quantization
-    assert told.logit_snr_db["int8"] >= reached + 0.9
-    assert 0 < len(told.float_layers) < 28
-    assert f"{len(told.float_layers)} of 57 layers stay in floating point" in capsys.readouterr().out
+    assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "int8") == 0
+    reached = load_bundle(bundle).info.quantization.logit_snr_db["int8"]
+    assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "int8", "--budget", reached + 1) == 0
+    made = load_bundle(bundle).info.quantization
+    assert made.logit_snr_db["int8"] >= reached + 0.9
+    assert 0 < len(made.float_layers) < 28
+    assert f"{len(made.float_layers)} of 57 layers stay in floating point" in capsys.readouterr().out
     names = {node.name for node in onnx.load(bundle / "int8.onnx").graph.node}
-    assert not any(f"{name}_DequantizeLinear" in names for name in told.float_layers)
+    assert not any(f"{name}_DequantizeLinear" in names for name in made.float_layers)
     ranking = json.loads((bundle / "sensitivity.json").read_text())["logit_snr_db"]
-    assert list(ranking)[: len(told.float_layers)] == told.float_layers
+    assert list(ranking)[: len(made.float_layers)] == made.float_layers
 
 
 def test_a_budget_that_cannot_be_met_leaves_the_bundle_alone(bundle, recordings, capsys):
     before = contents(bundle)
-    assert quantize(bundle, recordings, "--method", "minmax", "--budget", 200) == 1
+    assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "int8", "--budget", 200) == 1
     assert "budget of 200 dB cannot be met" in capsys.readouterr().err
     after = contents(bundle)
     after.pop("sensitivity.json")
@@ -159,7 +170,7 @@ def test_a_full_disk_leaves_the_bundle_alone(bundle, recordings, capsys, monkeyp
 
     monkeypatch.setattr("htsat_edge.calibration.quantize.onnx.save", full)
     assert quantize(bundle, recordings, "--method", "minmax") == 2
-    assert "No space left on device; the bundle is as it was" in capsys.readouterr().err
+    assert "No space left on device; what was there is as it was" in capsys.readouterr().err
     assert contents(bundle) == before
 
 
@@ -176,7 +187,7 @@ def test_a_disk_that_fails_when_files_change_places_leaves_the_bundle_alone(bund
     monkeypatch.setattr(Path, "replace", fails)
     assert quantize(bundle, recordings, "--method", "mse") == 2
     assert places
-    assert "Input/output error; the bundle is as it was" in capsys.readouterr().err
+    assert "Input/output error; what was there is as it was" in capsys.readouterr().err
     assert contents(bundle) == before
 
 
@@ -193,28 +204,31 @@ def test_a_disk_that_fails_for_good_leaves_everything_in_a_folder_that_is_named(
 
     monkeypatch.setattr(Path, "replace", fails)
     assert quantize(bundle, recordings, "--method", "mse") == 2
-    (folder,) = bundle.glob(".quantize.*/old")
-    assert f"Input/output error; what it held is in {folder}" in capsys.readouterr().err
+    (folder,) = bundle.glob(".replacing.*/old")
+    assert (
+        f"Input/output error; nor could everything be put back: what is missing is in {folder}"
+        in capsys.readouterr().err
+    )
     there = {path.name: path.read_bytes() for path in bundle.iterdir() if path.is_file()}
     assert {**there, **contents(folder)} == before
 
 
 def test_a_budget_holds_for_every_graph(bundle, recordings, capsys):
     assert quantize(bundle, recordings, "--method", "minmax") == 0
-    reached = read_bundle(bundle).info.quantization.logit_snr_db
+    reached = load_bundle(bundle).info.quantization.logit_snr_db
     lowest = min(reached[name] for name in ("int8", "int8_fp16", "cpu-int8"))
     assert quantize(bundle, recordings, "--method", "minmax", "--budget", lowest + 1) == 0
-    told = read_bundle(bundle).info.quantization
-    assert told.float_layers
-    assert min(told.logit_snr_db.values()) >= lowest + 0.9
+    made = load_bundle(bundle).info.quantization
+    assert made.float_layers
+    assert min(made.logit_snr_db.values()) >= lowest + 0.9
 
 
 def test_graphs_of_another_calibration_do_not_stay(bundle, recordings, capsys):
     assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "int8,fp16") == 0
     assert quantize(bundle, recordings, "--method", "mse", "--graphs", "cpu-int8") == 0
     assert "removed, as of an earlier calibration: fp16.onnx, int8.onnx" in capsys.readouterr().out
-    assert read_bundle(bundle).precisions() == ["cpu-int8", "fp32"]
-    assert read_bundle(bundle).info.quantization.logit_snr_db.keys() == {"cpu-int8"}
+    assert load_bundle(bundle).precisions() == ["cpu-int8", "fp32"]
+    assert load_bundle(bundle).info.quantization.logit_snr_db.keys() == {"cpu-int8"}
 
 
 def test_what_is_too_great_for_half_precision_is_not_written(bundle, recordings, capsys):
@@ -228,7 +242,7 @@ def test_what_is_too_great_for_half_precision_is_not_written(bundle, recordings,
     assert contents(bundle) == before
 
 
-def test_a_bundle_that_cannot_be_opened_is_said_before_anything_is_read(bundle, capsys):
+def test_a_bundle_that_cannot_be_opened_is_reported_before_anything_is_read(bundle, capsys):
     (bundle / "fp32.onnx").write_bytes((bundle / "fp32.onnx").read_bytes()[:1000])
     assert quantize(bundle, "nowhere") == 2
     assert "fp32.onnx: onnxruntime cannot load it" in capsys.readouterr().err
@@ -241,7 +255,7 @@ def test_a_bundle_that_cannot_be_opened_is_said_before_anything_is_read(bundle, 
         (["--clips", "{empty}"], "no recording in"),
         (["--clips", "x", "--graphs", "int8,fp8"], "'fp8' is none of fp16, int8, int8_fp16, cpu-int8"),
         (["--clips", "x", "--count", "0"], "'0' is not a whole number from 1 on"),
-        (["--clips", "x", "--count", "3"], "--count 3: want 8 clips at least"),
+        (["--clips", "x", "--count", "3"], "--count 3: want at least 8 windows"),
         (["--clips", "x", "--seed", "-1"], "'-1' is not a whole number from 0 on"),
         (["--clips", "x", "--budget", "nan"], "'nan' is not a number of dB"),
         (["--clips", "x", "--method", "random"], "invalid choice"),
@@ -265,6 +279,6 @@ def test_it_runs_as_a_script(tmp_path):
     found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert found.returncode == 2
     assert (
-        found.stderr
-        == f"quantize.py: {tmp_path / 'none'}: no such bundle; export/to_onnx.py makes one from a checkpoint\n"
+        found.stderr == f"quantize.py: {tmp_path / 'none'}: no such bundle; "
+        "python -m htsat_edge.export.to_onnx makes one from a checkpoint\n"
     )

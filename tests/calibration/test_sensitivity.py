@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+
 from htsat_edge.calibration.observe import Linear
 from htsat_edge.calibration.sensitivity import fewest_in_float, measure
 from htsat_edge.evaluation.metrics import snr_db

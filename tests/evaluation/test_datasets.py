@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from htsat_edge.evaluation.datasets import audioset, desed, esc50, speech_commands
 from htsat_edge.evaluation.labels import Labelled, Occurrence
 from htsat_edge.runtime.common.config import read_csv
@@ -84,7 +85,7 @@ def test_esc50(esc50_folder):
     )
     assert esc50([esc50_folder], ESC50).recordings == [dog, saw]
     assert esc50([esc50_folder], ESC50, fold=2).recordings == [saw]
-    with pytest.raises(HtsatEdgeError, match="has no fold 6; it has 1, 2"):
+    with pytest.raises(HtsatEdgeError, match="has no fold 6, only 1, 2"):
         esc50([esc50_folder], ESC50, fold=6)
     (esc50_folder / "audio" / "1-1-A-0.wav").unlink()
     with pytest.raises(HtsatEdgeError, match="1 of 2 recordings are missing"):
@@ -133,7 +134,7 @@ def test_desed_for_a_model_of_its_own_classes(desed_folder):
 
 def test_desed_with_what_does_not_fit(desed_folder):
     paths = [desed_folder / "public.tsv", desed_folder / "audio"]
-    with pytest.raises(HtsatEdgeError, match=r"desed\.csv: the model has none of the labels that stand for Frying"):
+    with pytest.raises(HtsatEdgeError, match=r"desed\.csv: the model has none of the labels that belong to Frying"):
         desed(paths, ["Speech", "Dog"])
     with pytest.raises(HtsatEdgeError, match="want one of DESED's TSV files"):
         desed(paths[1:], AUDIOSET)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from htsat_edge.evaluation.event_scores import PSDS1, PSDS2, EventScores, Timed, pieces
 from htsat_edge.evaluation.labels import Occurrence
 

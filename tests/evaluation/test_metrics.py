@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from htsat_edge.evaluation.metrics import Interval, average_precision, mean_known
 
 

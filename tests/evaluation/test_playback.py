@@ -1,19 +1,21 @@
-"""Several versions side by side hear what each would hear alone."""
+"""Several versions side by side find what each would find alone."""
 
 import numpy as np
 import pytest
 import soundfile
-from htsat_edge.evaluation.playback import Merged, Version, listen, logits
-from htsat_edge.runtime.commands.detect import listen_to
+
+from htsat_edge.evaluation.playback import Merged, Version, logits, play
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.detector import Settings
+from htsat_edge.runtime.detector import Detector
+from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.dsp.log_mel import LogMel
-from htsat_edge.runtime.models.backends import Scores, open_backend
-from htsat_edge.runtime.models.bundle import read_bundle
+from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.models.backends.backend import Scores
+from htsat_edge.runtime.models.bundle import load_bundle
 
 
 class Shifted:
-    """A model that is a little off, and far off for the loudest clips."""
+    """A model that is a little off, and far off for the loudest windows."""
 
     def __init__(self, backend):
         self._backend = backend
@@ -29,7 +31,7 @@ class Shifted:
 
 @pytest.fixture(scope="module")
 def bundle(tiny_bundle):
-    bundle = read_bundle(tiny_bundle)
+    bundle = load_bundle(tiny_bundle)
     # Near enough to what this untrained network gives that events come and go.
     info = bundle.info.model_copy(update={"thresholds": dict.fromkeys(bundle.info.labels, 0.35)})
     return type(bundle)(bundle.path, info)
@@ -43,55 +45,68 @@ def versions(bundle, farmyard):
         Version("same", backend, bundle.info),
         Version("off", Shifted(backend), bundle.info),
     ]
-    listen(farmyard, versions)
+    play(farmyard, versions)
     return versions
 
 
-def test_each_hears_what_it_would_hear_alone(versions, bundle, farmyard):
-    alone = listen_to(farmyard, bundle.info, open_backend(bundle), Settings())
-    wanted = [(e.onset, e.offset, e.label) for e in alone.events if e.type == "end"]
+def test_each_finds_what_it_would_find_alone(versions, bundle, farmyard):
+    file = AudioFile(farmyard)
+    detector = Detector(bundle.info, open_backend(bundle), file.sample_rate)
+    found = [event for block in file.blocks(10_000) for event in detector.push(block)] + detector.flush()
+    wanted = [(e.onset, e.offset, e.label) for e in found if e.type == "end"]
     assert wanted
     for version in versions[:2]:
-        (heard,) = version.heard
-        assert heard.events == wanted
-        assert heard.duration_s == alone.duration_s
-        assert heard.scores.shape == (np.ceil(heard.duration_s / 0.32), 10)
-        assert heard.clipwise.shape == (10,)
+        (result,) = version.results
+        assert result.events == wanted
+        assert result.duration_s == pytest.approx(file.samples / file.sample_rate)
+        assert result.scores.shape == (np.ceil(result.duration_s / 0.32), 10)
+        assert result.clipwise.shape == (10,)
+        np.testing.assert_array_equal(result.peak, result.scores.max(axis=0))
 
 
 def test_the_same_model_is_the_same_to_the_bit(versions):
     assert versions[1].snr_db == float("inf")
-    assert {clip.snr_db for clip in versions[1].odd_clips} == {float("inf")}
-    np.testing.assert_array_equal(versions[0].heard[0].scores, versions[1].heard[0].scores)
+    assert {odd.snr_db for odd in versions[1].odd_windows} == {float("inf")}
+    np.testing.assert_array_equal(versions[0].results[0].scores, versions[1].results[0].scores)
 
 
-def test_the_clip_that_differs_most_is_kept_with_its_place(versions, farmyard, bundle):
-    (clip,) = versions[2].odd_clips
-    assert clip.snr_db < versions[2].snr_db
+def test_the_window_that_differs_most_is_kept_with_its_place(versions, farmyard, bundle):
+    (odd,) = versions[2].odd_windows
+    assert odd.snr_db < versions[2].snr_db
     samples, _ = soundfile.read(farmyard, dtype="float32")
     whole = LogMel(bundle.info.front_end)(samples)
-    begin = round(clip.at_s * 100)
+    begin = round(odd.at_s * 100)
     inside = min(1024, len(whole) - begin)
-    np.testing.assert_allclose(clip.log_mel[:inside], whole[begin : begin + inside], atol=1e-2)
+    np.testing.assert_allclose(odd.log_mel[:inside], whole[begin : begin + inside], atol=1e-2)
+
+
+@pytest.fixture
+def recordings(farmyard, tmp_path):
+    """Six recordings of 3 s."""
+    samples, rate = soundfile.read(farmyard, dtype="float32")
+    paths = [tmp_path / f"{i}.flac" for i in range(6)]
+    for i, path in enumerate(paths):
+        soundfile.write(path, samples[4 * i * rate :][: 3 * rate], rate)
+    return paths
 
 
 def test_of_many_recordings_the_worst_are_kept(bundle, recordings):
     backend = open_backend(bundle)
     versions = [Version("fp32", backend, bundle.info), Version("off", Shifted(backend), bundle.info)]
     worst = {}
-    for i in range(6):
+    for path in recordings:
         alone = [Version("fp32", backend, bundle.info), Version("off", Shifted(backend), bundle.info)]
-        listen(recordings / f"{i}.flac", alone)
-        worst[recordings / f"{i}.flac"] = alone[1].odd_clips[0].snr_db
-        listen(recordings / f"{i}.flac", versions)
-    found = [(clip.path, clip.snr_db) for clip in versions[1].odd_clips]
+        play(path, alone)
+        worst[path] = alone[1].odd_windows[0].snr_db
+        play(path, versions)
+    found = [(odd.path, odd.snr_db) for odd in versions[1].odd_windows]
     assert found == sorted(worst.items(), key=lambda item: item[1])[:4]
 
 
 def test_a_recording_that_is_too_short_is_named(bundle, tmp_path):
     soundfile.write(tmp_path / "short.wav", np.zeros(100), 32_000)
     with pytest.raises(HtsatEdgeError, match=r"short\.wav: 3\.1 ms are too short"):
-        listen(tmp_path / "short.wav", [Version("fp32", open_backend(bundle), bundle.info)])
+        play(tmp_path / "short.wav", [Version("fp32", open_backend(bundle), bundle.info)])
 
 
 def test_certain_scores_have_finite_logits():

@@ -1,17 +1,24 @@
-"""Bundles to build engines of."""
+"""Bundles to build engines of, and ways to run build_trt.py."""
 
+import os
 import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+
 from htsat_edge.export.build_trt import main
-from htsat_edge.runtime.models.bundle import BUNDLED, read_bundle
+from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
+
+SCRIPT = Path(__file__).parent.parent.parent / "export" / "build_trt.py"
 
 
 @pytest.fixture
 def bundle(tiny_bundle, tmp_path):
     """The tiny network's, to write into."""
-    return read_bundle(shutil.copytree(tiny_bundle, tmp_path / "tiny"))
+    return load_bundle(shutil.copytree(tiny_bundle, tmp_path / "tiny"))
 
 
 @pytest.fixture
@@ -21,12 +28,12 @@ def bundled(tmp_path):
     folder.mkdir()
     for name in ("model.json", "fp32.onnx", "int8.onnx"):
         shutil.copy(BUNDLED / name, folder)
-    return read_bundle(folder)
+    return load_bundle(folder)
 
 
 @pytest.fixture
-def build(capsys, monkeypatch):
-    """Runs build_trt.py; its exit status, stdout and stderr. Latencies are measured on few runs."""
+def build_trt(capsys, monkeypatch):
+    """Run build_trt.py in this process; return its exit status, stdout and stderr. Latencies come from few runs."""
     monkeypatch.setattr("htsat_edge.export.build_trt.os.nice", lambda by: by)  # this process is that of the tests
     monkeypatch.setattr("htsat_edge.export.validate.RUNS", 3)
     monkeypatch.setattr("htsat_edge.export.validate.WARM_UP", 1)
@@ -42,3 +49,27 @@ def build(capsys, monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     yield run
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def start():
+    """Start build_trt.py in a process of its own, which gets Ctrl-C even where a shell has it ignored."""
+    started = []
+
+    def run(bundle, *arguments, **environment):
+        started.append(
+            subprocess.Popen(
+                [sys.executable, SCRIPT, bundle.path, *arguments],
+                env={**os.environ, **environment},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
+        )
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()

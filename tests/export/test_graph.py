@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+
 from htsat_edge.calibration.observe import find_linears
 from htsat_edge.export.cpu_graph import build_for_cpu
 from htsat_edge.export.graph import build, build_with_front_end
@@ -94,9 +95,12 @@ def test_every_batch_size_is_torch(frames, batch, frequency_bias, build):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "networks").glob("*.yaml")), ids=lambda path: path.stem)
-def test_published_sizes_keep_to_what_tensorrt_8_6_knows(path):
-    network = HTSAT(read_network(path)).eval()
-    for model in (build(network, 1001), build_with_front_end(network, 1001)):
+def test_published_networks_keep_to_what_tensorrt_8_6_knows(path):
+    """With a quarter of the channels: the nodes are the same, and a build takes a tenth of the memory."""
+    config = read_network(path)
+    network = HTSAT(config.model_copy(update={"embed_dim": config.embed_dim // 4})).eval()
+    for make in (build, build_with_front_end):
+        model = make(network, 1001)
         assert {node.op_type for node in model.graph.node} <= OPS
         assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
 

@@ -1,4 +1,4 @@
-"""What the code uses of NVIDIA's libraries exists in the versions that it meets."""
+"""Every name that the code uses of NVIDIA's libraries exists in the versions that it supports."""
 
 import ast
 import json
@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 NVIDIA = ROOT / "tests" / "data" / "nvidia"
 VERSIONS = ("8.6.1", "10.3.0", "10.13.2", "10.16.1", "11.4.0")
-SOURCES = ("export/engine.py", "runtime/backends/trt.py")
+SOURCES = ("export/engine.py", "runtime/models/backends/trt.py", "runtime/models/backends/gpu.py")
 TENSORRT = {
     "trt": "",
     "builder": "Builder",
@@ -24,20 +24,20 @@ TENSORRT = {
     "_execution": "IExecutionContext",
     "execution": "IExecutionContext",
 }
-"""What the names in the code hold."""
+"""By the names of variables in the code, the classes that they hold."""
 PYCUDA = {"cuda": "", "_cuda": "", "_context": "Context", "_stream": "Stream", "device": "Device"}
 CUDART = {"cudart": "", "_cudart": ""}
 EITHER = [
     ("NetworkDefinitionCreationFlag.EXPLICIT_BATCH", "NetworkDefinitionCreationFlag.STRONGLY_TYPED"),
     ("ICudaEngine.device_memory_size", "ICudaEngine.device_memory_size_v2"),
 ]
-"""The code asks which of the two is there."""
+"""The code looks which of the two exists."""
 OPTIONAL = {"IProgressMonitor", "IBuilderConfig.progress_monitor"}
-"""The code asks whether they are there."""
+"""The code looks whether they exist."""
 
 
 def used(holders):
-    """`name`, `Class.member` of all that is used of a library, with where."""
+    """Return `name` or `Class.member` of all that the code uses of a library, with a place in the code."""
     found = {}
     for source in SOURCES:
         for node in ast.walk(ast.parse((ROOT / source).read_text())):

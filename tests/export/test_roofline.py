@@ -1,17 +1,20 @@
-"""The table of what torch and the machine can do; on a GPU it is run by hand."""
+"""The table of the roofline on a CPU; on a GPU it is run by hand."""
 
 import re
 
 import pytest
 import torch
-from htsat_edge.export.roofline import main
+
+from htsat_edge.export.roofline import main, make_parser, roofline
 
 
-def test_a_cpu_runs_what_needs_no_gpu(tiny_files, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "htsat_edge.export.roofline.torch.compile", lambda network: network
-    )  # the compiler takes a minute
-    assert main(["--network", str(tiny_files / "tiny.yaml"), "--device", "cpu", "--runs", "2", "--batch", "2"]) == 0
+def tiny_on_cpu(tiny_files, *more):
+    return make_parser().parse_args(["--network", str(tiny_files / "tiny.yaml"), "--device", "cpu", *more])
+
+
+def test_a_cpu_runs_what_needs_no_gpu(tiny_files, capsys):
+    args = tiny_on_cpu(tiny_files, "--runs", "2", "--batch", "2")
+    assert roofline(args, compiler=lambda network: network) == 0  # the real compiler takes a minute
     out = capsys.readouterr().out
     head, _, *rows = out.splitlines()
     assert head.startswith("tiny (0.")
@@ -26,12 +29,11 @@ def test_a_cpu_runs_what_needs_no_gpu(tiny_files, capsys, monkeypatch):
     assert "not run: a CPU has no fast half precision" in rows[3]
 
 
-def test_what_fails_is_marked_and_the_others_are_run(tiny_files, capsys, monkeypatch):
+def test_what_fails_is_marked_and_the_others_are_run(tiny_files, capsys):
     def compiler(network):
         raise RuntimeError("no compiler here\nwith a long story")
 
-    monkeypatch.setattr("htsat_edge.export.roofline.torch.compile", compiler)
-    assert main(["--network", str(tiny_files / "tiny.yaml"), "--device", "cpu", "--runs", "1"]) == 0
+    assert roofline(tiny_on_cpu(tiny_files, "--runs", "1"), compiler) == 0
     rows = capsys.readouterr().out.splitlines()
     assert "not run: RuntimeError: no compiler here" in rows[4]
     assert "long story" not in "".join(rows)
@@ -39,6 +41,6 @@ def test_what_fails_is_marked_and_the_others_are_run(tiny_files, capsys, monkeyp
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_it_says_so(tiny_files, capsys):
+def test_without_a_gpu_the_error_says_so(tiny_files, capsys):
     assert main(["--network", str(tiny_files / "tiny.yaml")]) == 2
     assert "torch sees no CUDA GPU here: nothing was run" in capsys.readouterr().err

@@ -9,11 +9,18 @@ from pathlib import Path
 
 DATA = Path(__file__).parent.parent / "data" / "nvidia"
 LOG = []
-"""What was made, released and recorded, in order."""
+"""The steps of making, releasing and recording, in order."""
 
 
 def faults():
     return os.environ.get("FAKE_FAULTS", "").split(",")
+
+
+def trace(step):
+    """Append a step to the file that FAKE_TRACE names, for a test that waits for it."""
+    if path := os.environ.get("FAKE_TRACE"):
+        with Path(path).open("a") as file:
+            file.write(f"{step}\n")
 
 
 def read_api(name):
@@ -21,7 +28,7 @@ def read_api(name):
 
 
 def restrict(namespace, api):
-    """Take from a module and its classes what the real ones do not have, and refuse to set what they do not."""
+    """Remove from a module and its classes what the real ones do not have, and refuse to set it."""
     for name, value in list(namespace.items()):
         if not isinstance(value, type) or value.__module__ != namespace["__name__"]:
             continue
@@ -52,7 +59,7 @@ def enum(api, name):
 
 
 class Stream:
-    """Work waits until somebody synchronises; while it is recorded, it is kept for a graph."""
+    """Keeps work until somebody synchronises, or, while it is recorded, for a graph."""
 
     def __init__(self):
         self.waiting = []

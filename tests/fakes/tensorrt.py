@@ -4,18 +4,21 @@ import hashlib
 import json
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
-from fake_gpu import DATA, GPU, LOG, enum, faults, read_api, restrict
+from fake_gpu import DATA, GPU, LOG, enum, faults, read_api, restrict, trace
 
 __version__ = os.environ["FAKE_TENSORRT"]
 OLD = __version__.startswith("8.")
 api = read_api(__version__)
 OPS = {f[:3]: {*(DATA / f"onnx-ops-{f}.txt").read_text().split()} for f in ("8.6", "10.1")}
-"""What the parsers of 8 and 10 know."""
+"""The operations that the parsers of 8 and 10 know."""
 MAGIC = b"fake engine\n"
+LONGEST_BUILD_S = 120
+"""A build that a test has left behind ends by itself."""
 
 NetworkDefinitionCreationFlag = enum(api, "NetworkDefinitionCreationFlag")
 BuilderFlag = enum(api, "BuilderFlag")
@@ -140,20 +143,20 @@ class Builder:
 
     @staticmethod
     def _wait(config):
+        """Build until the file that FAKE_BUILD_UNTIL names is there; return whether the build was not cancelled."""
         monitor = getattr(config, "progress_monitor", None)
-        seconds = float(os.environ.get("FAKE_BUILD_S", 0))
-        if monitor is None:
-            time.sleep(seconds)
-            return True
-        assert monitor._made, "the base class must be initialised"
-        monitor.phase_start("Building engine", None, 10)
+        trace("build")
+        if monitor is not None:
+            assert monitor._made, "the base class must be initialised"
+            monitor.phase_start("Building engine", None, LONGEST_BUILD_S * 100)
         going = True
-        for step in range(10):
-            time.sleep(seconds / 10)
-            going = monitor.step_complete("Building engine", step)
-            if not going:
+        for step in range(LONGEST_BUILD_S * 100):
+            going = monitor is None or monitor.step_complete("Building engine", step)
+            if not going or Path(os.environ.get("FAKE_BUILD_UNTIL", "/")).exists():
                 break
-        monitor.phase_finish("Building engine")
+            time.sleep(0.01)
+        if monitor is not None:
+            monitor.phase_finish("Building engine")
         return going
 
 
@@ -224,7 +227,9 @@ class Runtime:
 class ICudaEngine:
     def __init__(self, logger, header, model):
         self._logger, self._header, self._model = logger, header, model
-        self._session = onnxruntime.InferenceSession(model)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # as several of these run at once on a small machine
+        self._session = onnxruntime.InferenceSession(model, options)
         self._tensors = {x.name: x.shape for x in [*self._session.get_inputs(), *self._session.get_outputs()]}
 
     @property
@@ -276,6 +281,7 @@ class IExecutionContext:
     def execute_async_v3(self, stream_handle):
         if not GPU.contexts or self._batch is None or "execute" in faults():
             return bool(_fail(self._engine._logger, "Error Code 1: Cuda Runtime (an illegal memory access)"))
+        trace("run")
         batch, stream = self._batch, GPU.streams[stream_handle]
         recorded = stream.recorded is not None
 

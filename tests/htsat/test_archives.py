@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 import pytest
 import soundfile
+
 from htsat_edge.htsat.archives import decode, pcm, read_member, read_raw
 
 SAMPLES = np.linspace(-0.9, 0.9, 400, dtype=np.float32)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from htsat_edge.htsat.build_corpus import COLUMNS, MANIFEST, cut, main
 from htsat_edge.htsat.corpus import read_corpus
 from htsat_edge.runtime.common.config import read_csv
@@ -115,7 +116,7 @@ def test_what_is_there_is_not_fetched_again(repository):
     assert build(repository, [RAIN, DOG]) == 0
 
 
-def test_what_cannot_be_had_is_listed_and_the_rest_is_there(repository, capsys):
+def test_what_is_missing_is_listed_and_the_rest_is_there(repository, capsys):
     lost = [
         row("Dog/c.flac", "usr/share/sounds/absent.wav", "Dog", 1),
         row("Dog/d.flac", "usr/share/sounds/base.pk3!sfx/cat.ogg", "Dog", 1),
@@ -125,7 +126,7 @@ def test_what_cannot_be_had_is_listed_and_the_rest_is_there(repository, capsys):
     assert build(repository, [RAIN, DOG, *lost]) == 0
     captured = capsys.readouterr()
     assert "2 recordings in" in captured.out
-    assert "4 could not be had" in captured.err
+    assert "4 are missing" in captured.err
     assert len(captured.err.splitlines()) == 1
     with (repository / "out" / "missing.csv").open() as file:
         reasons = {found["file"]: found["reason"] for found in csv.DictReader(file)}
@@ -133,7 +134,7 @@ def test_what_cannot_be_had_is_listed_and_the_rest_is_there(repository, capsys):
     assert "Unable to locate package no-such-package" in reasons["Dog/f.flac"]
     assert "the package has no usr/share/sounds/absent.wav" in reasons["Dog/c.flac"]
     assert "cat.ogg" in reasons["Dog/d.flac"]
-    assert "lasts 3.000 s, not 9: another recording" in reasons["Dog/e.flac"]
+    assert "lasts 3.000 s, want 9: it is another recording" in reasons["Dog/e.flac"]
     assert len(read_corpus(repository / "out")) == 2
 
 
@@ -141,7 +142,7 @@ def test_a_damaged_package_is_listed(repository):
     deb = repository / "repo" / "sounds_1_all.deb"
     deb.write_bytes(deb.read_bytes()[:-200] + bytes(200))
     assert build(repository, [RAIN]) == 0
-    assert "package cannot be had" in (repository / "out" / "missing.csv").read_text()
+    assert "package cannot be downloaded or read" in (repository / "out" / "missing.csv").read_text()
 
 
 def test_cutting_fades_the_ends_and_removes_an_offset():
@@ -168,7 +169,7 @@ def test_no_recording_is_learned_from_and_held():
 
 
 def test_the_demo_is_never_learned_from():
-    """It shows what the model does with sounds it has not heard."""
+    """It shows what the model does with sounds that it has not learned from."""
     demo = {row["path"] for row in read_csv(DEMO, ["path"])}
     splits = [row["split"] for row in read_csv(MANIFEST, COLUMNS) if row["path"] in demo]
     assert splits == ["val"] * len(demo)

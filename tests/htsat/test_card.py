@@ -2,12 +2,14 @@ import json
 import shutil
 
 import pytest
-from htsat_edge.evaluation.comparison import Accuracy, Budget, Measured
+
+from htsat_edge.evaluation.budget import Accuracy, Budget
+from htsat_edge.evaluation.comparison import Measured
 from htsat_edge.evaluation.metrics import Interval
 from htsat_edge.htsat.card import MANIFEST, TEMPLATE, card, licences, main
 from htsat_edge.htsat.report import NAMES, ClassFigures, Results
 from htsat_edge.htsat.settings import RunFolder
-from htsat_edge.runtime.models.bundle import read_bundle
+from htsat_edge.runtime.models.bundle import load_bundle
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def results():
 def accuracy(tiny_bundle):
     def measured(snr_db, event_f1):
         return Measured(
-            sha256=read_bundle(tiny_bundle).sha256("fp32"),
+            sha256=load_bundle(tiny_bundle).sha256("fp32"),
             size=2_000_000,
             clip_ms=5,
             logit_snr_db=snr_db,
@@ -140,7 +142,7 @@ def test_bad_input_is_one_line(run, bundle, tmp_path, capsys, monkeypatch):
     template.write_text("{figurs}")
     monkeypatch.setattr("htsat_edge.htsat.card.TEMPLATE", template)
     assert write_card(run, bundle) == 2
-    assert "placeholder that is not known: 'figurs'" in capsys.readouterr().err
+    assert "unknown placeholder: 'figurs'" in capsys.readouterr().err
 
 
 def test_another_model_than_was_measured_gets_no_card(run, bundle, capsys):
@@ -155,11 +157,11 @@ def test_another_model_than_was_measured_gets_no_card(run, bundle, capsys):
     assert "accuracy.json: is of another fp32.onnx" in capsys.readouterr().err
     run.model.write_bytes(b"others")
     assert write_card(run, bundle) == 2
-    assert f"holds other weights than {run.path} measured" in capsys.readouterr().err
+    assert f"holds other weights than {run.path}, which was evaluated" in capsys.readouterr().err
     assert not (bundle / "MODEL_CARD.md").exists()
 
 
 def test_the_template_says_what_a_card_must():
     text = TEMPLATE.read_text()
-    for heading in ("## What it reaches", "## What it takes for what", "## What it cannot hear", "## Use"):
+    for heading in ("## Figures", "## What eight bits cost", "## Confusion", "## Limits", "## Use"):
         assert heading in text

@@ -4,12 +4,13 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from htsat_edge.htsat.checkpoint import load_network
-from htsat_edge.htsat.config import NetworkConfig
-from htsat_edge.runtime.common.errors import HtsatEdgeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+
+from htsat_edge.htsat.checkpoint import load_network
+from htsat_edge.htsat.config import NetworkConfig
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 SIZES = {"embed_dim": 16, "depths": (2, 2, 3, 2), "heads": (2, 4, 4, 8), "classes": 10}
 CONFIG = NetworkConfig(**SIZES)

@@ -3,11 +3,12 @@ import csv
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
 from htsat_edge.htsat.corpus import Recording, choose_splits, read_corpus, read_mono, trim
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.audio import AudioFile
-from hypothesis import given
-from hypothesis import strategies as st
 
 RATE = 16_000
 
@@ -79,25 +80,17 @@ def test_trimming_leaves_a_part_of_the_recording(samples):
     assert np.abs(trimmed).max() == np.abs(samples).max()
 
 
-groups = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 12), st.sampled_from(["", "", "train", "val"])))
-
-
-@given(groups)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 12))))
 def test_splits_hold_a_part_of_every_class_and_never_cut_a_group(rows):
-    given_split = {}
-    recordings = []
-    for label, number, split in rows:
-        group = f"{label}{number}"
-        split = given_split.setdefault(group, split)
-        recordings.append(Recording(None, label, group, split))
+    recordings = [Recording(None, label, f"{label}{number}", "") for label, number in rows]
     chosen = choose_splits(recordings)
     for before, after in zip(recordings, chosen, strict=True):
         assert after.split in ("train", "val")
-        assert before.split in ("", after.split)
+        assert (before.label, before.group) == (after.label, after.group)
     for label in "abc":
         own = {r.group: r.split for r in chosen if r.label == label}
-        free = [group for group in own if not given_split[group]]
-        if len(own) > 1 and len(free) == len(own):
+        assert len(own) == len({(r.group, r.split) for r in chosen if r.label == label})
+        if len(own) > 1:
             assert list(own.values()).count("val") == max(1, round(0.2 * len(own)))
 
 
@@ -111,11 +104,11 @@ def test_a_group_of_two_classes_is_in_one_split():
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"onset": "-1"}, "row 1 has onset '-1', want seconds"),
-        ({"onset": "soon"}, "row 1 has onset 'soon', want seconds"),
-        ({"onset": "nan"}, "row 1 has onset 'nan', want seconds"),
-        ({"onset": "2", "offset": "1"}, "row 1 has offset 1, want more than its onset, 2"),
-        ({"split": "test"}, "row 1 has split 'test', want one of train, val"),
+        ({"onset": "1"}, "row 1 has onset '1' and offset '', want seconds"),
+        ({"onset": "2", "offset": "1"}, "row 1 has onset '2' and offset '1', want seconds, with the offset after"),
+        ({"split": "validation"}, "row 1 has split 'validation', want one of train, val, test"),
+        ({"class": ""}, "row 1 has no class"),
+        ({}, "1 of 1 recordings are missing, first"),
     ],
 )
 def test_a_bad_row_is_named(row, message, tmp_path):
@@ -146,13 +139,21 @@ def test_a_group_that_is_learned_from_and_held_is_refused(tmp_path):
             for i, split in enumerate(("train", "val"))
         ],
     )
-    with pytest.raises(HtsatEdgeError, match=r"manifest\.csv: group 'one day' is both learned from and held"):
+    with pytest.raises(HtsatEdgeError, match=r"manifest\.csv: group 'one day' has the splits train and val"):
         read_corpus(tmp_path)
 
 
-def test_the_rest_of_a_group_follows_what_is_given():
-    recordings = [Recording(None, "Knock", group, split) for group, split in (("a", "val"), ("a", ""), ("b", "train"))]
-    assert [r.split for r in choose_splits(recordings)] == ["val", "val", "train"]
+def test_a_manifest_with_splits_is_taken_as_it_is_and_tests_are_left_out(tmp_path):
+    splits = {"a": "val", "b": "train", "c": "test", "d": "train"}
+    for name in splits:
+        put(tmp_path / f"{name}.wav", tone(0.1))
+    write_manifest(tmp_path, [{"file": f"{n}.wav", "class": "Knock", "split": split} for n, split in splits.items()])
+    recordings = read_corpus(tmp_path)
+    assert [(r.path.stem, r.split, r.held) for r in recordings] == [
+        ("a", "val", True),
+        ("b", "train", False),
+        ("d", "train", False),
+    ]
 
 
 def test_a_background_is_not_trimmed(tmp_path):
@@ -175,10 +176,10 @@ def test_events_of_one_file_are_cut_from_one_reading(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("onset", "offset", "message"),
     [
-        (0.0, 0.5, "is silent where it should hold Knock"),
-        (1.0, 9.0, "lasts 2.000 s, but an offset is 9"),
-        (1.5, 1.50001, "has nothing from 1.5 s on"),
-        (1.99999, None, "has nothing from 1.99999 s on"),
+        (0.0, 0.5, "is silent where its label is Knock"),
+        (1.0, 9.0, "lasts 2.000 s, but has an offset at 9 s"),
+        (1.5, 1.50001, "leave nothing of it from 1.5 s on"),
+        (1.99999, None, "leave nothing of it from 1.99999 s on"),
     ],
 )
 def test_a_span_without_sound_is_one_line(onset, offset, message, tmp_path):
@@ -190,5 +191,5 @@ def test_a_span_without_sound_is_one_line(onset, offset, message, tmp_path):
 
 def test_an_onset_behind_the_end_is_one_line(tmp_path):
     put(tmp_path / "x.wav", tone(1))
-    with pytest.raises(HtsatEdgeError, match=r"x\.wav: lasts 1\.000 s, and has nothing from 3 s on"):
+    with pytest.raises(HtsatEdgeError, match=r"x\.wav: lasts 1\.000 s, and its labels leave nothing of it from 3 s on"):
         read_mono(Recording(tmp_path / "x.wav", "Knock", "x", "train", onset_s=3), RATE)

@@ -3,6 +3,7 @@ import re
 
 import numpy as np
 import pytest
+
 from htsat_edge.htsat.evaluate import count_rises, f_score, intervals, main, raise_over_quiet, resample_groups, tune
 from htsat_edge.htsat.figures import Outputs
 from htsat_edge.htsat.scenes import Scene
@@ -60,7 +61,7 @@ def test_a_few_rises_may_be_allowed():
         assert raise_over_quiet([0.3], quiet, allowed) == [threshold]
 
 
-def test_rises_are_counted_in_each_clip():
+def test_rises_are_counted_in_each_window():
     framewise = np.zeros((2, 32, 1), np.float32)
     framewise[0, [0, 1, 2, 9]] = 0.8
     framewise[1, 31] = 0.8
@@ -104,8 +105,8 @@ def test_the_command_writes_what_the_export_takes_and_a_page(config, corpus, tmp
     assert not re.search(r'(href|src)="(?!#|data:)|<link|<script|@import', page)  # it stands alone
 
 
-def test_hours_are_told_apart(config, corpus, tmp_path, monkeypatch):
-    """Scores that tell which hour they are of: the first two raise the threshold, the others rise above it."""
+def test_hours_are_kept_apart(config, corpus, tmp_path, monkeypatch):
+    """Each hour has scores of its own: the first two raise the threshold, the others rise above it."""
     run = tmp_path / "run"
     assert train(["--config", str(config), "--data", str(corpus), "--out", str(run)]) == 0
     scores = {1: [0.415], 4: [0.435, 0, 0.465], 2: [0.5, 0.5], 3: [0.6, 0, 0.6, 0, 0.6]}
@@ -123,7 +124,7 @@ def test_hours_are_told_apart(config, corpus, tmp_path, monkeypatch):
         return framewise, framewise[:, 0]
 
     monkeypatch.setattr("htsat_edge.htsat.evaluate.room_tone", tone)
-    monkeypatch.setattr("htsat_edge.htsat.evaluate.score_clips", score)
+    monkeypatch.setattr("htsat_edge.htsat.evaluate.score_windows", score)
     monkeypatch.setattr("htsat_edge.htsat.evaluate.tune", lambda framewise, active, trust: ([0.2], [1]))
     assert main([str(run), "--data", str(corpus)]) == 0
     figures = json.loads((run / "figures.json").read_text())
@@ -150,7 +151,7 @@ def test_what_was_learned_from_is_not_measured_on(config, corpus, tmp_path, caps
     manifest.write_text(rest.replace("Speech-train.wav,train", "Speech-train.wav,val"))
     assert main([str(run), "--data", str(corpus)]) == 2
     err = capsys.readouterr().err
-    assert "none of its labels has a recording in --data that it has not learned from" in err
+    assert "none of its labels has a held recording in --data" in err
     assert len(err.splitlines()) == 1
     assert not (run / "thresholds.json").exists()
 

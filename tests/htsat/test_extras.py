@@ -10,9 +10,8 @@ import pytest
     ("module", "missing"), [("train", "torch"), ("evaluate", "torch"), ("evaluate", "sed_scores_eval")]
 )
 def test_a_missing_extra_is_one_line(module, missing):
-    code = (
-        f"import runpy, sys\nsys.modules[{missing!r}] = None\nrunpy.run_module('htsat.{module}', run_name='__main__')"
-    )
+    name = f"htsat_edge.htsat.{module}"
+    code = f"import runpy, sys\nsys.modules[{missing!r}] = None\nrunpy.run_module({name!r}, run_name='__main__')"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 2
-    assert found.stderr == f'htsat.{module}: needs {missing}: pip install -e ".[train]", in the venv in use\n'
+    assert found.stderr == f'{name}: needs {missing}: pip install -e ".[train]", in the venv in use\n'

@@ -1,8 +1,10 @@
 import numpy as np
 import torch
-from htsat_edge.htsat.corpus import BACKGROUND, Recording
+
+from htsat_edge.evaluation.labels import BACKGROUND
+from htsat_edge.htsat.corpus import Recording
 from htsat_edge.htsat.figures import Outputs, apply, held_scenes, room_tone
-from htsat_edge.htsat.network import Output
+from htsat_edge.htsat.network import NetworkOutput
 from htsat_edge.htsat.scenes import Sound
 from htsat_edge.runtime.dsp.log_mel import FrontEnd
 
@@ -13,7 +15,7 @@ class KnowsBands(torch.nn.Module):
     def forward(self, log_mel):
         bands = log_mel[..., [5, 15]] - log_mel.mean(-1, keepdim=True)
         framewise = (bands.unflatten(1, (32, 32)).mean(2) / 10).sigmoid()
-        return Output(framewise, framewise, framewise.mean(1), framewise)
+        return NetworkOutput(framewise, framewise, framewise.mean(1), framewise)
 
 
 def sound(label, band):

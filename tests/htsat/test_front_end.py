@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from htsat_edge.htsat.front_end import TorchLogMel
 from htsat_edge.runtime.dsp.log_mel import FrontEnd, LogMel
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from htsat_edge.htsat.config import NetworkConfig
 from htsat_edge.htsat.network import HTSAT, roll_order, stretch, z_order
 from htsat_edge.runtime.dsp.windows import tile

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import soundfile
-from htsat_edge.evaluation.labels import read_manifest
+
+from htsat_edge.evaluation.manifest import read_labelled
 from htsat_edge.htsat.corpus import read_corpus
 from htsat_edge.htsat.render_scenes import Mixer, main
 
@@ -21,7 +22,7 @@ def render(corpus, labels, out, *arguments):
 def test_it_writes_scenes_and_what_sounds_in_them(corpus, labels, tmp_path, capsys):
     assert render(corpus, labels, tmp_path / "scenes", "--seconds", "12") == 0
     assert "4 scenes of 12 s" in capsys.readouterr().out
-    found = read_manifest(tmp_path / "scenes" / "manifest.csv", ["Speech", "Fowl"])
+    found = read_labelled(tmp_path / "scenes" / "manifest.csv", ["Speech", "Fowl"])
     assert len(found) == 4
     for recording in found:
         samples, rate = soundfile.read(recording.path)

@@ -2,6 +2,9 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from htsat_edge.htsat.corpus import BACKGROUND, Recording
 from htsat_edge.htsat.scenes import (
     SceneMaker,
@@ -16,8 +19,6 @@ from htsat_edge.htsat.scenes import (
     stretch,
 )
 from htsat_edge.runtime.dsp.log_mel import FrontEnd, to_db
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def sound(label, frames, group="a", band=20):
@@ -86,15 +87,15 @@ def test_events_with_hardly_a_pause_between_them_are_one(maker):
     assert spans == [pytest.approx(span) for span in [(0, 0.3), (0.45, 0.6), (1, 10.24)]]
 
 
-def test_what_is_not_labelled_is_heard_now_and_then():
+def test_what_is_not_labelled_is_mixed_in_now_and_then():
     maker = SceneMaker([sound("Dog", 50), sound("Bell", 80, band=30)], ["Dog"], FrontEnd(), augment=False)
     rng = np.random.default_rng(0)
     drawn = [maker._any(rng) for _ in range(2000)]
     assert drawn.count("Bell") / 2000 == pytest.approx(0.1, abs=0.02)
 
 
-def test_every_part_of_a_long_background_is_heard():
-    """Frames of a level each, so that a scene tells which it has."""
+def test_every_part_of_a_long_background_is_used():
+    """Frames of a level each, so that a scene shows which it has."""
     power = np.repeat(10 ** (np.arange(3000, dtype=np.float32) / 500 - 3)[:, None], 64, axis=1)
     maker = SceneMaker([Sound(Recording(None, BACKGROUND, "x", "train"), (power,))], [], FrontEnd())
     rng = np.random.default_rng(0)

@@ -59,10 +59,10 @@ def test_nobody_is_told_anything(tmp_path):
     """onnxruntime's telemetry leaves the number of the device in the home folder before it sends it."""
     code = (
         "from htsat_edge.runtime.models.backends import open_backend\n"
-        "from htsat_edge.runtime.models.bundle import BUNDLED, read_bundle\n"
+        "from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle\n"
     )
     quiet = ("CI", "GITHUB_ACTIONS", "PYTEST_CURRENT_TEST", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
     environment = {**{k: v for k, v in os.environ.items() if k not in quiet}, "HOME": str(tmp_path)}
-    command = [sys.executable, "-c", code + "open_backend(read_bundle(BUNDLED)).close()"]
+    command = [sys.executable, "-c", code + "open_backend(load_bundle(BUNDLED)).close()"]
     subprocess.run(command, check=True, env=environment)
     assert list(tmp_path.rglob("*")) == []

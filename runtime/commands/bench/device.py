@@ -1,4 +1,4 @@
-"""What a bench can learn of the machine: its name, clocks, memory, and the power that it takes."""
+"""Read what a bench reports of the machine: its name, clocks, memory, power and versions."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import platform
 import statistics
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 
-from htsat_edge.runtime.commands.bench.results import Device
+from htsat_edge.runtime.commands.bench.results import DeviceInfo
 from htsat_edge.runtime.common.machine import cores, read_machine
 
 BOARD = Path("/proc/device-tree/model")
@@ -19,7 +21,7 @@ FREQUENCY = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 
 
 class Power:
-    """The mean power of the board while it is entered, from jtop, which comes with jetson-stats."""
+    """A context that measures the mean power of the board with jtop, which comes with jetson-stats."""
 
     def __init__(self) -> None:
         self._watts: list[float] = []
@@ -54,39 +56,41 @@ class Power:
 
     @property
     def watts(self) -> float | None:
-        """None where nothing was measured."""
+        """The mean power; None where nothing measures it."""
         return sum(self._watts) / len(self._watts) if self._watts else None
 
 
-def clock_mhz() -> float | None:
-    """The first core's at this moment; None where the system does not tell."""
-    return _mhz(FREQUENCY / "scaling_cur_freq")
+def clock_mhz(frequency: Path = FREQUENCY) -> float | None:
+    """Return the first core's clock at this moment; None where the system does not report it."""
+    return _mhz(frequency / "scaling_cur_freq")
 
 
-def read_device(load: float | None, watts: float | None, clocks_mhz: Sequence[float]) -> Device:
-    """Ask this machine; `load` is what it had to do before, `clocks_mhz` how fast it was meanwhile."""
+def read_device(
+    load_before: float | None, power_w: float | None, clocks_mhz: Sequence[float], frequency: Path = FREQUENCY
+) -> DeviceInfo:
+    """Describe this machine, with the load before the bench, and the power and the clocks during it."""
     median = statistics.median(clocks_mhz) if clocks_mhz else None
-    clocks = {"median": median, "most": _mhz(FREQUENCY / "cpuinfo_max_freq")}
-    governor = FREQUENCY / "scaling_governor"
-    return Device(
+    clocks = {"median": median, "max": _mhz(frequency / "cpuinfo_max_freq")}
+    governor = frequency / "scaling_governor"
+    return DeviceInfo(
         processor=processor(),
         cores=cores(),
         memory_gb=_memory_gb(),
         machine=str(read_machine()),
         clock_mhz={name: mhz for name, mhz in clocks.items() if mhz is not None},
         governor=governor.read_text().strip() if governor.is_file() else None,
-        load=None if load is None else round(load, 2),
-        watts=None if watts is None else round(watts, 2),
+        load_before=None if load_before is None else round(load_before, 2),
+        power_w=None if power_w is None else round(power_w, 2),
     )
 
 
 def load() -> float | None:
-    """How many processes wanted to run in the last minute."""
+    """Return how many processes wanted to run in the last minute; None where the system does not report it."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def processor(board: Path = BOARD, cpuinfo: Path = CPUINFO) -> str:
-    """The board's name where it has one, as a Jetson does, else the processor's."""
+    """Return the board's name where it has one, as a Jetson does, else the processor's."""
     if board.is_file():
         return board.read_text().strip("\0\n ")
     for line in cpuinfo.read_text().splitlines() if cpuinfo.is_file() else ():
@@ -94,6 +98,15 @@ def processor(board: Path = BOARD, cpuinfo: Path = CPUINFO) -> str:
         if name.strip() == "model name":
             return value.strip()
     return platform.machine()
+
+
+def read_versions() -> dict[str, str]:
+    """Return the versions of the software that the figures depend on, where it is installed."""
+    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.release()}"}
+    for name in ("htsat-edge", "onnxruntime", "numpy", "scipy", "tensorrt", "pycuda", "torch", "transformers"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _memory_gb() -> float | None:

@@ -1,4 +1,4 @@
-"""A bench as a picture."""
+"""Draw a bench as a picture."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
-from htsat_edge.runtime.commands.bench.report import title, told
-from htsat_edge.runtime.commands.bench.results import ON_CPU, Bench
-from htsat_edge.runtime.common.files import replacing
 from matplotlib.ticker import ScalarFormatter
 
+from htsat_edge.runtime.commands.bench.report import describe
+from htsat_edge.runtime.commands.bench.results import ON_CPU, Bench
+from htsat_edge.runtime.common.files import replacing
+
 WIDE = 10.0
-"""The slowest so many times as slow as the fastest: the axis is logarithmic."""
+"""The axis is logarithmic where the slowest takes more than so many times as long as the fastest."""
 
 
 def draw(path: Path, bench: Bench) -> None:
-    """Dots at the medians, with p90 as a whisker; nothing is left half-written."""
+    """Write a PNG with a dot at each median latency and a whisker to p90; the file is written whole or not at all."""
     shown = bench.measured[::-1]
-    names = [title(m.contender) if m.runs_on == ON_CPU else m.contender.name for m in shown]
+    names = [m.candidate.title if m.runs_on == ON_CPU else m.candidate.name for m in shown]
     medians = [m.model.p50_ms for m in shown]
     figure, axes = plt.subplots(figsize=(8, 1 + 0.4 * len(shown)), layout="constrained")
     for i, m in enumerate(shown):
-        colour = "tab:blue" if m.contender.kind == "bundle" else "tab:gray"
+        colour = "tab:blue" if m.candidate.kind == "bundle" else "tab:gray"
         whisker = [[0.0], [m.model.p90_ms - m.model.p50_ms]]
         axes.errorbar(m.model.p50_ms, i, xerr=whisker, fmt="o", color=colour, capsize=3)
         label = f"{m.model.p50_ms:.1f}"
@@ -38,8 +39,8 @@ def draw(path: Path, bench: Bench) -> None:
         axes.set_xlim(0, max(medians) * 1.3)
     axes.set_yticks(range(len(shown)), names)
     axes.grid(axis="x", alpha=0.3)
-    axes.set_xlabel("ms from the log-mel of one clip to scores; median, whisker to p90")
-    axes.set_title(f"{bench.bundle} on {bench.device.processor}, {told(bench.device)}", fontsize="medium")
+    axes.set_xlabel("ms from the log-mel of one window to scores; median, whisker to p90")
+    axes.set_title(f"{bench.bundle} on {bench.device.processor}, {describe(bench.device)}", fontsize="medium")
     with replacing(path) as part:
         figure.savefig(part, format="png", dpi=120)
     plt.close(figure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -10,40 +9,43 @@ from pathlib import Path
 from typing import TextIO
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.daemon.config import JsonLines
-from htsat_edge.runtime.daemon.outputs import Line, Output, RefusedError
+from htsat_edge.runtime.common.message import Message
+from htsat_edge.runtime.daemon.config import JsonLinesConfig
+from htsat_edge.runtime.daemon.outputs.sender import MessageSender, RefusedError
 
 
-def encode(lines: Sequence[Line]) -> str:
-    """One object a line."""
-    return "".join(f"{json.dumps(line)}\n" for line in lines)
+def encode(batch: Sequence[Message]) -> str:
+    """Return messages as JSON Lines."""
+    return "".join(f"{message.encoded}\n" for message in batch)
 
 
-class Stdout(Output):
-    """Events for a pipe or a person."""
+class Stdout(MessageSender):
+    """Messages for a pipe or a person."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
+        """Prepare to write to a stream, by default the standard output."""
         super().__init__("stdout")
         self._stream = stream or sys.stdout
 
-    def send(self, lines: Sequence[Line]) -> None:
-        """Write them, and at once."""
+    def send(self, batch: Sequence[Message]) -> None:
+        """Write messages, and flush."""
         try:
-            self._stream.write(encode(lines))
+            self._stream.write(encode(batch))
             self._stream.flush()
         except BrokenPipeError:
             raise RefusedError("nobody reads it any more") from None
 
 
-class JsonLinesFile(Output):
-    """A file that is there for log shippers; half a line is never left in it."""
+class JsonLinesFile(MessageSender):
+    """A file for log shippers; half a line is never left in it."""
 
-    def __init__(self, settings: JsonLines) -> None:
+    def __init__(self, settings: JsonLinesConfig) -> None:
+        """Prepare to write the file that the settings name."""
         super().__init__(f"json_lines {settings.path}")
         self._settings = settings
 
     def start(self) -> None:
-        """Begin; an HtsatEdgeError where the file cannot be written."""
+        """Begin; raise an HtsatEdgeError where the file cannot be written."""
         path = self._settings.path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,9 +55,9 @@ class JsonLinesFile(Output):
             raise HtsatEdgeError(f"outputs.json_lines.path: {path}: cannot be written: {error.strerror}") from None
         super().start()
 
-    def send(self, lines: Sequence[Line]) -> None:
-        """Add them to the file, all or none."""
-        path, content = self._settings.path, encode(lines).encode()
+    def send(self, batch: Sequence[Message]) -> None:
+        """Append messages to the file, all or none."""
+        path, content = self._settings.path, encode(batch).encode()
         if path.exists() and path.stat().st_size + len(content) > 1e6 * self._settings.rotate_mb:
             self._rotate(path)
         with path.open("ab", buffering=0) as file:
@@ -69,7 +71,7 @@ class JsonLinesFile(Output):
                 raise
 
     def _rotate(self, path: Path) -> None:
-        """PATH becomes PATH.1, that PATH.2, and so on; what is too old goes."""
+        """Rename PATH to PATH.1, that to PATH.2, and so on; delete the oldest."""
         names = [path, *(path.with_name(f"{path.name}.{i}") for i in range(1, self._settings.keep + 1))]
         names[-1].unlink(missing_ok=True)
         for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
@@ -78,7 +80,7 @@ class JsonLinesFile(Output):
 
     @staticmethod
     def _mend(descriptor: int, path: Path) -> None:
-        """A power cut may have left half a line: it goes."""
+        """Cut off the half line that a power cut may have left."""
         content = path.read_bytes()
         if content and not content.endswith(b"\n"):
             os.ftruncate(descriptor, content.rfind(b"\n") + 1)

@@ -1,29 +1,28 @@
-"""Prometheus' /metrics, and /healthz, over HTTP."""
+"""Serve Prometheus' /metrics, and /healthz, over HTTP."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.daemon.config import Metrics as Settings
-
-Health = Callable[[], tuple[bool, dict[str, Any]]]
+from htsat_edge.runtime.daemon.config import MetricsConfig
+from htsat_edge.runtime.daemon.metrics import Collector
 
 
 class MetricsServer:
-    """Serves what a collector (prometheus_client) gives, and whether all is well: 200, or 503 and what is not."""
+    """Serves a collector's figures, and its health: 200, or 503 and what is wrong."""
 
-    def __init__(self, settings: Settings, collect: Callable[[], Iterable[Any]], health: Health) -> None:
+    def __init__(self, settings: MetricsConfig, collector: Collector) -> None:
+        """Open the port; raise an HtsatEdgeError where that cannot be done."""
         try:
             from prometheus_client import CollectorRegistry, generate_latest
         except ModuleNotFoundError:
             raise HtsatEdgeError('outputs.metrics needs prometheus-client: pip install "htsat-edge[metrics]"') from None
         registry = CollectorRegistry()
-        registry.register(_Collector(collect))
+        registry.register(collector)
 
         class Handler(BaseHTTPRequestHandler):
             timeout = 10
@@ -32,13 +31,13 @@ class MetricsServer:
                 if self.path == "/metrics":
                     self._answer(200, "text/plain; version=0.0.4; charset=utf-8", generate_latest(registry))
                 elif self.path == "/healthz":
-                    well, told = health()
-                    self._answer(200 if well else 503, "application/json", json.dumps(told).encode())
+                    well, report = collector.health()
+                    self._answer(200 if well else 503, "application/json", json.dumps(report).encode())
                 else:
                     self._answer(404, "text/plain", b"/metrics and /healthz are here\n")
 
             def log_message(self, *_: Any) -> None:
-                """Requests are not logged: they come every few seconds."""
+                """Log no requests: they come every few seconds."""
 
             def _answer(self, status: int, kind: str, content: bytes) -> None:
                 self.send_response(status)
@@ -64,8 +63,3 @@ class MetricsServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-
-class _Collector:
-    def __init__(self, collect: Callable[[], Iterable[Any]]) -> None:
-        self.collect = collect

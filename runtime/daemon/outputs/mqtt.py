@@ -1,4 +1,4 @@
-"""Events to an MQTT broker, and Home Assistant's sensors."""
+"""Publish messages to an MQTT broker, and announce sensors to Home Assistant."""
 
 from __future__ import annotations
 
@@ -9,24 +9,29 @@ from collections.abc import Sequence
 from typing import Any
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.daemon.config import Mqtt as Settings
-from htsat_edge.runtime.daemon.config import slug
-from htsat_edge.runtime.daemon.outputs import Line, Output
+from htsat_edge.runtime.common.message import Message
+from htsat_edge.runtime.daemon.config import MqttConfig, slug
+from htsat_edge.runtime.daemon.messages import SourceBack, SourceLost
+from htsat_edge.runtime.daemon.outputs.sender import MessageSender
+from htsat_edge.runtime.dsp.events import Event, EventStart
 
 MOST_SENSORS = 40
-"""Classes that are announced at once; with more, each is when it is heard first."""
+"""Classes that are announced at once; of more, each is announced when it is heard first."""
 ONLINE, OFFLINE = "online", "offline"
 
 
-class Mqtt(Output):
-    """Under TOPIC: `status`; for each source `SOURCE/status`, `SOURCE/event` and `SOURCE/CLASS`, which is ON or OFF.
+class Mqtt(MessageSender):
+    """Under TOPIC: `status`, and `event` for messages without a source; under TOPIC/SOURCE: both, and each class.
 
-    Lines are sent at least once: a broker that dies in between may get one twice, never none.
+    Messages are sent at least once: a broker that dies in between may get one twice, never none.
     """
 
     batch = 1
+    patience_s = 5.0
+    """A broker that is away for longer is a failure."""
 
-    def __init__(self, settings: Settings, sources: Sequence[str], labels: Sequence[str]) -> None:
+    def __init__(self, settings: MqttConfig, sources: Sequence[str], labels: Sequence[str]) -> None:
+        """Prepare to publish what is heard of these classes in these sources."""
         super().__init__(f"mqtt {settings.host}:{settings.port}")
         try:
             import paho.mqtt.client as paho
@@ -37,7 +42,7 @@ class Mqtt(Output):
         self._sources, self._labels = list(sources), list(labels)
         self._states = {(source, label): False for source in sources for label in labels}
         self._announced: set[tuple[str, str]] = set()
-        self._there = dict.fromkeys(sources, True)
+        self._available = dict.fromkeys(sources, True)
         self._connected = threading.Event()
         self._greeted = False
         self._reason = "the broker cannot be reached"
@@ -50,7 +55,7 @@ class Mqtt(Output):
         self._client.reconnect_delay_set(1, 30)
 
     def start(self) -> None:
-        """Begin to connect, for as long as it takes; an HtsatEdgeError where the password is missing."""
+        """Begin to connect, for as long as it takes; raise an HtsatEdgeError where the password is missing."""
         settings = self._settings
         if settings.username is not None:
             self._client.username_pw_set(settings.username, settings.password.read() if settings.password else None)
@@ -60,41 +65,42 @@ class Mqtt(Output):
         self._client.loop_start()
         super().start()
 
-    def send(self, lines: Sequence[Line]) -> None:
-        """Publish a line, and wait until the broker has it."""
-        (line,) = lines
-        if not self._connected.wait(5.0):
+    def send(self, batch: Sequence[Message]) -> None:
+        """Publish a message, and wait until the broker has it."""
+        (message,) = batch
+        if not self._connected.wait(self.patience_s):
             raise ConnectionError(self._reason)
         self._greet()
-        source = line.get("source")
-        if source is None:
+        if message.source is None:
+            self._publish(f"{self._settings.topic}/event", message.encoded)
             return
-        self._publish(f"{source_topic(self._settings.topic, source)}/event", json.dumps(line))
-        if line["type"] in ("start", "end"):
-            self._set(source, line["label"], line["type"] == "start")
-        elif line["type"] == "status" and line["state"] in ("lost", "back"):
-            self._there[source] = line["state"] == "back"
-            self._publish_there(source)
+        self._publish(f"{source_topic(self._settings.topic, message.source)}/event", message.encoded)
+        match message:
+            case Event():
+                self._set(message.source, message.label, isinstance(message, EventStart))
+            case SourceLost() | SourceBack():
+                self._available[message.source] = isinstance(message, SourceBack)
+                self._publish_availability(message.source)
 
     def idle(self) -> None:
-        """Greet a broker that has come back, with nothing to be sent."""
+        """Greet a broker that has come back, where nothing is to be sent."""
         if self._connected.is_set():
             self._greet()
 
     def closed(self) -> None:
-        """Say that nothing is heard any more, and go."""
+        """Publish that nothing is heard any more, and disconnect."""
         if self._connected.is_set():
-            told = self._client.publish(f"{self._settings.topic}/status", OFFLINE, qos=1, retain=True)
-            told.wait_for_publish(2.0)
+            sent = self._client.publish(f"{self._settings.topic}/status", OFFLINE, qos=1, retain=True)
+            sent.wait_for_publish(2.0)
         self._client.disconnect()
         self._client.loop_stop()
 
     def _publish(self, topic: str, content: str, retain: bool = False) -> None:
-        told = self._client.publish(topic, content, qos=1, retain=retain)
-        while not told.is_published():
-            # Through a loss of the connection paho keeps it, and sends it again.
-            told.wait_for_publish(0.5)
-            if self._stop.is_set() and not self._connected.is_set():
+        sent = self._client.publish(topic, content, qos=1, retain=retain)
+        while not sent.is_published():
+            # Through a loss of the connection paho keeps it and sends it again, so that it may come twice.
+            sent.wait_for_publish(0.5)
+            if not self._connected.is_set() and (self._stop.is_set() or not self._connected.wait(self.patience_s)):
                 raise ConnectionError(self._reason)
 
     def _set(self, source: str, label: str, sounds: bool) -> None:
@@ -104,7 +110,7 @@ class Mqtt(Output):
         self._publish(self._sensor(source, label), "ON" if sounds else "OFF", retain=True)
 
     def _on_connect(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any = None) -> None:
-        """In paho's thread, which must not wait."""
+        """Take note of a connection, in paho's thread, which must not wait."""
         if reason.is_failure:
             self._reason = f"the broker refuses: {reason}"
             return
@@ -112,21 +118,21 @@ class Mqtt(Output):
         self._connected.set()
 
     def _greet(self) -> None:
-        """Tell a broker, which may have forgotten, what there is and how it is."""
+        """Publish to a broker, which may have forgotten, what there is and how it is."""
         if self._greeted:
             return
         self._greeted = True
         self._publish(f"{self._settings.topic}/status", ONLINE, retain=True)
         for source in self._sources:
-            self._publish_there(source)
+            self._publish_availability(source)
         known = self._announced if len(self._labels) > MOST_SENSORS else set(self._states)
         for source, label in sorted(known):
             self._announce(source, label)
             self._publish(self._sensor(source, label), "ON" if self._states[source, label] else "OFF", retain=True)
 
-    def _publish_there(self, source: str) -> None:
+    def _publish_availability(self, source: str) -> None:
         topic = f"{source_topic(self._settings.topic, source)}/status"
-        self._publish(topic, ONLINE if self._there[source] else OFFLINE, retain=True)
+        self._publish(topic, ONLINE if self._available[source] else OFFLINE, retain=True)
 
     def _sensor(self, source: str, label: str) -> str:
         return f"{source_topic(self._settings.topic, source)}/{slug(label)}"
@@ -138,7 +144,7 @@ class Mqtt(Output):
         if prefix is None:
             return
         device = f"{slug(topic)}_{slug(source)}"
-        told = {
+        config = {
             "name": label,
             "unique_id": f"{device}_{slug(label)}",
             "state_topic": self._sensor(source, label),
@@ -150,9 +156,9 @@ class Mqtt(Output):
             "availability_mode": "all",
             "device": {"identifiers": [device], "name": f"{source} ({topic})", "manufacturer": "htsat-edge"},
         }
-        self._publish(f"{prefix}/binary_sensor/{device}/{slug(label)}/config", json.dumps(told), retain=True)
+        self._publish(f"{prefix}/binary_sensor/{device}/{slug(label)}/config", json.dumps(config), retain=True)
 
 
 def source_topic(topic: str, source: str) -> str:
-    """What the topics of a source begin with."""
+    """Return what the topics of a source begin with."""
     return f"{topic}/{slug(source)}"

@@ -1,4 +1,4 @@
-"""Microphones by way of PortAudio: found by name, opened at a rate that they take, opened again when they are lost."""
+"""Record microphones through PortAudio: found by name, opened at a rate that they take, opened again when lost."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.daemon.config import Microphone
-from htsat_edge.runtime.daemon.sources import Backoff, Feed, mix
+from htsat_edge.runtime.daemon.config import MicrophoneConfig
+from htsat_edge.runtime.daemon.sources.feed import Backoff, Feed, mix
 
 BLOCK_S = 0.1
 STALL_S = 3.0
-"""A device whose callback has not come for so long is closed and opened anew."""
+"""A device whose callback has not come for so long is closed and opened again."""
 WATCH_S = 0.2
 CLOSE_S = 5.0
 MOST_MIXED = 2
@@ -37,7 +38,7 @@ _open: set[MicrophoneSource] = set()
 
 
 def load_portaudio() -> Any:
-    """The sounddevice module; an HtsatEdgeError says what to install."""
+    """Return the sounddevice module; raise an HtsatEdgeError with what to install."""
     try:
         import sounddevice
     except OSError:
@@ -45,7 +46,7 @@ def load_portaudio() -> Any:
     return sounddevice
 
 
-def look_up(sd: Any, settings: Microphone) -> tuple[int, dict[str, Any]]:
+def look_up(sd: Any, settings: MicrophoneConfig) -> tuple[int, dict[str, Any]]:
     """Return the number of the device that is meant and what PortAudio knows of it; raise where it is not there."""
     devices = list(sd.query_devices())
     number = find_device(settings.device, devices, sd.default.device[0])
@@ -53,7 +54,7 @@ def look_up(sd: Any, settings: Microphone) -> tuple[int, dict[str, Any]]:
 
 
 def find_device(wanted: str | int | None, devices: Sequence[dict[str, Any]], default: int, cards: Path = CARDS) -> int:
-    """The number of an input device; an HtsatEdgeError says which there are.
+    """Return the number of an input device; raise an HtsatEdgeError with those that there are.
 
     `wanted` is a number, `alsa:ID`, `usb:VENDOR:PRODUCT`, a name or a part of it; None is the `default` one.
     """
@@ -78,7 +79,7 @@ def find_device(wanted: str | int | None, devices: Sequence[dict[str, Any]], def
 
 
 def find_card(wanted: str, cards: Path) -> int | None:
-    """The number of a sound card by ALSA's id of it or its USB id, both of which stay when it is plugged in anew."""
+    """Return the number of a sound card by its ALSA or USB id, both of which stay when it is plugged in again."""
     file, value = ("id", wanted[5:]) if wanted.startswith("alsa:") else ("usbid", wanted[4:])
     for card in sorted(cards.glob("card[0-9]*")):
         with suppress(OSError):
@@ -88,7 +89,7 @@ def find_card(wanted: str, cards: Path) -> int | None:
 
 
 class Continuity:
-    """Notices samples that a device lost without saying how many: what follows stays late."""
+    """Notices samples that a device lost without counting them: those that follow stay late."""
 
     def __init__(self, sample_rate: int) -> None:
         self._rate = sample_rate
@@ -98,7 +99,7 @@ class Continuity:
         self._overflow_s = -np.inf
 
     def update(self, now_s: float, samples: int, overflow: bool) -> float:
-        """Samples have come; return how many seconds of them were lost before."""
+        """Take the time and count of new samples; return how many seconds were lost before them."""
         self._received += samples
         if overflow:
             self._overflow_s = now_s
@@ -120,9 +121,9 @@ class Continuity:
 
 
 class MicrophoneSource:
-    """A microphone, for as long as the program runs: whenever it is lost it is looked for again."""
+    """A microphone; whenever it is lost, it is looked for until it is back."""
 
-    def __init__(self, settings: Microphone, feeds: Sequence[Feed]) -> None:
+    def __init__(self, settings: MicrophoneConfig, feeds: Sequence[Feed]) -> None:
         """Fill one feed; or, for `channel: each`, one for each channel of the device.
 
         An HtsatEdgeError where there is no PortAudio.
@@ -133,16 +134,16 @@ class MicrophoneSource:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.feeds[0].name, daemon=True)
         self._stream: Any = None
-        self._heard_s: float | None = None
-        self._heard_since_open = False
+        self._last_s: float | None = None
+        self._delivering = False
         self._cards: str | None = None
 
     def start(self) -> None:
-        """Begin to listen, now or as soon as the device is there."""
+        """Begin to record, now or as soon as the device is there."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the device, if it lets itself be closed."""
+        """Close the device; give up after 5 s where PortAudio does not."""
         self._stop.set()
         self._thread.join(CLOSE_S)
 
@@ -157,11 +158,10 @@ class MicrophoneSource:
             self._close()
             if self._stop.is_set():
                 break
-            if self._heard_since_open:
+            if self._delivering:
                 backoff.reset()
             for feed in self.feeds:
-                if not feed.lost:
-                    feed.tell("lost", f"{reason}; it is looked for until it is there")
+                feed.report_lost(f"{reason}; it is looked for until it is there")
             backoff.wait(self._stop)
             self._look_again()
         for feed in self.feeds:
@@ -169,7 +169,7 @@ class MicrophoneSource:
 
     def _open(self) -> None:
         sd = load_portaudio()
-        self._heard_since_open = False
+        self._delivering = False
         with _portaudio:
             try:
                 number, device = look_up(sd, self._settings)
@@ -196,14 +196,14 @@ class MicrophoneSource:
 
         def callback(frames: FloatArray, count: int, _: Any, status: Any) -> None:
             now = time.monotonic()
-            if not self._heard_since_open:
-                lost_s = 0.0 if self._heard_s is None else max(0.0, now - self._heard_s - count / rate)
+            if not self._delivering:
+                lost_s = 0.0 if self._last_s is None else max(0.0, now - self._last_s - count / rate)
                 for feed in self.feeds:
                     feed.open(rate, lost_s, "the microphone was lost")
-                    feed.opened("microphone")
-                self._heard_since_open = True
+                    feed.report_back("microphone")
+                self._delivering = True
             lost_s = continuity.update(now, count, bool(status.input_overflow))
-            self._heard_s = now
+            self._last_s = now
             for feed, channel in zip(self.feeds, chosen, strict=True):
                 if lost_s:
                     feed.skip(lost_s, "the device was not read in time")
@@ -212,11 +212,11 @@ class MicrophoneSource:
         return callback
 
     def _watch(self) -> str:
-        """Wait while the device works; why it does not any more."""
+        """Wait while the device works; return why it has stopped."""
         while not self._stop.wait(WATCH_S):
             if self._ended.is_set():
                 return "the microphone is gone"
-            last = self._heard_s if self._heard_since_open and self._heard_s is not None else self._opened_s
+            last = self._last_s if self._delivering and self._last_s is not None else self._opened_s
             if time.monotonic() - last > STALL_S:
                 return f"the microphone has given nothing for {STALL_S:g} s"
         return "stopped"
@@ -231,9 +231,9 @@ class MicrophoneSource:
                 self._stream = None
 
     def _look_again(self) -> None:
-        """Let PortAudio look for devices, which it does when it begins: other microphones pause for it.
+        """Let PortAudio look for devices, which it does only when it starts: other microphones pause meanwhile.
 
-        While any works, that is done only when the list of sound cards has changed.
+        While any works, do so only when the list of sound cards has changed.
         """
         sd = load_portaudio()
         cards = None
@@ -252,7 +252,7 @@ class MicrophoneSource:
 
 
 def choose_channels(channel: str | int, device: dict[str, Any], feeds: int) -> tuple[int, list[int | None]]:
-    """How many channels to open, and which of them goes into which feed; None: all, mixed."""
+    """Return how many channels to open, and which of them goes into which feed; None: all, mixed."""
     most, name = device["max_input_channels"], device["name"]
     if channel == "mix":
         return min(most, MOST_MIXED), [None]
@@ -267,7 +267,7 @@ def choose_channels(channel: str | int, device: dict[str, Any], feeds: int) -> t
 
 
 def choose_rate(sd: Any, wanted: int | None, number: int, channels: int, device: dict[str, Any]) -> int:
-    """A sample rate that the device takes; an HtsatEdgeError names those that it takes where the wanted one is not."""
+    """Return a sample rate in Hz that the device takes; raise where it refuses the wanted one."""
     taken = []
     for rate in [wanted] if wanted else [round(device["default_samplerate"]), *RATES]:
         with suppress(sd.PortAudioError):
@@ -283,8 +283,8 @@ def choose_rate(sd: Any, wanted: int | None, number: int, channels: int, device:
     )
 
 
-def count_channels(settings: Microphone) -> int:
-    """Of a device that is there."""
+def count_channels(settings: MicrophoneConfig) -> int:
+    """Return the number of input channels of a device that is there."""
     sd = load_portaudio()
     with _portaudio:
         _, device = look_up(sd, settings)

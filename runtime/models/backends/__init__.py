@@ -1,46 +1,19 @@
-"""What runs a model: two verbs, `infer` and `close`. Each library is imported only where it is used."""
+"""Backends run a model, with two methods: `infer` and `close`. Each library is imported only where it is used."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal
 
-from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.models.bundle import MODEL_FILE, Bundle, ModelInfo
+from htsat_edge.runtime.models.backends.backend import Backend
+from htsat_edge.runtime.models.bundle import Bundle
 
 if TYPE_CHECKING:
     from htsat_edge.runtime.models.engines import Flavour
 
 Kind = Literal["auto", "onnxruntime", "tensorrt"]
 logger = logging.getLogger(__name__)
-
-
-class Scores(NamedTuple):
-    """What the model says of clips."""
-
-    framewise: FloatArray
-    """(B, steps, C), in [0, 1]."""
-    clipwise: FloatArray
-    """(B, C)."""
-    embedding: FloatArray
-    """(B, channels)."""
-
-
-OUTPUTS = list(Scores._fields)
-
-
-class Backend(Protocol):
-    """A loaded model. Call it from one thread only."""
-
-    def infer(self, log_mel: FloatArray) -> Scores:
-        """Score clips, log_mel (B, T, F) in dB. The result is the caller's to keep."""
-        ...
-
-    def close(self) -> None:
-        """Release what the model holds."""
-        ...
 
 
 def open_backend(
@@ -50,40 +23,61 @@ def open_backend(
     build: bool = False,
     threads: int | None = None,
 ) -> Backend:
-    """Load a bundle's model: an engine that was proven on this machine, else a graph on onnxruntime.
+    """Load a bundle's model: an engine that was validated on this machine, else a graph on onnxruntime.
 
-    Without a `precision` it is the one that was measured to be the best here. `build` is for programs that never end:
-    where no engine fits, onnxruntime runs the model at once, an engine is built in the background and then takes over;
-    and should the GPU fail, onnxruntime takes over again. `threads` are onnxruntime's, by default one for each core.
-    An HtsatEdgeError says what cannot be; with `auto`, why no engine is used is logged, if one could be expected.
+    Parameters
+    ----------
+    bundle
+        The model.
+    precision
+        `fp32`, `fp16`, `int8` or another graph's name; by default the one that was measured to be the best here.
+    kind
+        `onnxruntime` or `tensorrt`; `auto` logs why no engine is used, where one could be expected.
+    build
+        For programs that run without end: where no engine can be used, run onnxruntime at once, build an engine in a
+        background process, and switch to it; should the GPU fail, switch back.
+    threads
+        Of onnxruntime; by default one for each core.
+
+    Raises
+    ------
+    HtsatEdgeError
+        If the model cannot be loaded in this way.
     """
     if kind == "onnxruntime":
         return open_ort(bundle, precision, threads)
     from htsat_edge.runtime.models.backends.trt import installed_flavour, open_engine
-    from htsat_edge.runtime.models.engines import PRECISIONS, NoEngine, how_to_build, read_passports
 
-    installed = installed_flavour()
-    flavour = installed or "tensorrt"  # of which loading says how to install it
+    flavour = installed_flavour() or "tensorrt"  # where none is installed, loading this one says how to install it
     try:
         engine = open_engine(bundle, flavour, precision)
     except HtsatEdgeError as error:
-        reason = error
-    else:
-        return engine if not build else open_standby(bundle, precision, flavour, engine, threads)
+        return open_without_engine(bundle, precision, kind, build, threads, error)
+    return engine if not build else open_fallback(bundle, precision, flavour, engine, threads)
+
+
+def open_without_engine(
+    bundle: Bundle, precision: str | None, kind: Kind, build: bool, threads: int | None, reason: HtsatEdgeError
+) -> Backend:
+    """Do what `open_backend` does where no engine can be used for a reason: build one, use onnxruntime, or raise."""
+    from htsat_edge.runtime.models.backends.trt import installed_flavour
+    from htsat_edge.runtime.models.engines import PRECISIONS, NoEngine, how_to_build, read_manifests
+
+    installed = installed_flavour()
     can_build = isinstance(reason, NoEngine) and precision in (None, *PRECISIONS)
-    told = f"{reason}; {how_to_build(bundle, precision)}" if can_build else str(reason)
+    message = f"{reason}; {how_to_build(bundle, precision)}" if can_build else str(reason)
     if not build and kind == "tensorrt":
-        raise HtsatEdgeError(told)
+        raise HtsatEdgeError(message) from None
     if build and can_build:
-        logger.warning("%s; it is built in the background, and until then onnxruntime runs the model", reason)
-        return open_standby(bundle, precision, flavour, None, threads)
-    if (build and installed) or read_passports(bundle):
-        logger.warning("%s", told)
+        logger.warning("%s; onnxruntime runs the model while an engine is built in the background", reason)
+        return open_fallback(bundle, precision, installed or "tensorrt", None, threads)
+    if (build and installed) or read_manifests(bundle):
+        logger.warning("%s", message)
     return open_ort(bundle, precision, threads)
 
 
 def open_ort(bundle: Bundle, precision: str | None, threads: int | None) -> Backend:
-    """A graph on onnxruntime."""
+    """Load a graph on onnxruntime, by default the recommended one, or fp32.onnx where that one does not load."""
     from htsat_edge.runtime.models.backends.ort import OrtBackend
 
     chosen = precision or bundle.recommended()
@@ -97,38 +91,21 @@ def open_ort(bundle: Bundle, precision: str | None, threads: int | None) -> Back
     return OrtBackend(bundle.graph("fp32"), bundle.info, threads)
 
 
-def open_standby(
+def open_fallback(
     bundle: Bundle, precision: str | None, flavour: Flavour, engine: Backend | None, threads: int | None
 ) -> Backend:
-    """An engine that gives way to onnxruntime should the GPU fail; without one it is built, and then takes over."""
-    from htsat_edge.runtime.models.backends.fallback import Standby, start_build
+    """Wrap an engine so that onnxruntime takes over should the GPU fail; start to build the engine if there is none."""
+    from htsat_edge.runtime.models.backends.fallback import FallbackBackend, start_build
     from htsat_edge.runtime.models.backends.trt import open_engine
 
     def on_cpu() -> Backend:
-        # The precision is one of engines, which the bundle may have no graph of.
+        # The bundle may have no graph of a precision that engines have.
         return open_ort(bundle, precision if precision in bundle.precisions() else None, threads)
 
     def on_gpu() -> Backend:
         return open_engine(bundle, flavour, precision)
 
     if engine is not None:
-        return Standby(engine, on_cpu, on_gpu, None)
-    first = on_cpu()  # before anything is started that would have to be stopped
-    return Standby(first, on_cpu, on_gpu, start_build(bundle, flavour, precision))
-
-
-def check_shapes(what: str, shapes: Mapping[str, Sequence[int]], info: ModelInfo) -> None:
-    """The tensors of a model, by name, without the batch axis, must be those that model.json tells of."""
-    if not shapes.keys() >= {"log_mel", *OUTPUTS}:
-        raise HtsatEdgeError(f"{what}: want the input log_mel and the outputs {', '.join(OUTPUTS)}; is it of a bundle?")
-    classes = len(info.labels)
-    for name, want in {
-        "log_mel": [info.frames, info.front_end.n_mels],
-        "framewise": [info.steps, classes],
-        "clipwise": [classes],
-    }.items():
-        if list(shapes[name]) != want:
-            raise HtsatEdgeError(
-                f"{what}: its {name} is {list(shapes[name])} a clip, but in {MODEL_FILE} frames, steps and the "
-                f"{classes} labels say {want}"
-            )
+        return FallbackBackend(engine, on_cpu, on_gpu, None)
+    first = on_cpu()  # before a process is started that a failure here would leave behind
+    return FallbackBackend(first, on_cpu, on_gpu, start_build(bundle, flavour, precision))

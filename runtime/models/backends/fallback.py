@@ -1,4 +1,4 @@
-"""A model for a program that never ends: what runs it changes, what it gives does not stop."""
+"""A backend for a program that runs without end: it changes from onnxruntime to an engine and back as it goes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from contextlib import suppress
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.programs import command_of
-from htsat_edge.runtime.models.backends import Backend, Scores
+from htsat_edge.runtime.models.backends.backend import Backend, Scores
 from htsat_edge.runtime.models.bundle import Bundle
-from htsat_edge.runtime.models.engines import Flavour, read_passports
+from htsat_edge.runtime.models.engines import Flavour, read_manifests
 
 STOP_S = 5.0
-"""For a builder that is told to stop."""
+"""How long a builder may take to stop before it is killed."""
 logger = logging.getLogger(__name__)
 
 
-class Standby:
+class FallbackBackend:
     """An engine where there is one, else onnxruntime until one is built, and again should the GPU fail."""
 
     def __init__(
@@ -28,13 +28,28 @@ class Standby:
         on_cpu: Callable[[], Backend],
         on_gpu: Callable[[], Backend],
         builder: subprocess.Popen[bytes] | None,
+        stop_s: float = STOP_S,
     ) -> None:
-        """Begin on a backend. While there is a `builder` it is onnxruntime, and `on_gpu` opens what is being built."""
+        """Begin on a backend.
+
+        Parameters
+        ----------
+        backend
+            onnxruntime where there is a `builder`, else an engine.
+        on_cpu, on_gpu
+            Open the model on onnxruntime, and the engine that the builder has built.
+        builder
+            The process that builds an engine; when it has ended, the next call of `infer` switches to that engine.
+        stop_s
+            How long `close` waits for the builder to stop before it kills it.
+
+        """
         self._backend, self._on_cpu, self._on_gpu, self._builder = backend, on_cpu, on_gpu, builder
         self._on_engine = builder is None
+        self._stop_s = stop_s
 
     def infer(self, log_mel: FloatArray) -> Scores:
-        """Score clips, log_mel (B, T, F) in dB; between two calls the backend may change."""
+        """Score windows, log_mel (B, T, F) in dB; between two calls the backend may change."""
         if self._builder is not None and self._builder.poll() is not None:
             self._builder = None
             self._take_engine()
@@ -52,7 +67,7 @@ class Standby:
         if self._builder is not None:
             self._builder.terminate()
             try:
-                self._builder.wait(STOP_S)
+                self._builder.wait(self._stop_s)
             except subprocess.TimeoutExpired:
                 self._builder.kill()
                 self._builder.wait()
@@ -62,11 +77,11 @@ class Standby:
         try:
             engine = self._on_gpu()
         except HtsatEdgeError as error:
-            logger.warning("%s; onnxruntime goes on running the model", error)
+            logger.warning("%s; onnxruntime still runs the model", error)
             return
         self._backend.close()
         self._backend, self._on_engine = engine, True
-        logger.warning("an engine is built and proven, and runs the model from now on")
+        logger.warning("an engine was built and validated; it runs the model from now on")
 
     def _leave_engine(self) -> None:
         with suppress(HtsatEdgeError):  # a GPU that failed may fail at this, too
@@ -75,15 +90,20 @@ class Standby:
 
 
 def start_build(bundle: Bundle, flavour: Flavour, precision: str | None) -> subprocess.Popen[bytes]:
-    """Build an engine in a process of its own, as the newest one was that is there."""
+    """Start a process that builds an engine, with the options of the newest one of this flavour."""
+    # Its output goes to the log: stdout is for messages. In a session of its own, Ctrl-C is not sent to it as well.
+    command = build_command(bundle, flavour, precision)
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True)
+
+
+def build_command(bundle: Bundle, flavour: Flavour, precision: str | None) -> list[str]:
+    """Return the command that builds an engine in the background, as the newest one of this flavour was built."""
     options = ["--flavour", flavour]
-    last = next((p for p in read_passports(bundle) if p.recipe.flavour == flavour), None)
+    last = next((m for m in read_manifests(bundle) if m.recipe.flavour == flavour), None)
     if last is not None:
         recipe = last.recipe
         options += ["--batch", ",".join(map(str, recipe.batch)), "--workspace-mib", str(recipe.workspace_mib)]
         options += ["--optimization-level", str(recipe.optimization_level)]
-        options += ["--budget", str(last.check.budget_db)] if last.check is not None else []
-    options += ["--precision", precision or (last.asked if last is not None else "auto")]
-    command = command_of("htsat_edge.export.build_trt", str(bundle.path), "--background", *options)
-    # What it says goes to the log: stdout is for events. In a session of its own, Ctrl-C is not sent to it as well.
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True)
+        options += ["--budget", str(last.validation.budget_db)] if last.validation is not None else []
+    options += ["--precision", precision or (last.requested if last is not None else "auto")]
+    return command_of("htsat_edge.export.build_trt", str(bundle.path), "--background", *options)

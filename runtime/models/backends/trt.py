@@ -1,6 +1,6 @@
 """Engines on an NVIDIA GPU: TensorRT runs them, pycuda owns the memory, the stream and the context.
 
-Nothing here is older than execute_async_v3 and tensors by name, which TensorRT has from 8.6 to 11.
+The code uses execute_async_v3 and addresses tensors by name, as TensorRT does from 8.6 to 11.
 """
 
 from __future__ import annotations
@@ -11,35 +11,44 @@ import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.models.backends import OUTPUTS, Scores, check_shapes
+from htsat_edge.runtime.models.backends.backend import OUTPUTS, Scores, check_shapes
+from htsat_edge.runtime.models.backends.gpu import WITHOUT, has_cudart, load_cudart, open_device, unwrap
 from htsat_edge.runtime.models.bundle import Bundle, ModelInfo
-from htsat_edge.runtime.models.engines import NAMES, Flavour, Gpu, Here, NoEngine, engine_file, find, read_engine
+from htsat_edge.runtime.models.engines import (
+    NAMES,
+    Flavour,
+    NoEngine,
+    Platform,
+    engine_file,
+    find_engines,
+    read_engine,
+)
 
 MODULES: dict[Flavour, tuple[str, ...]] = {
     "tensorrt": ("tensorrt",),
     "rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
 }
-"""What each may be imported as."""
+"""The names that each may be imported by."""
 INSTALL: dict[Flavour, str] = {
     "tensorrt": "on a Jetson: sudo apt install python3-libnvinfer, and a venv made with --system-site-packages; "
-    'on a PC: pip install -e ".[rtx]", and build with --flavour rtx',
-    "rtx": 'pip install -e ".[rtx]"',
+    'on a PC: pip install "htsat-edge[rtx]", and build with --flavour rtx',
+    "rtx": 'pip install "htsat-edge[rtx]"',
 }
-WITHOUT = "without it htsat-edge runs on onnxruntime"
 logger = logging.getLogger(__name__)
 
 
 def installed_flavour() -> Flavour | None:
-    """Which TensorRT can be imported here."""
+    """Return which TensorRT can be imported here, None if none can."""
     for flavour, names in MODULES.items():
         if any(importlib.util.find_spec(name) for name in names):
             return flavour
@@ -47,19 +56,19 @@ def installed_flavour() -> Flavour | None:
 
 
 def load_tensorrt(flavour: Flavour) -> ModuleType:
-    """The Python module; an HtsatEdgeError says what to install."""
+    """Import TensorRT; raise an HtsatEdgeError that says what to install."""
     for name in MODULES[flavour]:
         if importlib.util.find_spec(name):
             try:
                 return importlib.import_module(name)
             except (ImportError, OSError) as error:
                 raise HtsatEdgeError(f"{name}: cannot be loaded: {error}; {INSTALL[flavour]}; {WITHOUT}") from None
-    raise HtsatEdgeError(f"{NAMES[flavour]} for Python is not there; {INSTALL[flavour]}; {WITHOUT}")
+    raise HtsatEdgeError(f"{NAMES[flavour]} for Python is not installed; {INSTALL[flavour]}; {WITHOUT}")
 
 
 @cache
 def logger_of(trt: ModuleType) -> Any:
-    """TensorRT's logger, one for the process, as it wants; it keeps the last errors, which calls do not return."""
+    """Return TensorRT's logger, of which it wants one a process; it keeps the errors, which calls do not return."""
 
     class Log(trt.ILogger):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
@@ -72,76 +81,30 @@ def logger_of(trt: ModuleType) -> Any:
             logger.debug("%s", message)
 
         def why(self) -> str:
-            """What went wrong since the last time, of which the first is the cause."""
-            told = self.errors[0] if self.errors else "it does not say why"
+            """Return the first error since the last time, which is the cause of those after it, and forget them."""
+            cause = self.errors[0] if self.errors else "it gives no reason"
             self.errors.clear()
-            return told
+            return cause
 
     return Log()
 
 
-class Device:
-    """The first GPU, with its primary context, which is TensorRT's, too; it is current only where it is needed."""
-
-    def __init__(self) -> None:
-        try:
-            import pycuda.driver as cuda
-        except ImportError as error:
-            raise HtsatEdgeError(
-                f"pycuda cannot be loaded: {error}; pip install pycuda, with the CUDA toolkit there; {WITHOUT}"
-            ) from None
-        self.cuda: Any = cuda
-        try:
-            cuda.init()
-            device = cuda.Device(0)
-            # Held until the process ends: when pycuda gives a primary context back, it leaves it on the thread's stack.
-            self._context = device.retain_primary_context()
-        except cuda.Error as error:
-            raise HtsatEdgeError(f"there is no GPU to be used: {error}; {WITHOUT}") from None
-        major, minor = device.compute_capability()
-        self.gpu = Gpu(
-            name=device.name(),
-            compute_capability=f"{major}.{minor}",
-            sm_count=device.get_attribute(cuda.device_attribute.MULTIPROCESSOR_COUNT),
-        )
-        version = cuda.get_driver_version()
-        self.driver = f"{version // 1000}.{version % 1000 // 10}"
-        """The CUDA version that it knows, such as 12.6."""
-
-    @contextmanager
-    def current(self) -> Iterator[None]:
-        """For the length of a block, the context is this thread's; what pycuda raises becomes an HtsatEdgeError."""
-        try:
-            self._context.push()
-            try:
-                yield
-            finally:
-                self.cuda.Context.pop()
-        except self.cuda.MemoryError as error:
-            raise HtsatEdgeError(f"the GPU is out of memory: {error}") from None
-        except self.cuda.Error as error:
-            raise HtsatEdgeError(f"the GPU failed: {error}") from None
-
-
-@cache
-def open_device() -> Device:
-    """The GPU, opened once for the process; an HtsatEdgeError says why there is none."""
-    return Device()
-
-
 class Buffer(NamedTuple):
-    """A tensor on both sides."""
+    """A tensor in host and device memory."""
 
     host: FloatArray
-    """Pinned, so that copies need not wait; (most clips, …)."""
+    """Pinned, so that copies are asynchronous; (largest batch, …)."""
     device: Any
 
 
 class TrtBackend:
-    """An engine. The thread that opens it owns it: `infer` and `close` belong to that one."""
+    """An engine. Only the thread that opens it may call `infer` and `close`."""
 
     def __init__(self, trt: ModuleType, engine: bytes, info: ModelInfo, cuda_graph: bool = False) -> None:
-        """Load an engine; with `cuda_graph`, its work is recorded, when the batch size changes, and launched whole."""
+        """Load the bytes of an engine; raise an HtsatEdgeError where TensorRT refuses them or memory is short.
+
+        With `cuda_graph`, record the work as a CUDA graph whenever the batch size changes, and launch it whole.
+        """
         self._log = logger_of(trt)
         self._log.errors.clear()
         self._owner = threading.get_ident()
@@ -163,16 +126,16 @@ class TrtBackend:
             raise
 
     def infer(self, log_mel: FloatArray) -> Scores:
-        """Score clips, log_mel (B, T, F) in dB; more than the engine takes at once go in several."""
+        """Score windows, log_mel (B, T, F) in dB; take more than the engine's largest batch in several runs."""
         if threading.get_ident() != self._owner or self._closed:
-            raise RuntimeError("an engine belongs to the thread that opened it, until it is closed")
+            raise RuntimeError("an engine may be called only by the thread that opened it, until it is closed")
         parts = [log_mel[i : i + self._most] for i in range(0, len(log_mel), self._most)]
         with self._device.current():
             found = [self._run(part) for part in parts]
         return Scores(*(np.concatenate(x) for x in zip(*found, strict=True)))
 
     def close(self) -> None:
-        """Release everything, the last first."""
+        """Release everything, in the reverse order of its creation."""
         if self._closed:
             return
         self._closed = True
@@ -187,7 +150,7 @@ class TrtBackend:
     def _forget_graph(self) -> None:
         graph, self._graph = self._graph, None
         if graph is not None:
-            call(self._cudart.cudaGraphExecDestroy(graph))
+            unwrap(self._cudart.cudaGraphExecDestroy(graph))
 
     def _unload(self) -> None:
         self._execution = None
@@ -200,30 +163,30 @@ class TrtBackend:
         self._stream = None
 
     def _load(self, trt: ModuleType, engine: bytes) -> None:
-        self._runtime = made(trt.Runtime, self._log)
+        self._runtime = create(trt.Runtime, self._log)
         free, total = self._cuda.mem_get_info()
         self._engine = self._runtime.deserialize_cuda_engine(engine)
         if self._engine is None:
             raise HtsatEdgeError(
-                f"TensorRT does not take the engine ({len(engine) / 2**20:.0f} MiB; {free / 2**20:.0f} MiB are free): "
+                f"TensorRT refuses the engine ({len(engine) / 2**20:.0f} MiB; {free / 2**20:.0f} MiB are free): "
                 f"{self._log.why()}"
             )
         self._execution = self._engine.create_execution_context()
         if self._execution is None:
             newer = hasattr(self._engine, "device_memory_size_v2")
-            asked = self._engine.device_memory_size_v2 if newer else self._engine.device_memory_size
+            needed = self._engine.device_memory_size_v2 if newer else self._engine.device_memory_size
             raise HtsatEdgeError(
-                f"the engine needs {asked / 2**20:.0f} MiB to run in, and of the GPU's {total / 2**20:.0f} MiB "
-                f"{free / 2**20:.0f} are free: {self._log.why()}"
+                f"the engine needs {needed / 2**20:.0f} MiB to run, and {free / 2**20:.0f} of the GPU's "
+                f"{total / 2**20:.0f} MiB are free: {self._log.why()}"
             )
 
     def _allocate(self, trt: ModuleType, info: ModelInfo) -> None:
-        """A pair of buffers for each tensor, as large as the largest batch."""
+        """Make a pair of buffers for each tensor, as large as the largest batch."""
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         shapes = {name: list(self._engine.get_tensor_shape(name))[1:] for name in names}
         check_shapes("the engine", shapes, info)
         if any(self._engine.get_tensor_dtype(name) != trt.float32 for name in names):
-            raise HtsatEdgeError("the engine's inputs and outputs are not float32; is it of a bundle?")
+            raise HtsatEdgeError("the engine's inputs and outputs are not float32; was it built from a bundle?")
         self._least, _, self._most = (shape[0] for shape in self._engine.get_tensor_profile_shape("log_mel", 0))
         for name in names:
             shape = (self._most, *shapes[name])
@@ -231,7 +194,7 @@ class TrtBackend:
             try:
                 self._buffers[name] = Buffer(self._cuda.pagelocked_empty(shape, np.float32), self._cuda.mem_alloc(size))
             except self._cuda.MemoryError:
-                raise HtsatEdgeError(f"the GPU is out of memory: {size} bytes were asked for {name}") from None
+                raise HtsatEdgeError(f"the GPU is out of memory: {name} needs {size} bytes") from None
             self._accept(self._execution.set_tensor_address(name, int(self._buffers[name].device)))
         self._stream = self._cuda.Stream()
 
@@ -239,25 +202,25 @@ class TrtBackend:
     def _cuda(self) -> Any:
         return self._device.cuda
 
-    def _run(self, clips: FloatArray) -> Scores:
-        """Clips (n, T, F), no more than fit."""
-        batch = max(len(clips), self._least)
-        self._buffers["log_mel"].host[: len(clips)] = clips
+    def _run(self, windows: FloatArray) -> Scores:
+        """Score windows (n, T, F), no more than the largest batch."""
+        batch = max(len(windows), self._least)
+        self._buffers["log_mel"].host[: len(windows)] = windows
         if batch != self._batch:
             shape = (batch, *self._buffers["log_mel"].host.shape[1:])
-            self._forget_graph()  # which is of the old shape
+            self._forget_graph()  # it has the old shape
             self._accept(self._execution.set_input_shape("log_mel", shape))
             self._batch = batch
         if self._cudart is None:
             self._enqueue(batch)
         elif self._graph is not None:
-            call(self._cudart.cudaGraphLaunch(self._graph, self._stream.handle))
+            unwrap(self._cudart.cudaGraphLaunch(self._graph, self._stream.handle))
         else:
-            self._enqueue(batch)  # the first run of a shape does what cannot be recorded
+            self._enqueue(batch)  # the first run of a shape does work that cannot be recorded
             self._stream.synchronize()
             self._graph = self._record(batch)
         self._stream.synchronize()
-        return Scores(*(self._buffers[name].host[: len(clips)].copy() for name in OUTPUTS))
+        return Scores(*(self._buffers[name].host[: len(windows)].copy() for name in OUTPUTS))
 
     def _enqueue(self, batch: int) -> None:
         """Copy in, run, copy out, all on the stream."""
@@ -268,15 +231,15 @@ class TrtBackend:
             self._cuda.memcpy_dtoh_async(self._buffers[name].host[:batch], self._buffers[name].device, self._stream)
 
     def _record(self, batch: int) -> Any:
-        """The same as one graph."""
+        """Record the same as one graph."""
         cudart, stream = self._cudart, self._stream.handle
-        call(cudart.cudaStreamBeginCapture(stream, cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal))
+        unwrap(cudart.cudaStreamBeginCapture(stream, cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal))
         try:
             self._enqueue(batch)
         finally:
-            graph = call(cudart.cudaStreamEndCapture(stream))
-        launchable = call(cudart.cudaGraphInstantiate(graph, 0))
-        call(cudart.cudaGraphDestroy(graph))
+            graph = unwrap(cudart.cudaStreamEndCapture(stream))
+        launchable = unwrap(cudart.cudaGraphInstantiate(graph, 0))
+        unwrap(cudart.cudaGraphDestroy(graph))
         return launchable
 
     def _accept(self, done: bool) -> None:
@@ -284,54 +247,29 @@ class TrtBackend:
             raise HtsatEdgeError(f"TensorRT failed: {self._log.why()}")
 
 
-def has_cudart() -> bool:
-    """Whether CUDA graphs can be recorded here."""
-    with suppress(ImportError, RuntimeError):  # it raises the latter where CUDA's libraries are of another version
-        importlib.import_module("cuda.bindings.runtime")
-        return True
-    return False
-
-
-def load_cudart() -> ModuleType:
-    """CUDA's runtime, which pycuda has no graphs of."""
-    if not has_cudart():
-        raise HtsatEdgeError(
-            "CUDA graphs need cuda.bindings: pip install cuda-bindings, of the CUDA version that is there"
-        )
-    return importlib.import_module("cuda.bindings.runtime")
-
-
-def made(factory: Callable[[Any], Any], log: Any) -> Any:
-    """What one of TensorRT's factories makes, which raises TypeError where CUDA does not work."""
+def create(factory: Callable[[Any], Any], log: Any) -> Any:
+    """Call one of TensorRT's factories; raise an HtsatEdgeError where it fails since CUDA does not work."""
     try:
         return factory(log)
     except (TypeError, RuntimeError) as error:
-        raise HtsatEdgeError(f"TensorRT cannot begin: {log.why()} ({error})") from None
-
-
-def call(answer: tuple[Any, ...]) -> Any:
-    """What a function of CUDA's runtime gives, if it did not fail."""
-    status, *values = answer
-    if int(status) != 0:
-        raise HtsatEdgeError(f"the GPU failed: {status.name}")
-    return values[0] if values else None
+        raise HtsatEdgeError(f"TensorRT cannot start: {log.why()} ({error})") from None
 
 
 def open_engine(bundle: Bundle, flavour: Flavour, precision: str | None = None) -> TrtBackend:
-    """The fastest engine of a bundle that was proven on this machine.
+    """Open the fastest engine of a bundle that was validated on this machine.
 
-    A NoEngine says why there is none, another HtsatEdgeError why there cannot be one.
+    Raise a NoEngine where none can be used but one could be built, another HtsatEdgeError where none could.
     """
     trt = load_tensorrt(flavour)
-    here = Here(flavour, trt.__version__, open_device().gpu)
+    platform = Platform(flavour, trt.__version__, open_device().gpu)
     refused: HtsatEdgeError | None = None
-    for passport in find(bundle, here, precision):
-        cuda_graph = passport.latency is not None and passport.latency.cuda_graph and has_cudart()
+    for manifest in find_engines(bundle, platform, precision):
+        cuda_graph = manifest.latency is not None and manifest.latency.cuda_graph and has_cudart()
         try:
-            return TrtBackend(trt, read_engine(bundle, passport), bundle.info, cuda_graph)
+            return TrtBackend(trt, read_engine(bundle, manifest), bundle.info, cuda_graph)
         except NoEngine as error:
             refused = refused or error
         except HtsatEdgeError as error:
-            refused = refused or NoEngine(f"{engine_file(bundle, passport.recipe)}: {error}")
+            refused = refused or NoEngine(f"{engine_file(bundle, manifest.recipe)}: {error}")
     assert refused is not None
     raise refused

@@ -2,6 +2,7 @@ import os
 import stat
 
 import pytest
+
 from htsat_edge.runtime.common.machine import Machine, cores, read_machine
 
 RELEASE = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
@@ -9,7 +10,7 @@ RELEASE = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI:
 
 @pytest.fixture
 def tools(tmp_path, monkeypatch):
-    """Programs of a Jetson that say what the test wants them to say."""
+    """Programs of a Jetson that print what the test wants."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
     def add(name, says, status=0):
@@ -20,7 +21,7 @@ def tools(tmp_path, monkeypatch):
     return add
 
 
-def test_a_jetson_tells_what_it_is(tools, tmp_path):
+def test_a_jetson_says_what_it_is(tools, tmp_path):
     (tmp_path / "release").write_text(RELEASE)
     tools("dpkg-query", "6.2+b77")
     tools("nvpmodel", "NV Power Mode: MAXN_SUPER\\n2\\n")
@@ -29,7 +30,7 @@ def test_a_jetson_tells_what_it_is(tools, tmp_path):
     assert str(machine) == "JetPack 6.2, L4T 36.4.3, power mode MAXN_SUPER"
 
 
-def test_a_pc_tells_its_processor(tmp_path, monkeypatch):
+def test_a_pc_has_its_processor(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     machine = read_machine(tmp_path / "none")
     assert machine == Machine(processor=os.uname().machine, l4t=None, jetpack=None, power_mode=None)

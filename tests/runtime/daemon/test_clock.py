@@ -2,6 +2,7 @@ from datetime import datetime, timezone
 
 import numpy as np
 import pytest
+
 from htsat_edge.runtime.daemon.clock import SourceClock, SystemClock
 
 
@@ -22,6 +23,23 @@ def test_a_day_of_drift_moves_no_event(ppm):
     end = observe(clock, 24, ppm, 0.02)
     assert clock.at(end) == pytest.approx(1000 + end * (1 + ppm / 1e6), abs=0.02)
     assert clock.drift_ppm == pytest.approx(ppm, abs=60)
+
+
+@pytest.mark.parametrize("ppm", [200, -150])
+def test_a_source_that_is_slower_than_it_says_drifts_up(ppm):
+    """Known as soon as two minutes can be compared."""
+    clock = SourceClock()
+    observe(clock, 1 / 60 + 0.001, ppm, 1e-9)
+    assert clock.drift_ppm == 0
+    clock = SourceClock()
+    observe(clock, 3 / 60, ppm, 1e-9)
+    assert clock.drift_ppm == pytest.approx(ppm, abs=1)
+
+
+def test_nothing_is_known_before_the_first_sample():
+    clock = SourceClock()
+    assert np.isnan(clock.at(3.0))
+    assert clock.drift_ppm == 0
 
 
 def test_it_knows_before_the_first_minute_is_over():
@@ -45,3 +63,10 @@ def test_the_time_of_day_is_the_systems():
     assert clock.wall(70.0).timestamp() == pytest.approx(1_800_000_020.1)
     assert clock.update(1_800_003_630.1, 80.0) == pytest.approx(3600)
     assert clock.update(1_800_003_640.1, 90.0) == 0
+
+
+@pytest.mark.parametrize(("moved", "reported"), [(0.49, 0), (-0.49, 0), (0.5, 0.5), (-0.5, -0.5), (-3600, -3600)])
+def test_a_clock_is_set_by_half_a_second_or_more(moved, reported):
+    clock = SystemClock(wall_s=1024.0, monotonic_s=0.0)
+    assert clock.update(1024.0 + moved, 0.0) == pytest.approx(reported)
+    assert clock.wall(0.0).timestamp() == pytest.approx(1024.0 + moved)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import soundfile
-from htsat_edge.runtime.daemon.config import Health
+
+from htsat_edge.runtime.daemon.config import HealthConfig
 from htsat_edge.runtime.daemon.health import PROBLEMS, HealthMonitor
 
 RATE = 48_000
@@ -40,15 +41,15 @@ SIGNALS = {
 
 def listen(monitor, samples, block=4800):
     return [
-        (finding.problem.name, finding.begins)
+        (change.problem.name, change.begins)
         for start in range(0, len(samples), block)
-        for finding in monitor.push(samples[start : start + block])
+        for change in monitor.push(samples[start : start + block])
     ]
 
 
 @pytest.mark.parametrize("name", list(PROBLEMS))
-def test_a_problem_is_found_told_once_and_its_end_too(name):
-    monitor = HealthMonitor(RATE, Health())
+def test_a_problem_is_reported_once_and_its_end_too(name):
+    monitor = HealthMonitor(RATE, HealthConfig())
     assert listen(monitor, noise(10)) == []
     assert listen(monitor, SIGNALS[name](SECONDS[name])) == [(name, True)]
     assert monitor.active == {name}
@@ -59,23 +60,23 @@ def test_a_problem_is_found_told_once_and_its_end_too(name):
 
 @pytest.mark.parametrize("name", list(PROBLEMS))
 def test_a_moment_of_it_is_no_problem(name):
-    monitor = HealthMonitor(RATE, Health())
+    monitor = HealthMonitor(RATE, HealthConfig())
     samples = np.concatenate([noise(3), SIGNALS[name](PROBLEMS[name].raise_s - 2), noise(3, seed=1)])
     assert listen(monitor, samples) == []
 
 
 def test_hum_of_60_hz():
-    assert listen(HealthMonitor(RATE, Health()), hum(15, 60)) == [("mains hum", True)]
+    assert listen(HealthMonitor(RATE, HealthConfig()), hum(15, 60)) == [("mains hum", True)]
 
 
 def test_real_recordings_are_well(farmyard):
     samples, rate = soundfile.read(farmyard, dtype="float32")
-    assert listen(HealthMonitor(rate, Health()), np.tile(samples, 5)) == []
+    assert listen(HealthMonitor(rate, HealthConfig()), np.tile(samples, 5)) == []
 
 
 @pytest.mark.parametrize("rate", [16_000, 22_050, 44_100, 96_000])
 def test_any_rate(rate):
-    monitor = HealthMonitor(rate, Health())
+    monitor = HealthMonitor(rate, HealthConfig())
     samples = np.random.default_rng(0).normal(0, 0.01, 40 * rate).astype(np.float32)
     assert listen(monitor, samples, 1001) == []
     assert monitor.level_dbfs == pytest.approx(-40, abs=0.5)
@@ -83,7 +84,7 @@ def test_any_rate(rate):
 
 
 def test_a_gap_ends_a_count_but_not_a_problem():
-    monitor = HealthMonitor(RATE, Health())
+    monitor = HealthMonitor(RATE, HealthConfig())
     assert listen(monitor, np.zeros(4 * RATE, np.float32)) == []
     monitor.reset()
     assert listen(monitor, np.zeros(4 * RATE, np.float32)) == []
@@ -94,7 +95,7 @@ def test_a_gap_ends_a_count_but_not_a_problem():
 
 
 def test_limits_are_the_users():
-    quiet = HealthMonitor(RATE, Health(quiet_dbfs=-100))
+    quiet = HealthMonitor(RATE, HealthConfig(quiet_dbfs=-100))
     assert listen(quiet, noise(70, -95)) == []
-    clipped = HealthMonitor(RATE, Health(clipped_percent=50))
+    clipped = HealthMonitor(RATE, HealthConfig(clipped_percent=50))
     assert listen(clipped, SIGNALS["clipping"](10)) == []

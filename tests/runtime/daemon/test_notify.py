@@ -1,8 +1,9 @@
-"""What systemd hears, on a real datagram socket."""
+"""States that systemd gets, on a real datagram socket."""
 
 import socket
 
 import pytest
+
 from htsat_edge.runtime.daemon.notify import Notifier
 
 
@@ -17,22 +18,22 @@ def systemd(request, tmp_path, monkeypatch):
 
 
 def test_states_arrive(systemd):
-    Notifier().tell(READY="1", STATUS="listening to yard")
+    Notifier().report(READY="1", STATUS="listening to yard")
     assert systemd.recv(1000) == b"READY=1\nSTATUS=listening to yard"
 
 
-def test_the_watchdog_is_told_no_more_often_than_it_needs(systemd, monkeypatch):
+def test_the_watchdog_gets_no_more_than_it_needs(systemd, monkeypatch):
     monkeypatch.setenv("WATCHDOG_USEC", "600000000")
     notifier = Notifier()
     for _ in range(5):
         notifier.alive()
-    notifier.tell(STOPPING="1")
+    notifier.report(STOPPING="1")
     assert systemd.recv(1000) == b"WATCHDOG=1"
     assert systemd.recv(1000) == b"STOPPING=1"
 
 
 def test_without_systemd_nothing_happens(monkeypatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    Notifier().tell(READY="1")
+    Notifier().report(READY="1")
     monkeypatch.setenv("NOTIFY_SOCKET", "/nowhere/at/all")
-    Notifier().tell(READY="1")
+    Notifier().report(READY="1")

@@ -2,6 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from htsat_edge.runtime.dsp.log_mel import (
     FrontEnd,
     LogMel,
@@ -12,11 +15,9 @@ from htsat_edge.runtime.dsp.log_mel import (
     mel_filters,
     mel_to_hz,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 DATA = Path(__file__).parents[2] / "data"
-CLIPS = ["clip10", "clip5", "clip1", "clip12p5", "clip10_quiet"]
+CASES = ["clip10", "clip5", "clip1", "clip12p5", "clip10_quiet"]
 
 
 @pytest.mark.parametrize(("name", "sample_rate"), [("32k", 32_000), ("16k_scv2", 16_000), ("48k_clap", 48_000)])
@@ -29,11 +30,11 @@ def test_window_is_periodic():
     np.testing.assert_array_equal(hann(1024), np.load(DATA / "goldens" / "mel_filters.npz")["hann1024_periodic"])
 
 
-@pytest.mark.parametrize("clip", CLIPS)
-def test_log_mel_is_the_references(clip, waveforms, goldens):
-    log_mel = LogMel(FrontEnd())(waveforms[clip])
+@pytest.mark.parametrize("case", CASES)
+def test_log_mel_is_the_references(case, waveforms, goldens):
+    log_mel = LogMel(FrontEnd())(waveforms[case])
     assert log_mel.dtype == np.float32
-    np.testing.assert_allclose(log_mel, goldens[f"{clip}/log_mel"], atol=2e-3)
+    np.testing.assert_allclose(log_mel, goldens[f"{case}/log_mel"], atol=2e-3)
 
 
 def test_log_mel_by_its_definition():
@@ -84,7 +85,7 @@ def test_stream_gives_whole_blocks_and_can_begin_again():
 def test_too_few_samples_say_so():
     stream = LogMelStream(FrontEnd())
     stream.push(np.zeros(512, np.float32))
-    with pytest.raises(TooShortError, match="512 samples are too few, want at least 513"):
+    with pytest.raises(TooShortError, match=r"^512 samples are too few, want at least 513$"):
         stream.flush()
 
 
@@ -100,7 +101,58 @@ def test_mel_scale_and_back():
     np.testing.assert_allclose(mel_to_hz(hz_to_mel(hz)), hz)
 
 
-@pytest.mark.parametrize("wrong", [{"fmin": 9000, "fmax": 8000}, {"hop": 512}, {"sample_rate": 0}])
+def test_a_block_is_given_with_its_last_sample():
+    """8 frames: 7 hops and half a transform after the first sample."""
+    stream, enough = LogMelStream(FrontEnd()), 7 * 320 + 512
+    assert stream.push(np.zeros(enough - 1, np.float32)).shape == (0, 64)
+    assert stream.push(np.zeros(1, np.float32)).shape == (8, 64)
+
+
+def test_the_shortest_recording_has_its_frames():
+    stream = LogMelStream(FrontEnd())
+    assert stream.push(np.zeros(513, np.float32)).shape == (0, 64)
+    assert stream.flush().shape == (2, 64)
+
+
+def test_the_time_from_frame_to_frame():
+    assert FrontEnd().frame_s == 0.01
+    assert FrontEnd(sample_rate=8000, hop=100).frame_s == 0.0125
+
+
+@pytest.mark.parametrize(
+    "just_right",
+    [
+        {"sample_rate": 1},
+        {"sample_rate": 1_000_000},
+        {"n_fft": 65_536},
+        {"n_fft": 4, "hop": 1},
+        {"n_mels": 1},
+        {"n_mels": 1024},
+        {"fmin": 0},
+        {"fmin": 0, "fmax": 0.5},
+        {"hop": 511},
+    ],
+)
+def test_the_limits_of_a_front_end(just_right):
+    assert FrontEnd(**just_right).model_dump().items() >= just_right.items()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"fmin": 9000, "fmax": 8000},
+        {"fmin": 8000, "fmax": 8000},
+        {"fmin": -1},
+        {"hop": 512},
+        {"hop": 32, "n_fft": 65},
+        {"hop": 0},
+        {"sample_rate": 0},
+        {"sample_rate": 1_000_001},
+        {"n_mels": 0},
+        {"n_mels": 1025},
+        {"n_fft": 65_537},
+    ],
+)
 def test_impossible_front_ends_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"fmin|hop|sample_rate"):
+    with pytest.raises(ValueError, match=r"fmin|hop|sample_rate|n_mels|n_fft"):
         FrontEnd(**wrong)

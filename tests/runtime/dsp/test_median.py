@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from htsat_edge.runtime.dsp.median import MedianFilter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import median_filter
+
+from htsat_edge.runtime.dsp.median import MedianFilter
 
 odd = st.integers(0, 4).map(lambda n: 2 * n + 1)
 
@@ -32,3 +33,12 @@ def test_no_scores_at_all():
 def test_even_lengths_are_refused(length):
     with pytest.raises(ValueError, match="want odd numbers of steps"):
         MedianFilter([length])
+
+
+@pytest.mark.parametrize("end", [MedianFilter.reset, MedianFilter.flush])
+def test_a_new_recording_begins_after_a_reset_and_after_an_end(end):
+    smooth = MedianFilter([3])
+    smooth.push(np.ones((5, 1), np.float32))
+    end(smooth)
+    found = np.concatenate([smooth.push(np.array([[0], [1], [0]], np.float32)), smooth.flush()])
+    np.testing.assert_array_equal(found, [[0], [0], [0]])

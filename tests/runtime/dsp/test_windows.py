@@ -2,13 +2,14 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from htsat_edge.runtime.dsp.windows import ClipStream, Grid, tile, untile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-SMALL = Grid(frames=32, steps=8, step_frames=Fraction(4), hop_steps=2)
-FULL = Grid(frames=1024, steps=32, step_frames=Fraction(32), hop_steps=4)
-REFERENCE = Grid(frames=1001, steps=32, step_frames=Fraction(125, 4), hop_steps=4)
+from htsat_edge.runtime.dsp.windows import WindowCutter, WindowGrid, tile, tiles, untile
+
+SMALL = WindowGrid(frames=32, steps=8, step_frames=Fraction(4), hop_steps=2)
+FULL = WindowGrid(frames=1024, steps=32, step_frames=Fraction(32), hop_steps=4)
+REFERENCE = WindowGrid(frames=1001, steps=32, step_frames=Fraction(125, 4), hop_steps=4)
 
 
 def numbered(count):
@@ -16,39 +17,39 @@ def numbered(count):
     return np.arange(count, dtype=np.float32)[:, None]
 
 
-def clips_of(grid, frames, sizes=()):
-    stream = ClipStream(grid)
+def windows_of(grid, frames, sizes=()):
+    cutter = WindowCutter(grid)
     chunks = np.split(frames, np.cumsum(sizes)) if len(sizes) else [frames]
-    found = [(clip.step, clip.log_mel.copy()) for chunk in chunks for clip in stream.push(chunk)]
-    last = stream.flush()
+    found = [(window.step, window.log_mel.copy()) for chunk in chunks for window in cutter.push(chunk)]
+    last = cutter.flush()
     return found + ([(last.step, last.log_mel)] if last is not None else [])
 
 
 @settings(deadline=None)
 @given(st.integers(32, 300))
-def test_clips_cover_every_step_and_hold_the_frames_they_should(total):
-    found = clips_of(SMALL, numbered(total))
+def test_windows_cover_every_step_and_hold_the_frames_they_should(total):
+    found = windows_of(SMALL, numbered(total))
     covered = {step + i for step, _ in found for i in range(SMALL.steps)}
     assert covered == set(range(SMALL.steps_of(total)))
-    for step, clip in found:
+    for step, window in found:
         wanted = np.arange(step * 4, step * 4 + 32)
         mirrored = np.where(wanted < total, wanted, 2 * total - 1 - wanted)
-        np.testing.assert_array_equal(clip[:, 0], mirrored)
+        np.testing.assert_array_equal(window, mirrored[:, None])
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 50), max_size=12))
-def test_any_chunking_gives_the_same_clips(sizes):
+def test_any_chunking_gives_the_same_windows(sizes):
     frames = numbered(sum(sizes) + 20)
-    at_once, chunked = clips_of(SMALL, frames), clips_of(SMALL, frames, sizes)
+    at_once, chunked = windows_of(SMALL, frames), windows_of(SMALL, frames, sizes)
     assert [step for step, _ in at_once] == [step for step, _ in chunked]
     for (_, a), (_, b) in zip(at_once, chunked, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_steps_of_a_quarter_frame_stay_on_the_grid():
-    found = clips_of(REFERENCE, numbered(5000))
-    assert [clip[0, 0] for _, clip in found[:4]] == [0, 125, 250, 375]
+    found = windows_of(REFERENCE, numbered(5000))
+    assert [window[0, 0] for _, window in found[:4]] == [0, 125, 250, 375]
     assert found[-1][0] == REFERENCE.steps_of(5000) - 32
     assert found[-1][1][0, 0] == round(found[-1][0] * 31.25)
 
@@ -58,50 +59,78 @@ def test_how_many_steps_a_recording_has(frames, steps):
     assert SMALL.steps_of(frames) == steps
 
 
-def test_ten_seconds_of_the_reference_are_one_clip():
-    assert [step for step, _ in clips_of(REFERENCE, numbered(1001))] == [0]
+def test_ten_seconds_of_the_reference_are_one_window():
+    assert [step for step, _ in windows_of(REFERENCE, numbered(1001))] == [0]
 
 
 @pytest.mark.parametrize("grid", [FULL, REFERENCE])
 @pytest.mark.parametrize("total", [1, 101, 501, 512, 1000])
 def test_a_short_recording_is_tiled(grid, total):
-    ((step, clip),) = clips_of(grid, numbered(total))
+    ((step, window),) = windows_of(grid, numbered(total))
     assert step == 0
-    assert clip.shape == (grid.frames, 1)
-    np.testing.assert_array_equal(clip, tile(numbered(total), grid.frames))
+    assert window.shape == (grid.frames, 1)
+    np.testing.assert_array_equal(window, tile(numbered(total), grid.frames))
 
 
 def test_tiles_are_counted_by_what_the_network_sees():
-    """5 s are 501 frames: two of them fit into 1024, and into the reference's clip of 1001 as well."""
+    """5 s are 501 frames: two of them fit into 1024, and into the reference's window of 1001 as well."""
     for grid in (FULL, REFERENCE):
-        clip = tile(numbered(501), grid.frames)[:, 0]
+        window = tile(numbered(501), grid.frames)[:, 0]
         middle = grid.frames // 2
-        assert clip[middle - 5] > 480
-        assert clip[middle + 5] < 20
+        assert window[middle - 5] > 480
+        assert window[middle + 5] < 20
 
 
-def test_an_empty_recording_has_no_clip():
-    assert ClipStream(SMALL).flush() is None
+@pytest.mark.parametrize(
+    ("total", "tiled_frames"), [(1000, 1000), (1023, 1023), (1024, None), (1025, None), (3000, None)]
+)
+def test_a_window_says_of_how_many_frames_it_is_tiled(total, tiled_frames):
+    cutter = WindowCutter(FULL)
+    windows = [*cutter.push(numbered(total)), cutter.flush()]
+    assert {window.tiled_frames for window in windows if window is not None} == {tiled_frames}
+
+
+@pytest.mark.parametrize(
+    ("frames", "window", "count"),
+    [(1, 1024, 1024), (512, 1024, 2), (513, 1024, 1), (512, 1001, 2), (500, 513, 2), (500, 512, 1), (50, 101, 2)],
+)
+def test_how_often_a_recording_is_repeated(frames, window, count):
+    assert tiles(frames, window) == count
+
+
+def test_an_empty_recording_has_no_window():
+    cutter = WindowCutter(SMALL)
+    assert cutter.flush() is None
+    assert list(cutter.push(numbered(0))) == []
+    assert cutter.flush() is None
 
 
 @pytest.mark.parametrize("total", [40, 60, 91, 100])
-def test_a_short_recording_keeps_its_order_in_a_short_clip(total):
-    """A clip of 101 frames is 1 s, as Speech Commands has it: nothing in it is squeezed."""
-    clip = tile(numbered(total), 101)[:, 0]
-    rises = np.diff(clip) > 0
+def test_a_short_recording_keeps_its_order_in_a_short_window(total):
+    """A window of 101 frames is 1 s, as Speech Commands has it: nothing in it is squeezed."""
+    window = tile(numbered(total), 101)[:, 0]
+    rises = np.diff(window) > 0
     assert rises.mean() > 0.9
-    assert np.abs(np.diff(clip)).max() < total + 5
+    assert np.abs(np.diff(window)).max() < total + 5
 
 
 @pytest.mark.parametrize("grid", [FULL, REFERENCE])
 @pytest.mark.parametrize("total", [40, 101, 257, 501, 512, 700, 1000])
 def test_untiling_averages_what_each_tile_says_of_a_moment(grid, total):
-    """The clip's scores are the numbers of the frames in each step: untiled, they count through the recording."""
-    clip = tile(numbered(total), 1024)
-    found = untile(clip.reshape(32, 32, 1).mean(axis=1), grid, total)[:, 0]
+    """The window's scores are the numbers of the frames in each step: untiled, they count through the recording."""
+    window = tile(numbered(total), 1024)
+    found = untile(window.reshape(32, 32, 1).mean(axis=1), grid, total)[:, 0]
     assert len(found) == grid.steps_of(total)
     if total == 512:  # two tiles that fit the steps exactly
         np.testing.assert_allclose(found[:16], (np.arange(16) * 32 + 15.5), atol=1)
     if total >= 700:  # one tile, stretched
         centre = np.minimum((np.arange(len(found)) + 0.5) * float(grid.step_frames), total - 1)
         np.testing.assert_allclose(found, centre, atol=24)
+
+
+def test_a_reset_begins_a_new_recording():
+    cutter = WindowCutter(SMALL)
+    list(cutter.push(numbered(75)))
+    cutter.reset()
+    assert cutter.total == 0
+    assert [(window.step, window.log_mel[0, 0]) for window in cutter.push(numbered(40))] == [(0, 0), (2, 8)]

@@ -5,9 +5,10 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.models.backends import open_backend
-from htsat_edge.runtime.models.bundle import read_bundle
+from htsat_edge.runtime.models.bundle import load_bundle
 
 
 @pytest.fixture
@@ -29,14 +30,14 @@ def change(bundle, **keys):
 
 def refusal(bundle):
     with pytest.raises(HtsatEdgeError) as caught:
-        open_backend(read_bundle(bundle))
+        open_backend(load_bundle(bundle))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_a_whole_bundle_opens(bundle):
-    assert read_bundle(bundle).info.labels[3] == "class 3"
-    open_backend(read_bundle(bundle)).close()
+    assert load_bundle(bundle).info.labels[3] == "class 3"
+    open_backend(load_bundle(bundle)).close()
 
 
 @pytest.mark.parametrize("key", ["name", "front_end", "frames", "steps", "step_s", "labels"])
@@ -52,23 +53,25 @@ def test_an_unknown_key_is_named_with_the_nearest(bundle):
 
 def test_labels_must_fit_the_graph(bundle):
     change(bundle, labels=["a", "b"])
-    assert "fp32.onnx: its framewise is [32, 10] a clip, but in model.json" in refusal(bundle)
-    assert "the 2 labels" in refusal(bundle)
+    assert "fp32.onnx: its framewise has the shape [32, 10] for a window, but by the frames, steps and 2 labels of" in (
+        refusal(bundle)
+    )
+    assert "model.json it must be [32, 2]" in refusal(bundle)
 
 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"labels": ["a", "a"]}, "a stands there twice"),
+        ({"labels": ["a", "a"]}, "labels: listed twice: a"),
         ({"thresholds": {"owl": 0.5}}, "owl: no such label"),
         ({"thresholds": {"class 1": 1.5}}, "1.5 is not between 0 and 1"),
         ({"median_steps": {"class 1": 2}}, "2 is not an odd number"),
         ({"frames": 0}, "frames: Input should be greater than 0, not 0"),
-        ({"step_s": 1.0}, "32 steps of step_s 1 are not a clip of frames, 10.24 s"),
+        ({"step_s": 1.0}, "32 steps of step_s 1 are 32 s, but a window of 1024 frames is 10.24 s"),
         ({"front_end": {"sample_rate": 10**12}}, "front_end.sample_rate: Input should be less than or equal"),
     ],
 )
-def test_what_cannot_be_is_refused(bundle, keys, message):
+def test_an_inconsistent_model_is_refused(bundle, keys, message):
     change(bundle, **keys)
     assert message in refusal(bundle)
 
@@ -102,8 +105,8 @@ def test_a_graph_of_something_else_is_refused(bundle):
 
 
 def measure(bundle, recommended, **sha256):
-    """What calibration/accuracy.py would leave behind."""
-    there = read_bundle(bundle)
+    """Write what calibration/accuracy.py would."""
+    there = load_bundle(bundle)
     graphs = {name: {"sha256": sha256.get(name) or there.sha256(name)} for name in there.precisions()}
     content = {"graphs": graphs, "recommended": {"onnxruntime": recommended}, "processor": platform.machine()}
     (bundle / "accuracy.json").write_text(json.dumps(content))
@@ -112,7 +115,7 @@ def measure(bundle, recommended, **sha256):
 
 def test_the_graph_that_was_measured_to_be_best_is_used(bundle):
     shutil.copy(bundle / "fp32.onnx", bundle / "cpu-int8.onnx")
-    assert read_bundle(bundle).recommended() == "fp32"
+    assert load_bundle(bundle).recommended() == "fp32"
     there = measure(bundle, "cpu-int8")
     assert there.recommended() == "cpu-int8"
     measured = bundle / "accuracy.json"
@@ -127,22 +130,22 @@ def test_a_measurement_of_other_files_counts_for_nothing(changed, bundle, caplog
     if changed is None:
         (bundle / "cpu-int8.onnx").unlink()
     assert there.recommended() == "fp32"
-    assert f"is not of the {changed or 'cpu-int8'}.onnx that is there; fp32 is used" in caplog.text
+    assert f"was measured with another {changed or 'cpu-int8'}.onnx; fp32 is used" in caplog.text
     open_backend(there).close()
 
 
 @pytest.mark.parametrize("recommended", ["fp32", "cpu-fp32", "cpu-int8"])
 def test_the_faster_graph_of_full_precision_is_used_unless_measured_otherwise(recommended, bundle, caplog):
-    assert read_bundle(bundle).recommended() == "fp32"
+    assert load_bundle(bundle).recommended() == "fp32"
     measure(bundle, "fp32")
     for name in ("cpu-fp32", "cpu-int8"):
         shutil.copy(bundle / "fp32.onnx", bundle / f"{name}.onnx")
-    assert read_bundle(bundle).recommended() == "cpu-fp32"  # it was not there to be measured
+    assert load_bundle(bundle).recommended() == "cpu-fp32"  # it was not there to be measured
     measure(bundle, recommended)
-    assert read_bundle(bundle).recommended() == recommended
+    assert load_bundle(bundle).recommended() == recommended
     if recommended == "cpu-int8":
         (bundle / "cpu-int8.onnx").unlink()
-        assert read_bundle(bundle).recommended() == "cpu-fp32"
+        assert load_bundle(bundle).recommended() == "cpu-fp32"
         assert "cpu-fp32 is used" in caplog.text
 
 
@@ -151,26 +154,26 @@ def test_an_old_onnxruntime_gets_the_graph_that_it_knows(bundle, caplog):
     model.opset_import[0].version = 99
     onnx.save(model, bundle / "cpu-fp32.onnx")
     log_mel = np.full((1, 1024, 64), -40, np.float32)
-    backend = open_backend(read_bundle(bundle))
-    wanted = open_backend(read_bundle(bundle), "fp32").infer(log_mel)
+    backend = open_backend(load_bundle(bundle))
+    wanted = open_backend(load_bundle(bundle), "fp32").infer(log_mel)
     np.testing.assert_array_equal(backend.infer(log_mel).framewise, wanted.framewise)
     assert "cpu-fp32.onnx: onnxruntime cannot load it" in caplog.text
     assert "fp32.onnx is used" in caplog.text
     with pytest.raises(HtsatEdgeError, match=r"cpu-fp32\.onnx: onnxruntime cannot load it"):
-        open_backend(read_bundle(bundle), "cpu-fp32")
+        open_backend(load_bundle(bundle), "cpu-fp32")
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, None])
-def test_several_clips_are_scored_as_each_alone(bundle, threads):
+def test_several_windows_are_scored_as_each_alone(bundle, threads):
     log_mel = np.random.default_rng(0).normal(-40, 20, (5, 1024, 64)).astype(np.float32)
-    backend = open_backend(read_bundle(bundle), threads=threads)
+    backend = open_backend(load_bundle(bundle), threads=threads)
     scores = backend.infer(log_mel)
-    for i, clip in enumerate(log_mel):
-        for name, found in backend.infer(clip[None])._asdict().items():
+    for i, window in enumerate(log_mel):
+        for name, found in backend.infer(window[None])._asdict().items():
             np.testing.assert_allclose(getattr(scores, name)[i], found[0], atol=1e-6)
     assert backend.infer(log_mel[:0]).framewise.shape == (0, 32, 10)
 
 
-def test_a_damaged_measurement_is_said(bundle):
+def test_a_damaged_measurement_is_refused(bundle):
     (bundle / "accuracy.json").write_text("{}")
     assert "accuracy.json: processor: key is missing" in refusal(bundle)

@@ -1,37 +1,39 @@
-"""Which engines are taken, and why others are not."""
+"""Which engines are used, and why others are not."""
 
 import hashlib
 import shutil
 from datetime import datetime, timedelta, timezone
 
 import pytest
+
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.machine import Machine
 from htsat_edge.runtime.models.backends import open_backend
-from htsat_edge.runtime.models.bundle import read_bundle
+from htsat_edge.runtime.models.bundle import load_bundle
 from htsat_edge.runtime.models.engines import (
     FOLDER,
-    Check,
+    REVISION,
+    EngineManifest,
     Gpu,
-    Here,
     Latency,
     NoEngine,
-    Passport,
+    Platform,
     Recipe,
+    Validation,
     engine_file,
-    find,
-    misfit,
-    passport_file,
+    find_engines,
+    incompatibility,
+    manifest_file,
     read_engine,
-    read_passports,
+    read_manifests,
 )
 
 ORIN = Gpu(name="Orin", compute_capability="8.7", sm_count=16)
 THOR = Gpu(name="Thor", compute_capability="11.0", sm_count=20)
-HERE = Here("tensorrt", "10.3.0", ORIN)
-CHECK = Check(
-    material="farmyard.ogg",
-    clips=15,
+ORIN_10_3 = Platform("tensorrt", "10.3.0", ORIN)
+VALIDATION = Validation(
+    recording="farmyard.ogg",
+    windows=15,
     logit_snr_db=41,
     embedding_snr_db=34,
     budget_db=30,
@@ -47,7 +49,7 @@ def bundle(tiny_bundle, tmp_path):
     shutil.copy(tiny_bundle / "model.json", folder)
     (folder / "fp32.onnx").write_bytes(b"a graph")
     (folder / FOLDER).mkdir()
-    return read_bundle(folder)
+    return load_bundle(folder)
 
 
 def recipe(bundle, **changes):
@@ -67,11 +69,11 @@ def recipe(bundle, **changes):
     )
 
 
-def add(bundle, p50_ms=1.0, age_days=0, engine=b"an engine", broken=None, measured=True, **changes):
-    """An engine with its passport."""
-    passport = Passport(
+def add(bundle, p50_ms=1.0, age_days=0, engine=b"an engine", rejection=None, measured=True, **changes):
+    """An engine with its manifest."""
+    manifest = EngineManifest(
         recipe=recipe(bundle, **changes),
-        asked="auto",
+        requested="auto",
         engine_sha256=hashlib.sha256(engine).hexdigest(),
         engine_bytes=len(engine),
         calibration_sha256=None,
@@ -81,19 +83,19 @@ def add(bundle, p50_ms=1.0, age_days=0, engine=b"an engine", broken=None, measur
         built=datetime(2026, 11, 24, tzinfo=timezone.utc) - timedelta(days=age_days),
         build_s=100,
         latency=Latency(p50_ms=p50_ms, p99_ms=2, runs=200, warm_up=50, batch=1, cuda_graph=False) if measured else None,
-        check=CHECK if measured else None,
-        proven_on=(changes.get("gpu") or ORIN) if measured is True else measured or None,
-        broken=broken,
+        validation=VALIDATION if measured else None,
+        validated_on=(changes.get("gpu") or ORIN) if measured is True else measured or None,
+        rejection=rejection,
     )
-    engine_file(bundle, passport.recipe).write_bytes(engine)
-    passport_file(bundle, passport.recipe).write_text(passport.model_dump_json())
-    return passport
+    engine_file(bundle, manifest.recipe).write_bytes(engine)
+    manifest_file(bundle, manifest.recipe).write_text(manifest.model_dump_json())
+    return manifest
 
 
-def test_a_passport_is_read_as_it_was_written(bundle):
-    passport = add(bundle)
-    assert read_passports(bundle) == [passport]
-    assert read_engine(bundle, passport) == b"an engine"
+def test_a_manifest_is_read_as_it_was_written(bundle):
+    manifest = add(bundle)
+    assert read_manifests(bundle) == [manifest]
+    assert read_engine(bundle, manifest) == b"an engine"
 
 
 @pytest.mark.parametrize(
@@ -119,93 +121,95 @@ def test_everything_that_an_engine_depends_on_is_in_its_key(bundle, name, value)
     assert recipe(bundle).key == recipe(bundle).key
 
 
-def test_the_fastest_that_fits_is_taken(bundle):
+def test_the_fastest_compatible_one_is_used(bundle):
     add(bundle, 3, optimization_level=1)
     fastest = add(bundle, 1, age_days=9, optimization_level=2)
     add(bundle, 2, optimization_level=3)
     int8 = add(bundle, 4, precision="int8")
-    add(bundle, 0.5, optimization_level=4, broken="its logits are within 9.0 dB of fp32, want 30")
+    add(bundle, 0.5, optimization_level=4, rejection="its logit SNR to fp32 is 9.0 dB, want 30")
     add(bundle, 0.5, optimization_level=5, tensorrt="8.6.2")
-    assert [p.latency.p50_ms for p in find(bundle, HERE)] == [1, 2, 3, 4]
-    assert find(bundle, HERE)[0] == fastest
-    assert find(bundle, HERE, "int8") == [int8]
+    assert [p.latency.p50_ms for p in find_engines(bundle, ORIN_10_3)] == [1, 2, 3, 4]
+    assert find_engines(bundle, ORIN_10_3)[0] == fastest
+    assert find_engines(bundle, ORIN_10_3, "int8") == [int8]
     with pytest.raises(NoEngine, match="has no fp32 engine"):
-        find(bundle, HERE, "fp32")
+        find_engines(bundle, ORIN_10_3, "fp32")
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"tensorrt": "8.6.2"}, "it is of TensorRT 8.6.2, and here is TensorRT 10.3.0"),
-        ({"flavour": "rtx"}, "it is of TensorRT for RTX 10.3.0, and here is TensorRT 10.3.0"),
+        ({"tensorrt": "8.6.2"}, "it was built with TensorRT 8.6.2, but this machine has TensorRT 10.3.0"),
+        ({"flavour": "rtx"}, "it was built with TensorRT for RTX 10.3.0, but this machine has TensorRT 10.3.0"),
         (
             {"gpu": ORIN.model_copy(update={"sm_count": 8})},
-            "it is for Orin (8.7, 8 SMs), and here is Orin (8.7, 16 SMs)",
+            "it was built for Orin (8.7, 8 SMs), but this machine has Orin (8.7, 16 SMs)",
         ),
-        ({"graph_sha256": "0"}, "fp32.onnx is not what it was built from"),
-        ({"graph": "fp16"}, "fp16.onnx is not what it was built from"),
-        ({"revision": 0}, "it was built by another version of htsat-edge"),
+        ({"graph_sha256": "0"}, "fp32.onnx has changed since it was built"),
+        ({"graph": "fp16"}, "fp16.onnx has changed since it was built"),
         ({"measured": False}, "it was never compared with fp32 on a GPU"),
-        ({"measured": THOR}, "it was compared with fp32 on Thor (11.0, 20 SMs), and here is Orin (8.7, 16 SMs)"),
-        ({"broken": "its logits are off"}, "its logits are off"),
+        (
+            {"measured": THOR},
+            "it was compared with fp32 on Thor (11.0, 20 SMs), but this machine has Orin (8.7, 16 SMs)",
+        ),
+        ({"rejection": "its logits are off"}, "its logits are off"),
     ],
 )
-def test_why_one_is_not_taken(bundle, changes, reason):
+def test_why_one_is_not_used(bundle, changes, reason):
     add(bundle, age_days=1, tensorrt="8.0.0")
-    passport = add(bundle, **changes)  # of several, the newest one's reason is told
-    with pytest.raises(NoEngine) as told:
-        find(bundle, HERE)
-    assert str(told.value) == f"{engine_file(bundle, passport.recipe)}: {reason}"
+    manifest = add(bundle, **changes)  # of several, the message has the newest one's reason
+    with pytest.raises(NoEngine) as caught:
+        find_engines(bundle, ORIN_10_3)
+    assert str(caught.value) == f"{engine_file(bundle, manifest.recipe)}: {reason}"
 
 
 def test_none_at_all(bundle):
     with pytest.raises(NoEngine, match="has no engine"):
-        find(bundle, HERE)
+        find_engines(bundle, ORIN_10_3)
     shutil.rmtree(bundle.path / FOLDER)
     with pytest.raises(NoEngine, match="has no engine"):
-        find(bundle, HERE)
+        find_engines(bundle, ORIN_10_3)
 
 
 def test_an_engine_for_any_card_fits_one_and_none(bundle):
     portable = recipe(bundle, flavour="rtx", gpu=None)
     for gpu in (ORIN, None):
-        assert misfit(bundle, portable, Here("rtx", "10.3.0", gpu)) is None
-    told = misfit(bundle, recipe(bundle, flavour="rtx"), Here("rtx", "10.3.0", None))
-    assert told == "it is for Orin (8.7, 16 SMs), and here is no GPU"
+        assert incompatibility(bundle, portable, Platform("rtx", "10.3.0", gpu)) is None
+    reason = incompatibility(bundle, recipe(bundle, flavour="rtx"), Platform("rtx", "10.3.0", None))
+    assert reason == "it was built for Orin (8.7, 16 SMs), but this machine has no GPU"
 
 
 @pytest.mark.parametrize("engine", [b"", b"an engin", b"an enginf", b"an engine "])
-def test_an_engine_that_is_not_its_passports(bundle, engine):
-    passport = add(bundle)
-    engine_file(bundle, passport.recipe).write_bytes(engine)
-    with pytest.raises(NoEngine, match="is damaged: it does not match its passport"):
-        read_engine(bundle, passport)
+def test_an_engine_that_is_not_its_manifests(bundle, engine):
+    manifest = add(bundle)
+    engine_file(bundle, manifest.recipe).write_bytes(engine)
+    with pytest.raises(NoEngine, match="is damaged: it does not match its manifest"):
+        read_engine(bundle, manifest)
 
 
-def test_a_passport_of_another_engine(bundle, caplog):
-    passport = add(bundle)
-    passport_file(bundle, passport.recipe).rename(bundle.path / FOLDER / "0123456789abcdef.json")
-    assert read_passports(bundle) == []
-    assert f"is not named by its own key, {passport.recipe.key}: was it edited?" in caplog.text
+def test_a_manifest_of_another_engine(bundle, caplog):
+    manifest = add(bundle)
+    manifest_file(bundle, manifest.recipe).rename(bundle.path / FOLDER / "0123456789abcdef.json")
+    assert read_manifests(bundle) == []
+    assert f"is not named by its own key, {manifest.recipe.key}: was it edited?" in caplog.text
 
 
 def test_an_engine_that_tensorrt_refuses(bundle, tiny_bundle, fake_tensorrt, caplog):
-    """Its passport fits and its bytes are whole, yet it does not load: onnxruntime runs the model, and says why."""
+    """Its manifest fits and its bytes are whole, yet it does not load: onnxruntime runs the model."""
     shutil.copy(tiny_bundle / "fp32.onnx", bundle.path)
     fake_tensorrt("10.3.0")
-    passport = add(bundle)
-    with pytest.raises(HtsatEdgeError) as told:
+    manifest = add(bundle)
+    with pytest.raises(HtsatEdgeError) as caught:
         open_backend(bundle, kind="tensorrt")
-    name = engine_file(bundle, passport.recipe)
-    assert str(told.value).startswith(
-        f"{name}: TensorRT does not take the engine (0 MiB; 1024 MiB are free): Serialization"
+    name = engine_file(bundle, manifest.recipe)
+    assert str(caught.value).startswith(
+        f"{name}: TensorRT refuses the engine (0 MiB; 1024 MiB are free): Serialization"
     )
-    assert str(told.value).endswith(f"; python export/build_trt.py {bundle.path} builds one")
+    assert str(caught.value).endswith(f"; python -m htsat_edge.export.build_trt {bundle.path} builds one")
     open_backend(bundle).close()
-    assert f"python export/build_trt.py {bundle.path} builds one" in caplog.text
+    assert f"python -m htsat_edge.export.build_trt {bundle.path} builds one" in caplog.text
 
 
-def test_a_damaged_engine_does_not_stand_in_the_way_of_another(bundle, tiny_bundle, fake_tensorrt, monkeypatch):
+def test_another_engine_is_used_in_place_of_a_damaged_one(bundle, tiny_bundle, fake_tensorrt, monkeypatch):
     shutil.copy(tiny_bundle / "fp32.onnx", bundle.path)
     fake_tensorrt("10.3.0")
     seen = []
@@ -219,9 +223,24 @@ def test_a_damaged_engine_does_not_stand_in_the_way_of_another(bundle, tiny_bund
     assert seen == [b"whole"]
 
 
-def test_a_passport_whose_time_has_no_zone(bundle, caplog):
-    passport = add(bundle)
-    path = passport_file(bundle, passport.recipe)
+def test_a_manifest_of_another_version(bundle, caplog):
+    """Revision 1 had other keys, of which none is named."""
+    manifest = add(bundle)
+    path = manifest_file(bundle, manifest.recipe)
+    text = path.read_text().replace(f'"revision":{REVISION}', '"revision":1').replace('"requested"', '"asked"')
+    path.write_text(text)
+    assert read_manifests(bundle) == []
+    assert f"{path}: was written by another version of htsat-edge; the engine must be built again" in caplog.text
+    with pytest.raises(NoEngine, match="has no engine"):
+        find_engines(bundle, ORIN_10_3)
+    assert incompatibility(bundle, recipe(bundle, revision=1), ORIN_10_3) == (
+        "it was built by another version of htsat-edge"
+    )
+
+
+def test_a_manifest_whose_time_has_no_zone(bundle, caplog):
+    manifest = add(bundle)
+    path = manifest_file(bundle, manifest.recipe)
     path.write_text(path.read_text().replace("00:00:00Z", "00:00:00"))
-    assert read_passports(bundle) == []
+    assert read_manifests(bundle) == []
     assert "built: " in caplog.text

@@ -1,7 +1,9 @@
-"""cuda.bindings.runtime without a GPU: what it has of graphs."""
+"""cuda.bindings.runtime without a GPU: its functions for graphs."""
 
 from fake_gpu import GPU, LOG, enum, faults, read_api
 
+if "bindings" in faults():
+    raise ImportError("libcudart.so.13: cannot open shared object file")
 api = read_api("cuda-bindings-13.5.0")
 cudaStreamCaptureMode = enum(api, "cudaStreamCaptureMode")
 cudaError_t = enum(api, "cudaError_t")
@@ -10,7 +12,7 @@ assert OK.value >= 0
 
 
 class _Status:
-    """As the real ones, whose success is 0."""
+    """Like the real ones, whose success is 0."""
 
     def __init__(self, error):
         self.name = error.name

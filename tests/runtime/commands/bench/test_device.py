@@ -1,4 +1,4 @@
-"""What a bench asks the machine."""
+"""What a bench reads of the machine."""
 
 import sys
 import types
@@ -6,32 +6,31 @@ import types
 from htsat_edge.runtime.commands.bench.device import Power, clock_mhz, processor, read_device
 
 
-def test_a_board_tells_its_name(tmp_path):
+def test_a_board_has_a_name(tmp_path):
     (tmp_path / "model").write_bytes(b"NVIDIA Jetson Orin Nano Developer Kit\0")
     assert processor(tmp_path / "model", tmp_path / "none") == "NVIDIA Jetson Orin Nano Developer Kit"
 
 
-def test_a_pc_tells_its_processor(tmp_path):
+def test_a_pc_has_the_name_of_its_processor(tmp_path):
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: AMD EPYC 9755\n")
     assert processor(tmp_path / "none", tmp_path / "cpuinfo") == "AMD EPYC 9755"
     assert processor(tmp_path / "none", tmp_path / "none") == read_device(None, None, []).machine
 
 
-def test_clocks_are_told_where_the_system_tells_them(tmp_path, monkeypatch):
-    monkeypatch.setattr("htsat_edge.runtime.commands.bench.device.FREQUENCY", tmp_path)
-    assert clock_mhz() is None
-    assert read_device(0.123, None, []).clock_mhz == {}
+def test_clocks_are_read_where_the_system_reports_them(tmp_path):
+    assert clock_mhz(tmp_path) is None
+    assert read_device(0.123, None, [], tmp_path).clock_mhz == {}
     (tmp_path / "scaling_cur_freq").write_text("729600\n")
     (tmp_path / "cpuinfo_max_freq").write_text("1510400\n")
     (tmp_path / "scaling_governor").write_text("schedutil\n")
-    assert clock_mhz() == 729.6
-    device = read_device(0.123, 7.456, [729.6, 1510.4, 1510.4])
-    assert device.clock_mhz == {"median": 1510.4, "most": 1510.4}
-    assert (device.governor, device.load, device.watts) == ("schedutil", 0.12, 7.46)
+    assert clock_mhz(tmp_path) == 729.6
+    device = read_device(0.123, 7.456, [729.6, 1510.4, 1510.4], tmp_path)
+    assert device.clock_mhz == {"median": 1510.4, "max": 1510.4}
+    assert (device.governor, device.load_before, device.power_w) == ("schedutil", 0.12, 7.46)
 
 
 def jtop_of(readings, monkeypatch):
-    """jetson-stats, as its `jtop` module shows itself to a program, on a board of these readings."""
+    """Put a `jtop` module in place, as jetson-stats has it, on a board with these readings."""
 
     class JtopException(Exception):
         pass

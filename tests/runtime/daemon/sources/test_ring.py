@@ -1,18 +1,23 @@
 import threading
 
 import numpy as np
-from htsat_edge.runtime.daemon.sources.ring import Chunk, Gap, RingBuffer
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from htsat_edge.runtime.daemon.sources.ring import RingBuffer
+from htsat_edge.runtime.dsp.blocks import AudioBlock, Gap
+
+RATE = 1000
+
 
 def ramp(start, length):
-    """Samples that tell their position; whole numbers up to 2^24 are exact."""
+    """Return samples that say their position; whole numbers up to 2^24 are exact."""
     return np.arange(start, start + length, dtype=np.float32)
 
 
-def ring_of(capacity):
-    return RingBuffer(capacity, threading.Event())
+def make_ring(capacity, base_s=0.0):
+    return RingBuffer(capacity, RATE, threading.Event(), base_s)
 
 
 def drain(ring, most=7):
@@ -22,55 +27,95 @@ def drain(ring, most=7):
     return found
 
 
+def positions(item):
+    """Return the first position of a block or gap, and that after the last."""
+    return round(item.start_s * RATE), round(item.end_s * RATE)
+
+
 def test_what_is_written_is_read_across_the_seam():
-    ring, position, found = ring_of(10), 0, []
+    ring, position, found = make_ring(10), 0, []
     for length in (3, 4, 5, 6, 10, 1):
         ring.write(ramp(position, length))
         position += length
         found += drain(ring)
-    assert all(isinstance(item, Chunk) and item.samples[0] == item.start for item in found)
+    assert all(isinstance(item, AudioBlock) and item.samples[0] == positions(item)[0] for item in found)
+    assert max(len(item.samples) for item in found) == 7
     np.testing.assert_array_equal(np.concatenate([item.samples for item in found]), ramp(0, position))
 
 
-def test_a_chunk_is_a_copy():
-    ring = ring_of(4)
+def test_a_block_is_a_copy():
+    ring = make_ring(4)
     ring.write(ramp(0, 4))
-    chunk = ring.read(4)
+    block = ring.read(4)
     ring.write(ramp(4, 4))
-    np.testing.assert_array_equal(chunk.samples, ramp(0, 4))
+    np.testing.assert_array_equal(block.samples, ramp(0, 4))
 
 
-def test_a_late_reader_loses_the_oldest_and_is_told():
-    ring = ring_of(10)
+def test_a_late_reader_loses_the_oldest_samples():
+    ring = make_ring(10)
     ring.write(ramp(0, 8))
-    assert ring.read(3).start == 0
+    assert positions(ring.read(3)) == (0, 3)
     ring.write(ramp(8, 9))
-    assert ring.waiting == 14
-    assert ring.read(100) == Gap(3, 4, "overrun")
-    np.testing.assert_array_equal(ring.read(100).samples, ramp(7, 10))
+    assert ring.waiting_s == 0.014
+    assert ring.read(100) == Gap(0.003, 0.007, "overrun")
+    block = ring.read(100)
+    np.testing.assert_array_equal(block.samples, ramp(7, 10))
+    assert (block.start_s, block.sample_rate) == (0.007, RATE)
     assert ring.read(100) is None
+    assert ring.waiting_s == 0
 
 
 def test_more_than_fits_at_once():
-    ring = ring_of(5)
+    ring = make_ring(5)
     ring.write(ramp(0, 23))
-    assert ring.read(100) == Gap(0, 18, "overrun")
+    assert ring.read(100) == Gap(0.0, 0.018, "overrun")
     np.testing.assert_array_equal(ring.read(100).samples, ramp(18, 5))
 
 
-def test_what_was_lost_before_it_came_is_told_where_it_was():
-    ring = ring_of(10)
+def test_what_was_lost_before_it_came_is_a_gap_where_it_was():
+    ring = make_ring(10)
     ring.write(ramp(0, 4))
     ring.skip(1000, "unplugged")
     ring.write(ramp(1004, 3))
     ring.skip(0, "restarted")
-    assert ring.position == 1007
+    assert ring.end_s == 1.007
     ring.write(ramp(1007, 1))
     first, gap, second, restart, third = drain(ring)
-    assert (gap, restart) == (Gap(4, 1000, "unplugged"), Gap(1007, 0, "restarted"))
-    for chunk, start, length in ((first, 0, 4), (second, 1004, 3), (third, 1007, 1)):
-        assert chunk.start == start
-        np.testing.assert_array_equal(chunk.samples, ramp(start, length))
+    assert (gap, restart) == (Gap(0.004, 1.004, "unplugged"), Gap(1.007, 1.007, "restarted"))
+    for block, start, length in ((first, 0, 4), (second, 1004, 3), (third, 1007, 1)):
+        assert positions(block)[0] == start
+        np.testing.assert_array_equal(block.samples, ramp(start, length))
+
+
+def test_positions_begin_where_the_ring_does():
+    ring = make_ring(10, base_s=60.5)
+    assert ring.end_s == 60.5
+    ring.write(ramp(0, 5))
+    ring.skip(5, "late")
+    block, gap = drain(ring)
+    assert [block.start_s, block.end_s, gap.start_s, gap.end_s] == pytest.approx([60.5, 60.505, 60.505, 60.51])
+
+
+def test_a_ring_is_idle_when_samples_and_gaps_are_read():
+    ring = make_ring(10)
+    assert ring.idle
+    ring.write(ramp(0, 1))
+    assert not ring.idle
+    ring.read(10)
+    assert ring.idle
+    ring.skip(0, "restarted")
+    assert not ring.idle
+    ring.read(10)
+    assert ring.idle
+
+
+def test_news_is_set_by_samples_and_gaps():
+    news = threading.Event()
+    ring = RingBuffer(10, RATE, news)
+    for act in (lambda: ring.write(ramp(0, 1)), lambda: ring.skip(1, "late")):
+        news.clear()
+        act()
+        assert news.is_set()
 
 
 @given(
@@ -84,7 +129,7 @@ def test_what_was_lost_before_it_came_is_told_where_it_was():
     )
 )
 def test_every_position_is_read_or_lost_exactly_once(steps):
-    ring, position, found = ring_of(16), 0, []
+    ring, position, found = make_ring(16), 0, []
     for verb, number in steps:
         if verb == "write":
             ring.write(ramp(position, number))
@@ -95,20 +140,21 @@ def test_every_position_is_read_or_lost_exactly_once(steps):
         elif (item := ring.read(number)) is not None:
             found.append(item)
     found += drain(ring)
-    assert ring.position == position
+    assert round(ring.end_s * RATE) == position
     at = 0
     for item in found:
-        assert item.start == at
-        if isinstance(item, Chunk):
+        start, end = positions(item)
+        assert start == at
+        if isinstance(item, AudioBlock):
             np.testing.assert_array_equal(item.samples, ramp(at, len(item.samples)))
-        at += item.length if isinstance(item, Gap) else len(item.samples)
+        at = end
     assert at == position
 
 
-def test_two_threads_lose_nothing_but_what_they_tell():
-    """The writer is faster than the reader at times: chunks must never be torn."""
+def test_two_threads_lose_nothing_but_what_they_report():
+    """The writer is faster than the reader at times: blocks must never be torn."""
     news, total, rng = threading.Event(), 3_000_000, np.random.default_rng(0)
-    ring = RingBuffer(4096, news)
+    ring = RingBuffer(4096, RATE, news)
     lengths = rng.integers(1, 700, 20_000)
 
     def write():
@@ -122,22 +168,21 @@ def test_two_threads_lose_nothing_but_what_they_tell():
 
     thread = threading.Thread(target=write)
     thread.start()
-    at = chunks = 0
+    at = blocks = 0
     while True:
         item = ring.read(512)
         if item is None:
             assert news.wait(10)
             news.clear()
             continue
-        assert item.start == at
-        if isinstance(item, Gap):
-            at += item.length
-            if item.reason == "end":
-                break
-        else:
+        start, end = positions(item)
+        assert start == at
+        if isinstance(item, AudioBlock):
             assert (item.samples == ramp(at, len(item.samples))).all()
-            at += len(item.samples)
-            chunks += 1
+            blocks += 1
+        elif item.reason == "end":
+            break
+        at = end
     thread.join()
-    assert at == ring.position
-    assert chunks > 10
+    assert at == round(ring.end_s * RATE)
+    assert blocks > 10

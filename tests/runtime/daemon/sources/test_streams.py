@@ -3,81 +3,116 @@
 import http.server
 import os
 import shutil
+import socket
 import threading
-import time
 
 import numpy as np
 import pytest
 import soundfile
+
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.daemon.config import Pcm, Secret, Stream
-from htsat_edge.runtime.daemon.sources import Feed, Lost, Piece
+from htsat_edge.runtime.daemon.config import PcmConfig, Secret, StreamConfig
+from htsat_edge.runtime.daemon.messages import SourceBack, SourceFailed, SourceLost
+from htsat_edge.runtime.daemon.sources.feed import RING_S, Feed, Notice
 from htsat_edge.runtime.daemon.sources.streams import Decoder, FfmpegSource, FileSource, PcmSource
+from htsat_edge.runtime.dsp.blocks import AudioBlock, Gap
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg: sudo apt install ffmpeg")
 
 
 @pytest.fixture
-def feed():
-    return Feed("yard", threading.Event(), live=True)
+def news():
+    return threading.Event()
 
 
-def read_all(feed, seconds=20, told=None):
-    """What a feed gives until it ends; what it says goes into `told`."""
-    found, end = [], time.monotonic() + seconds
-    while not feed.ended:
-        assert time.monotonic() < end, "it did not end"
-        item = feed.read()
-        if item is None:
-            time.sleep(0.002)
-        else:
-            found.append(item)
-        (told if told is not None else []).extend(feed.notices())
-    return found
+@pytest.fixture
+def feed(news):
+    return Feed("yard", news, live=True)
+
+
+@pytest.fixture
+def read_all(feed, news):
+    """Returns what the feed gives until it ends; what it reports goes into `reported`."""
+
+    def read(reported=None):
+        found, reported = [], [] if reported is None else reported
+        while not feed.ended:
+            item = feed.read()
+            if item is not None:
+                found.append(item)
+            else:
+                news.wait(0.05)
+                news.clear()
+            reported.extend(feed.notices())
+        return found
+
+    return read
+
+
+@pytest.fixture
+def start():
+    """Starts a source, and stops it after the test."""
+    started = []
+
+    def begin(source):
+        started.append(source)
+        source.start()
+        return source
+
+    yield begin
+    for source in started:
+        source.stop()
 
 
 def joined(found):
-    return np.concatenate([item.samples for item in found if isinstance(item, Piece)])
+    return np.concatenate([item.samples for item in found if isinstance(item, AudioBlock)])
 
 
-def test_a_file_is_read_whole_however_slow_the_reader_is(farmyard, feed):
-    source = FileSource(farmyard, feed)
-    source.start()
-    found = []
-    while not feed.ended:
-        time.sleep(0.02)
-        if (item := feed.read()) is not None:
-            found.append(item)
-    source.stop()
+def test_a_file_is_read_whole_however_slow_the_reader_is(farmyard, feed, start, read_all, wait_for):
+    start(FileSource(farmyard, feed))
+    wait_for(lambda: feed.behind_s > RING_S / 2)  # then it waits for the reader
+    assert feed.behind_s <= RING_S / 2 + 1  # a file is read by the second
+    found = read_all()
     wanted, rate = soundfile.read(farmyard, dtype="float32")
     np.testing.assert_array_equal(joined(found), wanted)
-    assert found[3].start_s == 3.0
-    assert {item.sample_rate for item in found} == {rate}
+    assert all(isinstance(item, AudioBlock) and item.sample_rate == rate for item in found)
+    assert [item.end_s for item in found[:-1]] == pytest.approx([item.start_s for item in found[1:]])
 
 
-def test_a_file_that_breaks_off_says_so(tmp_path, farmyard, feed):
+def test_a_file_that_breaks_off_is_reported(tmp_path, farmyard, feed, start, read_all):
     whole = farmyard.read_bytes()
     broken = tmp_path / "broken.flac"
     broken.write_bytes(whole[: len(whole) // 2])
-    source = FileSource(broken, feed)
-    source.start()
-    told = []
-    read_all(feed, told=told)
-    (notice,) = told
-    assert notice.state == "failed"
+    start(FileSource(broken, feed))
+    reported = []
+    read_all(reported)
+    (notice,) = reported
+    assert notice.state is SourceFailed
     assert "is truncated or damaged" in notice.text
+
+
+def test_a_file_that_is_stopped_ends(farmyard, feed, wait_for):
+    source = FileSource(farmyard, feed)
+    source.start()
+    wait_for(lambda: feed.behind_s > RING_S / 2)
+    source.stop()
+    while feed.read() is not None:
+        pass
+    assert feed.ended
 
 
 @pytest.mark.parametrize(
     ("sample_format", "dtype", "scale"), [("s16le", "<i2", 2**15), ("s32le", "<i4", 2**31), ("f32le", "<f4", 1)]
 )
 @pytest.mark.parametrize("channels", [1, 2])
-def test_a_pipe_is_read_in_pieces_of_any_length(sample_format, dtype, scale, channels, feed):
+def test_a_pipe_is_read_in_parts_of_any_length(sample_format, dtype, scale, channels, feed, start, read_all):
     rng = np.random.default_rng(0)
     frames = rng.uniform(-0.5, 0.5, (48_000, channels))
     content = (frames * scale).astype(dtype)
     wanted = (content / np.float32(scale)).astype(np.float32).mean(axis=1)
     reader, writer = os.pipe()
-    source = PcmSource(Pcm(sample_rate=48_000, format=sample_format, channels=channels), feed, reader)
-    source.start()
+    start(PcmSource(PcmConfig(sample_rate=48_000, format=sample_format, channels=channels), feed, reader))
 
     def write():
         left = content.tobytes()
@@ -87,65 +122,23 @@ def test_a_pipe_is_read_in_pieces_of_any_length(sample_format, dtype, scale, cha
             left = left[size:]
         os.close(writer)
 
-    threading.Thread(target=write).start()
-    np.testing.assert_allclose(joined(read_all(feed)), wanted, atol=1e-6)
-    source.stop()
+    thread = threading.Thread(target=write)
+    thread.start()
+    np.testing.assert_allclose(joined(read_all()), wanted, atol=1e-6)
+    thread.join()
     os.close(reader)
 
 
-def test_samples_that_are_no_numbers_are_a_gap(feed):
-    feed.open(1000)
-    feed.write(np.ones(100, np.float32))
-    feed.write(np.array([0.1] * 49 + [np.nan], np.float32))
-    feed.write(np.ones(100, np.float32))
-    feed.end()
-    first, gap, second = read_all(feed)
-    assert (gap.start_s, gap.end_s) == pytest.approx((0.1, 0.15))
-    assert gap.reason == "samples that are no numbers"
-    assert (first.start_s, second.start_s) == (0.0, 0.15)
+def test_a_pipe_that_is_closed_under_it_is_reported(feed, start, read_all, tmp_path):
+    descriptor = os.open(tmp_path, os.O_RDONLY)  # a folder cannot be read
+    reported = []
+    start(PcmSource(PcmConfig(sample_rate=48_000), feed, descriptor))
+    read_all(reported)
+    os.close(descriptor)
+    assert reported == [Notice(SourceFailed, "stdin cannot be read: Is a directory")]
 
 
-def test_a_rate_that_changes_moves_no_position(feed):
-    feed.open(48_000)
-    feed.write(np.ones(48_000, np.float32))
-    feed.open(16_000, 2.5, "another device")
-    feed.write(np.ones(16_000, np.float32))
-    feed.open(16_000, 0.5, "the same again")
-    feed.write(np.ones(160, np.float32))
-    feed.end()
-    first, gap, second, again, third = read_all(feed)
-    assert (first.sample_rate, second.sample_rate) == (48_000, 16_000)
-    assert gap == Lost(1.0, 3.5, "another device")
-    assert (second.start_s, again, third.start_s) == (3.5, Lost(4.5, 5.0, "the same again"), 5.0)
-
-
-def test_a_span_that_is_begun_while_the_last_is_read_loses_nothing(feed):
-    """The writer is as fast as can be: between the reader's look at a ring and its look at the next span."""
-    feed.open(1000)
-    feed.write(np.ones(100, np.float32))
-    ring = feed._spans[0].ring
-    read, done = ring.read, []
-
-    def read_then_write(most):
-        item = read(most)
-        if item is None and not done:
-            done.append(True)
-            feed.write(np.ones(50, np.float32))
-            feed.open(2000, 3.0, "another device")
-            feed.write(np.ones(200, np.float32))
-            feed.end()
-        return item
-
-    ring.read = read_then_write
-    found = []
-    while not feed.ended:
-        if (item := feed.read()) is not None:
-            found.append(item)
-    ends = [x for item in found for x in (item.start_s, item.end_s)]
-    assert ends == pytest.approx([0, 0.1, 0.1, 0.15, 0.15, 3.15, 3.15, 3.25])
-
-
-def test_any_pieces_decode_to_the_same():
+def test_any_parts_decode_to_the_same():
     content = np.arange(-300, 300, dtype="<i2").tobytes()
     for sizes in ([1] * 1200, [1200], [7, 13, 500, 680]):
         decoder, at, found = Decoder("s16le", 2), 0, []
@@ -158,8 +151,8 @@ def test_any_pieces_decode_to_the_same():
 
 
 @pytest.fixture
-def server(tmp_path, farmyard):
-    """A recording over HTTP, at a port of its own; it may be stopped and started again."""
+def serve(farmyard):
+    """Serves the recordings over HTTP at a port; it may be stopped and started again."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *arguments):
@@ -170,55 +163,37 @@ def server(tmp_path, farmyard):
 
     made = []
 
-    def start(port=0):
+    def begin(port=0):
         made.append(http.server.ThreadingHTTPServer(("127.0.0.1", port), Quiet))
         threading.Thread(target=made[-1].serve_forever, args=(0.05,), daemon=True).start()
-        return made[-1]
+        return made[-1].server_port
 
-    yield start
+    yield begin
     for one in made:
         one.shutdown()
         one.server_close()
 
 
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch):
-    monkeypatch.setattr("htsat_edge.runtime.daemon.sources.FIRST_PAUSE_S", 0.1)
-    monkeypatch.setattr("htsat_edge.runtime.daemon.sources.LONGEST_PAUSE_S", 0.2)
-
-
-def wait_for(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.01)
-
-
-needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg: sudo apt install ffmpeg")
-
-
 @needs_ffmpeg
-def test_ffmpeg_is_started_again_whenever_it_ends(server, feed, farmyard):
-    port = server().server_port
-    source = FfmpegSource(Stream(url=f"http://127.0.0.1:{port}/{farmyard.name}"), feed, 32_000)
-    source.start()
+def test_ffmpeg_is_started_again_whenever_it_ends(serve, feed, farmyard, start, wait_for):
+    source = start(FfmpegSource(StreamConfig(url=f"http://127.0.0.1:{serve()}/{farmyard.name}"), feed, 32_000))
     found = []
 
     def gaps():
         while (item := feed.read()) is not None:
             found.append(item)
-        return [item for item in found if isinstance(item, Lost)]
+        return [item for item in found if isinstance(item, Gap)]
 
     wait_for(lambda: len(gaps()) >= 2)
     source.stop()
-    told = [(notice.state, notice.text) for notice in feed.notices()]
-    assert told[:2] == [
-        ("lost", "the stream ended; it is tried again until it is there"),
-        ("back", "the stream is back"),
+    assert list(feed.notices())[:2] == [
+        Notice(SourceLost, "the stream ended; it is tried again until it is there"),
+        Notice(SourceBack, "the stream is back"),
     ]
     wanted, _ = soundfile.read(farmyard, dtype="float32")
     first = found[: found.index(gaps()[0])]
     np.testing.assert_allclose(joined(first), wanted, atol=1e-4)
+    assert gaps()[0].reason == "the stream was interrupted"
     at = 0.0
     for item in found:  # nothing is missing between what was heard and what was lost
         assert item.start_s == pytest.approx(at, abs=1e-6)
@@ -226,75 +201,112 @@ def test_ffmpeg_is_started_again_whenever_it_ends(server, feed, farmyard):
 
 
 @needs_ffmpeg
-def test_a_stream_that_is_not_there_is_tried_for_ever_and_says_why(server, feed, farmyard):
-    one = server()
-    port = one.server_port
-    one.shutdown()
-    one.server_close()
-    source = FfmpegSource(Stream(url=f"http://127.0.0.1:{port}/{farmyard.name}"), feed, 32_000)
-    source.start()
-    time.sleep(1.0)  # several tries, of which only the first is told
-    (notice,) = feed.notices()
+def test_a_stream_that_is_not_there_is_found_when_it_is(serve, feed, farmyard, start, wait_for, free_port):
+    port, reported = free_port(), []
+    start(FfmpegSource(StreamConfig(url=f"http://127.0.0.1:{port}/{farmyard.name}"), feed, 32_000))
+    wait_for(lambda: reported.extend(feed.notices()) or reported)
+    (notice,) = reported
+    assert notice.state is SourceLost
     assert "Connection refused" in notice.text
     assert feed.lost
-    server(port)
-    wait_for(lambda: isinstance(feed.read(), Piece))
+    serve(port)
+    wait_for(lambda: isinstance(feed.read(), AudioBlock))
     assert not feed.lost
-    assert [notice.state for notice in feed.notices()][:1] == ["back"]
-    source.stop()
+    assert [notice.state for notice in feed.notices()][:1] == [SourceBack]
 
 
-def test_what_ffmpeg_complains_of_does_not_stop_it(feed, tmp_path, monkeypatch):
-    """A pipe that nobody reads would block it after 64 kB of complaints."""
-    program = tmp_path / "ffmpeg"
-    program.write_text(
-        "#!/bin/sh\nfor i in 1 2 3 4; do head -c 100000 /dev/zero | tr '\\0' x >&2; head -c 128000 /dev/zero; done\n"
-        "echo the end >&2\n"
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """Puts a shell script in ffmpeg's place."""
+
+    def put(text):
+        program = tmp_path / "bin" / "ffmpeg"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    return put
+
+
+def test_of_many_tries_that_fail_only_the_first_is_reported(script, feed, tmp_path, start, wait_for):
+    script(f"echo try >> {tmp_path}/tries; echo no such stream >&2; exit 1")
+    start(FfmpegSource(StreamConfig(url="x"), feed, 32_000))
+    wait_for(lambda: (tmp_path / "tries").exists() and (tmp_path / "tries").read_text().count("try") >= 4)
+    assert list(feed.notices()) == [Notice(SourceLost, "no such stream; it is tried again until it is there")]
+
+
+def test_a_stream_that_works_is_soon_tried_again_however_long_it_was_away(script, feed, start, tmp_path, monkeypatch):
+    """Three failures, a second of sound, and again: pauses double, and begin anew after the sound."""
+    pauses = []
+
+    class Stop:
+        """The source's own, which is not waited for."""
+
+        def wait(self, seconds):
+            pauses.append(seconds)
+            return False
+
+        def is_set(self):
+            return len(pauses) == 6
+
+        def set(self):
+            pass
+
+    script(
+        f"echo try >> {tmp_path}/tries; [ $(wc -l < {tmp_path}/tries) = 4 ] && head -c 128000 /dev/zero; exit 0",
     )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    source = FfmpegSource(Stream(url="x"), feed, 32_000, stall_s=5)
-    source.start()
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    source = FfmpegSource(StreamConfig(url="rtsp://x"), feed, 32_000)
+    source._stop = Stop()
+    source._run()
+    assert pauses == [0.5, 1, 2, 0.5, 1, 2]
+    assert feed.behind_s == 1
+
+
+def test_what_ffmpeg_complains_of_does_not_stop_it(script, feed, start, wait_for):
+    """A pipe that nobody reads would block it after 64 kB of complaints."""
+    script(
+        "for i in 1 2 3 4; do head -c 100000 /dev/zero | tr '\\0' x >&2; head -c 128000 /dev/zero; done\n"
+        "echo the end >&2"
+    )
+    start(FfmpegSource(StreamConfig(url="x"), feed, 32_000, stall_s=5))
     found = []
     wait_for(lambda: found.extend(feed.notices()) or found)
     assert found[0].text.endswith("the end; it is tried again until it is there")
-    source.stop()
     assert feed.read().end_s >= 1.0
 
 
 @needs_ffmpeg
-def test_a_stream_that_gives_nothing_is_begun_anew(feed):
-    import socket
-
+def test_a_stream_that_gives_nothing_is_begun_anew(feed, start, wait_for):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/x.wav"
-        source = FfmpegSource(Stream(url=url), feed, 32_000, stall_s=0.5)
-        source.start()
-        told = []
-        wait_for(lambda: told.extend(feed.notices()) or told)
-        assert told[0].text == "it gave nothing for 0.5 s; it is tried again until it is there"
-        source.stop()
+        start(FfmpegSource(StreamConfig(url=url), feed, 32_000, stall_s=0.5))
+        found = []
+        wait_for(lambda: found.extend(feed.notices()) or found)
+        assert found[0].text == "it gave nothing for 0.5 s; it is tried again until it is there"
 
 
 @needs_ffmpeg
-def test_a_password_comes_from_elsewhere_and_is_never_told(feed, monkeypatch):
+def test_a_password_comes_from_elsewhere_and_is_never_reported(feed, monkeypatch, start, wait_for):
     monkeypatch.setenv("CAMERA", "hunter2")
-    settings = Stream(url="rtsp://me:{password}@127.0.0.1:9/x", password=Secret(env="CAMERA"))
+    settings = StreamConfig(url="rtsp://me:{password}@127.0.0.1:9/x", password=Secret(env="CAMERA"))
     source = FfmpegSource(settings, feed, 32_000)
     assert "rtsp://me:hunter2@127.0.0.1:9/x" in source._command()
-    source.start()
-    told = []
-    wait_for(lambda: told.extend(feed.notices()) or told)
+    start(source)
+    found = []
+    wait_for(lambda: found.extend(feed.notices()) or found)
     source.stop()
-    assert "hunter2" not in told[0].text
+    assert "hunter2" not in found[0].text
     monkeypatch.delenv("CAMERA")
     with pytest.raises(HtsatEdgeError, match="the environment has no CAMERA"):
         FfmpegSource(settings, feed, 32_000)
 
 
-def test_without_ffmpeg_it_says_what_to_install(feed, monkeypatch):
+def test_without_ffmpeg_the_error_says_what_to_install(feed, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(HtsatEdgeError, match="yard: needs ffmpeg: sudo apt install ffmpeg"):
-        FfmpegSource(Stream(url="x"), feed, 32_000)
+        FfmpegSource(StreamConfig(url="x"), feed, 32_000)

@@ -4,26 +4,30 @@ import logging
 import shutil
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
+
 from htsat_edge.export.build_trt import main
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.detector import Detector, Settings
+from htsat_edge.runtime.detector import Detector
 from htsat_edge.runtime.dsp.audio import AudioFile
-from htsat_edge.runtime.models.backends import Scores, open_backend
-from htsat_edge.runtime.models.backends.fallback import Standby, start_build
+from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.models.backends.backend import Scores
+from htsat_edge.runtime.models.backends.fallback import FallbackBackend, build_command
 from htsat_edge.runtime.models.backends.ort import OrtBackend
-from htsat_edge.runtime.models.bundle import read_bundle
-from htsat_edge.runtime.models.engines import FOLDER, read_passports
+from htsat_edge.runtime.models.bundle import load_bundle
+from htsat_edge.runtime.models.engines import FOLDER, read_manifests
+from htsat_edge.runtime.models.settings import Settings
 
+THREADS = 1
+"""As the fake engines have, whose scores are then the same to the bit."""
 BUILD = ["--precision", "fp32", "--batch", "1,1,2", "--workspace-mib", "64", "--optimization-level", "1"]
 
 
 @pytest.fixture
 def bundle(tiny_bundle, tmp_path):
-    return read_bundle(shutil.copytree(tiny_bundle, tmp_path / "tiny"))
+    return load_bundle(shutil.copytree(tiny_bundle, tmp_path / "tiny"))
 
 
 @pytest.fixture
@@ -38,7 +42,7 @@ def foreign(bundle, fake_tensorrt, monkeypatch):
 
 
 def events(bundle, backend, path, at=None):
-    """Of a recording, block by block; `at` a block number something is done."""
+    """Detect in a recording, block by block; `at` is a block's number and what to do before it."""
     file = AudioFile(path)
     detector = Detector(bundle.info, backend, file.sample_rate, Settings(threshold=0.5))
     found = []
@@ -46,29 +50,32 @@ def events(bundle, backend, path, at=None):
         if at is not None and number == at[0]:
             at[1]()
         found += detector.push(block)
-    return found + detector.close()
+    return found + detector.flush()
 
 
 def test_a_foreign_engine_is_replaced_while_detection_goes_on(foreign, farmyard, caplog):
-    wanted = events(foreign, OrtBackend(foreign.graph("fp32"), foreign.info), farmyard)
+    wanted = events(foreign, OrtBackend(foreign.graph("fp32"), foreign.info, THREADS), farmyard)
     assert len(wanted) > 4
-    backend = open_backend(foreign, "fp32", build=True)
-    assert "it is of TensorRT 8.6.1, and here is TensorRT 10.3.0; it is built in the background" in caplog.text
+    backend = open_backend(foreign, "fp32", build=True, threads=THREADS)
+    assert (
+        "it was built with TensorRT 8.6.1, but this machine has TensorRT 10.3.0; "
+        "onnxruntime runs the model while an engine is built in the background"
+    ) in caplog.text
     assert isinstance(backend._backend, OrtBackend)
 
     def wait():
-        assert "an engine is built and proven" not in caplog.text
-        backend._builder.wait(60)
+        assert "an engine was built and validated" not in caplog.text
+        backend._builder.wait(300)
 
     assert events(foreign, backend, farmyard, (18, wait)) == wanted
-    assert "an engine is built and proven, and runs the model from now on" in caplog.text
+    assert "an engine was built and validated; it runs the model from now on" in caplog.text
     assert not isinstance(backend._backend, OrtBackend)
     backend.close()
-    (passport,) = read_passports(foreign)  # the foreign one is gone, and the new one was asked for as it was
-    recipe = passport.recipe
+    (manifest,) = read_manifests(foreign)  # the foreign one is gone, and the new one was asked for as it was
+    recipe = manifest.recipe
     assert (recipe.tensorrt, recipe.batch, recipe.workspace_mib) == ("10.3.0", (1, 1, 2), 64)
     assert recipe.optimization_level == 1
-    assert passport.check.logit_snr_db > 100
+    assert manifest.validation.logit_snr_db > 100
     caplog.clear()
     again = open_backend(foreign, build=True)  # the next start has it at once
     assert not isinstance(again._backend, OrtBackend)
@@ -80,11 +87,11 @@ def test_a_foreign_engine_is_replaced_while_detection_goes_on(foreign, farmyard,
 
 @pytest.mark.parametrize("fault", ["build", "noise", "context"])
 def test_a_build_that_fails_leaves_onnxruntime_at_work(fault, foreign, farmyard, caplog, monkeypatch):
-    wanted = events(foreign, OrtBackend(foreign.graph("fp32"), foreign.info), farmyard)
+    wanted = events(foreign, OrtBackend(foreign.graph("fp32"), foreign.info, THREADS), farmyard)
     monkeypatch.setenv("FAKE_FAULTS", fault)
-    backend = open_backend(foreign, "fp32", build=True)
-    assert events(foreign, backend, farmyard, (12, lambda: backend._builder.wait(60))) == wanted
-    assert "; onnxruntime goes on running the model" in caplog.text
+    backend = open_backend(foreign, "fp32", build=True, threads=THREADS)
+    assert events(foreign, backend, farmyard, (12, lambda: backend._builder.wait(300))) == wanted
+    assert "; onnxruntime still runs the model" in caplog.text
     assert isinstance(backend._backend, OrtBackend)
     assert backend._builder is None
     backend.close()
@@ -92,12 +99,11 @@ def test_a_build_that_fails_leaves_onnxruntime_at_work(fault, foreign, farmyard,
 
 def test_a_gpu_that_fails_gives_way_to_onnxruntime(bundle, farmyard, fake_tensorrt, monkeypatch, caplog):
     monkeypatch.setattr("htsat_edge.export.validate.RUNS", 3)
-    monkeypatch.setattr("htsat_edge.export.build_trt.has_cudart", lambda: False)
-    fake = fake_tensorrt("10.3.0")
+    fake = fake_tensorrt("10.3.0", FAULTS="bindings")
     assert main([str(bundle.path), *BUILD]) == 0
-    wanted = events(bundle, OrtBackend(bundle.graph("fp32"), bundle.info), farmyard)
-    backend = open_backend(bundle, "fp32", build=True)
-    fail = (14, lambda: monkeypatch.setenv("FAKE_FAULTS", "execute"))
+    wanted = events(bundle, OrtBackend(bundle.graph("fp32"), bundle.info, THREADS), farmyard)
+    backend = open_backend(bundle, "fp32", build=True, threads=THREADS)
+    fail = (14, lambda: monkeypatch.setenv("FAKE_FAULTS", "execute,bindings"))
     assert events(bundle, backend, farmyard, fail) == wanted
     assert "an illegal memory access); onnxruntime runs the model from now on" in caplog.text
     assert caplog.text.count("from now on") == 1
@@ -120,11 +126,11 @@ def test_a_failure_on_onnxruntime_is_not_hidden():
         raise AssertionError
 
     builder = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
-    standby = Standby(Broken(), none, none, builder)
+    backend = FallbackBackend(Broken(), none, none, builder)
     with pytest.raises(HtsatEdgeError, match="it failed"):
-        standby.infer(np.zeros((1, 4, 4), np.float32))
+        backend.infer(np.zeros((1, 4, 4), np.float32))
     with pytest.raises(HtsatEdgeError, match="at this, too"):
-        standby.close()
+        backend.close()
     assert builder.returncode is not None
 
 
@@ -136,13 +142,12 @@ def test_a_gpu_that_fails_at_closing_too():
         def close(self):
             pass
 
-    standby = Standby(Broken(), Good, Good, None)
-    assert standby.infer(np.ones((1, 2, 3), np.float32)).framewise.shape == (1, 2, 3)
-    standby.close()
+    backend = FallbackBackend(Broken(), Good, Good, None)
+    assert backend.infer(np.ones((1, 2, 3), np.float32)).framewise.shape == (1, 2, 3)
+    backend.close()
 
 
-def test_a_builder_that_does_not_stop_is_killed(monkeypatch):
-    monkeypatch.setattr("htsat_edge.runtime.models.backends.fallback.STOP_S", 0.5)
+def test_a_builder_that_does_not_stop_is_killed():
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
     builder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     builder.stdout.readline()
@@ -151,43 +156,38 @@ def test_a_builder_that_does_not_stop_is_killed(monkeypatch):
         def close(self):
             pass
 
-    Standby(Good(), Good, Good, builder).close()
+    FallbackBackend(Good(), Good, Good, builder, stop_s=0.1).close()
     builder.stdout.close()
     assert builder.returncode == -9
 
 
-def test_closing_stops_the_builder_and_that_is_no_failure(foreign, monkeypatch):
-    monkeypatch.setenv("FAKE_BUILD_S", "30")
-    backend = open_backend(foreign, "fp32", build=True)
-    end = time.monotonic() + 20
-    while not list((foreign.path / FOLDER).glob("*.failed")):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+def test_closing_stops_the_builder_and_that_is_no_failure(foreign, monkeypatch, wait_for):
+    trace = foreign.path / "trace"
+    monkeypatch.setenv("FAKE_BUILD_UNTIL", str(foreign.path / "never"))
+    monkeypatch.setenv("FAKE_TRACE", str(trace))
+    backend = open_backend(foreign, "fp32", build=True, threads=THREADS)
+    wait_for(trace.exists)
     builder = backend._builder
     backend.close()
-    assert builder.returncode is not None
+    assert builder.returncode == 130
     (failed,) = (foreign.path / FOLDER).glob("*.failed")
     assert '"count":0' in failed.read_text()
 
 
-def test_the_builder_is_told_what_to_build(foreign, monkeypatch):
-    seen = []
-    monkeypatch.setattr(subprocess, "Popen", lambda command, **_: seen.append(command))
-    start_build(foreign, "tensorrt", None)
-    start_build(foreign, "rtx", None)
-    start_build(foreign, "tensorrt", "int8")
-    assert seen[0][:4] == [sys.executable, "-m", "htsat_edge.export.build_trt", str(foreign.path)]
-    assert " ".join(seen[0][4:]) == (
+def test_an_engine_is_built_again_with_the_same_options(foreign):
+    command = build_command(foreign, "tensorrt", None)
+    assert command[:4] == [sys.executable, "-m", "htsat_edge.export.build_trt", str(foreign.path)]
+    assert " ".join(command[4:]) == (
         "--background --flavour tensorrt --batch 1,1,2 --workspace-mib 64 --optimization-level 1 "
         "--budget 30.0 --precision fp32"
     )
-    assert seen[1][4:] == ["--background", "--flavour", "rtx", "--precision", "auto"]
-    assert seen[2][-2:] == ["--precision", "int8"]
+    assert build_command(foreign, "rtx", None)[4:] == ["--background", "--flavour", "rtx", "--precision", "auto"]
+    assert build_command(foreign, "tensorrt", "int8")[-2:] == ["--precision", "int8"]
 
 
-def test_a_precision_of_engines_alone_begins_on_another_graph(foreign, monkeypatch, farmyard):
-    """The bundle has no fp16.onnx, of which an engine is made all the same."""
-    monkeypatch.setenv("FAKE_BUILD_S", "30")
+def test_a_precision_of_engines_alone_begins_on_another_graph(foreign, monkeypatch):
+    """The bundle has no fp16.onnx, but an fp16 engine can be built from fp32.onnx."""
+    monkeypatch.setenv("FAKE_BUILD_UNTIL", str(foreign.path / "never"))
     backend = open_backend(foreign, "fp16", build=True)
     assert isinstance(backend._backend, OrtBackend)
     backend.close()
@@ -198,18 +198,18 @@ def test_a_precision_of_engines_alone_begins_on_another_graph(foreign, monkeypat
 
 
 @pytest.mark.parametrize("flavour", [None, "tensorrt"])
-def test_where_nothing_can_be_built_the_log_is_quiet_unless_an_engine_is_there(flavour, bundle, monkeypatch, caplog):
+def test_where_nothing_can_be_built_the_log_is_quiet_unless_an_engine_exists(flavour, bundle, monkeypatch, caplog):
     caplog.set_level(logging.WARNING)
     monkeypatch.setattr("htsat_edge.runtime.models.backends.trt.installed_flavour", lambda: flavour)
     monkeypatch.setattr("htsat_edge.runtime.models.backends.trt.MODULES", {"tensorrt": ("no_such_module",)})
     assert isinstance(open_backend(bundle), OrtBackend)
     assert caplog.text == ""
     assert isinstance(open_backend(bundle, build=True), OrtBackend)
-    assert ("is not there" in caplog.text) == (flavour is not None)
+    assert ("is not installed" in caplog.text) == (flavour is not None)
     caplog.clear()
     (bundle.path / FOLDER).mkdir()
     assert isinstance(open_backend(bundle), OrtBackend)
     assert caplog.text == ""
-    monkeypatch.setattr("htsat_edge.runtime.models.engines.read_passports", lambda bundle: ["one"])
+    monkeypatch.setattr("htsat_edge.runtime.models.engines.read_manifests", lambda bundle: ["one"])
     assert isinstance(open_backend(bundle), OrtBackend)
-    assert "TensorRT for Python is not there" in caplog.text
+    assert "TensorRT for Python is not installed" in caplog.text

@@ -5,25 +5,28 @@ import threading
 
 import numpy as np
 import pytest
+
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.models.backends import OUTPUTS, Scores, open_backend
+from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.models.backends.backend import OUTPUTS, Scores
 from htsat_edge.runtime.models.backends.ort import OrtBackend, open_session
-from htsat_edge.runtime.models.bundle import read_bundle
+from htsat_edge.runtime.models.bundle import load_bundle
 
 VERSIONS = ("8.6.1", "10.3.0", "10.13.2", "10.16.1", "11.4.0")
 
 
 @pytest.fixture
 def bundle(tiny_bundle):
-    return read_bundle(tiny_bundle)
+    return load_bundle(tiny_bundle)
 
 
 @pytest.fixture
 def compiled(bundle):
-    """The bytes of an engine of fp32.onnx, for 1 to 3 clips."""
+    """Compile fp32.onnx for 1 to 3 windows; return TensorRT and the engine's bytes."""
 
     def build(least=1):
         import onnx
+
         from htsat_edge.export.engine import build
         from htsat_edge.runtime.common.progress import Phases
         from htsat_edge.runtime.models.backends.trt import load_tensorrt
@@ -48,12 +51,12 @@ def compiled(bundle):
 
 @pytest.fixture
 def wanted(bundle):
-    """What onnxruntime gives for clips, all at once: the last bit depends on how many there are."""
-    session = open_session(bundle.graph("fp32"))
+    """Score windows on onnxruntime, all at once: the last bit depends on their number, and on that of threads."""
+    session = open_session(bundle.graph("fp32"), 1)
     return lambda log_mel: Scores(*session.run(OUTPUTS, {"log_mel": log_mel}))
 
 
-def clips(count, seed=0):
+def windows(count, seed=0):
     return np.random.default_rng(seed).normal(-40, 20, (count, 1024, 64)).astype(np.float32)
 
 
@@ -64,33 +67,33 @@ def same(one, other):
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("cuda_graph", [False, True])
-def test_it_gives_what_the_engine_gives(version, cuda_graph, fake_tensorrt, compiled, bundle, wanted):
+def test_it_returns_the_scores_of_the_engine(version, cuda_graph, fake_tensorrt, compiled, bundle, wanted):
     from htsat_edge.runtime.models.backends.trt import TrtBackend
 
     fake = fake_tensorrt(version)
     backend = TrtBackend(*compiled(), bundle.info, cuda_graph)
     held = []
-    for count in (1, 3, 2, 1, 7, 3):  # more than an engine takes, too
-        found = backend.infer(clips(count, count))
-        parts = [wanted(clips(count, count)[i : i + 3]) for i in range(0, count, 3)]
+    for count in (1, 3, 2, 1, 7, 3):  # also more than an engine takes
+        found = backend.infer(windows(count, count))
+        parts = [wanted(windows(count, count)[i : i + 3]) for i in range(0, count, 3)]
         same(found, [np.concatenate(x) for x in zip(*parts, strict=True)])
         held.append((count, [x.copy() for x in found], found))
     for _, copies, found in held:  # the result is the caller's to keep
         same(copies, found)
     backend.close()
     backend.close()
-    # For each change of the batch size, within 7 clips as well.
+    # For each change of the batch size, within 7 windows as well.
     assert fake.LOG.count("record") == (7 if cuda_graph else 0)
     assert fake.LOG.count("destroy graph") == fake.LOG.count("record")
     assert not any("without a context" in x for x in fake.LOG)
 
 
-def test_fewer_clips_than_the_engine_takes(fake_tensorrt, compiled, bundle, wanted):
+def test_fewer_windows_than_the_engine_takes(fake_tensorrt, compiled, bundle, wanted):
     from htsat_edge.runtime.models.backends.trt import TrtBackend
 
     fake_tensorrt("10.3.0")
     backend = TrtBackend(*compiled(least=2), bundle.info)
-    same(backend.infer(clips(1)), [x[:1] for x in wanted(np.concatenate([clips(1), clips(1)]))])
+    same(backend.infer(windows(1)), [x[:1] for x in wanted(np.concatenate([windows(1), windows(1)]))])
     backend.close()
 
 
@@ -106,7 +109,7 @@ def test_everything_is_released_in_order_after_errors_too(faults, fake_tensorrt,
     try:
         backend = TrtBackend(trt, engine, bundle.info, cuda_graph=True)
         try:
-            backend.infer(clips(1))
+            backend.infer(windows(1))
         finally:
             backend.close()
     except HtsatEdgeError:
@@ -130,35 +133,35 @@ def test_the_thread_that_opened_it_owns_it(fake_tensorrt, compiled, bundle, want
 
     def elsewhere():
         own = TrtBackend(*made, bundle.info)
-        same(own.infer(clips(1)), wanted(clips(1)))
+        same(own.infer(windows(1)), wanted(windows(1)))
         own.close()
         try:
-            backend.infer(clips(1))
+            backend.infer(windows(1))
         except RuntimeError as error:
             errors.append(str(error))
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
     thread.join()
-    assert errors == ["an engine belongs to the thread that opened it, until it is closed"]
+    assert errors == ["an engine may be called only by the thread that opened it, until it is closed"]
     backend.close()
     with pytest.raises(RuntimeError, match="until it is closed"):
-        backend.infer(clips(1))
+        backend.infer(windows(1))
 
 
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
-        ({"GPU_FREE": 2**20}, "the GPU is out of memory: 786432 bytes were asked for log_mel"),
-        ({"FAULTS": "begin"}, "TensorRT cannot begin: it does not say why (pybind11::init"),
-        ({"FAULTS": "context"}, "needs 1 MiB to run in, and of the GPU's 1024 MiB 1024 are free: Error Code 2"),
-        ({"GPU": "Thor"}, "TensorRT does not take the engine (6 MiB; 1024 MiB are free): the engine was built for an"),
+        ({"GPU_FREE": 2**20}, "the GPU is out of memory: log_mel needs 786432 bytes"),
+        ({"FAULTS": "begin"}, "TensorRT cannot start: it gives no reason (pybind11::init"),
+        ({"FAULTS": "context"}, "needs 1 MiB to run, and 1024 of the GPU's 1024 MiB are free: Error Code 2"),
+        ({"GPU": "Thor"}, "TensorRT refuses the engine (6 MiB; 1024 MiB are free): the engine was built for an"),
         ({"FAULTS": "execute"}, "TensorRT failed: Error Code 1: Cuda Runtime (an illegal memory access)"),
         ({"FAULTS": "record"}, "the GPU failed: cudaErrorStreamCaptureInvalidated"),
-        ({"GPU": ""}, "there is no GPU to be used: cuInit failed"),
+        ({"GPU": ""}, "no GPU can be used: cuInit failed"),
     ],
 )
-def test_errors_say_what_the_libraries_say(environment, message, fake_tensorrt, compiled, bundle, monkeypatch):
+def test_errors_quote_the_libraries(environment, message, fake_tensorrt, compiled, bundle, monkeypatch):
     from htsat_edge.runtime.models.backends.trt import TrtBackend
 
     fake_tensorrt("11.4.0")
@@ -168,7 +171,7 @@ def test_errors_say_what_the_libraries_say(environment, message, fake_tensorrt, 
     if environment == {"GPU_FREE": 2**20}:
         monkeypatch.setenv("FAKE_GPU_FREE", "500000")
     with pytest.raises(HtsatEdgeError, match=re.escape(message)):
-        TrtBackend(*made, bundle.info, cuda_graph=True).infer(clips(1))
+        TrtBackend(*made, bundle.info, cuda_graph=True).infer(windows(1))
 
 
 @pytest.mark.parametrize("damage", [lambda x: x[:1000], lambda x: x[:-1] + bytes([x[-1] ^ 1]), lambda x: b""])
@@ -177,7 +180,7 @@ def test_a_damaged_engine_is_refused(damage, fake_tensorrt, compiled, bundle):
 
     fake_tensorrt("10.3.0")
     trt, engine = compiled()
-    with pytest.raises(HtsatEdgeError, match=r"TensorRT does not take the engine \(.*\): Serialization assertion"):
+    with pytest.raises(HtsatEdgeError, match=r"TensorRT refuses the engine \(.*\): Serialization assertion"):
         TrtBackend(trt, damage(engine), bundle.info)
 
 
@@ -186,23 +189,25 @@ def test_an_engine_of_another_bundle_is_refused(fake_tensorrt, compiled, bundle)
 
     fake_tensorrt("10.3.0")
     other = bundle.info.model_copy(update={"labels": ["a", "b"]})
-    with pytest.raises(HtsatEdgeError, match=r"the engine: its framewise is \[32, 10\] a clip, .* the 2 labels say"):
+    with pytest.raises(
+        HtsatEdgeError, match=r"the engine: its framewise has the shape \[32, 10\] .* 2 labels of model.json"
+    ):
         TrtBackend(*compiled(), other)
 
 
-def test_without_tensorrt_it_says_what_to_install(bundle, monkeypatch):
+def test_without_tensorrt_the_error_names_what_to_install(bundle, monkeypatch):
     monkeypatch.setattr("htsat_edge.runtime.models.backends.trt.MODULES", {"tensorrt": ("no_such_module",)})
-    with pytest.raises(HtsatEdgeError) as told:
+    with pytest.raises(HtsatEdgeError) as caught:
         open_backend(bundle, kind="tensorrt")
-    assert str(told.value) == (
-        "TensorRT for Python is not there; on a Jetson: sudo apt install python3-libnvinfer, and a venv made with "
-        '--system-site-packages; on a PC: pip install -e ".[rtx]", and build with --flavour rtx; '
-        "without it htsat-edge runs on onnxruntime"
+    assert str(caught.value) == (
+        "TensorRT for Python is not installed; on a Jetson: sudo apt install python3-libnvinfer, and a venv made with "
+        '--system-site-packages; on a PC: pip install "htsat-edge[rtx]", and build with --flavour rtx; '
+        "without it, htsat-edge runs on onnxruntime"
     )
     assert isinstance(open_backend(bundle), OrtBackend)
 
 
-def test_without_pycuda_it_says_what_to_install(bundle, fake_tensorrt, monkeypatch):
+def test_without_pycuda_the_error_names_what_to_install(bundle, fake_tensorrt, monkeypatch):
     import sys
 
     fake_tensorrt("10.3.0")
@@ -212,7 +217,7 @@ def test_without_pycuda_it_says_what_to_install(bundle, fake_tensorrt, monkeypat
     monkeypatch.delitem(sys.modules, "pycuda")
 
 
-def test_a_tensorrt_that_cannot_be_loaded_is_told_of(bundle, tmp_path, monkeypatch):
+def test_a_tensorrt_that_cannot_be_loaded(bundle, tmp_path, monkeypatch):
     (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.10: cannot open shared object file')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(HtsatEdgeError, match=r"tensorrt: cannot be loaded: libnvinfer.so.10: cannot open"):

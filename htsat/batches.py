@@ -1,0 +1,86 @@
+"""Draw the batches of a training from its recordings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from htsat_edge.htsat.config import NetworkConfig
+from htsat_edge.htsat.corpus import Recording
+from htsat_edge.htsat.scenes import Scene, SceneMaker, Sound, load_sounds, mask_bands
+from htsat_edge.htsat.settings import TrainConfig
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.dsp.log_mel import FrontEnd
+
+Batch = tuple[Tensor, Tensor]
+"""log_mel (B, T, F) and target (B, 32, classes)."""
+
+
+class Batches(Dataset[Batch]):
+    """The batch of each step, the same for the same step and seed in any process."""
+
+    def __init__(self, maker: SceneMaker, config: TrainConfig) -> None:
+        self._maker = maker
+        self._config = config
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = np.random.default_rng((self._config.seed, step))
+        scenes = [self._draw(rng, step) for _ in range(self._config.batch)]
+        for scene in scenes:
+            mask_bands(rng, scene.log_mel)
+        log_mel = np.stack([scene.log_mel for scene in scenes])
+        target = np.stack([scene.target for scene in scenes])
+        return torch.from_numpy(log_mel), torch.from_numpy(target)
+
+    def _draw(self, rng: np.random.Generator, step: int) -> Scene:
+        config = self._config
+        if rng.random() < config.tiled_share:
+            return self._maker.tiled(rng)
+        return self._maker.mixture(rng, config.events_at(step))
+
+
+def load_split(
+    recordings: Sequence[Recording],
+    labels: Sequence[str],
+    auxiliary: Sequence[str],
+    front_end: FrontEnd,
+) -> tuple[list[Sound], list[Sound]]:
+    """Return the sounds to learn from, at several speeds, and those to validate on, as they are.
+
+    Raise an HtsatEdgeError where a class has no recording to learn from, or no class has one to validate on.
+    """
+    learned = [r for r in recordings if not r.held]
+    held = [r for r in recordings if r.held]
+    known = {r.label for r in learned}
+    for label in (*labels, *auxiliary):
+        if label not in known:
+            raise HtsatEdgeError(f"--data: has no training recording of {label}; it has {', '.join(sorted(known))}")
+    if not known.intersection(labels) & {r.label for r in held}:
+        raise HtsatEdgeError("--data: holds back no recording of any label, so nothing can be measured")
+    return (
+        load_sounds(learned, front_end, "reading, train"),
+        load_sounds(held, front_end, "reading, val", speeds=(1.0,)),
+    )
+
+
+def identity_of(config: TrainConfig, network: NetworkConfig, recordings: Sequence[Recording], init: Path | None) -> str:
+    """Return a hash of all that a training depends on, with recordings by name and size.
+
+    A training with another hash must not go on from its save.
+    """
+    parts = [config.model_dump_json(exclude={"network"}), network.model_dump_json()]
+    for r in recordings:
+        size = r.path.stat().st_size if r.path.exists() else None
+        parts.append(
+            f"{r.label} {r.group} {r.split} {r.onset_s} {r.offset_s} {r.path.parent.name}/{r.path.name} {size}"
+        )
+    digest = hashlib.sha256("\n".join(parts).encode())
+    if init is not None:
+        digest.update(init.read_bytes())
+    return digest.hexdigest()

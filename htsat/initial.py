@@ -1,0 +1,51 @@
+"""Make networks to train: with random weights, or with those of a checkpoint and a new head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from htsat_edge.htsat.checkpoint import load_network
+from htsat_edge.htsat.config import NetworkConfig
+from htsat_edge.htsat.network import HTSAT
+
+
+def make_network(config: NetworkConfig, outputs: int, init: Path | None) -> HTSAT:
+    """Return a network with so many classes to train.
+
+    Its weights are random, or those of the checkpoint `init` (which `config` describes) except for the head.
+    """
+    network = HTSAT(config.model_copy(update={"classes": outputs}))
+    if init is None:
+        initialise(network)
+        return network
+    trained = load_network(init, config).state_dict()
+    network.load_state_dict({k: v for k, v in trained.items() if not k.startswith("tscam_conv.")}, strict=False)
+    initialise_head(network)
+    return network
+
+
+def initialise(network: HTSAT) -> None:
+    """Draw weights with a variance of one over the fan-in; set biases to zero."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    initialise_head(network)
+
+
+def initialise_head(network: HTSAT) -> None:
+    """Begin with low scores, since most classes are silent most of the time."""
+    nn.init.normal_(network.tscam_conv.weight, std=0.01)
+    assert network.tscam_conv.bias is not None
+    nn.init.constant_(network.tscam_conv.bias, -3.0)
+
+
+def freeze_backbone(network: HTSAT) -> None:
+    """Let only the head learn."""
+    network.requires_grad_(False)
+    network.tscam_conv.requires_grad_(True)
+    # Its statistics belong to the backbone too.
+    network.bn0.eval()

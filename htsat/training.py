@@ -1,0 +1,142 @@
+"""The state of a training: loss, optimisers, running average, and saves to go on from."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from htsat_edge.htsat.network import HTSAT, NetworkOutput
+from htsat_edge.htsat.settings import TrainConfig
+from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
+from htsat_edge.runtime.common.files import replacing
+
+
+def make_optimisers(network: HTSAT, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices of the backbone, and AdamW for everything else that learns."""
+    learning = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    matrices = [n for n, p in learning.items() if n.startswith("layers.") and p.ndim == 2 and "bias_table" not in n]
+    rest = [p for name, p in learning.items() if name not in matrices]
+    decay, lr = config.weight_decay, config.learning_rate
+    adam = torch.optim.AdamW(rest, lr=lr, weight_decay=0.0, betas=(0.9, 0.98))
+    if not matrices:
+        return [adam]
+    muon = torch.optim.Muon(
+        [learning[name] for name in matrices], lr=lr, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return [muon, adam]
+
+
+def learning_rate_factor(step: int, steps: int) -> float:
+    """Return the share of the learning rate at a step: a short warm-up, then a straight line to zero."""
+    warm_up = max(1, steps // 50)
+    return min((step + 1) / warm_up, (steps - step) / (steps - warm_up + 1))
+
+
+def loss_of(output: NetworkOutput, target: Tensor, clip_weight: float) -> Tensor:
+    """Return the binary cross-entropy of the steps, plus `clip_weight` times that of the mean logits.
+
+    The second counts only classes that fill more than half of the window or are absent: where a class sounds for a
+    moment, the mean of its logits ought to be low.
+    """
+    framewise = functional.binary_cross_entropy_with_logits(output.logits, target)
+    share = target.mean(1)
+    clear = ((share == 0) | (share > 0.5)).float()
+    clipwise = functional.binary_cross_entropy_with_logits(output.logits.mean(1), share.ceil(), weight=clear)
+    return framewise + clip_weight * clipwise
+
+
+class Training:
+    """A network, its running average and its optimisers, at some step; all of it can be saved and restored."""
+
+    def __init__(self, network: HTSAT, config: TrainConfig, device: torch.device, identity: str) -> None:
+        """Begin; `identity` is a hash of all that the training depends on."""
+        self.config = config
+        self.identity = identity
+        self.device = device
+        self.network = network.to(device)
+        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+        self.optimisers = make_optimisers(network, config)
+        self.step = 0
+        self.seconds = 0.0
+        """Time spent learning, over all starts."""
+        self.losses: list[float] = []
+        """Losses since the last row of the curve."""
+        self.curve: list[dict[str, float]] = []
+
+    def take_step(self, log_mel: Tensor, target: Tensor) -> None:
+        """Learn from a batch; raise CheckFailed where the loss is not finite."""
+        begun = time.monotonic()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            output = self.network(log_mel.to(self.device))
+        output = output._replace(logits=output.logits.float())
+        loss = loss_of(output, target.to(self.device), self.config.clip_weight)
+        if not loss.isfinite():
+            raise CheckFailed(f"the loss is {loss.item()} at step {self.step}; lower learning_rate")
+        factor = learning_rate_factor(self.step, self.config.steps)
+        for optimiser in self.optimisers:
+            optimiser.zero_grad()
+            for group in optimiser.param_groups:
+                group["lr"] = self.config.learning_rate * factor
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        self.average.update_parameters(self.network)
+        self.losses.append(loss.item())
+        self.step += 1
+        self.seconds += time.monotonic() - begun
+
+    def averaged(self) -> nn.Module:
+        """Return a copy of the average, ready to infer."""
+        network = copy.deepcopy(self.average.module)
+        return network.cpu().eval()
+
+    def add_to_curve(self, figures: dict[str, float]) -> None:
+        """Add a row to the curve, and print it."""
+        row = {"step": self.step, "minutes": self.seconds / 60, "loss": float(np.mean(self.losses)), **figures}
+        print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+        self.curve.append(row)
+        self.losses = []
+
+    def save(self, path: Path) -> None:
+        """Write all that the training needs to go on; the file appears whole or not at all."""
+        content = {name: getattr(self, name) for name in ("step", "seconds", "losses", "curve")}
+        content |= {name: module.state_dict() for name, module in self._modules().items()}
+        with replacing(path, RuntimeError) as part:  # torch raises it for a full disk
+            torch.save({"identity": self.identity, **content}, part)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a save; raise an HtsatEdgeError where it is damaged or of another training."""
+        try:
+            content = torch.load(path, map_location=self.device, weights_only=True)
+            saved_for = content.pop("identity")
+        except (RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError, AttributeError):
+            raise HtsatEdgeError(f"{path}: is damaged; delete it to begin anew") from None
+        if saved_for != self.identity:
+            raise HtsatEdgeError(
+                f"{path.parent}: holds a training with other settings, recordings or weights; give another --out"
+            )
+        for name, module in self._modules().items():
+            module.load_state_dict(content.pop(name))
+        vars(self).update(content)
+
+    def _modules(self) -> dict[str, Any]:
+        optimisers = {f"optimiser {i}": optimiser for i, optimiser in enumerate(self.optimisers)}
+        return {"network": self.network, "average": self.average, **optimisers}
+
+
+def without_auxiliary(network: nn.Module, classes: int) -> dict[str, Tensor]:
+    """Return the weights of the finished model, with the outputs of the first `classes` classes alone."""
+    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    for name in ("tscam_conv.weight", "tscam_conv.bias"):
+        state[name] = state[name][:classes].contiguous()
+    return state

@@ -1,0 +1,69 @@
+"""The types of arguments, and the options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime
+from pathlib import Path
+
+from htsat_edge.runtime.common.command import count
+
+
+def add_bundle(parser: argparse.ArgumentParser, auto: str) -> None:
+    """Add which model to use, on what; `auto` says what the backend is by default."""
+    parser.add_argument("--bundle", type=Path, help="folder of the model (default: the bundled one)")
+    parser.add_argument(
+        "--backend", choices=["auto", "onnxruntime", "tensorrt"], default="auto", help=f"auto: {auto} (default)"
+    )
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add where the daemon's configuration comes from."""
+    parser.add_argument("files", nargs="*", metavar="FILE", type=Path, help="recordings, in place of the sources")
+    parser.add_argument("--config", type=Path, help="such as configs/detector.yaml (default: the default microphone)")
+    parser.add_argument("--device", metavar="NAME", help="this microphone, in place of the sources")
+    parser.add_argument(
+        "--stdin", type=count, metavar="HZ", help="raw 16-bit samples on stdin, in place of the sources"
+    )
+
+
+def names(text: str) -> list[str]:
+    """Return the names between commas, each once."""
+    return list(dict.fromkeys(text.split(",")))
+
+
+def counts(text: str) -> list[int]:
+    """Return the whole numbers from 1 on between commas, each once."""
+    return list(dict.fromkeys(count(part) for part in text.split(",")))
+
+
+def share(text: str) -> float:
+    """Return a number above 0 and below 1."""
+    value = _number(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def seconds(text: str) -> float:
+    """Return a positive number."""
+    value = _number(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return value
+
+
+def moment(text: str) -> datetime:
+    """Return a date and time; local time where it names no zone."""
+    try:
+        began = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return began if began.tzinfo else began.astimezone()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-05-01T21:30:00+02:00") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None

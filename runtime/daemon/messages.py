@@ -1,0 +1,189 @@
+"""The messages that outputs get, and their JSON Schema. Events are in dsp/events.py, where they come from."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, TypeAdapter
+
+from htsat_edge.runtime.common.message import Message
+from htsat_edge.runtime.dsp.events import EventEnd, EventStart
+
+
+class GapMessage(Message):
+    """Audio of a source was lost."""
+
+    type: Literal["gap"] = "gap"
+    source: str
+    onset: float
+    """Seconds since the source began."""
+    offset: float
+    """Seconds; the same as `onset` where nothing is known to be lost."""
+    time: str | None
+    """Time of day of the onset, ISO 8601; null where unknown."""
+    reason: str
+
+
+class Status(Message):
+    """Something has changed, in a source, in an output or in the daemon."""
+
+    type: Literal["status"] = "status"
+    state: str
+    time: str | None
+    """Time of day, ISO 8601; null where unknown, as in a recording."""
+
+
+class Listening(Status):
+    """The first samples of a source have come."""
+
+    source: str
+    state: Literal["listening"] = "listening"
+    sample_rate: int
+    """Hz."""
+
+
+class SourceLost(Status):
+    """A source has stopped; it is tried again until it is back."""
+
+    source: str
+    state: Literal["source_lost"] = "source_lost"
+    text: str
+
+
+class SourceBack(Status):
+    """A source that was lost is back."""
+
+    source: str
+    state: Literal["source_back"] = "source_back"
+    text: str
+
+
+class SourceFailed(Status):
+    """A source has ended with an error and is not tried again, such as a damaged recording."""
+
+    source: str
+    state: Literal["source_failed"] = "source_failed"
+    text: str
+
+
+class InputFault(Status):
+    """Something is wrong with a source's sound: it is muted, clipped, humming."""
+
+    source: str
+    state: Literal["input_fault"] = "input_fault"
+    problem: str
+    advice: str
+
+
+class InputOk(Status):
+    """An input fault is over."""
+
+    source: str
+    state: Literal["input_ok"] = "input_ok"
+    problem: str
+
+
+class CoverageStatus(Status):
+    """How much of an hour of a source was heard."""
+
+    source: str
+    state: Literal["coverage"] = "coverage"
+    onset: float
+    offset: float
+    """The hour, in seconds since the source began."""
+    share: float
+    """0 to 1."""
+    gaps: int
+
+
+class ClockSet(Status):
+    """The system's time of day was set."""
+
+    source: None = None
+    state: Literal["clock_set"] = "clock_set"
+    by_s: float
+    """Seconds; positive where it was set forward."""
+
+
+class ConfigLoaded(Status):
+    """A changed configuration is in force."""
+
+    source: None = None
+    state: Literal["config_loaded"] = "config_loaded"
+
+
+class ConfigRejected(Status):
+    """A changed configuration has an error; the previous one stays in force."""
+
+    source: None = None
+    state: Literal["config_rejected"] = "config_rejected"
+    text: str
+
+
+class OutputFailed(Status):
+    """An output does not deliver: it tries again, or what its destination refuses is lost."""
+
+    source: None = None
+    state: Literal["output_failed"] = "output_failed"
+    output: str
+    text: str
+
+
+class OutputBack(Status):
+    """An output that had failed works again."""
+
+    source: None = None
+    state: Literal["output_back"] = "output_back"
+    output: str
+
+
+class TopScore(BaseModel):
+    """A class that scored high."""
+
+    model_config = Message.model_config
+
+    label: str
+    score: float
+    threshold: float
+    at: float
+    """Seconds since the recording began."""
+
+
+class TopScores(Status):
+    """The classes that scored highest in a recording (`htsat-edge detect --top`)."""
+
+    source: str
+    state: Literal["top_scores"] = "top_scores"
+    top: list[TopScore]
+
+
+AnyMessage = (
+    EventStart
+    | EventEnd
+    | GapMessage
+    | Listening
+    | SourceLost
+    | SourceBack
+    | SourceFailed
+    | InputFault
+    | InputOk
+    | CoverageStatus
+    | ClockSet
+    | ConfigLoaded
+    | ConfigRejected
+    | OutputFailed
+    | OutputBack
+    | TopScores
+)
+
+
+def message_schema() -> dict[str, Any]:
+    """Return the JSON Schema of one message."""
+    schema: dict[str, Any] = TypeAdapter(AnyMessage).json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "htsat-edge message", **schema}
+
+
+def format_time(moment: datetime) -> str:
+    """Return a time of day as messages have it: ISO 8601, milliseconds, offset from UTC."""
+    return moment.isoformat(timespec="milliseconds")

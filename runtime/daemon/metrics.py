@@ -1,0 +1,120 @@
+"""The daemon's figures for Prometheus, and its health."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from htsat_edge.runtime.daemon.publisher import Publisher
+from htsat_edge.runtime.daemon.scorer import Scorer
+from htsat_edge.runtime.daemon.session import SourceSession
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+TEMPERATURES = Path("/sys/class/thermal")
+SOURCE_COUNTERS: tuple[tuple[str, str, Callable[[SourceSession], float]], ...] = (
+    ("heard_seconds", "Audio that was heard", lambda session: session.all_time.heard_s),
+    ("lost_seconds", "Audio that was lost", lambda session: session.all_time.lost_s),
+    ("gaps", "Times at which audio was lost", lambda session: session.all_time.gaps),
+)
+SOURCE_GAUGES: tuple[tuple[str, str, Callable[[SourceSession], float]], ...] = (
+    ("level_dbfs", "Level of the last second", lambda session: session.level_dbfs),
+    ("input_fault", "1 where something is wrong with the sound", lambda session: float(bool(session.faults))),
+    ("behind_seconds", "Audio that waits for detection", lambda session: session.feed.behind_s),
+    (
+        "clock_drift_ppm",
+        "How much slower than its nominal rate the source is",
+        lambda session: session.feed.clock.drift_ppm,
+    ),
+)
+OUTPUT_COUNTERS = (
+    ("sent", "Messages that were sent"),
+    ("dropped", "Messages that were lost, as too many waited or they were refused"),
+    ("failures", "Tries that failed"),
+)
+
+
+class Collector:
+    """Collects figures at the moment at which somebody asks."""
+
+    def __init__(
+        self,
+        sessions: Sequence[SourceSession],
+        scorer: Scorer,
+        publisher: Publisher,
+        temperatures: Path = TEMPERATURES,
+    ) -> None:
+        """Read the figures of these parts, and the temperatures of the device's thermal zones."""
+        self._sessions, self._scorer, self._publisher = sessions, scorer, publisher
+        self._temperatures = temperatures
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Return whether every source is heard without fault, and the details as JSON."""
+        sources = {
+            session.feed.name: {
+                "heard": not session.feed.lost,
+                "problems": sorted(session.faults),
+                "coverage": session.all_time.share,
+            }
+            for session in self._sessions
+        }
+        outputs = {
+            sender.name: {"waiting": sender.waiting, "dropped": sender.dropped} for sender in self._publisher.senders
+        }
+        healthy = not any(session.feed.lost or session.faults for session in self._sessions)
+        return healthy, {"healthy": healthy, "sources": sources, "outputs": outputs}
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the figures, as prometheus_client wants them of a collector."""
+        yield from self._model()
+        yield from self._sources()
+        yield from self._outputs()
+        yield self._device()
+
+    def _model(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
+
+        scorer = self._scorer
+        inference = SummaryMetricFamily("htsat_edge_inference_seconds", "Runs of the model, of one window or several")
+        inference.add_metric([], count_value=scorer.runs, sum_value=scorer.seconds)
+        yield inference
+        yield GaugeMetricFamily("htsat_edge_inference_slowest_seconds", "The slowest run", value=scorer.slowest)
+        yield CounterMetricFamily("htsat_edge_windows", "Windows that were scored", value=scorer.windows)
+        yield CounterMetricFamily("htsat_edge_windows_gated", "Windows that were too quiet", value=scorer.gated)
+
+    def _sources(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        for figures, family in ((SOURCE_COUNTERS, CounterMetricFamily), (SOURCE_GAUGES, GaugeMetricFamily)):
+            for name, text, value in figures:
+                metric = family(f"htsat_edge_{name}", text, labels=["source"])
+                for session in self._sessions:
+                    metric.add_metric([session.feed.name], value(session))
+                yield metric
+
+    def _outputs(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        for name, text in OUTPUT_COUNTERS:
+            counter = CounterMetricFamily(f"htsat_edge_output_{name}", text, labels=["output"])
+            for sender in self._publisher.senders:
+                counter.add_metric([sender.name], getattr(sender, name))
+            yield counter
+        waiting = GaugeMetricFamily("htsat_edge_output_waiting", "Messages that are queued", labels=["output"])
+        for sender in self._publisher.senders:
+            waiting.add_metric([sender.name], sender.waiting)
+        yield waiting
+
+    def _device(self) -> Metric:
+        from prometheus_client.core import GaugeMetricFamily
+
+        temperature = GaugeMetricFamily("htsat_edge_temperature_celsius", "Of the device's zones", labels=["zone"])
+        for zone in sorted(self._temperatures.glob("thermal_zone*")):
+            try:
+                celsius = int((zone / "temp").read_text()) / 1000
+                temperature.add_metric([(zone / "type").read_text().strip()], celsius)
+            except (OSError, ValueError):
+                continue
+        return temperature

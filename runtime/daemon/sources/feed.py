@@ -1,0 +1,170 @@
+"""A feed: one channel of a source, on its way from the thread that records to the one that detects."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.daemon.clock import SourceClock
+from htsat_edge.runtime.daemon.messages import SourceBack, SourceFailed, SourceLost
+from htsat_edge.runtime.daemon.sources.ring import RingBuffer
+from htsat_edge.runtime.dsp.blocks import AudioBlock, Gap
+
+RING_S = 10.0
+"""How far detection may be behind before samples are lost."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
+"""Before a source is tried again, twice as long each time."""
+
+
+class Notice(NamedTuple):
+    """Something has happened to a source."""
+
+    state: type[SourceLost] | type[SourceBack] | type[SourceFailed]
+    text: str
+
+
+class Feed:
+    """One channel of a source. One thread writes it, another reads it."""
+
+    def __init__(self, name: str, news: threading.Event, live: bool) -> None:
+        """Prepare a feed; `news` is set when there is something to read, `live` sources are heard as they sound."""
+        self.name, self.live = name, live
+        self.clock = SourceClock()
+        self._news = news
+        self._rings: deque[RingBuffer] = deque()
+        """One for each sample rate, in turn."""
+        self._notices: deque[Notice] = deque()
+        self._ended = False
+        self.lost = False
+        """Whether nothing comes from the source at present."""
+
+    # For the thread that writes
+
+    def open(self, sample_rate: int, lost_s: float = 0.0, reason: str = "") -> None:
+        """Announce samples at `sample_rate` Hz; `lost_s` seconds were lost since the last one, if there was any."""
+        last = self._rings[-1] if self._rings else None
+        base_s = 0.0
+        if last is not None:
+            last.skip(round(lost_s * last.sample_rate), reason)
+            if last.sample_rate == sample_rate:
+                return
+            base_s = last.end_s
+        self._rings.append(RingBuffer(round(RING_S * sample_rate), sample_rate, self._news, base_s))
+
+    def write(self, samples: FloatArray) -> None:
+        """Add samples (S,). Where some are not finite, all of them are lost."""
+        if np.isfinite(samples).all():
+            self._rings[-1].write(samples)
+        else:
+            self._rings[-1].skip(len(samples), "samples that are no numbers")
+
+    def skip(self, lost_s: float, reason: str) -> None:
+        """Record that `lost_s` seconds were lost before the next sample."""
+        ring = self._rings[-1]
+        ring.skip(round(lost_s * ring.sample_rate), reason)
+
+    def wait_for_room(self, stop: threading.Event) -> None:
+        """Wait until half of the ring is free, so that a writer that can wait loses nothing."""
+        ring = self._rings[-1]
+        while ring.waiting_s > RING_S / 2 and not stop.is_set():
+            stop.wait(0.002)
+
+    def report_lost(self, reason: str) -> None:
+        """Report that nothing comes from the source, once until it is back."""
+        if not self.lost:
+            self.lost = True
+            self._notify(SourceLost, reason)
+
+    def report_back(self, what: str) -> None:
+        """Report that the source is back, where it was reported lost; `what` is such as "microphone"."""
+        if self.lost:
+            self.lost = False
+            self._notify(SourceBack, f"the {what} is back")
+
+    def report_failed(self, reason: str) -> None:
+        """Report that the source has failed for good."""
+        self._notify(SourceFailed, reason)
+
+    def end(self) -> None:
+        """Record that nothing more comes."""
+        self._ended = True
+        self._news.set()
+
+    # For the thread that reads
+
+    def notices(self) -> Iterator[Notice]:
+        """Yield what was reported since the last time."""
+        while self._notices:
+            yield self._notices.popleft()
+
+    def read(self) -> AudioBlock | Gap | None:
+        """Return what comes next, at most a second of it; None where there is nothing yet."""
+        while self._rings:
+            ring, last = self._rings[0], len(self._rings) == 1
+            item = ring.read(ring.sample_rate)
+            if item is None:
+                if last:  # as it was before the ring was read: another may have been begun meanwhile
+                    return None
+                self._rings.popleft()
+                continue
+            if self.live and isinstance(item, AudioBlock):
+                self.clock.observe(item.end_s, time.monotonic() - ring.waiting_s)
+            return item
+        return None
+
+    @property
+    def behind_s(self) -> float:
+        """Seconds of audio that wait to be read."""
+        return sum(ring.waiting_s for ring in list(self._rings))
+
+    @property
+    def ended(self) -> bool:
+        """Whether all was read and nothing more comes."""
+        return self._ended and not self._notices and all(ring.idle for ring in self._rings)
+
+    def _notify(self, state: type[SourceLost] | type[SourceBack] | type[SourceFailed], text: str) -> None:
+        self._notices.append(Notice(state, text))
+        self._news.set()
+
+
+class Source(Protocol):
+    """Fills feeds from its own thread until it is stopped."""
+
+    feeds: list[Feed]
+
+    def start(self) -> None:
+        """Begin; raise an HtsatEdgeError where it can never work."""
+        ...
+
+    def stop(self) -> None:
+        """End, and wait for that."""
+        ...
+
+
+class Backoff:
+    """Pauses between tries, each twice as long as the last, without end."""
+
+    def __init__(self) -> None:
+        self._pause_s = FIRST_PAUSE_S
+
+    def reset(self) -> None:
+        """Begin with the shortest pause again, after a success."""
+        self._pause_s = FIRST_PAUSE_S
+
+    def wait(self, stop: threading.Event) -> None:
+        """Pause until the next try, or until `stop` is set."""
+        stop.wait(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+
+def mix(frames: FloatArray, channel: int | None) -> FloatArray:
+    """Return one channel (S,) of frames (S, channels): that of an index, or the mean of all where it is None."""
+    if channel is not None:
+        return np.ascontiguousarray(frames[:, channel])
+    return np.asarray(frames.mean(axis=1), np.float32)

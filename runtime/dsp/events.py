@@ -1,0 +1,48 @@
+"""Events: the form in which a sound goes from the hysteresis to every output."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from htsat_edge.runtime.common.message import Message
+
+
+class Event(Message):
+    """A sound that has started (`EventStart`) or ended (`EventEnd`).
+
+    Times are seconds of audio since the source began, in whole steps of the model since the last gap (0.32 s in the
+    bundled model); an event ends with its recording at the latest.
+    """
+
+    type: Literal["start", "end"]
+    source: str
+    """Name of the source, or path of the recording."""
+    id: int
+    """Number of the event in its source, from 1; start and end have the same."""
+    label: str
+    """Class of the model."""
+    onset: float
+    """Seconds."""
+    offset: float | None
+    """Seconds; None at the start."""
+    time: str | None
+    """Time of day of the onset, ISO 8601 with its offset from UTC; null where unknown."""
+    score: float
+    """Peak so far, 0 to 1."""
+
+
+class EventStart(Event):
+    """A sound has started."""
+
+    type: Literal["start"] = "start"
+    offset: None = Field(default=None, exclude=True)
+
+
+class EventEnd(Event):
+    """A sound has ended."""
+
+    type: Literal["end"] = "end"
+    offset: float
+    """Seconds."""

@@ -1,0 +1,228 @@
+"""The tables of the store, and how a database of an earlier version becomes one of the present.
+
+`PRAGMA user_version` counts the migrations that a database has had. The first takes over the table of lines that
+htsat-edge wrote before it kept versions. To change the tables, append a migration; never edit one that was released.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+TABLES = (
+    """
+    CREATE TABLE sessions (             -- from a start of the daemon, or a reload, to its end
+        id INTEGER PRIMARY KEY,
+        uid TEXT NOT NULL UNIQUE,
+        started_at REAL NOT NULL        -- seconds since 1970
+    )
+    """,
+    """
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions (id),
+        source TEXT NOT NULL,
+        number INTEGER NOT NULL,        -- the messages' id: counts the events of a source in a session
+        label TEXT NOT NULL,
+        onset REAL NOT NULL,            -- seconds since the source began
+        offset REAL,                    -- the same; NULL while the event goes on, or where its end was not heard
+        time TEXT,                      -- of the onset, ISO 8601; NULL where unknown
+        score REAL NOT NULL,            -- peak so far
+        stored_at REAL NOT NULL,        -- seconds since 1970
+        UNIQUE (session, source, number)
+    )
+    """,
+    "CREATE INDEX events_by_stored_at ON events (stored_at)",
+    "CREATE INDEX events_by_label ON events (label, stored_at)",
+    """
+    CREATE TABLE gaps (
+        id INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions (id),
+        number INTEGER NOT NULL,        -- of the message in its session
+        source TEXT NOT NULL,
+        onset REAL NOT NULL,
+        offset REAL NOT NULL,
+        time TEXT,
+        reason TEXT NOT NULL,
+        stored_at REAL NOT NULL,
+        UNIQUE (session, number)
+    )
+    """,
+    "CREATE INDEX gaps_by_stored_at ON gaps (stored_at)",
+    """
+    CREATE TABLE statuses (
+        id INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions (id),
+        number INTEGER NOT NULL,        -- of the message in its session
+        source TEXT,                    -- NULL for the daemon's own
+        state TEXT NOT NULL,
+        time TEXT,
+        message TEXT NOT NULL,          -- all of it, as JSON
+        stored_at REAL NOT NULL,
+        UNIQUE (session, number)
+    )
+    """,
+    "CREATE INDEX statuses_by_stored_at ON statuses (stored_at)",
+)
+APPLICATION_ID = 0x68747361
+"""`PRAGMA application_id` of our databases: "htsa"."""
+LINE_COLUMNS = (
+    "id",
+    "session",
+    "number",
+    "told_at",
+    "type",
+    "source",
+    "label",
+    "onset",
+    "offset",
+    "time",
+    "score",
+    "line",
+)
+"""Of the table `events` before versions were kept: one row for each message."""
+RENAMED_STATES = {
+    "lost": "source_lost",
+    "back": "source_back",
+    "failed": "source_failed",
+    "deaf": "input_fault",
+    "hears again": "input_ok",
+    "clock set": "clock_set",
+    "configuration read again": "config_loaded",
+    "configuration refused": "config_rejected",
+}
+
+
+class ForeignDatabaseError(Exception):
+    """A database that htsat-edge did not write, or that a newer version wrote."""
+
+
+def migrate(database: sqlite3.Connection) -> None:
+    """Bring a database to the present version, all or nothing; an empty one gets the tables.
+
+    The connection must be in autocommit mode (`isolation_level=None`). Raise a ForeignDatabaseError, with the database
+    as it was, where it is not ours to change.
+    """
+    if _pragma(database, "user_version") == len(MIGRATIONS) and _pragma(database, "application_id") == APPLICATION_ID:
+        return
+    database.execute("BEGIN IMMEDIATE")  # two processes may open it at once
+    try:
+        version = _pragma(database, "user_version")
+        if version > 0 and _pragma(database, "application_id") != APPLICATION_ID:
+            raise ForeignDatabaseError("it is a database of another program")
+        if version > len(MIGRATIONS):
+            raise ForeignDatabaseError("it was written by a newer version of htsat-edge")
+        for migration in MIGRATIONS[version:]:
+            migration(database)
+        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        database.execute("COMMIT")
+    finally:
+        if database.in_transaction:  # SQLite has rolled back by itself where the disk is full
+            database.execute("ROLLBACK")
+
+
+def _pragma(database: sqlite3.Connection, name: str) -> int:
+    return int(database.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _create(database: sqlite3.Connection) -> None:
+    """Make the tables, and take over the lines of a database from before versions were kept."""
+    names = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    tables = [name for (name,) in names]
+    columns = tuple(row[1] for row in database.execute("PRAGMA table_info(events)"))
+    if tables and (tables != ["events"] or columns != LINE_COLUMNS):
+        raise ForeignDatabaseError("it is a database of another program")
+    if tables:
+        database.execute("ALTER TABLE events RENAME TO lines")
+    for statement in TABLES:
+        database.execute(statement)
+    if tables:
+        _take_over_lines(database)
+        database.execute("DROP TABLE lines")
+
+
+def _take_over_lines(database: sqlite3.Connection) -> None:
+    database.execute(
+        "INSERT INTO sessions (uid, started_at) "
+        "SELECT session, min(told_at) FROM lines GROUP BY session ORDER BY min(id)"
+    )
+    sessions = dict(database.execute("SELECT uid, id FROM sessions"))
+    counts: defaultdict[tuple[int, str], int] = defaultdict(int)
+    open_events: dict[tuple[int, str, str, float], int] = {}
+    for row in database.execute(f"SELECT {', '.join(LINE_COLUMNS)} FROM lines ORDER BY id"):
+        line = dict(zip(LINE_COLUMNS, row, strict=True))
+        session = sessions[line["session"]]
+        match line["type"]:
+            case "start" | "end":
+                _take_over_event(database, session, line, counts, open_events)
+            case "gap":
+                content = json.loads(line["line"])
+                _insert(
+                    database,
+                    "gaps",
+                    session,
+                    line,
+                    onset=line["onset"],
+                    offset=line["offset"],
+                    reason=content["reason"],
+                )
+            case _:
+                content = json.loads(line["line"])
+                content["state"] = RENAMED_STATES.get(content.get("state", ""), content.get("state", line["type"]))
+                if content["state"] == "clock_set" and (moved := re.search(r"[-+]\d+\.\d+", content.pop("text", ""))):
+                    content["by_s"] = float(moved[0])
+                message = json.dumps(content)
+                _insert(database, "statuses", session, line, state=content["state"], message=message)
+
+
+def _take_over_event(
+    database: sqlite3.Connection,
+    session: int,
+    line: dict[str, Any],
+    counts: defaultdict[tuple[int, str], int],
+    open_events: dict[tuple[int, str, str, float], int],
+) -> None:
+    """Make one row of a start and its end; an end whose start was deleted makes a row alone."""
+    key = (session, line["source"], line["label"], line["onset"])
+    if line["type"] == "end" and key in open_events:
+        database.execute(
+            "UPDATE events SET offset = ?, score = ? WHERE id = ?",
+            (line["offset"], line["score"], open_events.pop(key)),
+        )
+        return
+    counts[session, line["source"]] += 1
+    row = _insert(
+        database,
+        "events",
+        session,
+        {**line, "number": counts[session, line["source"]]},
+        label=line["label"],
+        onset=line["onset"],
+        offset=line["offset"],
+        score=line["score"],
+    )
+    if line["type"] == "start":
+        open_events[key] = row
+
+
+def _insert(database: sqlite3.Connection, table: str, session: int, line: dict[str, Any], **values: object) -> int:
+    row = {
+        "session": session,
+        "number": line["number"],
+        "source": line["source"],
+        "time": line["time"],
+        "stored_at": line["told_at"],
+        **values,
+    }
+    statement = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
+    cursor = database.execute(statement, tuple(row.values()))
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_create,)

@@ -1,0 +1,87 @@
+"""The configuration that `htsat-edge listen` and `check` run with; the daemon itself is in ../daemon."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from htsat_edge.runtime.commands.cli import make_parser
+from htsat_edge.runtime.commands.listen import read_config
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.daemon.config import DaemonConfig
+
+
+def config_of(*arguments):
+    return read_config(make_parser().parse_args(["listen", *map(str, arguments)]))
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "detector.yaml"
+    path.write_text("detection: {hop_s: 0.64}\nsources:\n  - {name: yard, file: yard.wav}\n")
+    return path
+
+
+def test_without_arguments_it_is_the_default_microphone():
+    assert config_of() == DaemonConfig()
+    (source,) = config_of().sources
+    assert (source.name, source.microphone.device) == ("microphone", None)
+
+
+def test_a_file_gives_all(file):
+    config = config_of("--config", file)
+    assert config.detection.hop_s == 0.64
+    assert [(source.name, source.file) for source in config.sources] == [("yard", Path("yard.wav"))]
+
+
+def test_recordings_take_the_place_of_the_sources(file):
+    """Under their paths, which no configuration would allow for a name."""
+    config = config_of("--config", file, "a#1.wav", "b.wav")
+    assert config.detection.hop_s == 0.64
+    assert [(s.name, s.file) for s in config.sources] == [("a#1.wav", Path("a#1.wav")), ("b.wav", Path("b.wav"))]
+
+
+@pytest.mark.parametrize(("text", "device"), [("3", 3), ("usb:0d8c:0014", "usb:0d8c:0014")])
+def test_a_microphone_takes_the_place_of_the_sources(text, device, file):
+    (source,) = config_of("--config", file, "--device", text).sources
+    assert (source.name, source.microphone.device) == ("microphone", device)
+
+
+def test_raw_samples_on_stdin():
+    (source,) = config_of("--stdin", 48_000).sources
+    assert (source.name, source.stdin.sample_rate, source.stdin.format) == ("stdin", 48_000, "s16le")
+
+
+def test_an_impossible_rate_is_one_line():
+    with pytest.raises(HtsatEdgeError, match=r"^--stdin: sample_rate: .* 8000, not 100$"):
+        config_of("--stdin", 100)
+
+
+def test_the_whole_configuration_is_printed_and_can_be_read_again(command, file, tmp_path):
+    status, out, err = command("listen", "--config", file, "--print-config")
+    assert (status, err) == (0, "")
+    assert yaml.safe_load(out)["detection"]["hop_s"] == 0.64
+    (tmp_path / "printed.yaml").write_text(out)
+    assert config_of("--config", tmp_path / "printed.yaml") == config_of("--config", file)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "detector.yaml: no such file"),
+        ("detection: {hop: 1}", "detector.yaml: detection.hop: unknown key, meant hop_s?"),
+        ("detection: [", "detector.yaml: is not YAML: "),
+        ("detection: {labels: [Dgo]}", "labels: 'Dgo' is no class of this model, meant Dog?"),
+        ("model: {bundle: /nowhere}", "/nowhere: no such bundle; "),
+    ],
+)
+@pytest.mark.parametrize("name", ["listen"])
+def test_a_bad_configuration_is_one_line(name, content, message, command, tmp_path):
+    path = tmp_path / "detector.yaml"
+    if content is not None:
+        path.write_text(content)
+    status, out, err = command(name, "--config", path, "absent.wav")
+    assert (status, out) == (2, "")
+    assert err.startswith("htsat-edge: ")
+    assert message in err
+    assert len(err.splitlines()) == 1

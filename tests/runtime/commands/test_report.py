@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from htsat_edge.runtime.commands.report import Detections, bar, clock, print_events, print_top
+from htsat_edge.runtime.daemon.messages import TopScore
+from htsat_edge.runtime.dsp.events import EventEnd, EventStart
+
+
+def events(label, onset, offset, score, id=1):
+    common = {"source": "yard", "id": id, "label": label, "onset": onset, "time": None}
+    return [EventStart(**common, score=score / 2), EventEnd(**common, offset=offset, score=score)]
+
+
+def test_events_are_in_the_order_of_their_onsets():
+    duck, dog = events("Fowl", 1.0, 9.0, 0.5), events("Dog", 2.0, 3.0, 0.5)
+    found = Detections(Path("x"), 10.0, [duck[0], *dog, duck[1]], None)
+    assert found.ended == [duck[1], dog[1]]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "digits", "text"),
+    [
+        (0, 2, "0:00.00"),
+        (59.994, 2, "0:59.99"),
+        (59.995, 2, "1:00.00"),
+        (3723.45, 2, "1:02:03.45"),
+        (75.6, 0, "1:16"),
+        (3599.6, 0, "1:00:00"),
+    ],
+)
+def test_seconds_as_a_clock_has_them(seconds, digits, text):
+    assert clock(seconds, digits) == text
+
+
+@pytest.mark.parametrize(("score", "width"), [(0.0, 1), (0.04, 1), (0.5, 5), (1.0, 10)])
+def test_a_bar_of_a_score(score, width):
+    assert bar(score) == "▇" * width
+
+
+def test_a_table_of_events(capsys):
+    print_events(Console(width=80), "[yard]", Detections(Path("x"), 3723.45, events("Fowl [a]", 1.28, 61.0, 0.5), None))
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["[yard]", "1:02:03.45"],
+        ["from", "to", "sound", "score"],
+        ["0:01.28", "1:01.00", "Fowl", "[a]", "0.50", "▇▇▇▇▇"],
+        [],
+    ]
+
+
+def test_no_events(capsys):
+    print_events(Console(width=80), "yard", Detections(Path("x"), 2.0, [], None))
+    assert capsys.readouterr().out == "yard  0:02.00\n  no events; --top 5 shows the classes that scored highest\n\n"
+
+
+def test_a_table_of_the_highest_scores(capsys):
+    print_top(Console(width=80), [TopScore(label="Fowl", score=0.254, threshold=0.5, at=61.5)])
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["highest", "needs", "at", "sound"],
+        ["0.25", "0.50", "1:01.50", "Fowl"],
+        [],
+    ]

@@ -1,0 +1,75 @@
+import argparse
+
+import pytest
+
+from htsat_edge.runtime.common.command import Parser, count, decibels, refuse_without_extra, run, seed
+from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (CheckFailed("too slow by 3 ms"), 1, "prog: too slow by 3 ms\n"),
+        (HtsatEdgeError("x.wav: no such file"), 2, "prog: x.wav: no such file\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_an_error_is_one_line_and_an_exit_status(error, status, line, capsys):
+    def fail():
+        raise error
+
+    assert run("prog", fail) == status
+    assert capsys.readouterr() == ("", line)
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_command_gives_its_status(status, capsys):
+    assert run("prog", lambda: status) == status
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_error_of_ours_alone_is_hidden():
+    with pytest.raises(ZeroDivisionError):
+        run("prog", lambda: 1 // 0)
+
+
+def test_bad_usage_is_one_line(capsys):
+    with pytest.raises(SystemExit) as stop:
+        Parser(prog="prog").parse_args(["--absent"])
+    assert stop.value.code == 2
+    assert capsys.readouterr() == ("", "prog: unrecognized arguments: --absent; see --help\n")
+
+
+def test_what_is_missing_says_how_to_install_it(capsys):
+    with pytest.raises(SystemExit) as stop:
+        refuse_without_extra("prog", "export", ModuleNotFoundError("No module", name="torch"))
+    assert stop.value.code == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert err.startswith("prog: needs torch: pip install ")
+    assert "[export]" in err
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "value"), [(count, "1", 1), (count, "12", 12), (seed, "0", 0), (decibels, "-3.5", -3.5)]
+)
+def test_what_an_argument_means(read, text, value):
+    assert read(text) == value
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "message"),
+    [
+        (count, "0", "'0' is not a whole number from 1 on"),
+        (count, "1.5", "'1.5' is not a whole number from 1 on"),
+        (count, "-1", "'-1' is not a whole number from 1 on"),
+        (seed, "-1", "'-1' is not a whole number from 0 on"),
+        (decibels, "loud", "'loud' is not a number of dB"),
+        (decibels, "nan", "'nan' is not a number of dB"),
+        (decibels, "inf", "'inf' is not a number of dB"),
+    ],
+)
+def test_what_an_argument_cannot_be(read, text, message):
+    with pytest.raises(argparse.ArgumentTypeError) as raised:
+        read(text)
+    assert str(raised.value) == message

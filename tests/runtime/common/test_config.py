@@ -1,0 +1,87 @@
+"""Files that a person writes: what is wrong in them is one line that says where."""
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from htsat_edge.runtime.common.config import parse, read_csv, read_json, read_text, read_yaml
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Mqtt(Section):
+    host: str
+    password: dict[str, str] | None = None
+
+
+class Settings(Section):
+    hop_s: float = Field(1.28, gt=0)
+    mqtt: Mqtt | None = None
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "x.yaml"
+
+
+def fails(read, *arguments):
+    with pytest.raises(HtsatEdgeError) as raised:
+        read(*arguments)
+    message = str(raised.value)
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def test_a_file_is_read(path):
+    path.write_text("\ufeffhop_s: 0.64\nmqtt: {host: broker}\n")
+    assert read_yaml(path, Settings) == Settings(hop_s=0.64, mqtt=Mqtt(host="broker"))
+    path.write_text('{"hop_s": 0.64}')
+    assert read_json(path, Settings) == Settings(hop_s=0.64)
+    path.write_text("# nothing yet\n")
+    assert read_yaml(path, Settings) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("hop: 1", "hop: unknown key, meant hop_s?"),
+        ("mqtt: {hst: broker}", "mqtt.host: key is missing"),
+        ("mqtt: {host: broker, pasword: x}", "mqtt.pasword: unknown key, meant password?"),
+        ("hop_s: 0", "hop_s: Input should be greater than 0, not 0"),
+        ("[1]", "Input should be a valid dictionary or instance of Settings, not [1]"),
+    ],
+)
+def test_the_first_fault_is_named_with_its_place(content, message, path):
+    path.write_text(content)
+    assert fails(read_yaml, path, Settings) == f"{path}: {message}"
+
+
+def test_a_secret_is_never_repeated(path):
+    message = fails(parse, path, {"mqtt": {"host": "broker", "password": "hunter2"}}, Settings)
+    assert "hunter2" not in message
+    assert message.endswith(": want env or file, and never the secret itself")
+
+
+def test_what_is_no_file_of_its_kind(path):
+    path.write_text("a: [1")
+    assert fails(read_yaml, path, Settings).startswith(f"{path}: is not YAML: ")
+    path.write_text("{")
+    assert fails(read_json, path, Settings).startswith(f"{path}: is not JSON: ")
+    path.write_bytes(b"\xff\xfe\x00")
+    assert fails(read_text, path).startswith(f"{path}: cannot be read: ")
+
+
+def test_what_is_no_file(tmp_path):
+    assert fails(read_text, tmp_path / "absent") == f"{tmp_path}/absent: no such file"
+    assert fails(read_text, tmp_path) == f"{tmp_path}: is a directory, want a file"
+
+
+def test_a_table(path):
+    path.write_text("path,label\na.wav,Dog\nb.wav,\n")
+    assert read_csv(path, ["path"]) == [{"path": "a.wav", "label": "Dog"}, {"path": "b.wav", "label": ""}]
+    assert fails(read_csv, path, ["path", "label"]) == f"{path}: row 2 has no label"
+    assert fails(read_csv, path, ["onset"]) == f"{path}: has no column 'onset' in its header"
+    path.write_text('a\n"b"c\n')
+    assert fails(read_csv, path, ["a"]).startswith(f"{path}: is not CSV: ")

@@ -1,0 +1,15 @@
+import pytest
+
+from htsat_edge.runtime.common.suggest import suggest
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("Dgo", ", meant Dog?"), ("dog", ", meant Dog?"), ("FWL", ", meant Fowl?"), ("zebra", "; there are two")],
+)
+def test_the_nearest_name_is_meant(name, hint):
+    assert suggest(name, ["Dog", "Fowl"], "; there are two") == hint
+
+
+def test_without_a_near_name_there_is_nothing_to_add():
+    assert suggest("zebra", ["Dog", "Fowl"]) == suggest("zebra", []) == ""

@@ -1,0 +1,297 @@
+"""Clips: cut from blocks and events that the test makes, written into a folder, and of a daemon on a recording."""
+
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.daemon.config import ClipsConfig
+from htsat_edge.runtime.daemon.outputs.clips import FADE_S, MARGIN_S, SLACK_S, Clip, ClipRecorder, ClipWriter, silence
+from htsat_edge.runtime.detector import detect_file
+from htsat_edge.runtime.dsp.blocks import AudioBlock
+from htsat_edge.runtime.dsp.events import EventEnd, EventStart
+
+RATE = 1000
+LABELS = ["Dog", "Speech"]
+LATE_S = 5.0
+
+
+class Recording:
+    """A recorder that hears samples which say their position in milliseconds, and what it wants written."""
+
+    def __init__(self, **settings):
+        self.clips = []
+        config = ClipsConfig(folder="clips", **settings)
+        writer = SimpleNamespace(settings=config, put=self.clips.append)
+        self.recorder = ClipRecorder(writer, "the yard", LABELS, LATE_S)
+        self.at_s = self.settled_s = 0.0
+        self._ids = 0
+
+    def play(self, seconds, speech=(), block_s=0.5):
+        """Hear seconds of audio, whose scores are final at once; in some of the steps of 0.5 s there is speech."""
+        for number in range(round(seconds / block_s)):
+            first = round(self.at_s * RATE)
+            samples = np.arange(first, first + round(block_s * RATE), dtype=np.float32)
+            self.recorder.audio(AudioBlock(self.at_s, RATE, samples))
+            scores = np.array([[0.0, 0.9 if number in speech else 0.0]], np.float32)
+            self.recorder.scores(self.at_s, block_s, scores)
+            self.at_s += block_s
+
+    def start(self, onset, time=None, label="Dog"):
+        """Start an event; return what ends it."""
+        self._ids += 1
+        event = {"source": "the yard", "id": self._ids, "label": label, "onset": onset, "time": time, "score": 0.9}
+        self.recorder.event(EventStart(**event))
+        return lambda offset: self.recorder.event(EventEnd(**event, offset=offset))
+
+    @property
+    def spans(self):
+        """First and last position of each clip, in seconds."""
+        return [(clip.samples[0] / RATE, (clip.samples[-1] + 1) / RATE) for clip in self.clips]
+
+
+def test_a_clip_has_what_came_before_and_after():
+    recording = Recording(pre_roll_s=2, post_roll_s=1)
+    recording.play(12)
+    end = recording.start(10.25)
+    end(11.75)
+    assert recording.clips == []
+    recording.play(3)
+    assert recording.spans == [(8.25, 12.75)]
+    (clip,) = recording.clips
+    np.testing.assert_array_equal(clip.samples, np.arange(8250, 12_750))
+    assert clip.sample_rate == RATE
+
+
+def test_a_clip_is_made_when_no_speech_can_come_into_it_any_more():
+    recording = Recording(post_roll_s=1)
+    recording.play(5)
+    recording.start(4.0)(4.5)
+    recording.play(0.5)
+    assert recording.clips == []
+    recording.play(0.5)
+    assert recording.at_s == 4.5 + 1 + MARGIN_S
+    assert len(recording.clips) == 1
+
+
+def test_a_long_event_is_cut_off_and_a_longer_one_does_not_wait_for_its_end():
+    recording = Recording(pre_roll_s=1, post_roll_s=0, most_s=3)
+    recording.play(5)
+    end = recording.start(4.0)
+    recording.play(10)
+    assert recording.spans == [(3, 7)]
+    end(14.0)
+    assert len(recording.clips) == 1
+    recording.start(15.0)(15.25)
+    recording.play(2)
+    assert recording.spans[1] == (14, 15.25)
+
+
+def test_two_events_at_once_have_a_clip_each():
+    recording = Recording(pre_roll_s=1, post_roll_s=0)
+    recording.play(6)
+    dog, speech = recording.start(3.0), recording.start(4.0, label="Speech")
+    speech(5.0)
+    dog(6.0)
+    recording.play(2)
+    assert recording.spans == [(3, 5), (2, 6)] or recording.spans == [(2, 6), (3, 5)]
+    assert {clip.name for clip in recording.clips} == {"0000003.00_the-yard_Dog", "0000004.00_the-yard_Speech"}
+
+
+def test_an_event_at_the_beginning_or_the_end_has_what_there_is():
+    recording = Recording(pre_roll_s=2, post_roll_s=1)
+    recording.play(4)
+    recording.start(0.5)(1.0)
+    recording.start(3.0)(4.0)
+    recording.recorder.interrupted(4.0)
+    assert recording.spans == [(0, 2), (1, 4)]
+
+
+def test_nothing_from_before_a_gap_is_in_a_clip_from_after_it():
+    recording = Recording(pre_roll_s=5)
+    recording.play(10)
+    recording.recorder.interrupted(10.0)
+    recording.at_s = 20.0
+    recording.play(2)
+    recording.start(21.0)(21.5)
+    recording.recorder.interrupted(22.0)
+    assert recording.spans == [(20, 22)]
+
+
+def test_what_no_clip_can_want_any_more_is_forgotten():
+    recording = Recording(pre_roll_s=2, most_s=3, post_roll_s=1)
+    keep_s = 2 + 3 + 1 + LATE_S + SLACK_S
+    assert recording.recorder.kept_s == 0
+    for _ in range(6):
+        recording.play(100)
+        assert keep_s <= recording.recorder.kept_s <= keep_s + 1
+    recording.recorder.interrupted(600)
+    assert recording.recorder.kept_s == 0
+
+
+def test_the_latest_clip_that_can_be_wanted_is_whole():
+    recording = Recording(pre_roll_s=2, most_s=3, post_roll_s=1)
+    recording.play(100)
+    recording.start(100 - LATE_S - 3)(100 - LATE_S)  # known late, and at its end
+    recording.play(2)
+    assert recording.spans == [(90, 96)]
+
+
+def test_names_are_of_the_time_of_day_or_the_position():
+    recording = Recording()
+    recording.play(3)
+    recording.start(1.5, label="Cattle, bovinae")
+    recording.start(2.0, time="2026-11-26T18:00:01.250+00:00")
+    recording.recorder.interrupted(3.0)
+    assert [clip.name for clip in recording.clips] == [
+        "0000001.50_the-yard_Cattle-bovinae",
+        "20261126T180001_the-yard_Dog",
+    ]
+
+
+def test_speech_and_a_margin_around_it_is_silenced():
+    recording = Recording(privacy="no_speech", pre_roll_s=5, post_roll_s=0)
+    recording.play(10, speech=[10])  # from 5.0 to 5.5 s
+    recording.start(9.0)(10.0)
+    recording.play(1)
+    (clip,) = recording.clips  # from 4 s on
+    silent = clip.samples[round((5 - MARGIN_S - 4) * RATE) : round((5.5 + MARGIN_S - 4) * RATE)]
+    assert (silent == 0).all()
+    fade = round(FADE_S * RATE)
+    np.testing.assert_array_equal(clip.samples[: 500 - fade], np.arange(4000, 4500 - fade))
+    np.testing.assert_array_equal(clip.samples[2000 + fade :], np.arange(6000 + fade, 10_000))
+
+
+def test_speech_that_scores_lower_than_the_limit_stays():
+    recording = Recording(privacy="no_speech", speech_score=0.95, pre_roll_s=5, post_roll_s=0)
+    recording.play(10, speech=[10])
+    recording.start(9.0)(10.0)
+    recording.play(1)
+    assert (recording.clips[0].samples > 0).all()
+
+
+def test_speech_right_after_an_event_is_silenced_too():
+    recording = Recording(privacy="no_speech", pre_roll_s=1, post_roll_s=0)
+    recording.play(10)
+    recording.start(9.0)(10.0)
+    recording.play(1, speech=[0])
+    (clip,) = recording.clips
+    assert (clip.samples[round((2 - MARGIN_S) * RATE) :] == 0).all()
+    assert (clip.samples[: round((2 - MARGIN_S - FADE_S) * RATE)] > 0).all()
+
+
+def test_silence_has_fades_outside():
+    gain = silence(np.ones(1000, np.float32), RATE, [(0.3, 0.5), (-1.0, 0.1), (0.95, 3.0)])
+    assert (gain[:100] == 0).all()
+    assert (gain[300:500] == 0).all()
+    assert (gain[950:] == 0).all()
+    np.testing.assert_allclose(gain[290:300], np.linspace(1, 0, 10), atol=1e-6)
+    np.testing.assert_allclose(gain[500:510], np.linspace(0, 1, 10), atol=1e-6)
+    assert (gain[110:290] == 1).all()
+    assert (gain[510:940] == 1).all()
+
+
+def write(folder, names, seconds=1, **settings):
+    """Write clips of noise, one a name, each a second later than the last."""
+    writer = ClipWriter(ClipsConfig(folder=folder, **settings))
+    writer.start()
+    for name in names:
+        writer.put(Clip(name, np.random.default_rng(0).uniform(-0.5, 0.5, seconds * 16_000).astype(np.float32), 16_000))
+    writer.close()
+    assert writer.failures == 0
+
+
+@pytest.mark.parametrize("kind", ["flac", "wav"])
+def test_a_clip_is_a_file_of_16_bits(kind, tmp_path):
+    write(tmp_path / "state" / "clips", ["20261126T180001_yard_Dog"], format=kind)
+    (path,) = (tmp_path / "state" / "clips").iterdir()
+    assert path.name == f"20261126T180001_yard_Dog.{kind}"
+    samples, rate = soundfile.read(path, dtype="float32")
+    assert (rate, soundfile.info(path).subtype) == (16_000, "PCM_16")
+    np.testing.assert_allclose(samples, np.random.default_rng(0).uniform(-0.5, 0.5, 16_000), atol=1e-4)
+
+
+def test_a_name_that_is_taken_gets_a_number(tmp_path):
+    for _ in range(3):
+        write(tmp_path, ["0000001.50_yard_Dog"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "0000001.50_yard_Dog.flac",
+        "0000001.50_yard_Dog_2.flac",
+        "0000001.50_yard_Dog_3.flac",
+    ]
+
+
+def test_the_oldest_clips_go_where_the_quota_is_full_and_no_other_file(tmp_path):
+    """A clip of a second is 32 kB; three fit into 100 kB."""
+    (tmp_path / "notes.txt").write_text("x" * 200_000)
+    for number in range(5):  # by name, the last is the oldest
+        write(tmp_path, [f"2026112{9 - number}T180001_yard_Dog"], format="wav", quota_mb=0.1)
+        os.utime(tmp_path / f"2026112{9 - number}T180001_yard_Dog.wav", (1000 + number, 1000 + number))
+    left = sorted(path.name for path in tmp_path.glob("*.wav"))
+    assert left == [f"2026112{number}T180001_yard_Dog.wav" for number in (5, 6, 7)]
+    assert (tmp_path / "notes.txt").exists()
+
+
+def test_a_clip_that_a_power_cut_has_torn_is_deleted(tmp_path):
+    (tmp_path / ".0000001.50_yard_Dog.flac.part").write_text("torn")
+    write(tmp_path, [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_is_an_error_before_anything_begins(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HtsatEdgeError, match=r"outputs.clips.folder: .*file: cannot be written to: "):
+        ClipWriter(ClipsConfig(folder=tmp_path / "file")).start()
+
+
+# A daemon on a recording
+
+
+@pytest.fixture
+def record(start_daemon, samples, tmp_path):
+    """Runs a daemon on the first seconds of the recording; returns its events, and the clips by label."""
+
+    def run(seconds=27, **settings):
+        folder = tmp_path / "clips"
+        daemon = start_daemon(outputs={"clips": ClipsConfig(folder=folder, **settings)})
+        daemon.feed.open(32_000)
+        daemon.source.write(samples[: round(seconds * 32_000)])
+        events = [message for message in daemon.end() if message["type"] in ("start", "end")]
+        return events, sorted(folder.iterdir())
+
+    return run
+
+
+def test_a_clip_of_each_event_replays_to_it(record, samples):
+    events, files = record(pre_roll_s=1, post_roll_s=0.5)
+    starts = [event for event in events if event["type"] == "start"]
+    offsets = {event["id"]: event["offset"] for event in events if event["type"] == "end"}
+    assert len(files) == len(starts)
+    for event in starts:
+        name = f"{event['onset']:010.2f}_yard_{event['label'].split(',')[0]}"
+        (path,) = (file for file in files if file.name.startswith(name))
+        clip, rate = soundfile.read(path, dtype="float32")
+        first, last = max(0, event["onset"] - 1), offsets[event["id"]] + 0.5
+        assert rate == 32_000
+        np.testing.assert_allclose(clip, samples[round(first * rate) : round(last * rate)], atol=1e-4)
+    thunder = next(file for file in files if "Thunder" in file.name)
+    assert "Thunder" in {event.label for event in detect_file(thunder)}
+
+
+@pytest.mark.parametrize("seconds", [8, 16])
+def test_an_event_in_which_the_recording_ends_has_its_clip_too(seconds, record):
+    events, files = record(seconds)
+    assert len(files) == sum(event["type"] == "start" for event in events) > 0
+
+
+def test_speech_is_silent_in_clips(record):
+    _, files = record(privacy="no_speech", pre_roll_s=5)
+    speech, dog, thunder = (next(file for file in files if name in file.name) for name in ("Speech", "Dog", "Thunder"))
+    assert np.abs(soundfile.read(speech)[0][round(1.2 * 32_000) : 5 * 32_000]).max() < 1e-4
+    clip = soundfile.read(dog)[0]  # a bark at 6.7 s, with speech in its pre-roll
+    assert np.abs(clip[: round((5.0 - (6.72 - 5)) * 32_000)]).max() < 1e-4
+    assert np.abs(clip[-16_000:]).max() > 0.01
+    assert soundfile.read(thunder)[0][-64_000:].std() > 0.01

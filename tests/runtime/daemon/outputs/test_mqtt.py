@@ -1,0 +1,162 @@
+"""A real broker, which is killed and started again."""
+
+import json
+import time
+
+import pytest
+
+from htsat_edge.runtime.daemon.config import DetectionConfig, MqttConfig, Secret
+from htsat_edge.runtime.daemon.messages import ClockSet, GapMessage, SourceBack, SourceLost
+from htsat_edge.runtime.daemon.outputs.mqtt import MOST_SENSORS, Mqtt
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
+
+@pytest.fixture
+def connect(broker):
+    """Starts an output that publishes to the broker."""
+    started = []
+
+    def begin(sources=("yard", "gate"), labels=("Dog", "Cattle, bovinae"), **settings):
+        output = Mqtt(MqttConfig(host="127.0.0.1", port=broker.port, **settings), sources, labels)
+        output.start()
+        started.append(output)
+        return output
+
+    yield begin
+    for output in started:
+        output.close()
+
+
+def offer(output, messages):
+    for message in messages:
+        output.offer(message)
+
+
+def contents(messages):
+    return [json.loads(message.encoded) for message in messages]
+
+
+def test_events_states_and_sensors(broker, connect, make_events, wait_for):
+    output = connect()
+    gap = GapMessage(source="yard", onset=3.0, offset=4.0, time=None, reason="unplugged")
+    messages = [*make_events(1), *make_events(1, kind="end"), *make_events(1, label="Cattle, bovinae"), gap]
+    offer(output, [*messages, ClockSet(time=None, by_s=3600)])
+    wait_for(lambda: output.sent == 5)
+    wait_for(lambda: broker.last("htsat-edge/yard/cattle_bovinae") == "ON")
+    wait_for(lambda: len(broker.all("htsat-edge/yard/event")) == 4)
+    assert broker.all("htsat-edge/yard/event") == contents(messages)  # what concerns no source has no topic
+    assert broker.last("htsat-edge/yard/dog") == "OFF"
+    assert [content for topic, content in broker.heard if topic == "htsat-edge/yard/dog"] == ["OFF", "ON", "OFF"]
+    assert broker.last("htsat-edge/gate/dog") == "OFF"  # one source's sensors never change another's
+    assert broker.last("htsat-edge/status") == "online"
+    sensor = json.loads(broker.last("homeassistant/binary_sensor/htsat_edge_yard/cattle_bovinae/config"))
+    assert sensor["name"] == "Cattle, bovinae"
+    assert sensor["state_topic"] == "htsat-edge/yard/cattle_bovinae"
+    assert sensor["availability"] == [{"topic": "htsat-edge/status"}, {"topic": "htsat-edge/yard/status"}]
+    assert sensor["availability_mode"] == "all"
+    assert sensor["unique_id"] == "htsat_edge_yard_cattle_bovinae"
+    output.close()
+    wait_for(lambda: broker.last("htsat-edge/status") == "offline")
+
+
+def test_a_source_that_is_lost_is_not_available(broker, connect, wait_for):
+    output = connect()
+    offer(output, [SourceLost(source="yard", time=None, text="unplugged")])
+    wait_for(lambda: broker.last("htsat-edge/yard/status") == "offline")
+    assert broker.last("htsat-edge/gate/status") == "online"
+    offer(output, [SourceBack(source="yard", time=None, text="the microphone is back")])
+    wait_for(lambda: broker.last("htsat-edge/yard/status") == "online")
+
+
+def test_a_broker_that_dies_under_load_gets_every_event_when_it_is_back(broker, connect, make_events, wait_for):
+    output = connect()
+    offer(output, make_events(60))
+    wait_for(lambda: output.sent > 20)
+    broker.kill()
+    offer(output, make_events(140, first=60))
+    broker.heard.clear()
+    sent = output.sent
+    broker.start()
+    wait_for(lambda: output.sent == 200)
+    wait_for(lambda: broker.all("htsat-edge/yard/event")[-1:] == contents(make_events(1, first=199)))
+    ids = {content["id"] for content in broker.all("htsat-edge/yard/event")}
+    assert ids >= set(range(sent + 4, 201))  # what was on its way when it died may have arrived before
+    assert output.dropped == 0
+    assert broker.last("htsat-edge/status") == "online"  # and sensors are announced again to a broker that forgot
+    assert broker.last("homeassistant/binary_sensor/htsat_edge_yard/dog/config")
+
+
+def test_a_broker_that_dies_and_is_back_is_reported_to_the_other_outputs(
+    broker, start_daemon, samples, wait_for, monkeypatch
+):
+    monkeypatch.setattr(Mqtt, "patience_s", 0.1)
+    mqtt = MqttConfig(host="127.0.0.1", port=broker.port)
+    daemon = start_daemon(detection=DetectionConfig(labels=["Speech", "Thunder"]), outputs={"mqtt": mqtt})
+    daemon.feed.open(32_000)
+    daemon.source.write(samples[: 12 * 32_000])
+    wait_for(lambda: broker.last("htsat-edge/yard/speech") == "OFF" and len(broker.all("htsat-edge/yard/event")) == 3)
+    broker.kill()
+    daemon.source.write(samples[12 * 32_000 :])
+    wait_for(lambda: "output_failed" in daemon.states())
+    broker.start()
+    wait_for(lambda: "output_back" in daemon.states())
+    messages = daemon.end()
+    failed, back = (message for message in messages if str(message.get("state")).startswith("output_"))
+    assert failed["output"] == back["output"] == f"mqtt 127.0.0.1:{broker.port}"
+    assert failed["text"].endswith("; it is tried again")
+    wanted = [message for message in messages if message not in (failed, back)]
+    wait_for(lambda: wanted[-1] in broker.all("htsat-edge/yard/event"))
+    for message in wanted:  # that it is away does not come to the broker itself
+        assert message in broker.all("htsat-edge/yard/event")
+
+
+def test_an_event_that_was_on_its_way_when_the_broker_died_is_a_failure_too(broker, connect, make_events, wait_for):
+    output = connect()
+    offer(output, make_events(1))
+    wait_for(lambda: output.sent == 1)
+    output.patience_s = 0.1
+    send, died = output._client.publish, []
+
+    def publish(*arguments, **options):
+        sent = send(*arguments, **options)
+        if not died:
+            died.append(True)
+            broker.kill()
+        return sent
+
+    output._client.publish = publish
+    offer(output, make_events(1, first=1))
+    wait_for(lambda: output.failures > 0)
+    assert list(output.notices()) == ["the broker cannot be reached; it is tried again"]
+    broker.start()
+    wait_for(lambda: output.sent == 2)
+    assert list(output.notices()) == [None]
+
+
+def test_many_classes_are_announced_when_they_are_heard(broker, connect, make_events, wait_for):
+    output = connect(sources=["yard"], labels=[f"class {i}" for i in range(MOST_SENSORS + 1)])
+    offer(output, make_events(1, label="class 7"))
+    wait_for(lambda: broker.last("htsat-edge/yard/class_7") == "ON")
+    announced = [topic for topic, _ in broker.heard if topic.endswith("/config")]
+    assert announced == ["homeassistant/binary_sensor/htsat_edge_yard/class_7/config"]
+
+
+def test_without_discovery_and_with_a_password_of_its_own(broker, connect, make_events, wait_for, monkeypatch):
+    monkeypatch.setenv("PW", "s3cret")
+    output = connect(topic="farm/ears", discovery=None, username="me", password=Secret(env="PW"))
+    offer(output, make_events(1))
+    wait_for(lambda: broker.last("farm/ears/yard/dog") == "ON")
+    assert not any("homeassistant" in topic for topic, _ in broker.heard)
+
+
+def test_a_broker_that_is_not_there_keeps_nobody_waiting(free_port, make_events, monkeypatch):
+    monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.sender.CLOSE_S", 0.2)
+    output = Mqtt(MqttConfig(host="127.0.0.1", port=free_port()), ["yard"], ["Dog"])
+    output.patience_s = 0.1
+    output.start()
+    begun = time.monotonic()
+    offer(output, make_events(100))
+    assert time.monotonic() - begun < 0.5
+    output.close()
+    assert output.sent == 0

@@ -1,0 +1,178 @@
+"""Queues that are bounded, sending again, and what is reported of an output that is slow, dead or full."""
+
+import itertools
+import threading
+import time
+
+import pytest
+
+from htsat_edge.runtime.daemon.outputs.sender import FIRST_PAUSE_S, LONGEST_PAUSE_S, MessageSender, RefusedError
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
+
+class KeptSender(MessageSender):
+    """Keeps what it gets; fails, refuses or waits where the test wants it."""
+
+    def __init__(self, queued=1000):
+        super().__init__("kept", queued)
+        self.got, self.fails, self.refuses = [], 0, False
+        self.free = threading.Event()
+        self.free.set()
+
+    def send(self, batch):
+        self.free.wait()
+        if self.refuses:
+            raise RefusedError("no")
+        if self.fails:
+            self.fails -= 1
+            raise ConnectionError("not now")
+        self.got += batch
+
+
+@pytest.fixture
+def start():
+    """Starts a sender."""
+    started = []
+
+    def begin(sender):
+        started.append(sender)
+        sender.start()
+        return sender
+
+    yield begin
+    for sender in started:
+        sender.free.set()
+        sender.close()
+
+
+def offer(sender, messages):
+    for message in messages:
+        sender.offer(message)
+
+
+def test_messages_arrive_in_order_and_failures_lose_none(start, make_events, caplog):
+    sender = KeptSender()
+    sender.fails = 3
+    offer(start(sender), make_events(500))
+    sender.close()
+    assert sender.got == make_events(500)
+    assert (sender.sent, sender.dropped, sender.failures, sender.waiting) == (500, 0, 3, 0)
+    assert caplog.text.count("kept: not now; it is tried again") == 1
+    assert caplog.text.count("kept: works again") == 1
+    assert list(sender.notices()) == ["not now; it is tried again", None]
+    assert list(sender.notices()) == []
+
+
+def test_several_at_once_up_to_the_batch(start, make_events):
+    sizes = []
+
+    class Sized(KeptSender):
+        batch = 4
+
+        def send(self, batch):
+            sizes.append(len(batch))
+            super().send(batch)
+
+    sender = Sized()
+    offer(sender, make_events(10))
+    start(sender).close()
+    assert sizes == [4, 4, 2]
+
+
+def test_a_slow_one_never_makes_anybody_wait_and_what_it_loses_is_counted(start, make_events, caplog):
+    sender = KeptSender(queued=10)
+    sender.free.clear()
+    start(sender)
+    begun = time.monotonic()
+    offer(sender, make_events(500))
+    assert time.monotonic() - begun < 1
+    assert sender.waiting == 10
+    sender.free.set()
+    sender.close()
+    assert sender.sent + sender.dropped == 500
+    assert sender.dropped >= 400
+    assert sender.failures == 0
+    assert sender.got == sorted(sender.got, key=lambda message: message.id)
+    assert caplog.text.count("kept: is 10 items behind, and loses some") == 1
+
+
+def test_one_that_hangs_does_not_keep_the_program_from_ending(start, make_events, monkeypatch):
+    monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.sender.CLOSE_S", 0.2)
+    sender = KeptSender()
+    sender.free.clear()
+    offer(start(sender), make_events(3))
+    begun = time.monotonic()
+    sender.close()
+    assert time.monotonic() - begun < 1
+
+
+def test_what_is_refused_for_good_is_not_sent_again_and_reported_once(start, make_events, wait_for, caplog):
+    sender = KeptSender()
+    sender.batch = 1
+    start(sender)
+    for number, sender.refuses in enumerate([True, False, True]):
+        sender.offer(*make_events(1, first=number))
+        wait_for(lambda number=number: sender.sent + sender.dropped == number + 1)
+    assert sender.got == make_events(1, first=1)
+    assert (sender.sent, sender.dropped, sender.failures) == (1, 2, 0)
+    assert list(sender.notices()) == ["no; what is refused is lost"]
+    assert caplog.text.count("kept: no; what is refused is lost") == 1
+
+
+def test_a_closed_one_does_not_go_on(start, make_events, monkeypatch, wait_for):
+    monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.sender.CLOSE_S", 0.2)
+    sender = KeptSender()
+    sender.fails = 10**9
+    offer(start(sender), make_events(300))
+    sender.close()
+    wait_for(lambda: not any(thread.name == "kept" for thread in threading.enumerate()))
+    assert (sender.sent, sender.dropped) == (0, 300)
+
+
+def test_pauses_between_tries_double_up_to_the_longest(make_events, monkeypatch):
+    monkeypatch.undo()  # the real pauses: nothing waits here
+    pauses = []
+
+    class Impatient(KeptSender):
+        def _pause(self, pause_s):
+            pauses.append(pause_s)
+            return len(pauses) == 10
+
+    sender = Impatient()
+    sender.fails = 100
+    sender._deliver(make_events(1))
+    assert (FIRST_PAUSE_S, LONGEST_PAUSE_S) == (0.2, 30.0)
+    assert pauses == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30])
+    assert (sender.failures, sender.dropped) == (10, 1)
+
+
+def test_it_waits_between_tries(start, make_events, wait_for):
+    tries = []
+
+    class Timed(KeptSender):
+        def send(self, batch):
+            tries.append(time.monotonic())
+            super().send(batch)
+
+    sender = Timed()
+    sender.fails = 4
+    offer(start(sender), make_events(1))
+    wait_for(lambda: sender.sent == 1)
+    between = [after - before for before, after in itertools.pairwise(tries)]
+    assert [pause >= least for pause, least in zip(between, (0.02, 0.04, 0.08, 0.1), strict=True)] == [True] * 4
+
+
+def test_what_there_is_to_do_is_done_while_nothing_is_sent_and_its_failure_is_logged(start, wait_for, caplog):
+    class Busy(KeptSender):
+        idled = 0
+
+        def idle(self):
+            self.idled += 1
+            raise OSError("the disk is full")
+
+    sender = start(Busy())
+    wait_for(lambda: sender.idled == 1)
+    sender.close()
+    assert "kept: the disk is full" in caplog.text
+    assert list(sender.notices()) == []

@@ -1,0 +1,190 @@
+"""The store as an output: nothing is lost through locks, failures and damage."""
+
+import sqlite3
+import time
+from contextlib import closing
+
+import pytest
+
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.daemon.config import StoreConfig
+from htsat_edge.runtime.daemon.messages import ClockSet, GapMessage, InputFault
+from htsat_edge.runtime.daemon.outputs.store import StoreOutput
+from htsat_edge.runtime.dsp.events import EventStart
+
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
+
+def ask(path, query):
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute(query).fetchall()
+
+
+def stored(path):
+    """Return the events of a database as starts, as a test sends them."""
+    rows = ask(path, "SELECT source, number, label, onset, time, score FROM events ORDER BY id")
+    return [
+        EventStart(source=source, id=number, label=label, onset=onset, time=at, score=score)
+        for source, number, label, onset, at, score in rows
+    ]
+
+
+def start(path, **settings):
+    output = StoreOutput(StoreConfig(path=path, **settings))
+    output.start()
+    return output
+
+
+def offer(output, messages):
+    for message in messages:
+        output.offer(message)
+
+
+def test_runs_are_sessions_and_an_event_is_one_row(tmp_path, make_events):
+    path = tmp_path / "state" / "events.db"
+    for _ in range(2):
+        output = start(path)
+        offer(output, make_events(120))
+        offer(output, make_events(60, kind="end"))
+        output.close()
+        assert (output.sent, output.dropped) == (180, 0)
+    assert stored(path) == make_events(120) * 2
+    assert ask(path, "SELECT count(*) FROM events WHERE offset = 0.5") == [(120,)]
+    assert ask(path, "SELECT count(*) FROM events WHERE offset IS NULL") == [(120,)]
+    assert ask(path, "SELECT count(DISTINCT session) FROM events") == [(2,)]
+    ((earliest, latest),) = ask(path, "SELECT min(stored_at), max(stored_at) FROM events")
+    assert time.time() - 60 < earliest <= latest <= time.time()
+
+
+def test_gaps_and_statuses_have_tables_of_their_own(tmp_path):
+    path = tmp_path / "events.db"
+    output = start(path)
+    fault = InputFault(source="yard", time=None, problem="clipping", advice="turn the gain down")
+    clock = ClockSet(time="2026-11-26T18:00:00.000+00:00", by_s=3600)
+    offer(output, [GapMessage(source="yard", onset=1.5, offset=2.5, time=None, reason="unplugged"), fault, clock])
+    output.close()
+    assert ask(path, "SELECT number, source, onset, offset, time, reason FROM gaps") == [
+        (1, "yard", 1.5, 2.5, None, "unplugged")
+    ]
+    assert ask(path, "SELECT number, source, state, time, message FROM statuses ORDER BY id") == [
+        (2, "yard", "input_fault", None, fault.encoded),
+        (3, None, "clock_set", clock.time, clock.encoded),
+    ]
+
+
+def test_a_locked_database_loses_nothing(tmp_path, make_events, monkeypatch, wait_for):
+    monkeypatch.setattr("htsat_edge.runtime.store.database.BUSY_S", 0.05)
+    path = tmp_path / "events.db"
+    output = start(path)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        offer(output, make_events(300))
+        wait_for(lambda: output.failures > 1)
+        assert output.sent == 0
+        other.rollback()
+    output.close()
+    assert stored(path) == make_events(300)
+    assert list(output.notices()) == ["database is locked; it is tried again", None]
+
+
+def test_a_database_that_is_locked_at_the_start_is_tried_again(tmp_path, make_events, monkeypatch, wait_for, caplog):
+    monkeypatch.setattr("htsat_edge.runtime.store.database.BUSY_S", 0.05)
+    path = tmp_path / "events.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        output = start(path)
+        assert "database is locked; it is tried again" in caplog.text
+        other.rollback()
+    offer(output, make_events(3))
+    output.close()
+    assert stored(path) == make_events(3)
+
+
+def test_what_was_stored_before_the_failure_was_noticed_is_not_stored_twice(tmp_path, make_events):
+    failed = []
+
+    class FailsAfterwards(StoreOutput):
+        def send(self, batch):
+            super().send(batch)
+            if not failed:
+                failed.append(True)
+                raise sqlite3.OperationalError("disk I/O error")
+
+    path = tmp_path / "events.db"
+    output = FailsAfterwards(StoreConfig(path=path))
+    output.start()
+    gap = GapMessage(source="yard", onset=1.5, offset=2.5, time=None, reason="unplugged")
+    clock = ClockSet(time=None, by_s=3600)
+    offer(output, [*make_events(10), gap, clock, gap])
+    output.close()
+    assert failed
+    assert stored(path) == make_events(10)
+    assert ask(path, "SELECT count(*) FROM gaps") == [(2,)]
+    assert ask(path, "SELECT count(*) FROM statuses") == [(1,)]
+
+
+def test_what_is_too_old_is_deleted(tmp_path, make_events, wait_for):
+    path = tmp_path / "events.db"
+    output = start(path, keep_days=1)
+    offer(output, make_events(2))
+    output.close()
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE events SET stored_at = stored_at - 86500 WHERE number = 1")
+        database.execute("UPDATE events SET stored_at = stored_at - 86300 WHERE number = 2")
+    again = start(path, keep_days=1)
+    wait_for(lambda: stored(path) == make_events(1, first=1))
+    again.close()
+
+
+def test_a_damaged_database_is_kept_aside_and_a_new_one_begun(tmp_path, make_events, caplog):
+    path = tmp_path / "events.db"
+    path.write_text("this is no database, and long enough to be seen as none" * 50)
+    output = start(path)
+    offer(output, make_events(1))
+    output.close()
+    assert stored(path) == make_events(1)
+    (aside,) = tmp_path.glob("events.db.damaged-*")
+    assert aside.read_text().startswith("this is no database")
+    assert "file is not a database; it is kept as events.db.damaged-" in caplog.text
+
+
+def test_a_database_that_is_damaged_while_it_is_used(tmp_path, make_events, wait_for):
+    path = tmp_path / "events.db"
+    output = start(path)
+    offer(output, make_events(200))
+    wait_for(lambda: output.sent == 200)
+    output.closed()
+    path.write_bytes(b"no database at all" * 1000)
+    offer(output, make_events(10, first=200))
+    output.close()
+    assert stored(path) == make_events(10, first=200)
+    assert len(list(tmp_path.glob("events.db.damaged-*"))) >= 1
+
+
+def test_a_clock_that_was_never_set_deletes_nothing(tmp_path, make_events, monkeypatch, wait_for):
+    path = tmp_path / "events.db"
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    output = start(path, keep_days=1)
+    offer(output, make_events(1))
+    wait_for(lambda: output.sent == 1)
+    output.idle()
+    output.close()
+    assert stored(path) == make_events(1)
+
+
+def test_a_path_that_cannot_be_is_an_error_before_anything_begins(tmp_path):
+    (tmp_path / "folder.db").mkdir()
+    with pytest.raises(HtsatEdgeError, match=r"outputs.store.path: .*folder.db: unable to open database file"):
+        start(tmp_path / "folder.db")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HtsatEdgeError, match=r"outputs.store.path: .*events.db: cannot be written: "):
+        start(tmp_path / "file" / "events.db")
+
+
+def test_the_database_of_another_program_is_left_alone(tmp_path):
+    path = tmp_path / "photos.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE photos (name TEXT)")
+    with pytest.raises(HtsatEdgeError, match=r"photos.db: it is a database of another program; give another path"):
+        start(path)
+    assert ask(path, "SELECT name FROM sqlite_schema") == [("photos",)]

@@ -1,0 +1,78 @@
+"""A virtual microphone: PulseAudio, into which recordings are played and from which PortAudio records."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+
+class VirtualMicrophone:
+    """A sink into which recordings are played; its monitor is ALSA's default input."""
+
+    def __init__(self, folder, wait_for):
+        socket = folder / "native"
+        self._wait_for = wait_for
+        (folder / "alsa.conf").write_text(
+            "</usr/share/alsa/alsa.conf>\npcm.!default { type pulse }\nctl.!default { type pulse }\n"
+        )
+        self.environment = {
+            **os.environ,
+            "XDG_RUNTIME_DIR": str(folder),
+            "HOME": str(folder),
+            "PULSE_SERVER": f"unix:{socket}",
+            "ALSA_CONFIG_PATH": str(folder / "alsa.conf"),
+        }
+        options = ["-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--disable-shm=yes"]
+        options += ["--log-level=error", f"--load=module-native-protocol-unix socket={socket} auth-anonymous=1"]
+        self._server = subprocess.Popen(["pulseaudio", *options], env=self.environment, stderr=subprocess.DEVNULL)
+        wait_for(socket.exists)
+        self.plug()
+
+    def plug(self):
+        self._sink = self._ask("load-module", "module-null-sink", "sink_name=virtual", "rate=48000").strip()
+        self._ask("set-default-source", "virtual.monitor")
+
+    def unplug(self):
+        self._ask("unload-module", self._sink)
+
+    def play(self, path):
+        """Begin to play a recording; return what ends it."""
+        player = subprocess.Popen(["paplay", "--device=virtual", path], env=self.environment)
+        self._wait_for(lambda: self._ask("list", "short", "sink-inputs").strip())
+
+        def end():
+            player.kill()
+            player.wait()
+            self._wait_for(lambda: not self._ask("list", "short", "sink-inputs").strip())
+
+        return end
+
+    def close(self):
+        self._server.terminate()
+        self._server.wait()
+
+    def _ask(self, *command):
+        asked = subprocess.run(["pactl", *command], env=self.environment, check=True, capture_output=True, text=True)
+        return asked.stdout
+
+
+@pytest.fixture(scope="module")
+def microphone(tmp_path_factory, wait_for):
+    if not all(map(shutil.which, ("pulseaudio", "pactl", "paplay"))):
+        pytest.skip("needs pulseaudio, pulseaudio-utils, libasound2-plugins: sudo apt install them")
+    made = VirtualMicrophone(tmp_path_factory.mktemp("pulse"), wait_for)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def cards(tmp_path):
+    """Three sound cards as /proc/asound has them."""
+    for number, name, usb in ((0, "tegra", None), (2, "Device", "0d8c:0014"), (3, "ArrayUAC10", "2886:0018")):
+        card = tmp_path / f"card{number}"
+        card.mkdir()
+        (card / "id").write_text(f"{name}\n")
+        if usb:
+            (card / "usbid").write_text(f"{usb}\n")
+    return tmp_path

@@ -1,0 +1,60 @@
+"""The inputs of this machine, measured, by the commands that show them; on a virtual microphone."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from htsat_edge.runtime.daemon.sources.devices import stable_id
+
+
+def test_a_sound_card_has_an_id_that_finds_it_again(cards):
+    assert stable_id("ReSpeaker 4 Mic Array: USB Audio (hw:3,0)", cards) == "usb:2886:0018"
+    assert stable_id("tegra-hda: HDMI (hw:0,3)", cards) == "alsa:tegra"
+    assert stable_id("default", cards) is None
+    assert stable_id("odd (hw:Device)", cards) is None
+
+
+@pytest.fixture
+def run(microphone):
+    """Runs `htsat-edge` where the virtual microphone is."""
+
+    def command(*arguments):
+        program = [sys.executable, "-m", "htsat_edge", *arguments]
+        return subprocess.run(program, env=microphone.environment, capture_output=True, text=True, check=False)
+
+    return command
+
+
+@pytest.fixture
+def noise(tmp_path):
+    """Ten minutes of noise at -20 dBFS."""
+    path = tmp_path / "noise.wav"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 600 * 8000).clip(-1, 1), 8000)
+    return path
+
+
+def test_a_device_is_listed_with_its_level_and_checked(run, microphone, noise):
+    stop = microphone.play(noise)
+    done = run("devices", "--json")
+    (default,) = (device for device in map(json.loads, done.stdout.splitlines()) if device["default"])
+    assert done.returncode == 0
+    assert default["level_dbfs"] == pytest.approx(-20, abs=3)
+    assert default["error"] is None
+    done = run("check")
+    assert "ok   source microphone: default, " in done.stdout, done.stdout
+    assert "ok   model: bundled, 16 classes" in done.stdout
+    assert done.returncode == 0
+    stop()
+    done = run("check")
+    assert "fix  source microphone: default: digital silence: is it muted?" in done.stdout
+    assert done.returncode == 1
+
+
+def test_a_device_that_is_not_there_is_to_be_fixed(run):
+    done = run("check", "--device", "Blue Yeti")
+    assert "fix  source microphone: there is no microphone Blue Yeti; inputs: " in done.stdout
+    assert done.returncode == 1

@@ -1,0 +1,221 @@
+"""A feed between two threads, and the pauses between tries."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from htsat_edge.runtime.daemon.messages import SourceBack, SourceFailed, SourceLost
+from htsat_edge.runtime.daemon.sources.feed import RING_S, Backoff, Feed, Notice, mix
+from htsat_edge.runtime.dsp.blocks import Gap
+
+
+@pytest.fixture
+def feed():
+    return Feed("yard", threading.Event(), live=True)
+
+
+def read_all(feed):
+    """Return what a feed gives until it has ended."""
+    found = []
+    while not feed.ended:
+        item = feed.read()
+        assert item is not None
+        found.append(item)
+    return found
+
+
+def ones(length):
+    return np.ones(length, np.float32)
+
+
+def test_samples_that_are_no_numbers_are_a_gap(feed):
+    feed.open(1000)
+    feed.write(ones(100))
+    feed.write(np.array([0.1] * 49 + [np.nan], np.float32))
+    feed.write(np.array([np.inf] * 50, np.float32))
+    feed.write(ones(100))
+    feed.end()
+    first, gap, another, second = read_all(feed)
+    assert (gap.start_s, gap.end_s) == pytest.approx((0.1, 0.15))
+    assert gap.reason == another.reason == "samples that are no numbers"
+    assert (first.start_s, second.start_s) == pytest.approx((0.0, 0.2))
+
+
+def test_a_rate_that_changes_moves_no_position(feed):
+    feed.open(48_000)
+    feed.write(ones(48_000))
+    feed.open(16_000, 2.5, "another device")
+    feed.write(ones(16_000))
+    feed.open(16_000, 0.5, "the same again")
+    feed.write(ones(160))
+    feed.end()
+    first, gap, second, again, third = read_all(feed)
+    assert (first.sample_rate, second.sample_rate) == (48_000, 16_000)
+    assert gap == Gap(1.0, 3.5, "another device")
+    assert (second.start_s, again, third.start_s) == (3.5, Gap(4.5, 5.0, "the same again"), 5.0)
+
+
+def test_a_block_is_at_most_a_second(feed):
+    feed.open(100)
+    feed.write(ones(250))
+    feed.end()
+    assert [(block.start_s, block.end_s) for block in read_all(feed)] == [(0, 1), (1, 2), (2, 2.5)]
+
+
+def test_time_that_was_lost_is_a_gap(feed):
+    feed.open(1000)
+    feed.write(ones(10))
+    feed.skip(0.25, "the device was not read in time")
+    feed.end()
+    assert read_all(feed)[1] == Gap(0.01, 0.26, "the device was not read in time")
+
+
+def test_a_ring_that_is_begun_while_the_last_is_read_loses_nothing(feed):
+    """The writer is as fast as can be: between the reader's look at a ring and its look at the next."""
+    feed.open(1000)
+    feed.write(ones(100))
+    ring = feed._rings[0]
+    read, done = ring.read, []
+
+    def read_then_write(most):
+        item = read(most)
+        if item is None and not done:
+            done.append(True)
+            feed.write(ones(50))
+            feed.open(2000, 3.0, "another device")
+            feed.write(ones(200))
+            feed.end()
+        return item
+
+    ring.read = read_then_write
+    found = []
+    while not feed.ended:
+        if (item := feed.read()) is not None:
+            found.append(item)
+    ends = [x for item in found for x in (item.start_s, item.end_s)]
+    assert ends == pytest.approx([0, 0.1, 0.1, 0.15, 0.15, 3.15, 3.15, 3.25])
+
+
+def test_it_has_ended_when_all_is_read(feed):
+    assert feed.read() is None
+    feed.open(1000)
+    feed.write(ones(10))
+    assert not feed.ended
+    feed.report_lost("unplugged")
+    feed.end()
+    assert not feed.ended
+    feed.read()
+    assert not feed.ended
+    assert len(list(feed.notices())) == 1
+    assert feed.ended
+
+
+def test_how_far_detection_is_behind_is_over_all_rates(feed):
+    assert feed.behind_s == 0
+    feed.open(1000)
+    feed.write(ones(500))
+    feed.open(2000, 3.0, "another device")
+    feed.write(ones(500))
+    assert feed.behind_s == 0.75
+    feed.read()
+    assert feed.behind_s == 0.25
+
+
+def test_a_writer_that_can_wait_waits_while_half_of_the_ring_is_full(feed):
+    feed.open(1000)
+    feed.write(ones(round(RING_S / 2 * 1000)))
+    feed.wait_for_room(threading.Event())  # half of it is free
+    feed.write(ones(1))
+    stop = threading.Event()
+    thread = threading.Thread(target=feed.wait_for_room, args=(stop,))
+    thread.start()
+    thread.join(0.1)
+    assert thread.is_alive()
+    feed.read()
+    thread.join(10)
+    assert not thread.is_alive()
+    feed.write(ones(5000))
+    stop.set()
+    feed.wait_for_room(stop)  # nor does it wait once it is to stop
+
+
+def test_a_reader_that_is_further_behind_than_the_ring_is_long_loses_samples(feed):
+    feed.open(1000)
+    feed.write(ones(round(RING_S * 1000) + 1))
+    feed.end()
+    assert read_all(feed)[0] == Gap(0.0, 0.001, "overrun")
+
+
+def test_lost_and_back_are_reported_once(feed):
+    feed.report_back("microphone")  # it never was lost
+    assert not feed.lost
+    feed.report_lost("unplugged")
+    feed.report_lost("unplugged, still")
+    assert feed.lost
+    feed.report_back("microphone")
+    feed.report_back("microphone")
+    assert not feed.lost
+    feed.report_failed("it is broken")
+    assert list(feed.notices()) == [
+        Notice(SourceLost, "unplugged"),
+        Notice(SourceBack, "the microphone is back"),
+        Notice(SourceFailed, "it is broken"),
+    ]
+    assert list(feed.notices()) == []
+
+
+def test_whatever_happens_is_news():
+    news = threading.Event()
+    feed = Feed("yard", news, live=True)
+    feed.open(1000)
+    acts = (lambda: feed.write(ones(1)), lambda: feed.report_lost("x"), lambda: feed.report_failed("x"), feed.end)
+    for act in acts:
+        news.clear()
+        act()
+        assert news.is_set()
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_live_feed_knows_when_its_samples_were_recorded(live):
+    feed = Feed("yard", threading.Event(), live=live)
+    feed.open(1000)
+    feed.write(ones(2500))
+    before = time.monotonic()
+    while feed.read() is not None:
+        pass
+    at = feed.clock.at(2.5)
+    assert before <= at <= time.monotonic() if live else np.isnan(at)
+
+
+class Stop:
+    """An event that is never set, and remembers how long it was waited for."""
+
+    def __init__(self):
+        self.waits = []
+
+    def wait(self, seconds):
+        self.waits.append(seconds)
+        return False
+
+
+def test_pauses_double_up_to_the_longest_and_begin_anew_after_a_success():
+    backoff, stop = Backoff(), Stop()
+    for _ in range(7):
+        backoff.wait(stop)
+    assert stop.waits == [0.5, 1, 2, 4, 8, 8, 8]
+    backoff.reset()
+    backoff.wait(stop)
+    backoff.wait(stop)
+    assert stop.waits[7:] == [0.5, 1]
+
+
+def test_mixing():
+    frames = np.array([[0.0, 1.0], [0.5, 0.25]], np.float32)
+    np.testing.assert_array_equal(mix(frames, None), [0.5, 0.375])
+    for channel in (0, 1):
+        mixed = mix(frames, channel)
+        np.testing.assert_array_equal(mixed, frames[:, channel])
+        assert mixed.flags.c_contiguous
+        assert mixed.dtype == np.float32

@@ -1,0 +1,187 @@
+import json
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.daemon.assembly import assemble, make_outputs, make_source, prepare
+from htsat_edge.runtime.daemon.config import (
+    ClipsConfig,
+    DaemonConfig,
+    DetectionConfig,
+    JsonLinesConfig,
+    MetricsConfig,
+    MicrophoneConfig,
+    ModelConfig,
+    MqttConfig,
+    OutputsConfig,
+    PcmConfig,
+    SourceConfig,
+    StoreConfig,
+    StreamConfig,
+    WebhookConfig,
+)
+from htsat_edge.runtime.daemon.loop import Daemon
+from htsat_edge.runtime.daemon.notify import Notifier
+from htsat_edge.runtime.daemon.outputs.lines import JsonLinesFile, Stdout
+from htsat_edge.runtime.daemon.outputs.mqtt import Mqtt
+from htsat_edge.runtime.daemon.outputs.store import StoreOutput
+from htsat_edge.runtime.daemon.outputs.webhook import Webhook
+from htsat_edge.runtime.daemon.sources.streams import FfmpegSource, FileSource, PcmSource
+from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
+from htsat_edge.runtime.models.settings import Settings
+
+INFO = load_bundle(BUNDLED).info
+
+
+def quiet(**sections):
+    """A configuration without stdout, on onnxruntime."""
+    return DaemonConfig(
+        model=ModelConfig(backend="onnxruntime"),
+        outputs=OutputsConfig(stdout=False, **sections.pop("outputs", {})),
+        **sections,
+    )
+
+
+def test_settings_are_the_configurations():
+    detection = DetectionConfig(
+        hop_s=2.56,
+        look_ahead_s=1.28,
+        threshold=0.4,
+        labels=["Dog", "Thunder"],
+        release=0.5,
+        min_length_s=0.64,
+        merge_gap_s=0.32,
+    )
+    _, settings = prepare(INFO, DaemonConfig(detection=detection))
+    assert settings == Settings(2.56, 1.28, 0.4, 0.5, 0.64, 0.32, ("Dog", "Thunder"))
+    assert prepare(INFO, DaemonConfig()) == (INFO, Settings())
+
+
+def test_thresholds_of_some_classes_are_added_to_the_models():
+    info, _ = prepare(INFO, DaemonConfig(detection=DetectionConfig(thresholds={"Dog": 0.125})))
+    assert info.thresholds == {**INFO.thresholds, "Dog": 0.125}
+    assert INFO.thresholds.get("Dog") != 0.125
+
+
+@pytest.mark.parametrize(
+    ("detection", "message"),
+    [
+        ({"labels": ["Dogg"]}, r"detection.labels: 'Dogg' is no class of this model, meant Dog\?"),
+        ({"thresholds": {"Cat": 0.5}}, "detection.thresholds: 'Cat' is no class of this model"),
+        ({"hop_s": 99}, "hop of 99 s"),
+        ({"look_ahead_s": 11}, "look-ahead of 11 s"),
+    ],
+)
+def test_what_the_model_cannot_is_an_error_before_anything_is_opened(detection, message, filled_source):
+    source = filled_source()
+    with pytest.raises(HtsatEdgeError, match=message):
+        assemble(quiet(detection=DetectionConfig(**detection)), [source], source.news)
+
+
+def test_a_gate_that_is_configured_saves_runs_in_silence(filled_source):
+    """40 s of noise at -80 dBFS: the model runs once, for silence, and never without a gate below that level."""
+    noise = (1e-4 * np.random.default_rng(0).normal(size=40 * 32_000)).astype(np.float32)
+    found = {}
+    for gate_dbfs in (None, -90.0, -60.0):
+        source = filled_source()
+        parts = assemble(quiet(detection=DetectionConfig(gate_dbfs=gate_dbfs, hop_s=5.12)), [source], source.news)
+        source.feed.open(32_000)
+        thread = threading.Thread(target=Daemon(parts, Notifier()).run)
+        thread.start()
+        source.write(noise)
+        source.feed.end()
+        thread.join(60)
+        found[gate_dbfs] = (parts.scorer.windows, parts.scorer.gated)
+    assert found[None] == found[-90.0]
+    assert found[None][0] >= 6
+    assert found[None][1] == 0
+    assert found[-60.0] == (1, found[None][0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "live", "source"),
+    [
+        (FileSource, False, {"file": "farmyard"}),
+        (PcmSource, True, {"stdin": PcmConfig(sample_rate=48_000)}),
+        (FfmpegSource, True, {"stream": StreamConfig(url="rtsp://x/y")}),
+    ],
+)
+def test_a_source_is_what_the_configuration_says(kind, live, source, farmyard, monkeypatch):
+    if "file" in source:
+        source = {"file": farmyard}
+    with Path(os.devnull).open() as stdin:  # pytest's own is none
+        monkeypatch.setattr("sys.stdin", stdin)
+        made = make_source(SourceConfig(name="yard", **source), INFO, threading.Event())
+    assert type(made) is kind
+    assert [(feed.name, feed.live) for feed in made.feeds] == [("yard", live)]
+
+
+def test_each_source_has_a_session(farmyard):
+    with assemble(quiet(sources=[SourceConfig(name=name, file=farmyard) for name in ("a", "b")])) as parts:
+        assert [session.feed.name for session in parts.sessions] == ["a", "b"]
+        assert [[session.feed] for session in parts.sessions] == [source.feeds for source in parts.sources]
+
+
+def test_a_microphone_whose_channels_are_sources_of_their_own(monkeypatch):
+    pytest.importorskip("sounddevice")
+    monkeypatch.setattr("htsat_edge.runtime.daemon.sources.microphone.count_channels", lambda _: 3)
+    config = SourceConfig(name="array", microphone=MicrophoneConfig(channel="each"))
+    source = make_source(config, INFO, threading.Event())
+    assert [(feed.name, feed.live) for feed in source.feeds] == [(f"array/{i}", True) for i in (1, 2, 3)]
+    mixed = make_source(SourceConfig(name="array", microphone=MicrophoneConfig()), INFO, threading.Event())
+    assert [feed.name for feed in mixed.feeds] == ["array"]
+
+
+def test_outputs_are_those_of_the_configuration(tmp_path):
+    config = OutputsConfig(
+        json_lines=JsonLinesConfig(path=tmp_path / "x.jsonl"),
+        store=StoreConfig(path=tmp_path / "x.db"),
+        mqtt=MqttConfig(host="localhost"),
+        webhook=WebhookConfig(url="http://localhost/secret"),
+    )
+    outputs = make_outputs(config, ["yard"], ["Dog"])
+    assert [type(output) for output in outputs] == [Stdout, JsonLinesFile, StoreOutput, Mqtt, Webhook]
+    assert make_outputs(OutputsConfig(stdout=False), ["yard"], ["Dog"]) == []
+
+
+def test_an_output_that_cannot_be_closes_what_was_opened(tmp_path, filled_source, free_port):
+    """The port of the metrics is taken: the file's thread ends, and nothing listens."""
+    port, path = free_port(), tmp_path / "messages.jsonl"
+    config = quiet(outputs={"json_lines": JsonLinesConfig(path=path), "metrics": MetricsConfig(port=port)})
+    source = filled_source()
+    first = assemble(config, [source], source.news)
+    before = threading.active_count()
+    with pytest.raises(HtsatEdgeError, match="cannot be listened on"):
+        assemble(config, [source], source.news)
+    assert threading.active_count() == before
+    with first:
+        pass
+    with assemble(config, [source], source.news):  # all of it is free again
+        pass
+
+
+def test_parts_that_are_released_have_sent_what_was_queued(tmp_path, filled_source, make_events):
+    path, source = tmp_path / "messages.jsonl", filled_source()
+    with assemble(quiet(outputs={"json_lines": JsonLinesConfig(path=path)}), [source], source.news) as parts:
+        parts.publisher.publish(make_events(500))
+    assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == list(range(1, 501))
+
+
+def test_clips_are_cut_for_each_source(tmp_path, filled_source):
+    sources = [filled_source("yard"), filled_source("gate")]
+    with assemble(quiet(outputs={"clips": ClipsConfig(folder=tmp_path / "clips")}), sources) as parts:
+        recorders = [observer for session in parts.sessions for observer in session.observers]
+        assert len(set(map(id, recorders))) == 2
+        assert [sender.name for sender in parts.publisher.senders] == [f"clips {tmp_path / 'clips'}"]
+    with assemble(quiet(), sources) as parts:
+        assert not any(session.observers for session in parts.sessions)
+
+
+def test_no_speech_in_clips_needs_a_model_that_knows_speech(tmp_path, filled_source):
+    clips = ClipsConfig(folder=tmp_path, privacy="no_speech", speech_label="Talk")
+    with pytest.raises(HtsatEdgeError, match=r"outputs.clips.speech_label: Talk: the model knows no such class"):
+        assemble(quiet(outputs={"clips": clips}), [filled_source()])

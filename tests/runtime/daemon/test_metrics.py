@@ -1,0 +1,184 @@
+"""Figures and health: collected from parts that the test makes, and from a daemon that runs, over HTTP."""
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+
+from htsat_edge.runtime.daemon.clock import SystemClock
+from htsat_edge.runtime.daemon.config import HealthConfig, MetricsConfig
+from htsat_edge.runtime.daemon.metrics import Collector
+from htsat_edge.runtime.daemon.publisher import Publisher
+from htsat_edge.runtime.daemon.scorer import Scorer
+from htsat_edge.runtime.daemon.session import SourceSession
+from htsat_edge.runtime.daemon.sources.feed import Feed
+from htsat_edge.runtime.dsp.blocks import AudioBlock, Gap
+from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
+from htsat_edge.runtime.models.settings import Settings
+
+
+@pytest.fixture
+def system():
+    return SystemClock(time.time(), time.monotonic())
+
+
+@pytest.fixture
+def sessions(system):
+    """Two sources, of which nothing was heard yet."""
+    info = load_bundle(BUNDLED).info
+    feeds = [Feed(name, threading.Event(), live=True) for name in ("yard", "gate")]
+    return [SourceSession(feed, info, Settings(), HealthConfig(), system) for feed in feeds]
+
+
+@pytest.fixture
+def collect(sessions, kept_output, system, tmp_path):
+    """Collects figures; they are by name and label's value, those of the model by name."""
+    output = kept_output("stdout")
+    output.sent, output.dropped, output.failures, output.waiting = 5, 2, 7, 3
+    scorer = Scorer(None, None, None)
+    scorer.runs, scorer.windows, scorer.gated, scorer.seconds, scorer.slowest = 4, 6, 9, 1.5, 0.75
+    for zone, name, milli in ((0, "cpu", "45500"), (1, "gpu", "broken"), (2, "soc", "-1000")):
+        folder = tmp_path / f"thermal_zone{zone}"
+        folder.mkdir()
+        (folder / "type").write_text(f"{name}\n")
+        (folder / "temp").write_text(f"{milli}\n")
+    collector = Collector(sessions, scorer, Publisher([output], system), tmp_path)
+
+    def figures():
+        return {
+            (sample.name, *sample.labels.values()): sample.value
+            for metric in collector.collect()
+            for sample in metric.samples
+        }
+
+    figures.health = collector.health
+    return figures
+
+
+def test_figures_of_the_model(collect):
+    found = collect()
+    assert found["htsat_edge_inference_seconds_count",] == 4
+    assert found["htsat_edge_inference_seconds_sum",] == 1.5
+    assert found["htsat_edge_inference_slowest_seconds",] == 0.75
+    assert found["htsat_edge_windows_total",] == 6
+    assert found["htsat_edge_windows_gated_total",] == 9
+
+
+def test_figures_of_outputs(collect):
+    found = collect()
+    assert found["htsat_edge_output_sent_total", "stdout"] == 5
+    assert found["htsat_edge_output_dropped_total", "stdout"] == 2
+    assert found["htsat_edge_output_failures_total", "stdout"] == 7
+    assert found["htsat_edge_output_waiting", "stdout"] == 3
+
+
+def test_figures_of_sources(collect, sessions):
+    yard, _ = sessions
+    yard.take(AudioBlock(0.0, 32_000, np.zeros(6 * 32_000, np.float32)))
+    yard.flush()
+    yard.finish()
+    yard.lose(Gap(6.0, 9.0, "unplugged"))
+    yard.feed.open(1000)
+    yard.feed.write(np.zeros(250, np.float32))
+    found = collect()
+    wanted = {
+        "heard_seconds_total": (6, 0),
+        "lost_seconds_total": (3, 0),
+        "gaps_total": (1, 0),
+        "level_dbfs": (-200, -np.inf),
+        "input_fault": (1, 0),
+        "behind_seconds": (0.25, 0),
+        "clock_drift_ppm": (0, 0),
+    }
+    for name, values in wanted.items():
+        assert [found[f"htsat_edge_{name}", source] for source in ("yard", "gate")] == pytest.approx(values), name
+
+
+def test_a_source_that_is_slower_than_it_says_has_a_positive_drift(collect, sessions):
+    for second in range(0, 200):
+        sessions[0].feed.clock.observe(second, 1000 + second * (1 + 100e-6))
+        sessions[1].feed.clock.observe(second, 1000 + second * (1 - 50e-6))
+    found = collect()
+    assert found["htsat_edge_clock_drift_ppm", "yard"] == pytest.approx(100, abs=1)
+    assert found["htsat_edge_clock_drift_ppm", "gate"] == pytest.approx(-50, abs=1)
+
+
+def test_temperatures_are_those_that_can_be_read(collect):
+    found = {key[1]: value for key, value in collect().items() if key[0] == "htsat_edge_temperature_celsius"}
+    assert found == {"cpu": 45.5, "soc": -1.0}
+
+
+def test_all_is_well(collect):
+    source = {"heard": True, "problems": [], "coverage": 1.0}
+    assert collect.health() == (
+        True,
+        {
+            "healthy": True,
+            "sources": {"yard": source, "gate": source},
+            "outputs": {"stdout": {"waiting": 3, "dropped": 2}},
+        },
+    )
+
+
+def test_a_lost_source_is_not_healthy(collect, sessions):
+    sessions[1].feed.report_lost("unplugged")
+    healthy, report = collect.health()
+    assert not healthy
+    assert not report["healthy"]
+    assert [report["sources"][name]["heard"] for name in ("yard", "gate")] == [True, False]
+    sessions[1].feed.report_back("microphone")
+    assert collect.health()[0]
+
+
+def test_an_input_fault_is_not_healthy(collect, sessions):
+    sessions[0].take(AudioBlock(0.0, 32_000, np.zeros(6 * 32_000, np.float32)))
+    healthy, report = collect.health()
+    assert not healthy
+    assert report["sources"]["yard"]["problems"] == ["digital zero"]
+
+
+def test_coverage_is_of_all_time(collect, sessions):
+    sessions[0].lose(Gap(0.0, 540.0, "late"))
+    sessions[0].take(AudioBlock(540.0, 1000, np.full(60 * 1000, 0.01, np.float32)))
+    assert collect.health()[1]["sources"]["yard"]["coverage"] == pytest.approx(0.1)
+
+
+def get(port, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_figures_and_health_of_a_running_daemon(start_daemon, free_port, samples, wait_for):
+    port = free_port()
+    daemon = start_daemon(outputs={"metrics": MetricsConfig(port=port)})
+    daemon.feed.open(32_000)
+    daemon.source.write(samples[: 14 * 32_000])
+    wait_for(lambda: daemon.feed.behind_s == 0)
+    status, text = get(port, "/healthz")
+    assert status == 200
+    assert json.loads(text)["sources"]["yard"] == {"heard": True, "problems": [], "coverage": 1.0}
+
+    def figures():
+        lines = [line for line in get(port, "/metrics")[1].splitlines() if not line.startswith("#")]
+        return dict(line.rsplit(" ", 1) for line in lines)
+
+    wait_for(lambda: float(figures()["htsat_edge_windows_total"]) >= 3)
+    assert float(figures()["htsat_edge_inference_seconds_sum"]) > 0
+    assert float(figures()['htsat_edge_heard_seconds_total{source="yard"}']) == 14
+    (dropped,) = (value for name, value in figures().items() if name.startswith("htsat_edge_output_dropped_total"))
+    assert float(dropped) == 0
+    daemon.feed.report_lost("unplugged")
+    status, text = get(port, "/healthz")
+    assert status == 503
+    assert json.loads(text)["sources"]["yard"]["heard"] is False
+    daemon.end()
+    with pytest.raises(OSError, match="refused"):  # the port is free again
+        get(port, "/healthz")
