@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 
@@ -44,14 +45,14 @@ class WindowStream:
     ) -> None:
         """Prepare for samples at `sample_rate` Hz; raise an HtsatEdgeError where the settings do not fit the model."""
         settings.validate(info)
-        if sample_rate < 1:
-            raise ValueError(f"want a sample rate in Hz, not {sample_rate}")
+        if not isinstance(sample_rate, Integral) or sample_rate < 1:
+            raise ValueError(f"want a sample rate in Hz, a whole number from 1 on, not {sample_rate!r}")
         self._rate, self._observer = sample_rate, observer
         self.grid = settings.grid(info)
         self._resampler = Resampler(sample_rate, info.front_end.sample_rate)
         self._log_mel = LogMelStream(info.front_end)
         self._cutter = WindowCutter(self.grid)
-        self._samples = 0
+        self._samples, self._over = 0, False
 
     @property
     def duration_s(self) -> float:
@@ -60,6 +61,8 @@ class WindowStream:
 
     def push(self, samples: FloatArray) -> list[Window]:
         """Take samples (S,), floats in [-1, 1]; return the windows that they complete."""
+        self._check_open()
+        samples = np.asarray(samples)
         if samples.ndim != 1 or samples.dtype.kind != "f":
             raise ValueError(f"want floats in [-1, 1] of shape (S,), not {samples.dtype} of shape {samples.shape}")
         if not np.isfinite(samples).all():
@@ -70,6 +73,8 @@ class WindowStream:
 
     def flush(self) -> list[Window]:
         """End the recording; return the windows that are left. Raise an HtsatEdgeError where it is too short."""
+        self._check_open()
+        self._over = True
         windows = self._cut(self._log_mel.push(self._resampler.flush()))
         try:
             windows += self._cut(self._log_mel.flush())
@@ -83,7 +88,11 @@ class WindowStream:
         """Begin a new recording, whatever became of the last."""
         for stage in (self._resampler, self._log_mel, self._cutter):
             stage.reset()
-        self._samples = 0
+        self._samples, self._over = 0, False
+
+    def _check_open(self) -> None:
+        if self._over:
+            raise ValueError("the recording is over: reset begins another")
 
     def _cut(self, log_mel: FloatArray) -> list[Window]:
         if len(log_mel) == 0:
@@ -205,7 +214,7 @@ class Detector:
         HtsatEdgeError
             The settings do not fit the model.
         """
-        self._backend = backend
+        self._backend, self._closed = backend, False
         self._windows = WindowStream(info, sample_rate, settings, observer)
         self._new_events = partial(EventStream, info, settings, observer, source=source, time_of=time_of)
         self._events = self._new_events()
@@ -222,18 +231,7 @@ class Detector:
     ) -> Detector:
         """Open a model, by default the bundled one, on the best backend that this machine has.
 
-        Parameters
-        ----------
-        bundle
-            The model, or its folder.
-        sample_rate
-            Of the samples, in Hz; any.
-        settings
-            When scores are an event.
-        threads
-            Of onnxruntime; None: one for each core.
-        source
-            Name that the events get.
+        The arguments are those of `Detector`; `threads` are onnxruntime's, by default one for each core.
 
         Raises
         ------
@@ -255,8 +253,9 @@ class Detector:
         Raises
         ------
         ValueError
-            The samples have another shape, are no floats, or are not finite.
+            The samples have another shape, are no floats, or are not finite; or the recording or the detector is over.
         """
+        self._check_open()
         return self._score(self._windows.push(samples))
 
     def flush(self) -> list[Event]:
@@ -267,6 +266,7 @@ class Detector:
         HtsatEdgeError
             The recording is too short for a single frame, about 16 ms.
         """
+        self._check_open()
         return self._score(self._windows.flush()) + self._events.flush()
 
     @property
@@ -280,8 +280,10 @@ class Detector:
         self._events = self._new_events()
 
     def close(self) -> None:
-        """Release the model."""
-        self._backend.close()
+        """Release the model; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._backend.close()
 
     def __enter__(self) -> Detector:
         return self
@@ -290,6 +292,10 @@ class Detector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("the detector is closed")
 
     def _score(self, windows: Iterable[Window]) -> list[Event]:
         return [
@@ -308,10 +314,8 @@ def detect_file(
     ----------
     path
         A wav, flac, ogg or mp3 file, at any sample rate, with any number of channels, which are mixed.
-    bundle
-        The model, or its folder; by default the bundled one.
-    settings
-        When scores are an event.
+    bundle, settings
+        The model, or its folder, by default the bundled one; and when scores are an event.
 
     Raises
     ------

@@ -57,9 +57,11 @@ def moment(text: str) -> datetime:
     """Return a date and time; local time where it names no zone."""
     try:
         began = datetime.fromisoformat(text.replace("Z", "+00:00"))
-        return began if began.tzinfo else began.astimezone()
+        if 1 < began.year < 9999:  # the events of a recording must fit behind it
+            return began if began.tzinfo else began.astimezone()
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-05-01T21:30:00+02:00") from None
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-05-01T21:30:00+02:00") from None
 
 
 def _number(text: str) -> float:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from htsat_edge.runtime.commands.report import Detections, print_events, print_top
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.command import require_matplotlib
+from htsat_edge.runtime.common.config import printable
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.daemon.messages import TopScore, TopScores
@@ -112,11 +113,6 @@ def report(found: Detections, top: Sequence[TopScore], as_json: bool) -> None:
         print(event.encoded)
     if top:
         print(TopScores(source=source, time=None, top=list(top)).encoded)
-
-
-def printable(path: Path) -> str:
-    """Return a path as text, also where its bytes are not."""
-    return os.fsencode(path).decode(errors="replace")
 
 
 def split_labels(text: str, info: ModelInfo) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from htsat_edge.runtime.common.config import parse, read_yaml
+from htsat_edge.runtime.common.config import parse, printable, read_yaml
 from htsat_edge.runtime.daemon.config import DaemonConfig, MicrophoneConfig, PcmConfig, SourceConfig
 from htsat_edge.runtime.daemon.service import serve
 
@@ -37,5 +37,5 @@ def read_config(args: argparse.Namespace) -> DaemonConfig:
         sources = [SourceConfig(name="stdin", stdin=pcm)]
     elif args.files:
         # Not validated: a path may be no name for a topic.
-        sources = [SourceConfig.model_construct(name=str(path), file=path) for path in args.files]
+        sources = [SourceConfig.model_construct(name=printable(path), file=path) for path in args.files]
     return config.model_copy(update={"sources": sources}) if sources else config

@@ -60,6 +60,9 @@ def decibels(text: str) -> float:
 
 def run(prog: str, command: Callable[[], int]) -> int:
     """Run a command; return its exit status: 1 where a check failed, 2 for bad usage or input."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed by whoever started the program
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     try:
         status = command()
         sys.stdout.flush()

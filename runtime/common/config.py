@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,11 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.suggest import suggest
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+def printable(path: Path) -> str:
+    """Return a path as text, also where its bytes are not."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def read_text(path: Path) -> str:

@@ -17,7 +17,7 @@ TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
 class Machine(BaseModel):
-    """The device and its software; None where it does not tell, as a PC does not tell the last three."""
+    """The device and its software; None where it is not known, as the last three of a PC."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +37,7 @@ class Machine(BaseModel):
 
 
 def read_machine(release: Path = RELEASE) -> Machine:
-    """Return what this machine tells of itself."""
+    """Return the device and the versions of its software."""
     l4t = None
     if release.is_file():
         # "# R36 (release), REVISION: 4.3, GCID: …"
@@ -54,7 +54,7 @@ def read_machine(release: Path = RELEASE) -> Machine:
 
 
 def cores(topology: Path = TOPOLOGY) -> int:
-    """Return how many cores this process may run on; two threads of one core count once, where Linux tells."""
+    """Return how many cores this process may run on; two threads of one core count once, where that is known."""
     if not hasattr(os, "sched_getaffinity"):  # as on macOS
         return os.cpu_count() or 1
     siblings = [topology / f"cpu{i}" / "topology" / "thread_siblings_list" for i in os.sched_getaffinity(0)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.machine import cores
 from htsat_edge.runtime.daemon.clock import SystemClock
 from htsat_edge.runtime.daemon.config import DaemonConfig, OutputsConfig, SourceConfig
@@ -77,6 +78,7 @@ def assemble(
         scorer = Scorer(backend, info.front_end, config.detection.gate_dbfs)
         sources = [make_source(source, info, news) for source in config.sources] if sources is None else sources
         feeds = [feed for source in sources for feed in source.feeds]
+        check_names([feed.name for feed in feeds])
         outputs = make_outputs(config.outputs, [feed.name for feed in feeds], settings.labels or info.labels)
         writer = None if config.outputs.clips is None else ClipWriter(config.outputs.clips)
         publisher = Publisher(outputs, system, writer)
@@ -118,6 +120,13 @@ def prepare(info: ModelInfo, config: DaemonConfig) -> tuple[ModelInfo, Settings]
     )
     settings.validate(info)
     return info, settings
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise an HtsatEdgeError where two sources have one name: their events could not be told apart."""
+    for name in names:
+        if names.count(name) > 1:
+            raise HtsatEdgeError(f"sources: {name} is there twice")
 
 
 def open_model(bundle: Bundle, config: DaemonConfig, build: bool) -> Backend:

@@ -1,4 +1,4 @@
-"""Tell when a sample was recorded: positions are counted, and times of day are derived from them."""
+"""Compute when a sample was recorded: positions are counted, and times of day are derived from them."""
 
 from __future__ import annotations
 

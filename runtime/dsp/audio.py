@@ -104,10 +104,10 @@ class AudioFile:
             return
         if not length.whole:
             raise self._truncated()
-        if length.said is not None and length.found < length.said - MP3_PADDING:
+        if length.declared is not None and length.found < length.declared - MP3_PADDING:
             raise self._truncated()
-        if length.said is not None:
-            self._refuse_part(length.found, length.said)
+        if length.declared is not None:
+            self._refuse_part(length.found, length.declared)
 
     def _check_length(self, mp3: mpeg.Length | None) -> None:
         """Raise where the file holds less, or more, than libsndfile says."""
@@ -118,8 +118,8 @@ class AudioFile:
                 f"{self.path}: does not say how long it is, as if written to a pipe; convert it to wav"
             )
         log = self._file.extra_info
-        for said, found in re.findall(r"^(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE):
-            if int(found) < int(said) and int(said) % (1 << 31) < UNKNOWN_WAV_BYTES:
+        for declared, found in re.findall(r"^(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE):
+            if int(found) < int(declared) and int(declared) % (1 << 31) < UNKNOWN_WAV_BYTES:
                 raise self._truncated()
         if "does not match value from 'ds64' chunk" in log:
             raise self._truncated()
@@ -128,10 +128,10 @@ class AudioFile:
             # An estimate from the first bitrate may be too long as well: that does no harm.
             self.samples = min(self.samples, mp3.found)
 
-    def _refuse_part(self, found: int, said: int) -> None:
+    def _refuse_part(self, found: int, declared: int) -> None:
         """Raise where libsndfile would stop before the end."""
-        if found > said + MP3_PADDING:
-            percent = 100 * said / found
+        if found > declared + MP3_PADDING:
+            percent = 100 * declared / found
             raise HtsatEdgeError(
                 f"{self.path}: is an MP3 of which only {percent:.0f} % would be read; convert it to wav or flac"
             )

@@ -26,7 +26,7 @@ class Length(NamedTuple):
 
     found: int
     """Samples in its frames."""
-    said: int | None
+    declared: int | None
     """Samples by what its first frame says; None where it says nothing."""
     whole: bool
     """Whether the last frame is complete."""
@@ -43,7 +43,7 @@ def measure(path: Path) -> Length | None:
 
 def _measure(content: mmap.mmap) -> Length | None:
     at = frames = found = 0
-    said: int | None = None
+    declared: int | None = None
     while at < len(content):
         frame = _frame(content[at : at + 4])
         if frame is None:
@@ -51,14 +51,14 @@ def _measure(content: mmap.mmap) -> Length | None:
             continue
         length, samples = frame
         if at + length > len(content):
-            return Length(found, said, whole=False)
+            return Length(found, declared, whole=False)
         if any(tag in content[at : at + 200] for tag in TAGS):
-            said = _said(content[at : at + 200], samples) if frames == 0 else said
+            declared = _declared(content[at : at + 200], samples) if frames == 0 else declared
         else:
             found += samples
         frames += 1
         at += length
-    return Length(found, said, whole=True) if frames > 1 else None
+    return Length(found, declared, whole=True) if frames > 1 else None
 
 
 def _next_frame(content: mmap.mmap, at: int) -> int:
@@ -76,7 +76,7 @@ def _next_frame(content: mmap.mmap, at: int) -> int:
     return len(content)
 
 
-def _said(first: bytes, samples: int) -> int | None:
+def _declared(first: bytes, samples: int) -> int | None:
     """Return the samples by a Xing or Info tag: name, four bytes of flags, a count of frames if the first is set."""
     at = max(first.find(b"Xing"), first.find(b"Info"))
     if at < 0 or not first[at + 7] & 1:

@@ -1,4 +1,4 @@
-"""Tell whether an Ogg file is whole, from the headers of its pages (RFC 3533, section 6).
+"""Check whether an Ogg file is whole, by the headers of its pages (RFC 3533, section 6).
 
 Decoders play what there is, and of several streams joined only the first.
 """

@@ -47,6 +47,8 @@ class Settings:
             raise HtsatEdgeError(f"hop of {self.hop_s:g} s: want between {info.step_s:g} and {window_s:g} s")
         if self.look_ahead_s is not None and not 0 <= info.steps_of(self.look_ahead_s) < info.steps:
             raise HtsatEdgeError(f"look-ahead of {self.look_ahead_s:g} s is not shorter than a window, {window_s:g} s")
+        if isinstance(self.labels, str):
+            raise HtsatEdgeError(f"labels: want a tuple such as ({self.labels!r},), not a text")
         info.check_labels("labels", self.labels or ())
 
     def grid(self, info: ModelInfo) -> WindowGrid:

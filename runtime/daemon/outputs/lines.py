@@ -47,6 +47,8 @@ class JsonLinesFile(MessageSender):
     def start(self) -> None:
         """Begin; raise an HtsatEdgeError where the file cannot be written."""
         path = self._settings.path
+        if path.exists() and not path.is_file():
+            raise HtsatEdgeError(f"outputs.json_lines.path: {path}: is no regular file")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("ab") as file:

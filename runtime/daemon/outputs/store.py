@@ -51,6 +51,8 @@ class StoreOutput(Output[Received]):
     def start(self) -> None:
         """Open the database; raise an HtsatEdgeError where that can never work."""
         path = self._settings.path
+        if path.exists() and not path.is_file():
+            raise HtsatEdgeError(f"outputs.store.path: {path}: is no regular file")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._open().close()

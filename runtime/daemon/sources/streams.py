@@ -81,6 +81,8 @@ class PcmSource(ThreadSource):
         """Prepare to read a file descriptor, by default that of stdin."""
         super().__init__(feed)
         self._settings = settings
+        if descriptor is None and sys.stdin is None:
+            raise HtsatEdgeError(f"{feed.name}: stdin is closed")
         self._descriptor = sys.stdin.fileno() if descriptor is None else descriptor
 
     def _run(self) -> None:

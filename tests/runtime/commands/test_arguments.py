@@ -48,3 +48,9 @@ def test_what_an_argument_cannot_be(read, text, message):
     with pytest.raises(argparse.ArgumentTypeError) as raised:
         read(text)
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:50+00:00", "0001-01-01", "yesterday"])
+def test_a_time_must_leave_room_for_a_recording(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a time such as"):
+        moment(text)

@@ -85,3 +85,18 @@ def test_a_bad_configuration_is_one_line(name, content, message, command, tmp_pa
     assert err.startswith("htsat-edge: ")
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("names", [("yard.wav", "yard.wav"), ("a.wav", "b.wav", "a.wav")])
+def test_a_recording_that_is_named_twice_is_refused(names, command, farmyard, tmp_path, monkeypatch):
+    """Its events could not be told apart in the store."""
+    monkeypatch.chdir(tmp_path)
+    for name in set(names):
+        Path(name).symlink_to(farmyard)
+    assert command("listen", *names) == (2, "", f"htsat-edge: sources: {names[0]} is there twice\n")
+
+
+def test_a_name_that_is_no_text_is_replaced(tmp_path):
+    (source,) = config_of(Path("\udcff.wav")).sources
+    assert source.name == "\ufffd.wav"
+    assert source.file == Path("\udcff.wav")

@@ -131,6 +131,26 @@ def test_a_name_that_is_no_text(noise, tmp_path, write):
     assert len(read(path.rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav")))) == len(noise)
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [(-6, "of which only 93 % would be read"), (-2, None), (0, None), (4, None), (5, "is truncated or damaged")],
+)
+def test_an_mp3_may_have_a_few_frames_more_or_less_than_its_tag_says(more, message, noise, tmp_path, write):
+    """Encoders pad; four frames of 24 ms are borne."""
+    path = write(tmp_path / "x.mp3", noise)
+    content = path.read_bytes()
+    at = content.index(b"Xing") + 8
+    frames = int.from_bytes(content[at : at + 4], "big")
+    assert mpeg.measure(path) == (frames * 1152, frames * 1152, True)
+    path.write_bytes(content[:at] + (frames + more).to_bytes(4, "big") + content[at + 4 :])
+    assert mpeg.measure(path).declared == (frames + more) * 1152
+    if message is None:
+        assert abs(len(read(path)) - len(noise)) <= 2 * 1152
+    else:
+        with pytest.raises(HtsatEdgeError, match=message):
+            read(path)
+
+
 @pytest.mark.parametrize("loud_first", [False, True])
 @pytest.mark.parametrize("level", [0.2, 0.5, 0.8])
 def test_an_mp3_of_variable_bitrate_without_a_tag(loud_first, level, noise, tmp_path, write):
@@ -142,7 +162,7 @@ def test_an_mp3_of_variable_bitrate_without_a_tag(loud_first, level, noise, tmp_
     assert b"Xing" in content[:200]
     first = content.index(content[:2], 4)
     path.write_bytes(content[first:])
-    assert mpeg.measure(path).said is None
+    assert mpeg.measure(path).declared is None
     if loud_first:
         with pytest.raises(HtsatEdgeError, match=r"an MP3 of which only \d+ % would be read"):
             read(path)

@@ -1,6 +1,8 @@
 import io
 import json
+import os
 import resource
+from pathlib import Path
 
 import pytest
 
@@ -113,3 +115,11 @@ def test_a_file_that_cannot_be_written_is_an_error_before_anything_begins(tmp_pa
     (tmp_path / "file").write_text("")
     with pytest.raises(HtsatEdgeError, match=r"outputs.json_lines.path: .*: cannot be written: "):
         JsonLinesFile(JsonLinesConfig(path=tmp_path / "file" / "events.jsonl")).start()
+
+
+def test_a_device_or_a_pipe_is_refused(tmp_path):
+    """Opening a pipe waits for a reader, and /dev/full can be read without end."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/full")):
+        with pytest.raises(HtsatEdgeError, match=f"outputs.json_lines.path: {path}: is no regular file"):
+            JsonLinesFile(JsonLinesConfig(path=path)).start()

@@ -9,7 +9,7 @@ import pytest
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import StoreConfig
 from htsat_edge.runtime.daemon.messages import ClockSet, GapMessage, InputFault
-from htsat_edge.runtime.daemon.outputs.store import StoreOutput
+from htsat_edge.runtime.daemon.outputs.store import Received, StoreOutput
 from htsat_edge.runtime.dsp.events import EventStart
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
@@ -41,7 +41,7 @@ def offer(output, messages):
 
 
 def test_runs_are_sessions_and_an_event_is_one_row(tmp_path, make_events):
-    path = tmp_path / "state" / "events.db"
+    path = tmp_path / "var" / "state" / "events.db"
     for _ in range(2):
         output = start(path)
         offer(output, make_events(120))
@@ -161,6 +161,39 @@ def test_a_database_that_is_damaged_while_it_is_used(tmp_path, make_events, wait
     assert len(list(tmp_path.glob("events.db.damaged-*"))) >= 1
 
 
+def test_a_database_that_is_damaged_while_it_is_open(tmp_path, make_events):
+    """What is to be sent is sent again, into a new one."""
+    path = tmp_path / "events.db"
+    output = StoreOutput(StoreConfig(path=path))
+    first, second = ([Received(event, event.id, time.time())] for event in make_events(2))
+    output.send(first)
+    assert ask(path, "PRAGMA wal_checkpoint(TRUNCATE)") == [(0, 0, 0)]  # all of it is in one file
+    with path.open("r+b") as file:
+        file.write(b"no database at all" * 1000)
+    with pytest.raises(sqlite3.DatabaseError):
+        output.send(second)
+    output.send(second)
+    output.closed()
+    assert stored(path) == [second[0].message]
+    (aside,) = tmp_path.glob("events.db.damaged-*[0-9]")
+    assert aside.read_bytes().startswith(b"no database at all")
+
+
+def test_what_is_too_old_is_looked_for_once_an_hour(tmp_path, make_events, monkeypatch):
+    path = tmp_path / "events.db"
+    output = StoreOutput(StoreConfig(path=path, keep_days=1))
+    output.send([Received(event, event.id, 1e9) for event in make_events(1)])
+    output.idle()
+    assert stored(path) == []
+    output.send([Received(event, event.id, 1e9) for event in make_events(1)])
+    now = time.monotonic()
+    for later_s, left in ((3599, 1), (3601, 0)):
+        monkeypatch.setattr(time, "monotonic", lambda later_s=later_s: now + later_s)
+        output.idle()
+        assert len(stored(path)) == left
+    output.closed()
+
+
 def test_a_clock_that_was_never_set_deletes_nothing(tmp_path, make_events, monkeypatch, wait_for):
     path = tmp_path / "events.db"
     monkeypatch.setattr(time, "time", lambda: 1000.0)
@@ -174,7 +207,7 @@ def test_a_clock_that_was_never_set_deletes_nothing(tmp_path, make_events, monke
 
 def test_a_path_that_cannot_be_is_an_error_before_anything_begins(tmp_path):
     (tmp_path / "folder.db").mkdir()
-    with pytest.raises(HtsatEdgeError, match=r"outputs.store.path: .*folder.db: unable to open database file"):
+    with pytest.raises(HtsatEdgeError, match=r"outputs.store.path: .*folder.db: is no regular file"):
         start(tmp_path / "folder.db")
     (tmp_path / "file").write_text("")
     with pytest.raises(HtsatEdgeError, match=r"outputs.store.path: .*events.db: cannot be written: "):
