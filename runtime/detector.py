@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 
@@ -45,7 +44,7 @@ class WindowStream:
     ) -> None:
         """Prepare for samples at `sample_rate` Hz; raise an HtsatEdgeError where the settings do not fit the model."""
         settings.validate(info)
-        if not isinstance(sample_rate, Integral) or sample_rate < 1:
+        if not isinstance(sample_rate, int | np.integer) or sample_rate < 1:
             raise ValueError(f"want a sample rate in Hz, a whole number from 1 on, not {sample_rate!r}")
         self._rate, self._observer = sample_rate, observer
         self.grid = settings.grid(info)

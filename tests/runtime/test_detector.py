@@ -120,8 +120,10 @@ def test_no_start_is_later_than_the_stated_latency_and_the_latest_is_near_it(fra
     assert stated - 0.4 < max(late) <= stated + block / rate
 
 
-def test_an_event_that_goes_on_ends_with_the_recording(bundle):
-    detector = Detector(bundle.info, Loud(bundle.info), 32_000)
+@pytest.mark.parametrize("median", [1, 5])
+def test_an_event_that_goes_on_ends_with_the_recording(median, bundle):
+    info = bundle.info.model_copy(update={"median_steps": dict.fromkeys(bundle.info.labels, median)})
+    detector = Detector(info, Loud(info), 32_000)
     events = detector.push(burst(9.0, 12.1, 12.1)) + detector.flush()
     assert {event.offset for event in events if event.type == "end"} == {12.1}
 

@@ -52,6 +52,8 @@ def test_the_halves_compose_to_the_detector(rate, seconds, bundle, backend, farm
         events += stream.push(window, *score(backend, [window]))
     assert encoded(events + stream.flush()) == wanted
     assert len(events) >= 5
+    assert len(seen.score.rows()) >= len(samples) / rate // 0.32
+    assert len(seen.spectrogram.rows()) > 0
     np.testing.assert_array_equal(seen_by_halves.score.rows(), seen.score.rows())
     np.testing.assert_array_equal(seen_by_halves.spectrogram.rows(), seen.spectrogram.rows())
 

@@ -33,6 +33,13 @@ def test_a_tenth_of_a_second_counts_alone():
     assert level(samples) == pytest.approx(-23, abs=0.5)
 
 
+def test_a_shorter_sound_is_averaged_over_a_tenth_of_a_second():
+    """10 ms of a sine of 0.7 rms, of which the window and the tenth take their part."""
+    samples = np.zeros(RATE)
+    samples[16_000:16_320] = sine(1000, 1.0, 0.01)
+    assert level(samples) == pytest.approx(20 * np.log10(1 / np.sqrt(2)) - 10, abs=1)
+
+
 @pytest.mark.parametrize("hz", [10, 15_500])
 def test_what_the_model_does_not_hear_counts_little(hz):
     """What is left of it is leakage, most at the ends of the recording, where it is mirrored."""
