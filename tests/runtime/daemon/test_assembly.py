@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.daemon.assembly import assemble, make_outputs, make_source, prepare
+from htsat_edge.runtime.common.machine import cores
+from htsat_edge.runtime.daemon.assembly import assemble, make_outputs, make_source, open_model, prepare
 from htsat_edge.runtime.daemon.config import (
     ClipsConfig,
     DaemonConfig,
@@ -100,6 +101,15 @@ def test_a_gate_that_is_configured_saves_runs_in_silence(filled_source):
     assert found[None][0] >= 6
     assert found[None][1] == 0
     assert found[-60.0] == (1, found[None][0])
+
+
+@pytest.mark.parametrize(("threads", "used"), [(None, max(1, cores() - 1)), (1, 1), (3, 3)])
+def test_one_core_is_left_to_the_sound_card(threads, used):
+    config = DaemonConfig(model=ModelConfig(backend="onnxruntime", threads=threads))
+    backend = open_model(load_bundle(BUNDLED), config, build=False)
+    assert backend._threads == used
+    assert backend._session.get_session_options().intra_op_num_threads == used
+    backend.close()
 
 
 @pytest.mark.parametrize(

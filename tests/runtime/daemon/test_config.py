@@ -1,10 +1,22 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.daemon.config import DaemonConfig, Secret, slug
+from htsat_edge.runtime.daemon.config import (
+    ClipsConfig,
+    DaemonConfig,
+    JsonLinesConfig,
+    MetricsConfig,
+    MqttConfig,
+    PcmConfig,
+    Secret,
+    StoreConfig,
+    WebhookConfig,
+    slug,
+)
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -35,6 +47,39 @@ def read(tmp_path, text):
         ("sources: [{name: a, stream: {url: 'rtsp://me:hunter2@cam/x'}}]", "url: holds a password; put {password}"),
         ("outputs: {webhook: {url: ftp://x}}", "outputs.webhook.url: String should match pattern"),
         ("outputs: {clips: {folder: c, privacy: no_speach}}", "outputs.clips.privacy: Input should be 'none' or"),
+        ("outputs: {clips: {folder: c, most_s: 0.9}}", "most_s: Input should be greater than or equal to 1, not 0.9"),
+        (
+            "outputs: {clips: {folder: c, most_s: 120.5}}",
+            "most_s: Input should be less than or equal to 120, not 120.5",
+        ),
+        ("outputs: {metrics: {port: 65536}}", "outputs.metrics.port: Input should be less than 65536"),
+        ("sources: [{name: a, stdin: {sample_rate: 7999}}]", "Input should be greater than or equal to 8000"),
+        ("sources: [{name: a, stdin: {sample_rate: 384001}}]", "Input should be less than or equal to 384000"),
+        ("sources: [{name: a, stdin: {sample_rate: 8000, channels: 0}}]", "channels: Input should be greater than or"),
+        ("sources: [{name: a, stdin: {sample_rate: 8000, channels: 65}}]", "channels: Input should be less than or"),
+        ("health: {clipped_percent: 100.1}", "clipped_percent: Input should be less than or equal to 100, not 100.1"),
+        ("outputs: {clips: {folder: c, pre_roll_s: -0.1}}", "pre_roll_s: Input should be greater than or equal to 0"),
+        ("outputs: {clips: {folder: c, pre_roll_s: 30.1}}", "pre_roll_s: Input should be less than or equal to 30"),
+        ("outputs: {clips: {folder: c, post_roll_s: -0.1}}", "post_roll_s: Input should be greater than or equal to 0"),
+        ("outputs: {clips: {folder: c, post_roll_s: 30.1}}", "post_roll_s: Input should be less than or equal to 30"),
+        ("outputs: {clips: {folder: c, quota_mb: 0}}", "quota_mb: Input should be greater than 0"),
+        ("outputs: {json_lines: {path: x, rotate_mb: 0}}", "rotate_mb: Input should be greater than 0"),
+        ("outputs: {json_lines: {path: x, keep: -1}}", "keep: Input should be greater than or equal to 0"),
+        ("outputs: {store: {path: x, keep_days: 0}}", "keep_days: Input should be greater than 0"),
+        ("outputs: {webhook: {url: 'http://x', timeout_s: 0}}", "timeout_s: Input should be greater than 0"),
+        ("detection: {threshold: 0}", "detection.threshold: Input should be greater than 0"),
+        ("detection: {release: 1}", "detection.release: Input should be less than 1"),
+        ("detection: {hop_s: 0}", "detection.hop_s: Input should be greater than 0"),
+        ("detection: {look_ahead_s: -0.1}", "look_ahead_s: Input should be greater than or equal to 0"),
+        ("detection: {min_length_s: -0.1}", "min_length_s: Input should be greater than or equal to 0"),
+        ("detection: {merge_gap_s: -0.1}", "merge_gap_s: Input should be greater than or equal to 0"),
+        ("detection: {gate_dbfs: 0.1}", "gate_dbfs: Input should be less than or equal to 0"),
+        ("health: {quiet_dbfs: 0.1}", "quiet_dbfs: Input should be less than or equal to 0"),
+        ("model: {threads: 0}", "model.threads: Input should be greater than or equal to 1"),
+        ("sources: [{name: a, microphone: {sample_rate: 7999}}]", "Input should be greater than or equal to 8000"),
+        ("sources: [{name: a, microphone: {channel: 0}}]", "channel"),
+        ("health: {clipped_percent: 0}", "clipped_percent: Input should be greater than 0, not 0"),
+        ("outputs: {mqtt: {host: a, topic: ''}}", "outputs.mqtt.topic: String should have at least 1 character"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path, text, message):
@@ -43,6 +88,25 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, text, message):
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "outputs: {clips: {folder: c, most_s: 1}, mqtt: {host: a, port: 1}, metrics: {port: 65535}}",
+        "outputs: {clips: {folder: c, most_s: 120, pre_roll_s: 0, post_roll_s: 0}, json_lines: {path: x, keep: 0}}",
+        "outputs: {clips: {folder: c, pre_roll_s: 30, post_roll_s: 30, quota_mb: 0.1}}",
+        "outputs: {json_lines: {path: x, rotate_mb: 0.1}, store: {path: x, keep_days: 0.1}}",
+        "sources: [{name: a, stdin: {sample_rate: 8000, channels: 1}}]",
+        "sources: [{name: a, stdin: {sample_rate: 384000, channels: 64}}]",
+        "sources: [{name: a, microphone: {sample_rate: 8000, channel: 1}}]",
+        "model: {threads: 1}",
+        "health: {clipped_percent: 100, quiet_dbfs: 0}",
+        "detection: {look_ahead_s: 0, min_length_s: 0, merge_gap_s: 0, gate_dbfs: 0}",
+    ],
+)
+def test_the_ends_of_each_range_are_in_it(tmp_path, text):
+    read(tmp_path, text)
 
 
 def test_nothing_is_needed(tmp_path):
@@ -60,6 +124,23 @@ def test_ours_are_read(path):
 
 def test_detector_yaml_has_the_defaults():
     assert read_yaml(CONFIGS / "detector.yaml", DaemonConfig) == DaemonConfig()
+
+
+def test_what_is_commented_out_in_detector_yaml_has_the_defaults_too(tmp_path):
+    head, text = (CONFIGS / "detector.yaml").read_text().split("\n\n", 1)
+    assert head.count("\n") == 1
+    config = read(tmp_path, re.sub("^# ", "  ", text, flags=re.MULTILINE))
+    _, gate, pipe, recording = config.sources
+    outputs = config.outputs
+    password, token = Secret(env="MQTT_PASSWORD"), Secret(env="WEBHOOK_TOKEN")
+    assert (gate.stream.password, recording.file) == (Secret(env="CAMERA_PASSWORD"), Path("yard.flac"))
+    assert pipe.stdin == PcmConfig(sample_rate=48_000)
+    assert outputs.json_lines == JsonLinesConfig(path="events.jsonl")
+    assert outputs.store == StoreConfig(path="events.db")
+    assert outputs.mqtt == MqttConfig(host="localhost", password=password)
+    assert outputs.webhook == WebhookConfig(url="https://example.org/events", token=token)
+    assert outputs.clips == ClipsConfig(folder="clips")
+    assert outputs.metrics == MetricsConfig()
 
 
 def keys(model, prefix=""):

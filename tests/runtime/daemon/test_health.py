@@ -65,6 +65,25 @@ def test_a_moment_of_it_is_no_problem(name):
     assert listen(monitor, samples) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [
+        ("digital zero", 5),
+        ("constant", 5),
+        ("dc offset", 10),
+        ("clipping", 3),
+        ("too quiet", 60),
+        ("mains hum", 10),
+        ("dead band", 30),
+    ],
+)
+def test_a_problem_is_one_after_so_many_seconds_in_a_row(name, seconds):
+    samples = SIGNALS[name](seconds)
+    monitor = HealthMonitor(RATE, HealthConfig())
+    assert listen(monitor, samples[: (seconds - 1) * RATE]) == []
+    assert listen(monitor, samples[(seconds - 1) * RATE :]) == [(name, True)]
+
+
 def test_hum_of_60_hz():
     assert listen(HealthMonitor(RATE, HealthConfig()), hum(15, 60)) == [("mains hum", True)]
 
@@ -83,6 +102,15 @@ def test_any_rate(rate):
     assert listen(monitor, np.zeros(8 * rate, np.float32), 777) == [("digital zero", True)]
 
 
+def test_the_level_is_of_the_last_second():
+    monitor = HealthMonitor(RATE, HealthConfig())
+    assert monitor.level_dbfs == -np.inf
+    listen(monitor, noise(1.9, -20))
+    assert monitor.level_dbfs == pytest.approx(-20, abs=0.1)
+    listen(monitor, noise(1.2, -60))  # of which a tenth fills the second that was begun
+    assert monitor.level_dbfs == pytest.approx(-60, abs=0.1)
+
+
 def test_a_gap_ends_a_count_but_not_a_problem():
     monitor = HealthMonitor(RATE, HealthConfig())
     assert listen(monitor, np.zeros(4 * RATE, np.float32)) == []
@@ -92,6 +120,20 @@ def test_a_gap_ends_a_count_but_not_a_problem():
     monitor.reset()
     assert monitor.active == {"digital zero"}
     assert listen(monitor, noise(8)) == [("digital zero", False)]
+
+
+@pytest.mark.parametrize(("full_scale", "changes"), [(0.99, [("clipping", True)]), (0.989, [])])
+def test_what_is_clipped_lies_just_below_full_scale_in_some_devices(full_scale, changes):
+    samples = noise(5)
+    samples[::50], samples[25::50] = full_scale, -full_scale
+    assert listen(HealthMonitor(RATE, HealthConfig()), samples) == changes
+
+
+@pytest.mark.parametrize(("percent", "changes"), [(3.9, [("clipping", True)]), (4.1, [])])
+def test_the_limit_of_clipping_is_a_share_of_the_samples(percent, changes):
+    samples = noise(5)
+    samples[::50], samples[25::50] = 1.0, -1.0  # four percent
+    assert listen(HealthMonitor(RATE, HealthConfig(clipped_percent=percent)), samples) == changes
 
 
 def test_limits_are_the_users():

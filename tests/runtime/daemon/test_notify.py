@@ -32,6 +32,18 @@ def test_the_watchdog_gets_no_more_than_it_needs(systemd, monkeypatch):
     assert systemd.recv(1000) == b"STOPPING=1"
 
 
+def test_the_watchdog_hears_it_three_times_as_often_as_it_must(systemd, monkeypatch):
+    monkeypatch.setenv("WATCHDOG_USEC", "3000000")
+    notifier = Notifier()
+    for seconds in (0, 0.9, 1.1, 2.0, 2.2):
+        monkeypatch.setattr("time.monotonic", lambda seconds=seconds: 1000 + seconds)
+        notifier.alive()
+        notifier.report(STATUS=str(seconds))
+    found = [systemd.recv(1000).decode() for _ in range(8)]
+    alive = "WATCHDOG=1"
+    assert found == [alive, "STATUS=0", "STATUS=0.9", alive, "STATUS=1.1", "STATUS=2.0", alive, "STATUS=2.2"]
+
+
 def test_without_systemd_nothing_happens(monkeypatch):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     Notifier().report(READY="1")

@@ -110,6 +110,15 @@ def test_an_event_at_the_beginning_or_the_end_has_what_there_is():
     assert recording.spans == [(0, 2), (1, 4)]
 
 
+@pytest.mark.parametrize("onset", [4.0, 4.5])
+def test_an_event_of_which_nothing_was_kept_has_no_clip(onset):
+    recording = Recording(pre_roll_s=0, post_roll_s=1)
+    recording.play(4)
+    recording.start(onset)(onset + 0.5)
+    recording.recorder.interrupted(4.0)
+    assert recording.clips == []
+
+
 def test_nothing_from_before_a_gap_is_in_a_clip_from_after_it():
     recording = Recording(pre_roll_s=5)
     recording.play(10)
@@ -165,8 +174,9 @@ def test_speech_and_a_margin_around_it_is_silenced():
     np.testing.assert_array_equal(clip.samples[2000 + fade :], np.arange(6000 + fade, 10_000))
 
 
-def test_speech_that_scores_lower_than_the_limit_stays():
-    recording = Recording(privacy="no_speech", speech_score=0.95, pre_roll_s=5, post_roll_s=0)
+@pytest.mark.parametrize("settings", [{"privacy": "no_speech", "speech_score": 0.95}, {"privacy": "none"}])
+def test_speech_that_scores_too_low_or_is_wanted_stays(settings):
+    recording = Recording(**settings, pre_roll_s=5, post_roll_s=0)
     recording.play(10, speech=[10])
     recording.start(9.0)(10.0)
     recording.play(1)
@@ -192,6 +202,12 @@ def test_silence_has_fades_outside():
     np.testing.assert_allclose(gain[500:510], np.linspace(0, 1, 10), atol=1e-6)
     assert (gain[110:290] == 1).all()
     assert (gain[510:940] == 1).all()
+
+
+def test_a_fade_is_cut_where_the_clip_begins_or_ends():
+    gain = silence(np.ones(1000, np.float32), RATE, [(0.004, 0.2), (0.8, 0.996)])
+    np.testing.assert_allclose(gain[:4], np.linspace(1, 0, 10)[6:], atol=1e-6)
+    np.testing.assert_allclose(gain[996:], np.linspace(0, 1, 10)[:4], atol=1e-6)
 
 
 def write(folder, names, seconds=1, **settings):

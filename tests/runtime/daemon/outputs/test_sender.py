@@ -64,6 +64,21 @@ def test_messages_arrive_in_order_and_failures_lose_none(start, make_events, cap
     assert list(sender.notices()) == []
 
 
+def test_what_the_thread_holds_is_released_once_at_its_end(start, make_events):
+    class Holding(KeptSender):
+        released = 0
+
+        def closed(self):
+            assert len(self.got) == 3
+            self.released += 1
+
+    sender = Holding()
+    offer(start(sender), make_events(3))
+    for _ in range(2):
+        sender.close()
+    assert sender.released == 1
+
+
 def test_several_at_once_up_to_the_batch(start, make_events):
     sizes = []
 
@@ -97,14 +112,27 @@ def test_a_slow_one_never_makes_anybody_wait_and_what_it_loses_is_counted(start,
     assert caplog.text.count("kept: is 10 items behind, and loses some") == 1
 
 
-def test_one_that_hangs_does_not_keep_the_program_from_ending(start, make_events, monkeypatch):
-    monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.sender.CLOSE_S", 0.2)
-    sender = KeptSender()
-    sender.free.clear()
-    offer(start(sender), make_events(3))
+def test_the_first_that_is_lost_is_reported(make_events, caplog):
+    sender = KeptSender(queued=2)
+    offer(sender, make_events(2))
+    assert (sender.waiting, sender.dropped, caplog.text) == (2, 0, "")
+    offer(sender, make_events(1, first=2))
+    assert (sender.waiting, sender.dropped) == (2, 1)
+    assert "kept: is 2 items behind, and loses some" in caplog.text
+
+
+def test_those_that_hang_keep_the_program_from_ending_for_a_moment_all_at_once(start, make_events, monkeypatch):
+    monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.sender.CLOSE_S", 0.4)
+    senders = [start(KeptSender()) for _ in range(5)]
+    for sender in senders:
+        sender.free.clear()
+        offer(sender, make_events(3))
     begun = time.monotonic()
-    sender.close()
-    assert time.monotonic() - begun < 1
+    for sender in senders:
+        sender.end()
+    for sender in senders:
+        sender.close()
+    assert 0.4 <= time.monotonic() - begun < 1.5
 
 
 def test_what_is_refused_for_good_is_not_sent_again_and_reported_once(start, make_events, wait_for, caplog):

@@ -57,6 +57,15 @@ def test_a_rate_that_changes_moves_no_position(feed):
     assert (second.start_s, again, third.start_s) == (3.5, Gap(4.5, 5.0, "the same again"), 5.0)
 
 
+def test_a_source_that_is_opened_again_is_not_joined_to_what_came_before(feed):
+    feed.open(1000)
+    feed.write(ones(10))
+    feed.open(1000)
+    feed.write(ones(10))
+    feed.end()
+    assert read_all(feed)[1] == Gap(0.01, 0.01, "")
+
+
 def test_a_block_is_at_most_a_second(feed):
     feed.open(100)
     feed.write(ones(250))
@@ -181,10 +190,9 @@ def test_whatever_happens_is_news():
 def test_a_live_feed_knows_when_its_samples_were_recorded(live):
     feed = Feed("yard", threading.Event(), live=live)
     feed.open(1000)
-    feed.write(ones(2500))
     before = time.monotonic()
-    while feed.read() is not None:
-        pass
+    feed.write(ones(2500))
+    feed.read()  # of which 1.5 s wait
     at = feed.clock.at(2.5)
     assert before <= at <= time.monotonic() if live else np.isnan(at)
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -265,6 +266,16 @@ def test_a_stream_that_works_is_soon_tried_again_however_long_it_was_away(script
     assert feed.behind_s == 1
 
 
+def test_what_lies_between_two_tries_is_lost_and_no_more(script, feed, start, wait_for):
+    """Every try begins with 0.1 s of sound, which was recorded before it came."""
+    script("sleep 0.2; dd if=/dev/zero bs=12800 count=1 2>&-")
+    found, begun = [], time.monotonic()
+    start(FfmpegSource(StreamConfig(url="rtsp://x"), feed, 32_000))
+    wait_for(lambda: found.extend(iter(feed.read, None)) or sum(isinstance(item, Gap) for item in found) >= 6)
+    assert found[-1].end_s < 0.1 + (time.monotonic() - begun) + 0.3
+    assert all(item.end_s - item.start_s >= 0.1 for item in found if isinstance(item, Gap))
+
+
 def test_what_ffmpeg_complains_of_does_not_stop_it(script, feed, start, wait_for):
     """A pipe that nobody reads would block it after 64 kB of complaints."""
     script(
@@ -276,6 +287,14 @@ def test_what_ffmpeg_complains_of_does_not_stop_it(script, feed, start, wait_for
     wait_for(lambda: found.extend(feed.notices()) or found)
     assert found[0].text.endswith("the end; it is tried again until it is there")
     assert feed.read().end_s >= 1.0
+
+
+def test_what_ffmpeg_says_after_the_end_of_the_audio_is_the_reason(script, feed, start, wait_for):
+    script("exec 1>&-; sleep 0.3; echo the camera hung up >&2")
+    start(FfmpegSource(StreamConfig(url="x"), feed, 32_000))
+    found = []
+    wait_for(lambda: found.extend(feed.notices()) or found)
+    assert found[0].text == "the camera hung up; it is tried again until it is there"
 
 
 @needs_ffmpeg
