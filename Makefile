@@ -1,5 +1,5 @@
 # make demo: set up, run the bundled model on a real recording, draw build/demo.png
-# make test: set up, lint, check types, run the tests
+# make test: set up, lint, check types, run the tests but the slow ones
 # make test-slow: run the tests that make test leaves out, because they take long
 # make model: train the bundled model again, from the recordings of public packages
 
@@ -33,7 +33,7 @@ lint: $(VENV)/.test $(TREE)
 	MYPYPATH=$$(echo build/__editable__.htsat_edge-*) $(BIN)/mypy
 
 # The bundled model again: an hour on a CPU or two; stopped, it goes on where it was.
-model: $(VENV)/.test
+model: $(VENV)/.test $(TREE)
 	$(BIN)/python -m htsat_edge.htsat.build_corpus --out runs/corpus
 	$(BIN)/python -m htsat_edge.htsat.train --config configs/train.yaml --data runs/corpus --out runs/bundled
 	$(BIN)/python -m htsat_edge.htsat.evaluate runs/bundled --data runs/corpus
@@ -95,3 +95,4 @@ $(BIN)/python:
 		elif sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo apt-get install -qy python3-venv; \
 		else echo "please install Python's venv first: sudo apt-get install python3-venv" >&2; exit 2; fi
 	$(PYTHON) -m venv $(VENV)
+	$(PIP) "pip>=23.1"  # that of Ubuntu 22.04 knows no --config-settings

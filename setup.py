@@ -45,7 +45,7 @@ setup(
     package_data={
         NAME: ["py.typed"],
         f"{NAME}.runtime.models": ["bundled/*", "check/*"],
-        f"{NAME}.configs": ["*.yaml", "*.csv", "*/*"],
+        f"{NAME}.configs": ["*.yaml", "*.csv", "cards/*.md", "datasets/*.csv", "labels/*.csv", "networks/*.yaml"],
     },
     install_requires=[
         "numpy>=1.26",

@@ -51,7 +51,7 @@ TOLERANCE = 1e-4
 
 
 class Tuning(BaseModel):
-    """The content of a threshold file, such as htsat.evaluate writes."""
+    """The content of a threshold file, such as htsat/evaluate.py writes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -12,14 +12,22 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from htsat_edge.runtime.common.command import Parser, refuse_without_extra, run
+
+try:
+    from htsat_edge.evaluation import report as accuracy_report
+except ModuleNotFoundError as missing:
+    if __name__ != "__main__":
+        raise
+    refuse_without_extra("htsat_edge.htsat.card", "train", missing)
+
 from htsat_edge.configs import CONFIGS
-from htsat_edge.evaluation import report as accuracy_report
 from htsat_edge.evaluation.budget import Accuracy
 from htsat_edge.htsat.report import SHORT, Results
 from htsat_edge.htsat.settings import RunFolder
-from htsat_edge.runtime.common.command import Parser, run
 from htsat_edge.runtime.common.config import read_csv, read_json, read_text
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.files import replacing
 from htsat_edge.runtime.models.bundle import ACCURACY_FILE, load_bundle
 
 TEMPLATE = CONFIGS / "cards" / "bundled.md"
@@ -109,8 +117,9 @@ def write(args: argparse.Namespace) -> int:
                 "run python -m htsat_edge.calibration.accuracy again"
             )
     text = card(read_text(TEMPLATE), results, accuracy, args.data / "manifest.csv")
-    (args.out / "MODEL_CARD.md").write_text(text, encoding="utf-8")
-    (args.out / "LICENCES.md").write_text(licences(MANIFEST), encoding="utf-8")
+    for name, content in {"MODEL_CARD.md": text, "LICENCES.md": licences(MANIFEST)}.items():
+        with replacing(args.out / name) as part:
+            part.write_text(content, encoding="utf-8")
     return 0
 
 

@@ -39,6 +39,7 @@ from htsat_edge.htsat.scenes import Scene, Sound, load_sounds
 from htsat_edge.htsat.settings import RunFolder
 from htsat_edge.runtime.common.arrays import BoolArray, FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.files import replacing
 from htsat_edge.runtime.dsp.median import MedianFilter
 
 SCENES = 500
@@ -236,8 +237,10 @@ def measure(args: argparse.Namespace) -> int:
     quiet = Quiet(tone=(hour(1), hour(2)), ambience=(hour(4, recorded), hour(3, recorded)) if recorded else None)
     results = judge(apply(network, sounds, scenes, labels), quiet, sounds, scenes, labels)
     write_thresholds(folder.thresholds, results)
-    folder.figures.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    write_page(folder.page, results, folder.read_curve())
+    with replacing(folder.figures) as part:
+        part.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    with replacing(folder.page) as part:
+        write_page(part, results, folder.read_curve())
     print(results.line())
     return 0
 
@@ -248,7 +251,8 @@ def write_thresholds(path: Path, results: Results) -> None:
         "thresholds": {c.label: c.threshold for c in results.classes},
         "median_steps": {c.label: c.median_steps for c in results.classes},
     }
-    path.write_text(json.dumps(chosen, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with replacing(path) as part:
+        part.write_text(json.dumps(chosen, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:

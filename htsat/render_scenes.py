@@ -20,12 +20,20 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from htsat_edge.runtime.common.command import Parser, count, refuse_without_extra, run, seed
+
+try:
+    import torch  # noqa: F401
+except ModuleNotFoundError as missing:
+    if __name__ != "__main__":
+        raise
+    refuse_without_extra("htsat_edge.htsat.render_scenes", "train", missing)
+
 from htsat_edge.evaluation.labels import BACKGROUND, Occurrence, join
 from htsat_edge.htsat.corpus import Recording, read_corpus, read_mono
 from htsat_edge.htsat.scenes import OTHERS, PAUSE_S, SHORT, SNR_DB, Rng, from_db
 from htsat_edge.htsat.settings import make_folder
 from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.common.command import Parser, count, run, seed
 from htsat_edge.runtime.common.config import read_csv
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing

@@ -15,6 +15,7 @@ from htsat_edge.htsat.config import NetworkConfig, read_network
 from htsat_edge.htsat.corpus import Recording
 from htsat_edge.runtime.common.config import read_csv, read_yaml
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.files import replacing
 
 
 class Phase(BaseModel):
@@ -141,10 +142,11 @@ class RunFolder:
     def create(self, network: NetworkConfig, labels: Sequence[str], recordings: Sequence[Recording]) -> None:
         """Make the folder, before the work rather than after it, and write the files that describe the model."""
         make_folder(self.path)
-        self.network.write_text(yaml.safe_dump(network.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
-        with self.labels.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self.network) as part:
+            part.write_text(yaml.safe_dump(network.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        with replacing(self.labels) as part, part.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([["label"], *([label] for label in labels)])
-        with self.held.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self.held) as part, part.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(
                 [HELD_COLUMNS, *(_held_row(r) for r in recordings if r.held)]
             )

@@ -52,6 +52,7 @@ def place(farmyard, tmp_path_factory):
     for name in ("runtime", "export", "calibration", "htsat", "evaluation", "configs"):
         (folder / name).mkdir()
         (folder / name / "__init__.py").write_text(f"raise RuntimeError('{name} of the user was imported')\n")
+    (folder / "resource.py").write_text("raise RuntimeError('a module of the user was imported')\n")
     shutil.copy(farmyard, folder / "yard.flac")
     return folder
 

@@ -21,7 +21,8 @@ class Parser(argparse.ArgumentParser):
 
 def refuse_without_extra(prog: str, extra: str, missing: ModuleNotFoundError) -> NoReturn:
     """End a program that was run without a package that it needs, with what to install."""
-    print(f'{prog}: needs {missing.name}: pip install -e ".[{extra}]", in the venv in use', file=sys.stderr)
+    package = (missing.name or "").partition(".")[0]
+    print(f'{prog}: needs {package}: pip install "htsat-edge[{extra}]"', file=sys.stderr)
     sys.exit(2)
 
 

@@ -134,8 +134,10 @@ def _staging(folder: Path, names: Sequence[str], target: Path, errors: Sequence[
                 for name in names:
                     _change_places(folder / name, old / name, new / name)
             except BaseException as error:
-                if not _put_back(folder, names, written, new, old):
-                    work = None
+                kept, work = work, None  # another interrupt may come while the old ones are put back
+                if _put_back(folder, names, written, new, old):
+                    work = kept
+                else:
                     raise HtsatEdgeError(
                         f"{target}: cannot be written: {_reason(error)}; nor could everything be put back: what is "
                         f"missing is in {old}"

@@ -1,10 +1,14 @@
 """Batches, without a training."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from htsat_edge.htsat.batches import Batches
+from htsat_edge.htsat.batches import Batches, identity_of
+from htsat_edge.htsat.config import NetworkConfig
+from htsat_edge.htsat.corpus import Recording
 from htsat_edge.htsat.scenes import Scene
 from htsat_edge.htsat.settings import TrainConfig
 
@@ -25,3 +29,23 @@ def test_batches_are_the_same_in_any_order_and_process():
     elsewhere = list(DataLoader(batches, batch_size=None, sampler=range(3, 5), num_workers=2))
     torch.testing.assert_close(backwards, [tuple(batch) for batch in elsewhere])
     assert not torch.equal(backwards[0][0], backwards[1][0])
+
+
+def test_everything_that_a_training_depends_on_is_in_its_identity(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"12")
+    (tmp_path / "one").write_bytes(b"1")
+    (tmp_path / "two").write_bytes(b"2")
+    config, network = TrainConfig(network=tmp_path / "n.yaml", labels=["Dog"], steps=1, batch=1), NetworkConfig()
+    recording = Recording(tmp_path / "a.wav", "Dog", "a", "train", 0.0, None)
+    found = {
+        identity_of(config, network, [recording], None),
+        identity_of(config, network, [recording], tmp_path / "one"),
+        identity_of(config, network, [recording], tmp_path / "two"),
+        identity_of(config.model_copy(update={"steps": 2}), network, [recording], None),
+        identity_of(config, network.model_copy(update={"embed_dim": 48}), [recording], None),
+        *(
+            identity_of(config, network, [replace(recording, **change)], None)
+            for change in ({"split": "val"}, {"group": "b"}, {"label": "Cat"}, {"onset_s": 0.5}, {"offset_s": 1.0})
+        ),
+    }
+    assert len(found) == 10

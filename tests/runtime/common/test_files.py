@@ -110,7 +110,7 @@ def folder(tmp_path):
     return put(tmp_path / "folder", **OLD)
 
 
-def fail_at(monkeypatch, *moves):
+def fail_at(monkeypatch, *moves, error=FULL):
     """Let the moves of these numbers fail; return the list of all that were tried."""
     tried = []
     for method in ("replace", "unlink"):
@@ -119,7 +119,7 @@ def fail_at(monkeypatch, *moves):
         def fails(path, *arguments, original=original, **options):
             tried.append(path)
             if len(tried) - 1 in moves:
-                raise FULL
+                raise error
             return original(path, *arguments, **options)
 
         monkeypatch.setattr(Path, method, fails)
@@ -157,6 +157,17 @@ def test_a_folder_takes_two_moves_and_every_other_name_one(folder, monkeypatch):
     tried = fail_at(monkeypatch)
     exchange(folder)
     assert len(tried) == 7  # as many as the test above lets fail
+
+
+def test_a_second_interrupt_while_the_old_ones_are_put_back_loses_nothing(folder, monkeypatch):
+    before = contents(folder)
+    with monkeypatch.context() as patch:
+        fail_at(patch, 3, 4, error=KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            exchange(folder)
+    (kept,) = folder.glob(".replacing.*/old")
+    there = {name: text for name, text in contents(folder).items() if not name.startswith(".")}
+    assert before.items() <= {**there, **contents(kept)}.items()  # beside what was added
 
 
 def test_a_failure_that_cannot_be_undone_says_where_everything_is(folder, monkeypatch):

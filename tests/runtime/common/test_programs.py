@@ -1,15 +1,25 @@
 import importlib.util
+import subprocess
 import sys
 from typing import get_args
 
 import pytest
 
-from htsat_edge.runtime.common.programs import Program, command_of
+from htsat_edge.runtime.common.programs import RUN, Program, command_of
 
 
 def test_a_program_runs_in_this_interpreter():
     command = command_of("htsat_edge.export.build_trt", "bundle", "--precision", "fp16")
-    assert command == [sys.executable, "-m", "htsat_edge.export.build_trt", "bundle", "--precision", "fp16"]
+    assert command == [sys.executable, "-c", RUN, "htsat_edge.export.build_trt", "bundle", "--precision", "fp16"]
+
+
+def test_modules_in_the_working_folder_are_not_imported(tmp_path):
+    for name in ("resource.py", "secrets.py", "json.py"):
+        (tmp_path / name).write_text("raise RuntimeError('a module of the user was imported')\n")
+    command = command_of("htsat_edge.export.build_trt", "--help")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: build_trt.py ")
 
 
 @pytest.mark.parametrize("program", get_args(Program))
