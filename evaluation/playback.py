@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from htsat_edge.evaluation.labels import Occurrence
 from htsat_edge.evaluation.metrics import decibels, powers
 from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.config import printable
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.detector import EventStream, WindowStream
 from htsat_edge.runtime.dsp.audio import AudioFile
@@ -59,7 +59,7 @@ class OddWindow:
     @property
     def file(self) -> str:
         """Name of the recording, such that it can be written anywhere."""
-        return os.fsencode(self.path.name).decode(errors="replace")
+        return printable(Path(self.path.name))
 
 
 class Merged:

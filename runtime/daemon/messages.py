@@ -34,60 +34,68 @@ class Status(Message):
     """Time of day, ISO 8601; null where unknown, as in a recording."""
 
 
-class Listening(Status):
-    """The first samples of a source have come."""
+class SourceStatus(Status):
+    """Something has changed in a source."""
 
     source: str
+
+
+class SourceNotice(SourceStatus):
+    """A source has stopped, is back, or has failed."""
+
+    text: str
+
+
+class DaemonStatus(Status):
+    """Something has changed in the daemon or in an output."""
+
+    source: None = None
+
+
+class Listening(SourceStatus):
+    """The first samples of a source have come."""
+
     state: Literal["listening"] = "listening"
     sample_rate: int
     """Hz."""
 
 
-class SourceLost(Status):
+class SourceLost(SourceNotice):
     """A source has stopped; it is tried again until it is back."""
 
-    source: str
     state: Literal["source_lost"] = "source_lost"
-    text: str
 
 
-class SourceBack(Status):
+class SourceBack(SourceNotice):
     """A source that was lost is back."""
 
-    source: str
     state: Literal["source_back"] = "source_back"
-    text: str
 
 
-class SourceFailed(Status):
+class SourceFailed(SourceNotice):
     """A source has ended with an error and is not tried again, such as a damaged recording."""
 
-    source: str
     state: Literal["source_failed"] = "source_failed"
-    text: str
 
 
-class InputFault(Status):
+class InputFault(SourceStatus):
     """Something is wrong with a source's sound: it is muted, clipped, humming."""
 
-    source: str
     state: Literal["input_fault"] = "input_fault"
     problem: str
     advice: str
 
 
-class InputOk(Status):
+class InputOk(SourceStatus):
     """An input fault is over."""
 
-    source: str
     state: Literal["input_ok"] = "input_ok"
     problem: str
 
 
-class CoverageStatus(Status):
+class CoverageStatus(SourceStatus):
     """How much of an hour of a source was heard."""
 
-    source: str
     state: Literal["coverage"] = "coverage"
     onset: float
     offset: float
@@ -97,43 +105,38 @@ class CoverageStatus(Status):
     gaps: int
 
 
-class ClockSet(Status):
+class ClockSet(DaemonStatus):
     """The system's time of day was set."""
 
-    source: None = None
     state: Literal["clock_set"] = "clock_set"
     by_s: float
     """Seconds; positive where it was set forward."""
 
 
-class ConfigLoaded(Status):
+class ConfigLoaded(DaemonStatus):
     """A changed configuration is in force."""
 
-    source: None = None
     state: Literal["config_loaded"] = "config_loaded"
 
 
-class ConfigRejected(Status):
+class ConfigRejected(DaemonStatus):
     """A changed configuration has an error; the previous one stays in force."""
 
-    source: None = None
     state: Literal["config_rejected"] = "config_rejected"
     text: str
 
 
-class OutputFailed(Status):
+class OutputFailed(DaemonStatus):
     """An output does not deliver: it tries again, or what its destination refuses is lost."""
 
-    source: None = None
     state: Literal["output_failed"] = "output_failed"
     output: str
     text: str
 
 
-class OutputBack(Status):
+class OutputBack(DaemonStatus):
     """An output that had failed works again."""
 
-    source: None = None
     state: Literal["output_back"] = "output_back"
     output: str
 
@@ -150,10 +153,9 @@ class TopScore(BaseModel):
     """Seconds since the recording began."""
 
 
-class TopScores(Status):
+class TopScores(SourceStatus):
     """The classes that scored highest in a recording (`htsat-edge detect --top`)."""
 
-    source: str
     state: Literal["top_scores"] = "top_scores"
     top: list[TopScore]
 

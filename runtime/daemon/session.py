@@ -126,7 +126,6 @@ class SourceSession:
     def settle(self, window: Window, framewise: FloatArray) -> list[Event]:
         """Take the scores (steps, C) of a window; return the events that they settle."""
         assert self._events is not None
-        assert self._windows is not None
         return self._observed(self._events.push(window, framewise))
 
     def lose(self, gap: Gap) -> list[Message]:
@@ -153,7 +152,6 @@ class SourceSession:
     def finish(self) -> list[Event]:
         """Return the events that are left, after the windows of `flush` were settled."""
         assert self._events is not None
-        assert self._windows is not None
         events = self._observed(self._events.flush())
         self._windows = self._events = None
         for observer in self.observers:

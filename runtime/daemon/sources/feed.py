@@ -20,12 +20,13 @@ RING_S = 10.0
 """How far detection may be behind before samples are lost."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
 """Before a source is tried again, twice as long each time."""
+SourceChange = type[SourceLost] | type[SourceBack] | type[SourceFailed]
 
 
 class Notice(NamedTuple):
     """Something has happened to a source."""
 
-    state: type[SourceLost] | type[SourceBack] | type[SourceFailed]
+    state: SourceChange
     text: str
 
 
@@ -128,7 +129,7 @@ class Feed:
         """Whether all was read and nothing more comes."""
         return self._ended and not self._notices and all(ring.idle for ring in self._rings)
 
-    def _notify(self, state: type[SourceLost] | type[SourceBack] | type[SourceFailed], text: str) -> None:
+    def _notify(self, state: SourceChange, text: str) -> None:
         self._notices.append(Notice(state, text))
         self._news.set()
 
