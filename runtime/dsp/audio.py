@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator
+import logging
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,132 +13,224 @@ import soundfile
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.dsp import mpeg, ogg
+from htsat_edge.runtime.common.text import visible
+from htsat_edge.runtime.dsp.channels import Channel, Downmix, check_channel
+from htsat_edge.runtime.dsp.formats import ffmpeg, mpeg, ogg, pipe
+from htsat_edge.runtime.dsp.formats.opening import Reader, SoundFileReader, mend, open_reader
+from htsat_edge.runtime.dsp.formats.wav import TRUNCATED
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
+SUFFIXES = {
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".caf", ".w64"),
+    *(".m4a", ".aac", ".wma", ".amr", ".wv"),
+}
 """Of the names of recordings in a folder."""
 MP3_PADDING = 4 * 1152
 """Samples that encoders put around a recording, and decoders take off or leave."""
-UNKNOWN_WAV_BYTES = 0x7FFF_0000
-"""A WAV written to a pipe has a little more (sox, arecord) or 0xFFFFFFFF (ffmpeg) in place of its length."""
 UNKNOWN_SAMPLES = 1 << 62
-"""The length that libsndfile gives for a FLAC that was written to a pipe."""
-LOUDEST = 1e6
-"""Samples are within -1 and 1; some programs write integers as floats. What is beyond this is no sound."""
+"""A length that libsndfile does not know."""
+LOWEST_HZ, HIGHEST_HZ = 1000, 1_000_000
+"""Sample rates beyond these are a header's error: at 1 Hz a minute of audio would last for weeks."""
+LOUDEST = 32.0
+"""Full scale is 1, and floats may pass it; 30 dB more is no sound."""
+FULL_SCALES = (2.0**15, 2.0**23, 2.0**31)
+"""Of integers that some programs write as floats."""
+MOST_VALUES = 1 << 22
+"""Read at a time, of all channels together."""
+LATE_S = 1.0
+"""A container's length is that of its longest track, and roughly."""
+logger = logging.getLogger(__name__)
 
 
 class AudioFile:
-    """A wav, flac, ogg or mp3 recording on disk."""
+    """A recording on disk: wav, flac, ogg or mp3; with ffmpeg installed, anything that it decodes."""
 
     def __init__(self, path: Path) -> None:
-        """Open a recording; raise an HtsatEdgeError where it cannot be read whole."""
-        self.path = path
-        try:
-            if path.is_dir():
-                raise HtsatEdgeError(f"{path}: is a directory, want a recording")
-            if path.stat().st_size == 0:
-                raise HtsatEdgeError(f"{path}: is empty")
-            # libsndfile would read what there is, and warn on the terminal at most.
-            self._check_ogg(ogg.measure(path))
-            mp3 = mpeg.measure(path)
-            self._check_mp3(mp3)
-            self._file = soundfile.SoundFile(os.fsencode(path))
-        except FileNotFoundError:
-            raise HtsatEdgeError(f"{path}: no such file") from None
-        except OSError as error:
-            raise HtsatEdgeError(f"{path}: cannot be read: {error.strerror}") from None
-        except soundfile.LibsndfileError as error:
-            raise HtsatEdgeError(
-                f"{path}: is no recording that can be read: {error.error_string.strip(' .')}"
-            ) from None
-        except (TypeError, ValueError):  # soundfile's own, of a format that needs to be described
-            raise HtsatEdgeError(f"{path}: is no recording that can be read; want wav, flac, ogg or mp3") from None
-        self.sample_rate: int = self._file.samplerate
-        self.samples: int = self._file.frames
-        """Samples of one channel, as the file says."""
-        try:
-            self._check_length(mp3)
-        except HtsatEdgeError:
-            self._file.close()
-            raise
+        """Look at a recording.
 
-    def blocks(self, length: int) -> Iterator[FloatArray]:
-        """Yield the recording, mixed to one channel, in blocks (S,) of at most `length` samples.
+        Parameters
+        ----------
+        path
+            A file; or a pipe, or `-` for standard input, which are read to their end first. No file stays open.
 
-        Raise an HtsatEdgeError at a sample that is no number or beyond any sound, and where the file ends too soon.
+        Raises
+        ------
+        HtsatEdgeError
+            It cannot be read whole.
         """
-        done = 0
-        with self._file as file:
+        self.path = path
+        self._name = "stdin" if path == pipe.STDIN else visible(str(path))
+        self._padding = 0
+        """Samples that may be missing at the end."""
+        with self._reported():
+            self._kept = pipe.keep(path)
+            self._content = path
+            if self._kept is not None:
+                weakref.finalize(self, self._kept.close)
+                self._content = Path(self._kept.name)
+            if self._content.stat().st_size == 0:
+                raise HtsatEdgeError("is empty")
+            # libsndfile would read what there is, and warn on the terminal at most.
+            _check_ogg(ogg.measure(self._content))
+            mp3 = mpeg.measure(self._content)
+            _check_mp3(mp3)
+            self._mended = mend(self._content) if mp3 is None else mpeg.mend(self._content, mp3)
+            with closing(open_reader(self._content, self._mended)) as reader:
+                self.sample_rate, self.channels = reader.sample_rate, reader.channels
+                if not LOWEST_HZ <= self.sample_rate <= HIGHEST_HZ:
+                    raise HtsatEdgeError(
+                        f"has a sample rate of {self.sample_rate} Hz, want {LOWEST_HZ} to {HIGHEST_HZ}; write it anew "
+                        "with the rate that it was recorded at"
+                    )
+                self.samples = self._measure(reader, mp3)
+                """Samples of one channel: to the sample, but roughly where ffmpeg decodes."""
+                self._scale = self._find_scale(reader) if reader.is_float else 1.0
+        if self._mended is not None and self._mended.claim is not None:
+            # Who writes to a pipe cannot know the length.
+            level = logging.WARNING if self._kept is None else logging.INFO
+            logger.log(level, "%s: its header %s; all of them are read", self._name, self._mended.claim)
+
+    def blocks(self, length: int, channel: Channel = "mix") -> Iterator[FloatArray]:
+        """Yield one channel of the recording, or the mix of all, in blocks (S,) of about `length` samples.
+
+        Raise an HtsatEdgeError at a sample that is no number or beyond any sound, where the file ends too soon, and
+        where it has no such channel.
+        """
+        for (samples,) in self.split(length, [channel]):
+            yield samples
+
+    def split(self, length: int, channels: Sequence[Channel]) -> Iterator[list[FloatArray]]:
+        """Yield several channels, or mixes, of the recording side by side; otherwise do what `blocks` does."""
+        with self._reported():
+            for channel in channels:
+                check_channel(channel, self.channels)
+        mixes = [Downmix(self.channels, self.sample_rate, channel, self._name, wait=True) for channel in channels]
+        for frames in self.frames(length):
+            yield [mix.push(frames) for mix in mixes]
+        yield [mix.flush() for mix in mixes]
+
+    def frames(self, length: int) -> Iterator[FloatArray]:
+        """Yield the recording in blocks (S, channels) of at most `length` samples; raise as `blocks` does."""
+        done, length = 0, max(1, min(length, MOST_VALUES // self.channels))
+        with self._reported(), closing(open_reader(self._content, self._mended)) as reader:
             while True:
                 try:
-                    block = file.read(length, dtype="float32", always_2d=True)
+                    frames = reader.read(length)
                 except soundfile.LibsndfileError:
                     raise self._truncated(done) from None
-                if len(block) == 0:
+                if len(frames) == 0:
                     break
-                self._check_samples(block, done)
-                done += len(block)
-                yield block.mean(axis=1)
-        if done < self.samples - (MP3_PADDING if self._file.format == "MP3" else 0):
-            raise self._truncated(done)
+                if self._scale != 1.0:
+                    frames = frames / np.float32(self._scale)
+                self._check_samples(frames, done)
+                done += len(frames)
+                yield frames
+            self._check_end(reader, done)
 
-    def _check_samples(self, block: FloatArray, done: int) -> None:
-        sound = (np.abs(block) <= LOUDEST).all(axis=1)
+    def _measure(self, reader: Reader, mp3: mpeg.Length | None) -> int:
+        """Return the samples of a channel; raise where the file holds less, or more, than libsndfile would read."""
+        if isinstance(reader, ffmpeg.FfmpegReader):
+            measured = reader.measure()
+            return ffmpeg.count(self._content) if measured is None else measured
+        assert isinstance(reader, SoundFileReader)
+        samples: int = reader.file.frames
+        if samples == 0:
+            raise HtsatEdgeError("has no samples")
+        if samples >= UNKNOWN_SAMPLES:
+            raise HtsatEdgeError("does not say how long it is, as if written to a pipe; convert it to wav")
+        if reader.is_cut:
+            raise HtsatEdgeError(TRUNCATED)
+        if mp3 is not None:
+            _refuse_part(mp3.found, samples)
+            # An estimate from the first bitrate may be too long as well: that does no harm.
+            samples = min(samples, mp3.found)
+        if reader.file.format == "MP3":
+            self._padding = MP3_PADDING
+        return samples
+
+    def _find_scale(self, reader: Reader) -> float:
+        """Return what full scale is in a file of floats: that of integers where most samples that are not 0 pass 1.
+
+        All of the file is read for that, so that the beginning is heard in the same scale as the end.
+        """
+        loudest, above, below, whole = 0.0, 0, 0, True
+        while len(frames := reader.read(max(1, MOST_VALUES // self.channels))):
+            levels = np.abs(frames)
+            levels = levels[np.isfinite(levels)]
+            loudest = max(loudest, float(levels.max(initial=0.0)))
+            above += int(np.count_nonzero(levels >= 1))
+            below += int(np.count_nonzero((levels > 0) & (levels < 1)))
+            whole = whole and bool((levels == np.floor(levels)).all())
+        scale = next((scale for scale in FULL_SCALES if loudest <= scale), None)
+        if scale is None or above <= below or loudest <= (1 if whole else LOUDEST):
+            return 1.0
+        logger.warning(
+            "%s: holds samples up to %.0f, integers written as floats; they are divided by %.0f",
+            *(self._name, loudest, scale),
+        )
+        return scale
+
+    def _check_samples(self, frames: FloatArray, done: int) -> None:
+        sound = (np.abs(frames) <= LOUDEST).all(axis=1)
         if not sound.all():
             at = int(sound.argmin())
-            value, at_s = block[at, np.abs(block[at]).argmax()], (done + at) / self.sample_rate
+            value, at_s = frames[at, np.abs(frames[at]).argmax()], (done + at) / self.sample_rate
             raise HtsatEdgeError(
-                f"{self.path}: holds a sample that is no sound ({value:g}) at {at_s:.3f} s; write it anew"
+                f"holds a sample that is no sound ({value:g}) at {at_s:.3f} s; write it anew, in a scale of -1 to 1"
             )
 
-    def _check_ogg(self, shape: ogg.Shape | None) -> None:
-        if shape is None:
+    def _check_end(self, reader: Reader, done: int) -> None:
+        """Raise where the recording ended too soon, and log what was wrong with it."""
+        complaint = reader.finish()
+        if not isinstance(reader, ffmpeg.FfmpegReader):
+            if done < self.samples - self._padding:
+                raise self._truncated(done)
             return
-        if not shape.whole:
-            raise self._truncated()
-        if shape.streams > 1:
-            streams = f"{shape.streams} Ogg streams one after the other"
-            raise HtsatEdgeError(f"{self.path}: is {streams}, of which only the first can be read; split it")
+        if done == 0:
+            raise HtsatEdgeError("has no samples")
+        if complaint is not None:
+            if done < self.samples - LATE_S * self.sample_rate:
+                raise self._truncated(done)
+            logger.warning("%s: ffmpeg reports: %s", self._name, visible(complaint))
 
-    def _check_mp3(self, length: mpeg.Length | None) -> None:
-        if length is None:
-            return
-        if not length.whole:
-            raise self._truncated()
-        if length.declared is not None and length.found < length.declared - MP3_PADDING:
-            raise self._truncated()
-        if length.declared is not None:
-            self._refuse_part(length.found, length.declared)
+    def _truncated(self, done: int) -> HtsatEdgeError:
+        where, mend_it = TRUNCATED.split(";")
+        return HtsatEdgeError(f"{where} after {done / self.sample_rate:.3f} s;{mend_it}")
 
-    def _check_length(self, mp3: mpeg.Length | None) -> None:
-        """Raise where the file holds less, or more, than libsndfile says."""
-        if self.samples == 0:
-            raise HtsatEdgeError(f"{self.path}: has no samples")
-        if self.samples >= UNKNOWN_SAMPLES:
-            raise HtsatEdgeError(
-                f"{self.path}: does not say how long it is, as if written to a pipe; convert it to wav"
-            )
-        log = self._file.extra_info
-        for declared, found in re.findall(r"^(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE):
-            if int(found) < int(declared) and int(declared) % (1 << 31) < UNKNOWN_WAV_BYTES:
-                raise self._truncated()
-        if "does not match value from 'ds64' chunk" in log:
-            raise self._truncated()
-        if mp3 is not None:
-            self._refuse_part(mp3.found, self.samples)
-            # An estimate from the first bitrate may be too long as well: that does no harm.
-            self.samples = min(self.samples, mp3.found)
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Have errors name the recording."""
+        try:
+            yield
+        except HtsatEdgeError as error:
+            raise HtsatEdgeError(f"{self._name}: {error}") from None
+        except FileNotFoundError:
+            raise HtsatEdgeError(f"{self._name}: no such file") from None
+        except OSError as error:
+            raise HtsatEdgeError(f"{self._name}: cannot be read: {error.strerror}") from None
 
-    def _refuse_part(self, found: int, declared: int) -> None:
-        """Raise where libsndfile would stop before the end."""
-        if found > declared + MP3_PADDING:
-            percent = 100 * declared / found
-            raise HtsatEdgeError(
-                f"{self.path}: is an MP3 of which only {percent:.0f} % would be read; convert it to wav or flac"
-            )
 
-    def _truncated(self, done: int | None = None) -> HtsatEdgeError:
-        where = "" if done is None else f" after {done / self.sample_rate:.3f} s"
-        return HtsatEdgeError(
-            f"{self.path}: is truncated or damaged{where}; copy it again, or convert what is left of it"
-        )
+def _check_ogg(shape: ogg.Shape | None) -> None:
+    if shape is None:
+        return
+    if not shape.whole:
+        raise HtsatEdgeError(TRUNCATED)
+    if shape.streams > 1:
+        streams = f"{shape.streams} Ogg streams one after the other"
+        raise HtsatEdgeError(f"is {streams}, of which only the first can be read; split it")
+
+
+def _check_mp3(length: mpeg.Length | None) -> None:
+    if length is None:
+        return
+    declared = length.declared
+    if not length.whole or (declared is not None and length.found < declared - MP3_PADDING):
+        raise HtsatEdgeError(TRUNCATED)
+    if declared is not None:
+        _refuse_part(length.found, declared)
+
+
+def _refuse_part(found: int, declared: int) -> None:
+    """Raise where libsndfile would stop before the end."""
+    if found > declared + MP3_PADDING:
+        percent = 100 * declared / found
+        raise HtsatEdgeError(f"is an MP3 of which only {percent:.0f} % would be read; convert it to wav or flac")

@@ -1,5 +1,8 @@
 """Recordings to read."""
 
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 import soundfile
@@ -9,6 +12,7 @@ FORMATS = {
     "float.wav": ("WAV", "FLOAT"),
     "flac": ("FLAC", "PCM_16"),
     "ogg": ("OGG", "VORBIS"),
+    "opus": ("OGG", "OPUS"),
     "mp3": ("MP3", "MPEG_LAYER_III"),
 }
 
@@ -29,3 +33,36 @@ def write():
         return path
 
     return to
+
+
+@pytest.fixture(scope="session")
+def ffmpeg():
+    """Skip a test where there is no ffmpeg."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("needs ffmpeg: sudo apt install ffmpeg")
+
+
+@pytest.fixture(scope="session")
+def encode(ffmpeg, farmyard, tmp_path_factory):
+    """Write 18 s of the farmyard with ffmpeg, in the format of the name and with its options; return the path."""
+
+    def to(name, *options, to=None):
+        path = (to or tmp_path_factory.mktemp("encoded")) / name
+        source = ["-t", "18", "-i", farmyard]
+        subprocess.run(["ffmpeg", "-nostdin", "-v", "error", "-y", *source, *options, path], check=True)
+        return path
+
+    return to
+
+
+@pytest.fixture(scope="session")
+def decode(ffmpeg):
+    """Return what ffmpeg makes of all of a file, (S, channels) float32."""
+
+    def of(path, channels=1, options=()):
+        command = ["ffmpeg", "-nostdin", "-v", "error", *options, "-i", path, "-vn", "-f", "f32le", "pipe:1"]
+        return np.frombuffer(subprocess.run(command, check=True, capture_output=True).stdout, "<f4").reshape(
+            -1, channels
+        )
+
+    return of

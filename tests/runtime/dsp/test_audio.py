@@ -1,5 +1,4 @@
 import os
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +6,14 @@ import pytest
 import soundfile
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.dsp import mpeg
 from htsat_edge.runtime.dsp.audio import AudioFile
+from htsat_edge.runtime.dsp.formats import mpeg
 
 FORMATS = ("wav", "float.wav", "flac", "ogg", "mp3")
+
+
+def count_descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def read(path, block=1000):
@@ -41,27 +44,6 @@ def test_a_truncated_file_is_refused(extension, share, noise, tmp_path, capfd, w
     assert capfd.readouterr().err == ""  # decoders write to the terminal behind our back
 
 
-@pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFF000, 0x7FFFFF00])
-def test_a_wav_from_a_pipe_does_not_know_its_length(length, noise, tmp_path, write):
-    """As ffmpeg, sox and arecord write it."""
-    path = write(tmp_path / "x.wav", noise)
-    content = bytearray(path.read_bytes())
-    at = content.index(b"data") + 4
-    content[4:8] = content[at : at + 4] = struct.pack("<I", length)
-    path.write_bytes(content)
-    assert len(read(path)) == len(noise)
-
-
-def test_a_flac_from_a_pipe_says_why_it_is_refused(noise, tmp_path, write):
-    path = write(tmp_path / "x.flac", noise)
-    content = bytearray(path.read_bytes())
-    content[21] &= 0xF0  # the total of samples, 36 bits of the STREAMINFO block
-    content[22:26] = bytes(4)
-    path.write_bytes(content)
-    with pytest.raises(HtsatEdgeError, match="does not say how long it is"):
-        read(path)
-
-
 @pytest.mark.parametrize("extension", ["ogg", "mp3"])
 @pytest.mark.parametrize("parts", ["ab", "aa", "aba"])
 @pytest.mark.parametrize(
@@ -82,17 +64,7 @@ def test_joined_files_of_which_only_the_first_would_be_read(extension, parts, ta
     assert capfd.readouterr().err == ""
 
 
-def test_a_wav_of_gigabytes_that_was_cut(noise, tmp_path, write):
-    path = write(tmp_path / "x.wav", noise)
-    content = bytearray(path.read_bytes())
-    at = content.index(b"data") + 4
-    content[at : at + 4] = struct.pack("<I", 0xB0000000)
-    path.write_bytes(content)
-    with pytest.raises(HtsatEdgeError, match="truncated"):
-        read(path)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30, 33.0, -3e4])
 def test_what_is_no_sound_is_refused_with_its_place(bad, noise, tmp_path, write):
     samples = np.stack([noise, noise], axis=1)
     samples[72_000, 1] = bad
@@ -106,13 +78,70 @@ def test_what_is_no_sound_is_refused_with_its_place(bad, noise, tmp_path, write)
         ("empty.wav", b"", "is empty"),
         ("text.wav", b"this is no recording at all", "is no recording that can be read"),
         ("random.mp3", bytes(range(256)) * 20, "is no recording that can be read"),
-        ("x.raw", bytes(1000), "is no recording that can be read; want wav, flac, ogg or mp3"),
+        ("x.raw", bytes(1000), "is no recording that can be read: .*; want wav, flac, ogg, opus, mp3, .* ffmpeg knows"),
     ],
 )
 def test_what_is_no_recording_is_refused(name, content, message, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(HtsatEdgeError, match=message):
         AudioFile(tmp_path / name)
+
+
+@pytest.mark.parametrize("rate", [1, 100, 999, 1_000_001])
+def test_a_sample_rate_that_no_microphone_has_is_refused(rate, noise, tmp_path, write):
+    """At 1 Hz, two seconds of audio would last for a day."""
+    path = write(tmp_path / "x.wav", noise, rate)
+    with pytest.raises(
+        HtsatEdgeError, match=rf"x\.wav: has a sample rate of {rate} Hz, want 1000 to 1000000; write it"
+    ):
+        AudioFile(path)
+
+
+@pytest.mark.parametrize("full_scale", [2**15, 2**23, 2**31])
+@pytest.mark.parametrize("block", [1, 17, 96_000])
+def test_integers_written_as_floats_are_scaled(full_scale, block, noise, tmp_path, write, caplog):
+    noise[:5000] = 0  # silence says nothing of the scale
+    wanted = np.round(noise * full_scale).astype(np.float32)
+    path = write(tmp_path / "x.float.wav", wanted)
+    np.testing.assert_array_equal(read(path, max(block, 500)), wanted / np.float32(full_scale))
+    (line,) = caplog.messages
+    assert line.endswith(
+        f"holds samples up to {np.abs(wanted).max():.0f}, integers written as floats; they are divided by {full_scale}"
+    )
+
+
+def test_floats_that_are_not_whole_numbers_are_scaled_too(noise, tmp_path, write):
+    samples = noise * np.float32(2**15)
+    found = read(write(tmp_path / "x.float.wav", samples))
+    np.testing.assert_array_equal(found, samples / np.float32(2**15))
+
+
+@pytest.mark.parametrize("gain", [1, 10, 40])
+def test_floats_may_pass_full_scale(gain, noise, tmp_path, write, caplog):
+    np.testing.assert_array_equal(read(write(tmp_path / "x.float.wav", gain * noise)), gain * noise)
+    assert caplog.messages == []
+
+
+def test_many_channels_are_read_in_parts(tmp_path):
+    path = tmp_path / "x.wav"
+    samples = np.random.default_rng(0).normal(0, 0.1, (9000, 512)).astype(np.float32)
+    soundfile.write(path, samples, 48_000, subtype="FLOAT")
+    frames = list(AudioFile(path).frames(9000))
+    assert max(map(len, frames)) * 512 <= 1 << 22
+    np.testing.assert_array_equal(np.concatenate(frames), samples)
+
+
+def test_a_recording_can_be_read_again_and_holds_no_file_open(noise, tmp_path, write):
+    file = AudioFile(write(tmp_path / "x.wav", noise))
+    descriptors = count_descriptors()
+    first, second = (np.concatenate(list(file.blocks(1000))) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    files = [AudioFile(file.path) for _ in range(10)]
+    assert count_descriptors() == descriptors
+    assert {file.samples for file in files} == {len(noise)}
+    file.path.unlink()
+    with pytest.raises(HtsatEdgeError, match="no such file"):
+        next(file.blocks(1000))
 
 
 def test_no_file_no_samples_and_a_directory(tmp_path, write):
@@ -124,6 +153,12 @@ def test_no_file_no_samples_and_a_directory(tmp_path, write):
         AudioFile(tmp_path)
     with pytest.raises(HtsatEdgeError, match="has no samples"):
         AudioFile(write(tmp_path / "x.wav", np.empty(0, np.float32)))
+
+
+def test_a_name_cannot_command_the_terminal(tmp_path):
+    with pytest.raises(HtsatEdgeError) as error:
+        AudioFile(tmp_path / "\x1b[2J\n.wav")
+    assert str(error.value) == f"{tmp_path}/\\x1b[2J\\n.wav: no such file"
 
 
 def test_a_name_that_is_no_text(noise, tmp_path, write):
@@ -141,7 +176,7 @@ def test_an_mp3_may_have_a_few_frames_more_or_less_than_its_tag_says(more, messa
     content = path.read_bytes()
     at = content.index(b"Xing") + 8
     frames = int.from_bytes(content[at : at + 4], "big")
-    assert mpeg.measure(path) == (frames * 1152, frames * 1152, True)
+    assert mpeg.measure(path)[:3] == (frames * 1152, frames * 1152, True)
     path.write_bytes(content[:at] + (frames + more).to_bytes(4, "big") + content[at + 4 :])
     assert mpeg.measure(path).declared == (frames + more) * 1152
     if message is None:

@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 
-from htsat_edge.runtime.dsp import mpeg
+from htsat_edge.runtime.dsp.audio import AudioFile
+from htsat_edge.runtime.dsp.formats import mpeg
 
 MPEG_1, MPEG_2, MPEG_2_5 = 3, 2, 0
 """Bits of a header's version (ISO 11172-3 and 13818-3, section 2.4.2.3)."""
@@ -23,7 +25,8 @@ def frames(count, **fields):
 def measure(tmp_path, content):
     path = tmp_path / "x.mp3"
     path.write_bytes(content)
-    return mpeg.measure(path)
+    length = mpeg.measure(path)
+    return None if length is None else (length.found, length.declared, length.whole)
 
 
 @pytest.mark.parametrize("rate", [8000, 22_050, 44_100])
@@ -84,3 +87,25 @@ def test_only_mp3s_are_counted(start, noise, tmp_path, write):
     """Not those of which a part looks like frames."""
     assert mpeg.measure(write(tmp_path / "x.wav", noise)) is None
     assert measure(tmp_path, start + (frames(2) if len(start) > 1 else b"")) is None
+
+
+@pytest.mark.parametrize("before", [b"", b"ID3\x04\x00\x00\x00\x00\x01\x02" + bytes(130)])
+@pytest.mark.parametrize("after", [b"", b"TAG" + bytes(125), b"APETAGEX" + bytes(2000), bytes(5000)])
+def test_the_decoder_sees_no_tags(before, after, noise, tmp_path, write, capfd):
+    """It prints warnings about them to the terminal."""
+    path = write(tmp_path / "x.mp3", noise)
+    content, wanted = path.read_bytes(), np.concatenate(list(AudioFile(path).blocks(1000)))
+    path.write_bytes(before + content + after)
+    mended = mpeg.mend(path, mpeg.measure(path))
+    start = len(before)
+    assert mended == (None if start == len(after) == 0 else (b"", start, start + len(content), None))
+    np.testing.assert_array_equal(np.concatenate(list(AudioFile(path).blocks(1000))), wanted)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("start", [b"fLaC", b"OggS", b"RIFF", b"wvpk", b"\xff\xf1\x50\x80", b"\xff\xf9\x50\x80"])
+def test_a_tag_may_be_that_of_something_else(start, tmp_path):
+    """In which a few bytes look like frames."""
+    tag = b"ID3\x04\x00\x00\x00\x00\x01\x02" + bytes(130)
+    assert measure(tmp_path, tag + tag + start + frames(3)) is None
+    assert measure(tmp_path, tag + tag + frames(3)) == (3 * 1152, None, True)

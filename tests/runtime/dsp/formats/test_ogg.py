@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 
-from htsat_edge.runtime.dsp import ogg
+from htsat_edge.runtime.dsp.audio import AudioFile
+from htsat_edge.runtime.dsp.formats import ogg
 
 CONTINUED, BEGINS, ENDS = 1, 2, 4
 """Flags of a page (RFC 3533, section 6)."""
@@ -49,3 +51,23 @@ def test_what_follows_the_pages_is_damage(tmp_path):
 def test_only_oggs_have_pages(noise, tmp_path, write):
     assert ogg.measure(write(tmp_path / "x.wav", noise)) is None
     assert ogg.measure(write(tmp_path / "x.ogg", noise)) == (True, 1)
+
+
+@pytest.mark.parametrize("rate", [8000, 12_000, 16_000, 24_000])
+def test_opus_is_decoded_at_its_own_rate(rate, noise, tmp_path, write, decode):
+    """libsndfile would decode at that of what was encoded. Of noise, ffmpeg's own decoder makes other noise."""
+    path = write(tmp_path / "x.opus", noise, rate)
+    mended = ogg.mend(path)
+    assert (len(mended.head), mended.end, mended.claim) == (mended.start, path.stat().st_size, None)
+    file = AudioFile(path)
+    assert file.sample_rate == 48_000
+    found, wanted = np.concatenate(list(file.blocks(1000))), decode(path, options=["-c:a", "libopus"])[:, 0]
+    assert len(found) == len(wanted)
+    assert np.abs(found - wanted).max() < 1e-4
+
+
+def test_opus_of_48_khz_and_vorbis_are_left_alone(noise, tmp_path, write):
+    assert ogg.mend(write(tmp_path / "x.opus", noise)) is None
+    assert ogg.mend(write(tmp_path / "x.ogg", noise, 16_000)) is None
+    (tmp_path / "x.wav").write_bytes(b"OggS")
+    assert ogg.mend(tmp_path / "x.wav") is None

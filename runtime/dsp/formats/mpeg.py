@@ -10,6 +10,8 @@ import mmap
 from pathlib import Path
 from typing import NamedTuple
 
+from htsat_edge.runtime.dsp.formats.splice import Mended
+
 BITRATES_KBPS = {
     1: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
@@ -19,6 +21,8 @@ RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025
 """By the version bits: MPEG 1, 2 and 2.5."""
 TAGS = (b"Xing", b"Info", b"VBRI")
 """A first frame with one of these describes the recording and holds no sound."""
+OTHERS = (b"fLaC", b"OggS", b"RIFF", b"wvpk")
+"""Formats that are tagged like an MP3 now and then."""
 
 
 class Length(NamedTuple):
@@ -30,6 +34,10 @@ class Length(NamedTuple):
     """Samples by what its first frame says; None where it says nothing."""
     whole: bool
     """Whether the last frame is complete."""
+    start: int
+    """Where the first frame begins, in bytes; before it may be a tag."""
+    end: int
+    """Where the last complete frame ends."""
 
 
 def measure(path: Path) -> Length | None:
@@ -41,8 +49,21 @@ def measure(path: Path) -> Length | None:
             return _measure(content)
 
 
+def mend(path: Path, length: Length) -> Mended | None:
+    """Return how to read an MP3 without the tags around its frames; None where there are none.
+
+    The decoder parses them, and prints what it does not like.
+    """
+    size = path.stat().st_size
+    return None if (length.start, length.end) == (0, size) else Mended(b"", length.start, length.end)
+
+
 def _measure(content: mmap.mmap) -> Length | None:
-    at = frames = found = 0
+    at = frames = found = start = end = 0
+    while content[at : at + 3] == b"ID3":
+        at = _next_frame(content, at)
+    if _is_other(content[at : at + 4]):
+        return None
     declared: int | None = None
     while at < len(content):
         frame = _frame(content[at : at + 4])
@@ -51,14 +72,16 @@ def _measure(content: mmap.mmap) -> Length | None:
             continue
         length, samples = frame
         if at + length > len(content):
-            return Length(found, declared, whole=False)
+            return Length(found, declared, False, start, end)
         if any(tag in content[at : at + 200] for tag in TAGS):
             declared = _declared(content[at : at + 200], samples) if frames == 0 else declared
         else:
             found += samples
+        start = at if frames == 0 else start
         frames += 1
         at += length
-    return Length(found, declared, whole=True) if frames > 1 else None
+        end = at
+    return Length(found, declared, True, start, end) if frames > 1 else None
 
 
 def _next_frame(content: mmap.mmap, at: int) -> int:
@@ -86,6 +109,11 @@ def _declared(first: bytes, samples: int) -> int | None:
 
 def _is_mp3(start: bytes) -> bool:
     return start == b"ID3" or (len(start) == 3 and start[0] == 0xFF and start[1] & 0xE6 == 0xE2)
+
+
+def _is_other(start: bytes) -> bool:
+    """Return whether this begins something else behind a tag, in which a few bytes may look like frames."""
+    return start in OTHERS or (len(start) == 4 and start[0] == 0xFF and start[1] & 0xF6 == 0xF0)  # AAC
 
 
 def _frame(header: bytes) -> tuple[int, int] | None:

@@ -1,0 +1,188 @@
+"""Measure how long a FLAC really is, from the headers of its first and last frame (RFC 9639, section 9).
+
+What its first block says of the whole is wrong where the writer was killed, wrote to a pipe, or cut one stream into
+several files.
+"""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+from typing import NamedTuple
+
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.dsp.formats.splice import Mended
+from htsat_edge.runtime.dsp.formats.wav import TRUNCATED
+
+STREAMINFO = 8
+"""Where the block begins that describes the whole."""
+HEAD = STREAMINFO + 34
+TAIL = 1 << 20
+"""Bytes at the end among which the last frame begins: eight channels of 65 535 samples rarely take more."""
+TRIES = 4
+"""Of headers that may be that of the last frame: samples rarely look like one."""
+
+
+class Frame(NamedTuple):
+    """The header of a frame."""
+
+    at: int
+    first: int
+    """Sample of the stream."""
+    samples: int
+
+
+class Extent(NamedTuple):
+    """The length of a FLAC."""
+
+    found: int
+    """Samples in its frames."""
+    declared: int
+    """Samples as its first block says; 0 where it does not."""
+    whole: bool
+    """Whether the last frame is complete."""
+    end: int
+    """Where the last complete frame ends, in bytes."""
+
+
+def mend(path: Path) -> Mended | None:
+    """Return how to read a FLAC whose head is wrong about its length, or behind whose frames there is more.
+
+    Return None where there is nothing to mend, or the file is no FLAC.
+
+    Raises
+    ------
+    HtsatEdgeError
+        The head promises more than is there, and the last frame is cut. The message names no file.
+    """
+    length, size = measure(path), path.stat().st_size
+    if length is None or (length.found == length.declared and length.end == size):
+        return None
+    if length.found == length.declared:
+        return Mended(b"", 0, length.end)
+    if length.declared > length.found and not length.whole:
+        raise HtsatEdgeError(TRUNCATED)
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    fields = int.from_bytes(head[18:26], "big")  # 20 bits of rate, 3 of channels, 5 of sample size, 36 of length
+    total = length.found if 0 < length.found < 1 << 36 else 0
+    rate, new = fields >> 44, (fields >> 36 << 36 | total).to_bytes(8, "big")
+    claim = (
+        f"claims {length.declared} samples ({length.declared / rate:.3f} s)"
+        if length.declared and rate
+        else "does not say how long it is"
+    )
+    claim += f", but {length.found} samples ({length.found / rate:.3f} s) are there" if rate else ""
+    # The checksum of all samples is that of another length.
+    return Mended(head[:18] + new + bytes(16), HEAD, length.end, claim)
+
+
+def measure(path: Path) -> Extent | None:
+    """Find the first and the last frame of a FLAC; return None where the file is none, or has no frame."""
+    with path.open("rb") as file:
+        if file.read(4) != b"fLaC":
+            return None
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return _measure(content)
+
+
+def _measure(content: mmap.mmap) -> Extent | None:
+    at, last = 4, False
+    while not last and at + 4 <= len(content):
+        last = bool(content[at] & 0x80)
+        at += 4 + int.from_bytes(content[at + 1 : at + 4], "big")
+    first = _frame(content, at)
+    if first is None or len(content) < HEAD:
+        return None
+    declared = int.from_bytes(content[21:26], "big") & (1 << 36) - 1
+    end = len(content) - (128 if content[-128:-125] == b"TAG" else 0)  # ID3v1
+    final, whole = _last_frame(content, first, end)
+    found = final.first - first.first
+    if whole:
+        return Extent(found + final.samples, declared, True, end)
+    if found + final.samples == declared:  # what does not fit may be a tag of another kind; the decoder will see
+        return Extent(declared, declared, True, len(content))
+    return Extent(found, declared, False, final.at)
+
+
+def _last_frame(content: mmap.mmap, first: Frame, end: int) -> tuple[Frame, bool]:
+    """Return the frame that ends at `end`, and True; or the last that begins, and False."""
+    like, at = content[first.at : first.at + 2], end
+    begun: list[Frame] = []
+    while len(begun) < TRIES and (at := content.rfind(like, max(first.at, end - TAIL), at)) >= 0:
+        frame = _frame(content, at)
+        if frame is not None and (frame.first > first.first or at == first.at):
+            begun.append(frame)
+            if _crc16(content[at:end]) == 0:
+                return frame, True
+    return begun[0] if begun else first, False
+
+
+def _frame(content: mmap.mmap, at: int) -> Frame | None:
+    """Return the frame whose header stands here, None where none does."""
+    header = content[at : at + 16]
+    if len(header) < 6 or header[0] != 0xFF or header[1] & 0xFE != 0xF8 or header[3] & 1:
+        return None
+    size_code, rate_code = header[2] >> 4, header[2] & 15
+    number, used = _coded(header[4:])
+    if not used or size_code == 0 or rate_code == 15:
+        return None
+    after, samples = 4 + used, 0
+    match size_code:
+        case 1:
+            samples = 192
+        case 2 | 3 | 4 | 5:
+            samples = 144 << size_code
+        case 6 | 7:
+            width = size_code - 5
+            samples = int.from_bytes(header[after : after + width], "big") + 1
+            after += width
+        case _:
+            samples = 1 << size_code
+    after += {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
+    if after >= len(header) or _crc8(header[:after]) != header[after]:
+        return None
+    usual = int.from_bytes(content[STREAMINFO + 2 : STREAMINFO + 4], "big")
+    return Frame(at, number if header[1] & 1 else number * usual, samples)
+
+
+def _coded(content: bytes) -> tuple[int, int]:
+    """Return a number that is coded like a character in UTF-8, of up to seven bytes, and how many it takes."""
+    first = content[0]
+    ones = 8 - (first ^ 0xFF).bit_length()
+    if ones == 0:
+        return first, 1
+    if ones == 1 or ones == 8 or len(content) < ones:
+        return 0, 0
+    number = first & (0x7F >> ones)
+    for byte in content[1:ones]:
+        number = number << 6 | byte & 0x3F
+    return number, ones
+
+
+def _table(polynomial: int, bits: int) -> list[int]:
+    rows = []
+    for byte in range(256):
+        value = byte << bits - 8
+        for _ in range(8):
+            value = (value << 1) ^ (polynomial if value >> bits - 1 else 0)
+            value &= (1 << bits) - 1
+        rows.append(value)
+    return rows
+
+
+CRC8, CRC16 = _table(0x07, 8), _table(0x8005, 16)
+
+
+def _crc8(content: bytes) -> int:
+    value = 0
+    for byte in content:
+        value = CRC8[value ^ byte]
+    return value
+
+
+def _crc16(content: bytes) -> int:
+    value = 0
+    for byte in content:
+        value = CRC16[value >> 8 ^ byte] ^ (value << 8 & 0xFFFF)
+    return value

@@ -1,0 +1,155 @@
+"""Find the samples of a WAV whose header is wrong about them (RIFF; RF64 by EBU Tech 3306).
+
+A header is written before the samples. It is wrong where the writer was killed, wrote to a pipe, passed 4 GB, or
+counted the header itself. Chunks of metadata may follow the samples.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.dsp.formats.splice import Mended
+
+UNKNOWN_BYTES, ROUGHLY = 1 << 31, 1 << 16
+"""Writers to a pipe put about this (sox, arecord) or twice as much (ffmpeg) in place of the length."""
+METADATA = (
+    *(b"LIST", b"bext", b"iXML", b"guan", b"wamd", b"id3 ", b"ID3 ", b"cue ", b"smpl", b"fact", b"PEAK", b"JUNK"),
+    *(b"junk", b"PAD ", b"FLLR", b"_PMX", b"axml", b"chna", b"afsp", b"inst", b"plst", b"cart", b"r64m", b"umid"),
+    *(b"minf", b"elm1", b"regn", b"DISP", b"LGWV", b"levl", b"acid", b"strc"),
+)
+"""Chunks that recorders and editors put after the samples."""
+TAIL = 1 << 20
+"""Bytes at the end of a file among which such chunks are searched for."""
+TRUNCATED = "is truncated or damaged; copy it again, or convert what is left of it"
+
+
+class Header(NamedTuple):
+    """What stands before the samples."""
+
+    fmt: bytes
+    """The chunk that describes them."""
+    declared: int
+    """Their bytes, as the header says."""
+    start: int
+    """Where they begin."""
+
+
+def mend(path: Path) -> Mended | None:
+    """Return how to read a WAV whose header is wrong about its length; None where it is right, or the file no WAV.
+
+    Raises
+    ------
+    HtsatEdgeError
+        The header promises far more than is there: the file was cut. The message names no file.
+    """
+    with path.open("rb") as file:
+        if file.read(4) not in (b"RIFF", b"RF64"):
+            return None
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return _mend(content)
+
+
+def _mend(content: mmap.mmap) -> Mended | None:
+    header = _header(content)
+    if header is None:
+        return None
+    frame, second = struct.unpack_from("<H", header.fmt, 20)[0] or 1, struct.unpack_from("<I", header.fmt, 16)[0]
+    found = _measure(content, header, frame)
+    found -= found % frame  # a part of a frame cannot be heard
+    if header.declared - header.declared % frame == found:
+        return None
+
+    def length(count: int) -> str:
+        return f"{count} bytes of samples" + (f" ({count / second:.3f} s)" if second else "")
+
+    claim = f"claims {length(header.declared)}, but {length(found)} are there"
+    return Mended(_new_head(header.fmt, found), header.start, header.start + found, claim)
+
+
+def _header(content: mmap.mmap) -> Header | None:
+    """Return what stands before the samples; None where that is not complete."""
+    at, fmt, long = 12, b"", None
+    while at + 8 <= len(content):
+        name, size = content[at : at + 4], _size(content, at)
+        if name == b"ds64" and at + 24 <= len(content):
+            long = int.from_bytes(content[at + 16 : at + 24], "little")
+        elif name == b"fmt ":
+            fmt = content[at : at + 8 + size + size % 2]
+        elif name == b"data":
+            if len(fmt) < 24:
+                return None
+            return Header(fmt, long if long is not None and size == 0xFFFF_FFFF else size, at + 8)
+        at += 8 + size + size % 2
+    return None
+
+
+def _measure(content: mmap.mmap, header: Header, frame: int) -> int:
+    """Return how many bytes of samples are there, in frames of `frame` bytes."""
+    there, declared = len(content) - header.start, header.declared
+    if declared > there:
+        unknown = declared >= UNKNOWN_BYTES - ROUGHLY and (declared + ROUGHLY) % UNKNOWN_BYTES < 2 * ROUGHLY
+        if declared - there > header.start and not unknown:  # more than a writer that counted the header itself
+            raise HtsatEdgeError(TRUNCATED)
+        return there - _trailing(content, header.start)
+    declared += declared % 2 if frame % 2 == 0 else 0
+    wrapped = range(declared, there + 1, 1 << 32)  # what a field of 32 bits cannot hold is missing
+    for length in wrapped:
+        if there - length <= 1 or _is_metadata(content, header.start + length):
+            return length
+    trailing = _trailing(content, header.start)
+    for length in wrapped:
+        if length and not trailing and _is_empty(content, header.start + length):
+            return length
+    return there - trailing
+
+
+def _is_metadata(content: mmap.mmap, at: int, whole: bool = False) -> bool:
+    """Return whether chunks follow each other from here to the end; the last may be cut unless `whole`."""
+    if at + 8 > len(content):
+        return False
+    at += int(at % 2 and not _is_name(content[at : at + 4]))  # a chunk of odd length is padded, by most writers
+    while at + 8 <= len(content):
+        name, after = content[at : at + 4], at + 8 + _size(content, at)
+        if not _is_name(name):
+            return False
+        if after > len(content):
+            return not whole and name in METADATA
+        at = after + int(after % 2 and not _is_name(content[after : after + 4]))
+    return at >= len(content) or not whole
+
+
+def _is_empty(content: mmap.mmap, at: int) -> bool:
+    """Return whether only zeros follow, to fill the last block of a disk."""
+    parts = (content[i : i + TAIL] for i in (len(content) - TAIL, *range(at, len(content), TAIL)) if i >= at)
+    return not any(part.strip(b"\0") for part in parts)  # the last first: it is the quickest to tell samples
+
+
+def _trailing(content: mmap.mmap, start: int) -> int:
+    """Return how many bytes at the end are chunks of metadata, where no length says where they begin."""
+    tail = max(start, len(content) - TAIL)
+    for match in re.finditer(b"|".join(METADATA), content[tail:]):
+        if _is_metadata(content, tail + match.start(), whole=True):
+            return len(content) - tail - match.start()
+    return 0
+
+
+def _is_name(name: bytes) -> bool:
+    return len(name) == 4 and name.isascii() and name.decode("ascii").isprintable()
+
+
+def _size(content: mmap.mmap, at: int) -> int:
+    return int.from_bytes(content[at + 4 : at + 8], "little")
+
+
+def _new_head(fmt: bytes, length: int) -> bytes:
+    """Return the shortest header for so many bytes of samples."""
+    riff = 4 + len(fmt) + 8 + length
+    if riff < 0xFFFF_FFFF:
+        return b"RIFF" + struct.pack("<I", riff) + b"WAVE" + fmt + b"data" + struct.pack("<I", length)
+    ds64 = struct.pack("<4sIQQQI", b"ds64", 28, riff + 36, length, 0, 0)
+    return b"RF64\xff\xff\xff\xffWAVE" + ds64 + fmt + b"data\xff\xff\xff\xff"
