@@ -5,13 +5,17 @@ python calibration/accuracy.py BUNDLE --clips MANIFEST
 
 from __future__ import annotations
 
+from htsat_edge.runtime.common.interrupt import end_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
+
 import argparse
 import math
 import platform
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +44,7 @@ from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.files import refuse_unwritable, replacing
+from htsat_edge.runtime.common.machine import installed_versions
 from htsat_edge.runtime.common.progress import with_progress
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.backends.backend import Backend
@@ -165,7 +170,7 @@ def accuracy(args: argparse.Namespace) -> int:
         labels_say=truth.kind,
         processor=platform.machine(),
         budget=budget,
-        versions={name: installed(name) for name in ("htsat-edge", "onnxruntime", "numpy", "sed_scores_eval")},
+        versions=installed_versions("htsat-edge", "onnxruntime", "numpy", "sed_scores_eval"),
         graphs=graphs,
         recommended={BACKEND: recommend(graphs, REFERENCE)},
     )

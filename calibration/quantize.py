@@ -5,10 +5,14 @@ python calibration/quantize.py BUNDLE --clips PATH…
 
 from __future__ import annotations
 
+from htsat_edge.runtime.common.interrupt import end_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
+
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from htsat_edge.runtime.common.command import Parser, count, decibels, refuse_without_extra, run, seed
@@ -28,6 +32,7 @@ from htsat_edge.calibration.selection import FEWEST, MaterialWindow, draw, split
 from htsat_edge.calibration.sensitivity import fewest_in_float, measure
 from htsat_edge.runtime.common.errors import CheckFailed
 from htsat_edge.runtime.common.files import replacing_several
+from htsat_edge.runtime.common.machine import installed_versions
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.bundle import CPU_FP32, MODEL_FILE, Bundle, Quantization, load_bundle
 
@@ -74,7 +79,7 @@ def quantize(args: argparse.Namespace) -> int:
         clips=[windows[i].sha256[:16] for i in learned],
         float_layers=in_float,
         logit_snr_db={name: round(snr, 1) for name, snr in snrs.items()},
-        versions={name: version(name) for name in ("htsat-edge", "onnx", "onnxruntime", "numpy")},
+        versions=installed_versions("htsat-edge", "onnx", "onnxruntime", "numpy"),
     )
     write(bundle, graphs, provenance)
     report(bundle, provenance, [windows[i] for i in learned], [windows[i] for i in held], stale)

@@ -5,6 +5,11 @@ python export/build_trt.py [BUNDLE] [--precision auto|fp16|int8|fp32]
 
 from __future__ import annotations
 
+from htsat_edge.runtime.common.interrupt import end_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
+
 import argparse
 import os
 import signal

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.progress import Phases
@@ -25,6 +25,7 @@ from htsat_edge.runtime.models.engines import NAMES, Recipe
 if TYPE_CHECKING:
     import onnx
 
+Result = TypeVar("Result")
 SOURCES: dict[bool, dict[str, tuple[str, ...]]] = {
     True: {"fp32": ("fp32",), "fp16": ("fp16", "fp32"), "int8": ("int8_fp16", "int8")},
     False: {"fp32": ("fp32",), "fp16": ("fp32",), "int8": ("int8",)},
@@ -105,8 +106,20 @@ def build(
 ) -> Built:
     """Compile a graph whose window is (T, F); raise an HtsatEdgeError that says what TensorRT refuses, and where.
 
-    An interrupt is raised here while TensorRT builds on in another thread: the process must end then.
+    An interrupt is raised here while TensorRT works on in another thread: the process must end then. In this thread the
+    interrupt could be lost, since TensorRT catches whatever comes out of the logger and the monitor that it calls.
     """
+    return in_thread(lambda: _build(trt, model, recipe, window, timing_cache, phases))
+
+
+def _build(
+    trt: ModuleType,
+    model: onnx.ModelProto,
+    recipe: Recipe,
+    window: tuple[int, int],
+    timing_cache: bytes,
+    phases: Phases,
+) -> Built:
     log = logger_of(trt)
     log.errors.clear()
     builder = create(trt.Builder, log)
@@ -120,7 +133,7 @@ def build(
     begun = time.monotonic()
     if has_monitor(trt):
         config.progress_monitor = monitor(trt, phases)
-    plan = in_thread(lambda: builder.build_serialized_network(network, config))
+    plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise HtsatEdgeError(
             f"{NAMES[recipe.flavour]} {trt.__version__} cannot build {recipe.graph}.onnx in {recipe.precision}, with "
@@ -178,9 +191,9 @@ def parse(trt: ModuleType, network: Any, log: Any, model: onnx.ModelProto, recip
     )
 
 
-def in_thread(work: Callable[[], Any]) -> Any:
+def in_thread(work: Callable[[], Result]) -> Result:
     """Run work in another thread, so that this one hears Ctrl-C; the work goes on then, and the process must end."""
-    result = Future[Any]()
+    result = Future[Result]()
 
     def run() -> None:
         try:

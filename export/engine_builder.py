@@ -6,14 +6,13 @@ import hashlib
 import os
 import sys
 from datetime import datetime, timezone
-from importlib.metadata import version
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from htsat_edge.export.engine import build, choose_graph, has_monitor, load_graph
 from htsat_edge.export.engine_store import INTERRUPTED, Attempts, EngineStore
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
-from htsat_edge.runtime.common.machine import Machine, read_machine
+from htsat_edge.runtime.common.machine import Machine, installed_versions, read_machine
 from htsat_edge.runtime.common.progress import Phases
 from htsat_edge.runtime.models.backends.gpu import has_cudart, open_device
 from htsat_edge.runtime.models.backends.trt import TrtBackend, load_tensorrt
@@ -159,7 +158,7 @@ class EngineBuilder:
             calibration_sha256=hashlib.sha256(calibration.encode()).hexdigest() if calibration else None,
             cuda=self._cuda,
             machine=self._machine,
-            versions={name: version(name) for name in ("htsat-edge", "onnx", "onnxruntime", "numpy")},
+            versions=installed_versions("htsat-edge", "onnx", "onnxruntime", "numpy"),
             built=datetime.now(timezone.utc),
             build_s=round(done.seconds, 1),
             latency=None,

@@ -10,10 +10,15 @@ bench` times engines. Weights are drawn at random: time does not depend on them.
 
 from __future__ import annotations
 
+from htsat_edge.runtime.common.interrupt import end_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
+
 import argparse
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +42,7 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.timing import time_calls
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
+WAYS = ("torch", "CUDA graph", "torch.compile")
 WARM_UP = 10
 SIDE = 4096
 """The side of the square matrices whose product measures how fast the GPU multiplies."""
@@ -95,8 +101,9 @@ def measure(
     macs: int,
     args: argparse.Namespace,
     compiler: Compiler,
+    chosen: Sequence[str] = WAYS,
 ) -> list[RooflinePoint]:
-    """Time every way to run a precision; return a row for each."""
+    """Time the chosen ways to run a precision; return a row for each."""
     dtype = PRECISIONS[precision]
     if device.type == "cpu" and precision != "fp32":
         return [RooflinePoint(precision, "torch", None, None, "a CPU has no fast half precision in torch")]
@@ -112,7 +119,8 @@ def measure(
         "CUDA graph": lambda: graph_of(network, windows),
         "torch.compile": lambda: compiled(compiler, network, windows),
     }
-    for way, make in ways.items():
+    for way in chosen:
+        make = ways[way]
         if way == "CUDA graph" and device.type == "cpu":
             rows.append(RooflinePoint(precision, way, None, bound_ms, "needs CUDA"))
             continue

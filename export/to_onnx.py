@@ -5,11 +5,15 @@ python export/to_onnx.py CHECKPOINT --network configs/networks/NAME.yaml --label
 
 from __future__ import annotations
 
+from htsat_edge.runtime.common.interrupt import end_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
+
 import argparse
 import hashlib
 import json
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,7 @@ from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.config import parse, read_csv, read_json
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing_folder
+from htsat_edge.runtime.common.machine import installed_versions
 from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd
 from htsat_edge.runtime.models.backends.backend import Scores
 from htsat_edge.runtime.models.backends.ort import open_session
@@ -181,7 +186,7 @@ def provenance(checkpoint: Path, config: NetworkConfig, checks: dict[str, dict[s
         "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
         "network": config.model_dump(exclude={"front_end"}, mode="json"),
         "opset": OPSET,
-        "versions": {name: version(name) for name in ("htsat-edge", "torch", "onnx", "onnxruntime", "numpy")},
+        "versions": installed_versions("htsat-edge", "torch", "onnx", "onnxruntime", "numpy"),
         "largest_difference_from_torch_by_batch": checks,
     }
 

@@ -10,7 +10,6 @@ Each name is imported when it is used first, so that the command line starts at 
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,18 +56,24 @@ if not (Path(__file__).parent / "runtime").exists():
     # This is the folder in a checkout, which Python finds first from its top: there the parts lie beside it.
     __path__.append(str(Path(__file__).parent.parent))
 
-try:
-    __version__ = version("htsat-edge")
-except PackageNotFoundError:  # a checkout that is not installed
-    __version__ = "0"
-
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its home."""
+    """Import a public name from its home; look the version up."""
+    if name == "__version__":
+        return _read_version()
     for module, names in HOMES.items():
         if name in names:
             return getattr(importlib.import_module(f"{__name__}.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _read_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # as slow as everything else together
+
+    try:
+        return version("htsat-edge")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return "0"
 
 
 def __dir__() -> list[str]:

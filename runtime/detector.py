@@ -19,6 +19,7 @@ import numpy as np
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.audio import AudioFile
+from htsat_edge.runtime.dsp.channels import Channel
 from htsat_edge.runtime.dsp.events import Event, EventEnd
 from htsat_edge.runtime.dsp.hysteresis import EventTracker
 from htsat_edge.runtime.dsp.log_mel import LogMelStream, TooShortError
@@ -148,7 +149,9 @@ class EventStream:
         )
 
     def push(self, window: Window, framewise: FloatArray) -> list[Event]:
-        """Take the scores (steps, C) of the next window; return the events that they settle."""
+        """Take the scores (steps, C) of the next window; return the events that they settle; raise where one is NaN."""
+        if not np.isfinite(framewise).all():
+            raise HtsatEdgeError("the model gives scores that are no numbers: is its file damaged?")
         self._heard_s = window.heard_s
         if window.tiled_frames is not None:
             return self._track(self._median.push(untile(framewise, self._grid, window.tiled_frames)))
@@ -305,21 +308,28 @@ class Detector:
 
 
 def detect_file(
-    path: Path | str, *, bundle: Bundle | Path | str = BUNDLED, settings: Settings = Settings()
+    path: Path | str,
+    *,
+    bundle: Bundle | Path | str = BUNDLED,
+    settings: Settings = Settings(),
+    channel: Channel = "mix",
 ) -> list[EventEnd]:
     """Return the events of a recording, in the order of their onsets.
 
     Parameters
     ----------
     path
-        A wav, flac, ogg or mp3 file, at any sample rate, with any number of channels, which are mixed.
+        A wav, flac, ogg or mp3 file, or any that ffmpeg decodes where that is installed; at any sample rate, with any
+        number of channels.
     bundle, settings
         The model, or its folder, by default the bundled one; and when scores are an event.
+    channel
+        The mix of all channels, the first, the loudest, or one of them, counted from 1.
 
     Raises
     ------
     HtsatEdgeError
-        The recording or the bundle cannot be read, or the settings do not fit the model.
+        The recording or the bundle cannot be read, it has no such channel, or the settings do not fit the model.
 
     Examples
     --------
@@ -330,7 +340,7 @@ def detect_file(
     file = AudioFile(Path(path))
     with Detector.from_bundle(bundle, sample_rate=file.sample_rate, settings=settings, source=str(path)) as detector:
         events: list[Event] = []
-        for block in file.blocks(max(1, round(READ_S * file.sample_rate))):
+        for block in file.blocks(max(1, round(READ_S * file.sample_rate)), channel):
             events += detector.push(block)
         try:
             events += detector.flush()

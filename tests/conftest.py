@@ -185,6 +185,7 @@ def fake_tensorrt(monkeypatch):
 
     def use(version, **environment):
         forget()
+        monkeypatch.setattr("htsat_edge.runtime.models.backends.gpu.is_there", lambda: True)
         monkeypatch.syspath_prepend(FAKES)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(FAKES), os.environ.get("PYTHONPATH")])))
         monkeypatch.setenv("FAKE_TENSORRT", version)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 from datetime import datetime
 from pathlib import Path
 
 from htsat_edge.runtime.common.command import count
+from htsat_edge.runtime.common.urls import without_user
 
 
 def add_bundle(parser: argparse.ArgumentParser, auto: str) -> None:
@@ -19,12 +21,32 @@ def add_bundle(parser: argparse.ArgumentParser, auto: str) -> None:
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add where the daemon's configuration comes from."""
-    parser.add_argument("files", nargs="*", metavar="FILE", type=Path, help="recordings, in place of the sources")
+    parser.add_argument("files", nargs="*", metavar="FILE", type=recording, help="recordings, in place of the sources")
     parser.add_argument("--config", type=Path, help="such as configs/detector.yaml (default: the default microphone)")
     parser.add_argument("--device", metavar="NAME", help="this microphone, in place of the sources")
     parser.add_argument(
         "--stdin", type=count, metavar="HZ", help="raw 16-bit samples on stdin, in place of the sources"
     )
+
+
+def recording(text: str) -> Path:
+    """Return the path of a recording; refuse a URL, of which a path would lose a slash."""
+    if re.match(r"(?!file:)[a-z][a-z0-9+.-]+:/", text, re.IGNORECASE):
+        raise argparse.ArgumentTypeError(
+            f"{without_user(text)} is a URL: download it first (curl -O), or listen to it: "
+            "a source in the configuration with stream: {url: …}"
+        )
+    return Path(text)
+
+
+def channel(text: str) -> str | int:
+    """Return which channel of a recording is wanted."""
+    if text in ("mix", "first", "loudest", "each"):
+        return text
+    try:
+        return count(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not mix, first, loudest, each or a number from 1 on") from None
 
 
 def names(text: str) -> list[str]:

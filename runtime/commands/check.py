@@ -1,16 +1,18 @@
-"""`htsat-edge check`: is this machine ready, and what to do if not."""
+"""`htsat-edge check`: is this machine ready, and what to do if not.
+
+Everything is opened with what `listen` opens it with (daemon/assembly.py), one part after the other, so that each has
+its line; nothing is changed.
+"""
 
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -19,19 +21,36 @@ from rich.text import Text
 from htsat_edge.runtime.commands.listen import read_config
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.machine import read_machine
+from htsat_edge.runtime.common.text import shown
 from htsat_edge.runtime.common.timing import time_calls
-from htsat_edge.runtime.daemon.assembly import open_model, prepare
+from htsat_edge.runtime.daemon.assembly import (
+    check_names,
+    make_outputs,
+    make_recorders,
+    make_source,
+    open_model,
+    prepare,
+)
 from htsat_edge.runtime.daemon.clock import CLOCK_SET
-from htsat_edge.runtime.daemon.config import DaemonConfig, MicrophoneConfig
+from htsat_edge.runtime.daemon.config import ClipsConfig, DaemonConfig, MicrophoneConfig, OutputsConfig, SourceConfig
+from htsat_edge.runtime.daemon.outputs.clips import ClipWriter
 from htsat_edge.runtime.daemon.sources.devices import measure_level
+from htsat_edge.runtime.daemon.sources.feed import Source
 from htsat_edge.runtime.daemon.sources.microphone import choose_channels, choose_rate, load_portaudio, look_up
+from htsat_edge.runtime.daemon.sources.streams import AGAIN
+from htsat_edge.runtime.daemon.supervision import describe
+from htsat_edge.runtime.dsp.blocks import AudioBlock
 from htsat_edge.runtime.models.backends.ort import OrtBackend
-from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
+from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo, load_bundle
+from htsat_edge.runtime.models.settings import Settings
 
-FREE_MB = 200
 RUNS = 5
 BUSY = 0.5
 """Of the time from one run of the model to the next; more leaves too little for the rest."""
+HEAR_S = 20.0
+"""For a stream to give something; a camera may need half of it to begin."""
+SENDERS = ("json_lines", "store", "mqtt", "webhook")
+"""The outputs that get messages, but for the standard output, which is always there."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     results = []
     for result in check(read_config(args)):
         mark = ("ok   ", "green") if result.ok else ("fix  ", "red")
-        console.print(Text.assemble(mark, (result.name, "bold"), f": {result.text}"), soft_wrap=True)
+        console.print(Text.assemble(mark, (shown(result.name), "bold"), f": {shown(result.text)}"), soft_wrap=True)
         results.append(result)
     return 0 if all(result.ok for result in results) else 1
 
@@ -58,32 +77,32 @@ def check(config: DaemonConfig) -> Iterator[CheckResult]:
     """Yield a result for everything that the configuration needs."""
     yield CheckResult("machine", True, str(read_machine()))
     yield attempt("model", partial(check_model, config))
+    info, settings = model_of(config)
+    names: list[str] = []
     for source in config.sources:
-        name = f"source {source.name}"
-        if source.microphone is not None:
-            yield attempt(name, partial(check_microphone, source.microphone))
-        elif source.stream is not None:
-            ok = shutil.which("ffmpeg") is not None
-            yield CheckResult(name, ok, "ffmpeg is there" if ok else "needs ffmpeg: sudo apt install ffmpeg")
-        elif source.file is not None:
-            yield CheckResult(
-                name, source.file.is_file(), f"{source.file}{'' if source.file.is_file() else ': no such file'}"
-            )
-        else:
-            yield CheckResult(name, True, "stdin")
-    for name, path in output_folders(config):
-        yield attempt(name, partial(check_folder, path))
+        yield attempt(f"source {source.name}", partial(check_source, source, info, names))
+    if not (unique := attempt("sources", partial(check_names, names))).ok:
+        yield unique
+    yield from check_outputs(config.outputs, names, info, settings)
     now, ok = datetime.now().astimezone(), time.time() >= CLOCK_SET
     advice = f"says {now.year}: sudo timedatectl set-ntp true; until then the times of events are wrong"
     yield CheckResult("clock", ok, f"{now:%Y-%m-%d %H:%M %Z}" if ok else advice)
 
 
-def attempt(name: str, check_it: Callable[[], str]) -> CheckResult:
+def attempt(name: str, check_it: Callable[[], str | None]) -> CheckResult:
     """Return what a check reports, or the error that it raises."""
     try:
-        return CheckResult(name, True, check_it())
-    except HtsatEdgeError as error:
-        return CheckResult(name, False, str(error))
+        return CheckResult(name, True, check_it() or "")
+    except Exception as error:  # an error that nobody expected must not hide the other results
+        return CheckResult(name, False, describe(error))
+
+
+def model_of(config: DaemonConfig) -> tuple[ModelInfo, Settings]:
+    """Return the model and the settings, or those of the bundled model where the configuration's cannot be had."""
+    try:
+        return prepare(load_bundle(config.model.bundle or BUNDLED).info, config)
+    except HtsatEdgeError:
+        return prepare(load_bundle(BUNDLED).info, DaemonConfig())
 
 
 def check_model(config: DaemonConfig) -> str:
@@ -104,6 +123,40 @@ def check_model(config: DaemonConfig) -> str:
     return text
 
 
+def check_source(config: SourceConfig, info: ModelInfo, names: list[str]) -> str:
+    """Return what a source is; raise where it cannot be heard. The names of its feeds are added to `names`."""
+    news = threading.Event()
+    source = make_source(config, info, news)
+    names += [feed.name for feed in source.feeds]
+    if config.microphone is not None:
+        return check_microphone(config.microphone)
+    if config.stream is not None:
+        return hear(source, news)
+    return "stdin" if config.file is None else str(config.file)
+
+
+def hear(source: Source, news: threading.Event) -> str:
+    """Start a source; return how loud its first second is, or raise where nothing comes."""
+    (feed,) = source.feeds
+    source.start()
+    try:
+        end_s, heard = time.monotonic() + HEAR_S, list[AudioBlock]()
+        while time.monotonic() < end_s and sum(block.end_s - block.start_s for block in heard) < 1:
+            news.wait(0.25)
+            news.clear()
+            while (item := feed.read()) is not None:
+                heard += [item] if isinstance(item, AudioBlock) else []
+            for notice in feed.notices():
+                if not heard:
+                    raise HtsatEdgeError(notice.text.removesuffix(AGAIN))
+        if not heard:
+            raise HtsatEdgeError(f"it gave nothing for {HEAR_S:g} s")
+    finally:
+        source.stop()
+    samples = np.concatenate([block.samples for block in heard])
+    return f"it gives {20 * np.log10(max(float(samples.std()), 1e-10)):.0f} dBFS"
+
+
 def check_microphone(settings: MicrophoneConfig) -> str:
     """Return the device with its rate and level; raise where it is not there or hears nothing."""
     sd = load_portaudio()
@@ -119,25 +172,31 @@ def check_microphone(settings: MicrophoneConfig) -> str:
     return f"{name}, {rate} Hz, {channels} channels, {level:.0f} dBFS"
 
 
-def output_folders(config: DaemonConfig) -> Iterator[tuple[str, Path]]:
-    """Yield the outputs that write files, with their folders."""
-    outputs = config.outputs
-    if outputs.json_lines is not None:
-        yield "json_lines", outputs.json_lines.path.parent
-    if outputs.store is not None:
-        yield "store", outputs.store.path.parent
-    if outputs.clips is not None:
-        yield "clips", outputs.clips.folder
+def check_outputs(
+    config: OutputsConfig, sources: list[str], info: ModelInfo, settings: Settings
+) -> Iterator[CheckResult]:
+    """Yield a result for every output but stdout."""
+    labels = settings.labels or info.labels
+    for name in SENDERS:
+        if (section := getattr(config, name)) is not None:
+            alone = OutputsConfig.model_validate({"stdout": False, name: section})
+            yield attempt(name, partial(check_sender, alone, sources, labels))
+    if config.clips is not None:
+        yield attempt("clips", partial(check_clips, config.clips, info, settings))
+    if config.metrics is not None:
+        from htsat_edge.runtime.daemon.outputs.metrics import check_metrics
+
+        yield attempt("metrics", partial(check_metrics, config.metrics))
 
 
-def check_folder(folder: Path) -> str:
-    """Return the room in a folder, or in the one that it will be made in; raise where it cannot be written to."""
-    there = folder
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise HtsatEdgeError(f"{there}: cannot be written to by {os.environ.get('USER', os.getuid())}: chown it")
-    free = shutil.disk_usage(there).free / 1e6
-    if free < FREE_MB:
-        raise HtsatEdgeError(f"{there}: {free:.0f} MB are free, want {FREE_MB}")
-    return f"{folder}: {free / 1000:.1f} GB are free"
+def check_sender(alone: OutputsConfig, sources: list[str], labels: Sequence[str]) -> str:
+    """Return what an output, the only one of its configuration, reports; raise where it could not send."""
+    (output,) = make_outputs(alone, sources, labels)
+    return output.check()
+
+
+def check_clips(config: ClipsConfig, info: ModelInfo, settings: Settings) -> str:
+    """Return the room for clips; raise where they could not be cut or written."""
+    writer = ClipWriter(config)
+    make_recorders(writer, "", info, settings)
+    return writer.check()

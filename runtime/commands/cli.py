@@ -6,11 +6,23 @@ import argparse
 import importlib
 import io
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
-from htsat_edge import __version__
-from htsat_edge.runtime.commands.arguments import add_bundle, add_config, counts, moment, names, seconds, share
+import htsat_edge
+from htsat_edge.runtime.commands.arguments import (
+    add_bundle,
+    add_config,
+    channel,
+    counts,
+    moment,
+    names,
+    recording,
+    seconds,
+    share,
+)
 from htsat_edge.runtime.common.command import Parser, count, run
+from htsat_edge.runtime.common.interrupt import end_at_interrupt, ignoring_hangups
 
 MODULES = {"bench": "bench.command"}
 """Of commands that are more than one file; the others are in a module of their name."""
@@ -18,16 +30,24 @@ MODULES = {"bench": "bench.command"}
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit status."""
+    if arguments is None:  # this is the whole program, and not called from another
+        end_at_interrupt()
+    return run("htsat-edge", lambda: _run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that knows no bars gets question marks
     args = make_parser().parse_args(arguments)
-    return run("htsat-edge", lambda: int(importlib.import_module(args.module).run(args)))
+    # The daemon reads its configuration again at SIGHUP, which may come before it is there.
+    with ignoring_hangups() if args.module.endswith(".listen") else nullcontext():
+        return int(importlib.import_module(args.module).run(args))
 
 
 def make_parser() -> Parser:
     """Return the parser of every command and option."""
     parser = Parser(prog="htsat-edge", description="Sound event detection with HTS-AT: what sounds, and when.")
-    parser.add_argument("--version", action="version", version=f"htsat-edge {__version__}")
+    parser.add_argument("--version", action="version", version=f"htsat-edge {htsat_edge.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, add, text, description in (
         ("detect", _add_detect, "events of recordings", "Print the events of recordings."),
@@ -45,13 +65,19 @@ def make_parser() -> Parser:
 
 def _add_detect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", type=Path, help="wav, flac, ogg or mp3; any rate, any channels"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        type=recording,
+        help="wav, flac, ogg, mp3, or what ffmpeg knows; any rate, any channels; - is standard input",
     )
     add_bundle(parser, "an engine that was built for this machine, else onnxruntime")
     parser.add_argument(
         "--precision", metavar="P", help="of the engine, or of the bundle's graph (default: the best by measurement)"
     )
-    parser.add_argument("--threads", type=count, metavar="N", help="of onnxruntime (default: one for each core)")
+    parser.add_argument(
+        "--threads", type=count, metavar="N", help="of onnxruntime (default: one for each core, which wait asleep)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON Lines in place of a table")
     parser.add_argument(
         "--plot", type=Path, metavar="PNG", help="draw a timeline; into a folder where there are several files"
@@ -60,12 +86,20 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=share, metavar="T", help="for every class, in place of the model's own")
     parser.add_argument("--labels", metavar="A,B", help="only these classes")
     parser.add_argument(
+        "--channel",
+        type=channel,
+        default="mix",
+        metavar="C",
+        help="mix, first, loudest, a number from 1 on, or each, as sources of their own (default: mix, or the loudest "
+        "where channels cancel each other)",
+    )
+    parser.add_argument(
         "--hop-s",
         type=seconds,
         metavar="S",
         help="from one run of the model to the next (default: an eighth of a window, 1.28)",
     )
-    parser.add_argument("--start", type=moment, metavar="TIME", help="when the recordings began, ISO 8601, for `time`")
+    parser.add_argument("--start", type=moment, metavar="TIME", help="when the recording began, ISO 8601, for `time`")
 
 
 def _add_listen(parser: argparse.ArgumentParser) -> None:

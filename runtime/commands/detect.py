@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,14 +16,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from htsat_edge.runtime.commands.report import Detections, print_events, print_top
 from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.common.command import require_matplotlib
+from htsat_edge.runtime.common.command import print_error, require_matplotlib
 from htsat_edge.runtime.common.config import printable
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.message import DECIMALS
+from htsat_edge.runtime.common.text import visible
 from htsat_edge.runtime.daemon.messages import TopScore, TopScores
 from htsat_edge.runtime.detector import Detector
 from htsat_edge.runtime.dsp.audio import AudioFile
+from htsat_edge.runtime.dsp.channels import Channel
 from htsat_edge.runtime.dsp.events import Event
+from htsat_edge.runtime.dsp.formats.pipe import STDIN
 from htsat_edge.runtime.dsp.trace import Trace
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.backends.backend import Backend
@@ -36,6 +39,8 @@ BLOCK_S = 1.0
 def run(args: argparse.Namespace) -> int:
     """Run the command; return 2 where a recording could not be read, with the others done all the same."""
     pictures = plan_pictures(args.files, args.plot)
+    if args.start is not None and len(args.files) > 1:
+        raise HtsatEdgeError(f"--start: {len(args.files)} recordings did not begin at one time; give them one by one")
     bundle = load_bundle(args.bundle or BUNDLED)
     info = bundle.info
     labels = None if args.labels is None else tuple(split_labels(args.labels, info))
@@ -45,14 +50,14 @@ def run(args: argparse.Namespace) -> int:
     status = 0
     for path, picture in zip(args.files, pictures, strict=True):
         try:
-            found = detect(path, info, backend, settings, args.start, Trace() if picture or args.top else None)
+            traced = picture is not None or args.top is not None
+            found = detect(path, info, backend, settings, args.start, args.channel, traced)
             if picture is not None:
-                from htsat_edge.runtime.commands.plot import draw
-
-                draw(picture, found, info, labels or info.labels)
-            report(found, top_scores(found, info, settings, args.top) if args.top else [], args.json)
+                draw_all(picture, path.name, found, info, labels or info.labels)
+            for one in found:
+                report(one, top_scores(one, info, settings, args.top) if args.top else [], args.json)
         except HtsatEdgeError as error:
-            print(f"htsat-edge: {error}", file=sys.stderr)
+            print_error("htsat-edge", error)
             status = 2
     backend.close()
     return status
@@ -64,23 +69,48 @@ def detect(
     backend: Backend,
     settings: Settings,
     start: datetime | None = None,
-    trace: Trace | None = None,
-) -> Detections:
-    """Stream a recording, which began at `start`, through the detector, with a progress bar on a terminal."""
+    channel: Channel | Literal["each"] = "mix",
+    traced: bool = False,
+) -> list[Detections]:
+    """Stream a recording, which began at `start`, through the detector, with a progress bar on a terminal.
+
+    Return what was found in the channel, or in each of them, which are then named as those of a microphone.
+    """
     file = AudioFile(path)
+    name = "stdin" if path == STDIN else printable(path)
+    channels: dict[str, Channel] = {name: channel} if channel != "each" else {}
+    if channel == "each":
+        channels = {f"{name}/{number}": number for number in range(1, file.channels + 1)}
 
     def time_of(position_s: float) -> str | None:
         return None if start is None else (start + timedelta(seconds=position_s)).isoformat()
 
-    detector = Detector(info, backend, file.sample_rate, settings, trace, printable(path), time_of)
-    events: list[Event] = []
-    for block in _with_progress(file):
-        events += detector.push(block)
+    traces = [Trace() if traced else None for _ in channels]
+    detectors = [
+        Detector(info, backend, file.sample_rate, settings, trace, source, time_of)
+        for source, trace in zip(channels, traces, strict=True)
+    ]
+    events: list[list[Event]] = [[] for _ in channels]
+    for blocks in _with_progress(file, list(channels.values())):
+        for found, detector, samples in zip(events, detectors, blocks, strict=True):
+            found += detector.push(samples)
     try:
-        events += detector.flush()
+        for found, detector in zip(events, detectors, strict=True):
+            found += detector.flush()
     except HtsatEdgeError as error:
         raise HtsatEdgeError(f"{path}: {error}") from None
-    return Detections(path, detector.duration_s, events, trace)
+    return [Detections(s, d.duration_s, e, t) for s, d, e, t in zip(channels, detectors, events, traces, strict=True)]
+
+
+def draw_all(picture: Path, title: str, found: Sequence[Detections], info: ModelInfo, labels: Sequence[str]) -> None:
+    """Draw what was found; where channels have their own events, draw a picture of each, with a number in its name."""
+    from htsat_edge.runtime.commands.plot import draw
+
+    if len(found) == 1:
+        draw(picture, title, found[0], info, labels)
+        return
+    for number, one in enumerate(found, start=1):
+        draw(picture.with_name(f"{picture.stem}-{number}.png"), f"{title}, channel {number}", one, info, labels)
 
 
 def top_scores(found: Detections, info: ModelInfo, settings: Settings, count: int) -> list[TopScore]:
@@ -102,23 +132,22 @@ def top_scores(found: Detections, info: ModelInfo, settings: Settings, count: in
 
 def report(found: Detections, top: Sequence[TopScore], as_json: bool) -> None:
     """Print what was found, as a table or as JSON Lines."""
-    source = printable(found.path)
     if not as_json:
         console = Console()
-        print_events(console, source, found)
+        print_events(console, found)
         if top:
             print_top(console, top)
         return
     for event in found.events:
         print(event.encoded)
     if top:
-        print(TopScores(source=source, time=None, top=list(top)).encoded)
+        print(TopScores(source=found.source, time=None, top=list(top)).encoded)
 
 
 def split_labels(text: str, info: ModelInfo) -> list[str]:
     """Split at commas, of which some are within labels: "Gunshot, gunfire,Dog" are two."""
     by_name = {label.casefold(): label for label in info.labels}
-    parts, picked = text.split(","), []
+    parts, picked, unknown = text.split(","), [], []
     while parts:
         for length in range(len(parts), 0, -1):
             name = ",".join(parts[:length]).strip()
@@ -127,7 +156,8 @@ def split_labels(text: str, info: ModelInfo) -> list[str]:
                 parts = parts[length:]
                 break
         else:
-            info.check_labels("--labels", [parts[0].strip()])
+            unknown.append(parts.pop(0).strip())
+    info.check_labels("--labels", unknown)
     return picked
 
 
@@ -137,10 +167,8 @@ def plan_pictures(files: Sequence[Path], plot: Path | None) -> list[Path | None]
         return [None] * len(files)
     require_matplotlib()
     if os.path.isdir(plot):  # noqa: PTH112  Path.is_dir fails for a name that is too long
-        pictures: list[Path | None] = [plot / f"{file.name}.png" for file in files]
-        if len(set(pictures)) < len(pictures):
-            raise HtsatEdgeError(f"--plot {plot}: two recordings have the same name, and their pictures would too")
-        return pictures
+        pictures = _name_pictures(files, plot)
+        return [pictures[file] for file in files]
     if len(files) > 1:
         raise HtsatEdgeError(f"--plot {plot}: is no folder, and {len(files)} recordings need a picture each")
     if plot.suffix.lower() != ".png":
@@ -150,12 +178,27 @@ def plan_pictures(files: Sequence[Path], plot: Path | None) -> list[Path | None]
     return [plot]
 
 
-def _with_progress(file: AudioFile) -> Iterator[FloatArray]:
-    """Yield the recording's blocks, with a bar on a terminal."""
+def _name_pictures(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Return the pictures in a folder by recording; raise where two would have one name."""
+    pictures: dict[Path, Path] = {}
+    recordings: dict[Path, Path] = {}
+    for file in files:
+        pictures[file] = folder / f"{'stdin' if file == STDIN else file.name}.png"
+        first = recordings.setdefault(pictures[file], file)
+        if first != file:
+            raise HtsatEdgeError(
+                f"--plot {folder}: {first} and {file} would both be drawn as {pictures[file].name}; "
+                "give them one by one, with a folder for each"
+            )
+    return pictures
+
+
+def _with_progress(file: AudioFile, channels: Sequence[Channel]) -> Iterator[list[FloatArray]]:
+    """Yield the recording's blocks, of these channels side by side, with a bar on a terminal."""
     block = max(1, round(BLOCK_S * file.sample_rate))
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield from file.blocks(block)
+        yield from file.split(block, channels)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -164,7 +207,7 @@ def _with_progress(file: AudioFile) -> Iterator[FloatArray]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(escape(file.path.name), total=file.samples)
-        for samples in file.blocks(block):
-            yield samples
-            progress.advance(task, len(samples))
+        task = progress.add_task(escape(visible(file.path.name)), total=file.samples)
+        for blocks in file.split(block, channels):
+            yield blocks
+            progress.advance(task, len(blocks[0]))

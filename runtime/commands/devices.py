@@ -8,7 +8,9 @@ from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from htsat_edge.runtime.common.text import visible
 from htsat_edge.runtime.daemon.sources.devices import Input, find_inputs
 
 
@@ -36,5 +38,5 @@ def print_inputs(found: list[Input]) -> None:
         level = device.error if device.level_dbfs is None else f"{device.level_dbfs:.0f} dBFS"
         name = f"{device.name} (default)" if device.default else device.name
         row = (device.number, name, device.channels, device.sample_rate, device.stable_id or "", level)
-        table.add_row(*map(str, row))
+        table.add_row(*(Text(visible(str(cell))) for cell in row))  # a device chooses its name itself
     console.print(table)

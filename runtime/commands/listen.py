@@ -10,19 +10,21 @@ from pathlib import Path
 import yaml
 
 from htsat_edge.runtime.common.config import parse, printable, read_yaml
+from htsat_edge.runtime.common.text import LogFormatter
 from htsat_edge.runtime.daemon.config import DaemonConfig, MicrophoneConfig, PcmConfig, SourceConfig
 from htsat_edge.runtime.daemon.service import serve
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command."""
+    """Run the command; return 1 where messages were not delivered."""
     config = read_config(args)
     if args.print_config:
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
         return 0
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    serve(lambda: read_config(args))
-    return 0
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    return 0 if serve(lambda: read_config(args)) else 1
 
 
 def read_config(args: argparse.Namespace) -> DaemonConfig:

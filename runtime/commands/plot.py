@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,11 +13,13 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from htsat_edge.runtime.commands.report import Detections, clock
 from htsat_edge.runtime.common.files import replacing
+from htsat_edge.runtime.common.text import visible
 from htsat_edge.runtime.dsp.events import EventEnd
 from htsat_edge.runtime.dsp.log_mel import hz_to_mel
 from htsat_edge.runtime.dsp.trace import Trace
@@ -24,14 +28,23 @@ from htsat_edge.runtime.models.bundle import ModelInfo
 MOST_CLASSES = 10
 PALETTE = matplotlib.color_sequences["tab10"]
 NARROWEST_WITH_SCORE = 0.03
-"""The share of the picture's width that a score needs."""
+"""The share of the picture's width that a score needs; that of a shorter event stands beside it."""
+FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans", "Droid Sans Fallback", "WenQuanYi Zen Hei", "IPAGothic")
+"""Of which those that are installed have the letters that matplotlib's own font lacks."""
 TICKS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400)
 DYNAMIC_DB = 80
 """What is this far below the loudest is drawn black."""
 
 
-def draw(path: Path, found: Detections, info: ModelInfo, labels: Sequence[str]) -> None:
+def draw(path: Path, title: str, found: Detections, info: ModelInfo, labels: Sequence[str]) -> None:
     """Write the picture of what was found, of these classes; nothing is left half-written."""
+    fonts = [font for font in FONTS if font in font_manager.get_font_names()]
+    with matplotlib.rc_context({"font.family": ["DejaVu Sans", *fonts]}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from")  # it becomes a box; nobody can mend it here
+        _draw(path, title, found, info, labels)
+
+
+def _draw(path: Path, title: str, found: Detections, info: ModelInfo, labels: Sequence[str]) -> None:
     trace, events, duration_s = found.trace, found.ended, found.duration_s
     assert trace is not None
     shown, more = _classes(info, trace, events, labels)
@@ -45,8 +58,9 @@ def draw(path: Path, found: Detections, info: ModelInfo, labels: Sequence[str]) 
     )
     _draw_spectrogram(spectrogram, info, trace)
     _draw_scores(scores, info, trace, shown)
-    _draw_events(bars, info, events, shown, duration_s * NARROWEST_WITH_SCORE)
-    spectrogram.set_title(found.path.name, loc="left", fontweight="bold", parse_math=False)
+    _draw_events(bars, info, events, shown, duration_s)
+    shown_title = visible(os.fsencode(title).decode(errors="replace"))
+    spectrogram.set_title(shown_title, loc="left", fontweight="bold", parse_math=False)
     scores.set_title("scores", loc="left", fontsize=9)
     bars.set_title("events", loc="left", fontsize=9)
     if more:
@@ -60,10 +74,19 @@ def draw(path: Path, found: Detections, info: ModelInfo, labels: Sequence[str]) 
 
 
 def _classes(info: ModelInfo, trace: Trace, events: Sequence[EventEnd], labels: Sequence[str]) -> tuple[list[int], int]:
-    """Return the classes worth a row, with events first and then by score, and how many with events found no room."""
-    heard = list(dict.fromkeys(info.labels.index(event.label) for event in events))
-    best = [k for k, _, _ in trace.top(len(info.labels)) if k not in heard and info.labels[k] in labels]
-    return (heard + best[: max(3, 6 - len(heard))])[:MOST_CLASSES], max(0, len(heard) - MOST_CLASSES)
+    """Return the classes worth a row, and how many with events found no room.
+
+    Those with events come first, in the order of their onsets, or the strongest where there are too many. Then come
+    others by score.
+    """
+    strongest: dict[int, float] = {}
+    for event in events:
+        index = info.labels.index(event.label)
+        strongest[index] = max(event.score, strongest.get(index, 0.0))
+    room = sorted(strongest, key=lambda index: -strongest[index])[:MOST_CLASSES]
+    heard = [index for index in strongest if index in room]
+    best = [k for k, _, _ in trace.top(len(info.labels)) if k not in strongest and info.labels[k] in labels]
+    return (heard + best[: max(3, 6 - len(heard))])[:MOST_CLASSES], len(strongest) - len(heard)
 
 
 def _draw_spectrogram(axes: Axes, info: ModelInfo, trace: Trace) -> None:
@@ -101,16 +124,19 @@ def _draw_scores(axes: Axes, info: ModelInfo, trace: Trace, shown: Sequence[int]
 
 
 def _draw_events(
-    axes: Axes, info: ModelInfo, events: Sequence[EventEnd], shown: Sequence[int], narrow_s: float
+    axes: Axes, info: ModelInfo, events: Sequence[EventEnd], shown: Sequence[int], duration_s: float
 ) -> None:
+    narrow_s = duration_s * NARROWEST_WITH_SCORE
     for event in events:
         index = info.labels.index(event.label)
         if index not in shown:
             continue
         row, width = list(shown).index(index), event.offset - event.onset
         axes.barh(row, width, left=event.onset, height=0.66, color=PALETTE[row % len(PALETTE)])
-        if width > narrow_s:
-            axes.annotate(f"{event.score:.2f}", (event.onset + width / 2, row), ha="center", va="center", fontsize=7)
+        at, side = event.onset + width / 2, "center"
+        if width <= narrow_s:  # beside it: on the right where there is room
+            at, side = (event.offset, "left") if event.offset < duration_s - narrow_s else (event.onset, "right")
+        axes.annotate(f" {event.score:.2f} ", (at, row), ha=side, va="center", fontsize=7)
     if not events:
         axes.text(0.5, 0.5, "no events", transform=axes.transAxes, ha="center", va="center", color="0.5")
     _label_rows(axes, info, shown)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from htsat_edge.runtime.common.text import visible
 from htsat_edge.runtime.daemon.messages import TopScore
 from htsat_edge.runtime.dsp.events import Event, EventEnd
 from htsat_edge.runtime.dsp.trace import Trace
@@ -19,7 +19,8 @@ from htsat_edge.runtime.dsp.trace import Trace
 class Detections:
     """What was found in one recording."""
 
-    path: Path
+    source: str
+    """Its name, and after a slash the number of the channel where each has its own events."""
     duration_s: float
     events: list[Event]
     trace: Trace | None
@@ -42,9 +43,9 @@ def clock(seconds: float, digits: int = 2) -> str:
     return f"{text}.{fraction:0{digits}}" if digits else text
 
 
-def print_events(console: Console, source: str, found: Detections) -> None:
+def print_events(console: Console, found: Detections) -> None:
     """Print a table of the events."""
-    title = Text(source, style="bold").append(f"  {clock(found.duration_s)}", style="not bold")
+    title = Text(visible(found.source), style="bold").append(f"  {clock(found.duration_s)}", style="not bold")
     console.print(title, soft_wrap=True)
     if not found.ended:
         console.print("  no events; --top 5 shows the classes that scored highest\n", highlight=False)

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
+from htsat_edge.runtime.common.interrupt import INTERRUPTED, noting_interrupts
+from htsat_edge.runtime.common.text import shown
 
 
 class Parser(argparse.ArgumentParser):
     """A parser that reports an error in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
+        self.exit(2, f"{self.prog}: {shown(message)}; see --help\n")
 
 
 def refuse_without_extra(prog: str, extra: str, missing: ModuleNotFoundError) -> NoReturn:
@@ -60,26 +62,52 @@ def decibels(text: str) -> float:
 
 
 def run(prog: str, command: Callable[[], int]) -> int:
-    """Run a command; return its exit status: 1 where a check failed, 2 for bad usage or input."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # it was closed by whoever started the program
+    """Run a command; return its exit status: 1 where a check failed, 2 for bad usage or input, 130 after Ctrl-C."""
+    _open_closed_streams()
+    with noting_interrupts() as interrupts:
+        try:
+            status = command()
+            sys.stdout.flush()
+            return status
+        except BaseException as error:
+            if interrupts or isinstance(error, KeyboardInterrupt):
+                return INTERRUPTED
+            return _report(prog, error)
+
+
+def _report(prog: str, error: BaseException) -> int:
+    """Print an error of ours, or of the system, in one line; return the exit status. Raise any other anew."""
+    match error:
+        case CheckFailed():
+            print_error(prog, error)
+            return 1
+        case HtsatEdgeError():
+            print_error(prog, error)
+            return 2
+        case OSError():
+            # What stdout still holds must not be flushed at exit: it would fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if isinstance(error, BrokenPipeError):  # the reader has gone, as `| head` does
+                return 0
+            print_error(prog, f"cannot go on: {error}")
+            return 2
+    raise error
+
+
+def print_error(prog: str, error: object) -> None:
+    """Print an error of a program in one line."""
+    print(f"{prog}: {shown(str(error))}", file=sys.stderr)
+
+
+def _open_closed_streams() -> None:
+    """Open those of stdin, stdout and stderr that whoever started the program has closed.
+
+    Otherwise the next file that is opened gets the number of one of them, and what libraries print.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest free number: this one
+        if name != "stdin" and getattr(sys, name) is None:  # a closed stdin stays None, and sources report it
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
-    try:
-        status = command()
-        sys.stdout.flush()
-        return status
-    except CheckFailed as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
-    except HtsatEdgeError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        # What stdout still holds must not be flushed at exit: it would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):  # the reader has gone, as `| head` does
-            return 0
-        print(f"{prog}: cannot go on: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from htsat_edge.runtime.common import safe_yaml
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.suggest import suggest
+from htsat_edge.runtime.common.urls import without_user
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -39,19 +41,28 @@ def read_text(path: Path) -> str:
 def read_yaml(path: Path, model: type[Model]) -> Model:
     """Return a YAML file as a `model`; raise an HtsatEdgeError where it is none."""
     try:
-        content = yaml.safe_load(read_text(path))
+        content = safe_yaml.load(read_text(path))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise HtsatEdgeError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+        raise HtsatEdgeError(f"{path}: is not YAML: {without_user(' '.join(str(error).split()))}") from None
     return parse(path, {} if content is None else content, model)
 
 
 def read_json(path: Path, model: type[Model]) -> Model:
     """Return a JSON file as a `model`; raise an HtsatEdgeError where it is none."""
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(read_text(path), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise HtsatEdgeError(f"{path}: is not JSON: {error}") from None
     return parse(path, content, model)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the content of a JSON object; raise a ValueError where a key is there twice."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return content
 
 
 def read_csv(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
@@ -91,7 +102,14 @@ def _describe(error: Any, model: type[BaseModel]) -> str:
         case _ if any(key in ("password", "token") for key in error["loc"]):
             return f"{error['msg']}: want env or file, and never the secret itself"
         case _:
-            return f"{error['msg']}, not {error['input']!r}"
+            return f"{error['msg']}, not {_shown(error['input'])}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as an error may print it: a mapping may hold a secret, and so may the user part of a URL."""
+    if isinstance(value, (dict, list)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    return without_user(repr(value))
 
 
 def _keys(model: type[BaseModel]) -> list[str]:

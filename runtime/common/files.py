@@ -1,13 +1,16 @@
 """Write files and folders that appear whole or not at all.
 
 What is new is written under a hidden name beside its target and takes the target's place at the end. Where anything
-fails, everything stays as it was, and the error is one line.
+fails, everything stays as it was, and the error is one line. The hidden name cannot be foreseen, so that nobody can put
+a link there, and it carries a mark, so that what a power cut has left of ours can be told from what is not.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,21 +20,31 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 PREFIX = ".replacing."
 """How the name of a folder begins in which several files wait for their places."""
+PART_PREFIX, PART_SUFFIX = ".htsat-edge-", ".part"
+"""Of the name of a file that waits for its place."""
 
 
-def part_of(path: Path) -> Path:
-    """Return the path that is written first and takes the place of the file `path` at the end."""
-    return path.with_name(f".{path.name}.part")
+def is_part(path: Path) -> bool:
+    """Return whether a file is one of ours that was not finished."""
+    return path.name.startswith(PART_PREFIX) and path.name.endswith(PART_SUFFIX)
+
+
+def begin_part(path: Path) -> tuple[Path, int]:
+    """Make an empty file that is to take the place of `path`; return it with its permissions, which obey the umask."""
+    part = path.with_name(f"{PART_PREFIX}{secrets.token_hex(8)}{path.suffix[:16]}{PART_SUFFIX}")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    try:
+        return part, stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
 
 
 def refuse_unwritable(path: Path) -> None:
     """Raise an HtsatEdgeError if `replacing` could not write the file `path`; for use before long work."""
     if path.is_dir():
         raise HtsatEdgeError(f"{path}: is a folder, want the name of a file")
-    part = part_of(path)
     try:
-        part.touch()
-        part.unlink()
+        begin_part(path)[0].unlink()
     except OSError as error:
         raise HtsatEdgeError(f"{path}: cannot be written: {_reason(error)}") from None
 
@@ -52,11 +65,11 @@ def replacing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
     HtsatEdgeError
         The file cannot be written. What was there is as it was.
     """
-    part = part_of(path)
     with _reported(path, errors):
+        part, mode = begin_part(path)
         try:
             yield part
-            part.chmod(0o644)  # safetensors would have it read by its owner alone
+            part.chmod(mode)  # safetensors would have it read by its owner alone
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

@@ -6,14 +6,20 @@ import os
 import platform
 import re
 import subprocess
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
+
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 RELEASE = Path("/etc/nv_tegra_release")
 """Where Jetson Linux (L4T) says which one it is."""
 
 TOPOLOGY = Path("/sys/devices/system/cpu")
+MOST_THREADS_PER_PROCESSOR = 16
+"""More would only wait for each other: 256 threads on 2 processors load a model in 25 s."""
 
 
 class Machine(BaseModel):
@@ -53,12 +59,28 @@ def read_machine(release: Path = RELEASE) -> Machine:
     )
 
 
+def installed_versions(*packages: str) -> dict[str, str]:
+    """Return the versions of those packages that are installed; a checkout that is not installed has none."""
+    found = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
 def cores(topology: Path = TOPOLOGY) -> int:
     """Return how many cores this process may run on; two threads of one core count once, where that is known."""
     if not hasattr(os, "sched_getaffinity"):  # as on macOS
         return os.cpu_count() or 1
     siblings = [topology / f"cpu{i}" / "topology" / "thread_siblings_list" for i in os.sched_getaffinity(0)]
     return len({file.read_text() if file.is_file() else str(file) for file in siblings})
+
+
+def check_threads(threads: int) -> None:
+    """Raise an HtsatEdgeError where there would be many more threads than any library starts in a reasonable time."""
+    most = MOST_THREADS_PER_PROCESSOR * (os.cpu_count() or 1)
+    if threads > most:
+        raise HtsatEdgeError(f"{threads} threads: this machine has {cores()} cores; want at most {most}")
 
 
 def _ask(*command: str) -> str | None:

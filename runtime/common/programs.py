@@ -6,7 +6,10 @@ import sys
 from typing import Literal
 
 Program = Literal[
-    "htsat_edge.export.build_trt", "htsat_edge.export.baselines", "htsat_edge.runtime.commands.bench.worker"
+    "htsat_edge.export.build_trt",
+    "htsat_edge.export.baselines",
+    "htsat_edge.export.gpu_day",
+    "htsat_edge.runtime.commands.bench.worker",
 ]
 """What may be started; each is a module with a command line."""
 

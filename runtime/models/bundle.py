@@ -85,6 +85,10 @@ class ModelInfo(BaseModel):
                 f"{self.steps} steps of step_s {self.step_s:g} are {self.steps * self.step_s:g} s, "
                 f"but a window of {self.frames} frames is {window_s:g} s"
             )
+        for key, names in {"name": [self.name], "labels": self.labels}.items():
+            for name in names:
+                if not name.isprintable() or not name.strip():
+                    raise ValueError(f"{key}: {name!r} is no name that can be printed")
         repeated = {label for label in self.labels if self.labels.count(label) > 1}
         if repeated:
             raise ValueError(f"labels: listed twice: {', '.join(sorted(repeated))}")
@@ -105,12 +109,12 @@ class ModelInfo(BaseModel):
         return round(seconds / self.step_s)
 
     def check_labels(self, where: str, labels: Iterable[str]) -> None:
-        """Raise an HtsatEdgeError that names the first label which is no class of the model, and the nearest."""
-        for label in labels:
-            if label not in self.labels:
-                known = f"; the model knows {'; '.join(self.labels[:30])}"
-                hint = suggest(label, self.labels, known)
-                raise HtsatEdgeError(f"{where}: {label!r} is no class of this model{hint}")
+        """Raise an HtsatEdgeError that names the labels which are no class of the model, and the nearest of each."""
+        unknown = {label: suggest(label, self.labels) for label in labels if label not in self.labels}
+        if unknown:
+            named = "; ".join(f"{label!r} is no class of this model{hint}" for label, hint in unknown.items())
+            known = "" if all(unknown.values()) else f"; the model knows {'; '.join(self.labels[:30])}"
+            raise HtsatEdgeError(f"{where}: {named}{known}")
 
     @property
     def step_frames(self) -> Fraction:

@@ -23,7 +23,7 @@ from htsat_edge.runtime.commands.bench.report import print_bench
 from htsat_edge.runtime.commands.bench.results import Bench, NetworkSize, gemm_rates, multiply_adds, summarise
 from htsat_edge.runtime.common.command import require_matplotlib
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.machine import cores
+from htsat_edge.runtime.common.machine import check_threads, cores
 from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
 from htsat_edge.runtime.models.settings import Settings
 
@@ -56,7 +56,9 @@ def run(args: argparse.Namespace, find: FindBaselines = find_baselines) -> int:
 
 
 def read_request(args: argparse.Namespace) -> Request:
-    """Return what the arguments ask for."""
+    """Return what the arguments ask for; raise an HtsatEdgeError where it is more threads than can be started."""
+    for threads in args.threads or ():
+        check_threads(threads)
     return Request(
         threads=args.threads or sorted({1, cores()}),
         backend=args.backend,

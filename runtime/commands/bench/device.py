@@ -7,13 +7,11 @@ import platform
 import statistics
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 
 from htsat_edge.runtime.commands.bench.results import DeviceInfo
-from htsat_edge.runtime.common.machine import cores, read_machine
+from htsat_edge.runtime.common.machine import cores, installed_versions, read_machine
 
 BOARD = Path("/proc/device-tree/model")
 CPUINFO = Path("/proc/cpuinfo")
@@ -102,11 +100,9 @@ def processor(board: Path = BOARD, cpuinfo: Path = CPUINFO) -> str:
 
 def read_versions() -> dict[str, str]:
     """Return the versions of the software that the figures depend on, where it is installed."""
-    found = {"python": platform.python_version(), "system": f"{platform.system()} {platform.release()}"}
-    for name in ("htsat-edge", "onnxruntime", "numpy", "scipy", "tensorrt", "pycuda", "torch", "transformers"):
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+    packages = ("htsat-edge", "onnxruntime", "numpy", "scipy", "tensorrt", "pycuda", "torch", "transformers")
+    system = f"{platform.system()} {platform.release()}"
+    return {"python": platform.python_version(), "system": system, **installed_versions(*packages)}
 
 
 def _memory_gb() -> float | None:

@@ -60,6 +60,7 @@ def open_without_engine(
     bundle: Bundle, precision: str | None, kind: Kind, build: bool, threads: int | None, reason: HtsatEdgeError
 ) -> Backend:
     """Do what `open_backend` does where no engine can be used for a reason: build one, use onnxruntime, or raise."""
+    from htsat_edge.runtime.models.backends import gpu
     from htsat_edge.runtime.models.backends.trt import installed_flavour
     from htsat_edge.runtime.models.engines import PRECISIONS, NoEngine, how_to_build, read_manifests
 
@@ -71,7 +72,7 @@ def open_without_engine(
     if build and can_build:
         logger.warning("%s; onnxruntime runs the model while an engine is built in the background", reason)
         return open_fallback(bundle, precision, installed or "tensorrt", None, threads)
-    if (build and installed) or read_manifests(bundle):
+    if ((build and installed) or read_manifests(bundle)) and gpu.is_there():  # else there is nothing to mend
         logger.warning("%s", message)
     return open_ort(bundle, precision, threads)
 

@@ -30,13 +30,19 @@ class Backend(Protocol):
     def infer(self, log_mel: FloatArray) -> Scores:
         """Score windows, log_mel (B, T, F) in dB; the caller owns the result.
 
-        Raise an HtsatEdgeError where the model, or the GPU that it runs on, fails.
+        Raise an HtsatEdgeError where the model, or the GPU that it runs on, fails; a ValueError for another shape.
         """
         ...
 
     def close(self) -> None:
         """Release the model; it must not be called again."""
         ...
+
+
+def check_windows(log_mel: FloatArray, window: Sequence[int]) -> None:
+    """Raise a ValueError where a batch does not consist of windows (T, F)."""
+    if log_mel.ndim != 3 or log_mel.shape[1:] != tuple(window):
+        raise ValueError(f"want log_mel of shape (B, {window[0]}, {window[1]}), not {log_mel.shape}")
 
 
 def check_shapes(what: str, shapes: Mapping[str, Sequence[int]], info: ModelInfo) -> None:

@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +14,26 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.models.engines import Gpu
 
 WITHOUT = "without it, htsat-edge runs on onnxruntime"
+NVIDIA, DISPLAYS = "0x10de", "0x03"
+"""On the PCI bus: the vendor, and how the class of graphics cards begins."""
+
+
+def is_there(
+    pci: Path = Path("/sys/bus/pci/devices"),
+    board: Path = Path("/proc/device-tree/compatible"),
+    windows: Path = Path("/dev/dxg"),
+) -> bool:
+    """Return whether there is an NVIDIA GPU, whatever is installed: a card, a Jetson's own, or one below WSL."""
+    with suppress(OSError):
+        if windows.exists() or b"nvidia,tegra" in board.read_bytes():
+            return True
+    with suppress(OSError):
+        for device in pci.iterdir():
+            with suppress(OSError):
+                kind = (device / "class").read_text()
+                if (device / "vendor").read_text().strip() == NVIDIA and kind.startswith(DISPLAYS):
+                    return True
+    return False
 
 
 class Device:

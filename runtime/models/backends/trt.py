@@ -21,7 +21,7 @@ import numpy as np
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.models.backends.backend import OUTPUTS, Scores, check_shapes
+from htsat_edge.runtime.models.backends.backend import OUTPUTS, Scores, check_shapes, check_windows
 from htsat_edge.runtime.models.backends.gpu import WITHOUT, has_cudart, load_cudart, open_device, unwrap
 from htsat_edge.runtime.models.bundle import Bundle, ModelInfo
 from htsat_edge.runtime.models.engines import (
@@ -129,6 +129,7 @@ class TrtBackend:
         """Score windows, log_mel (B, T, F) in dB; take more than the engine's largest batch in several runs."""
         if threading.get_ident() != self._owner or self._closed:
             raise RuntimeError("an engine may be called only by the thread that opened it, until it is closed")
+        check_windows(log_mel, self._buffers["log_mel"].host.shape[1:])
         parts = [log_mel[i : i + self._most] for i in range(0, len(log_mel), self._most)]
         with self._device.current():
             found = [self._run(part) for part in parts]

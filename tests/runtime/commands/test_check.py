@@ -1,14 +1,16 @@
 """`htsat-edge check` where it needs no microphone; what it says of one is in ../daemon/sources/test_microphone.py."""
 
 import os
+import socket
+import sys
+from pathlib import Path
 
 import pytest
 
-from htsat_edge.runtime.commands.check import attempt, check, check_folder, check_model, output_folders
+from htsat_edge.runtime.commands.check import attempt, check, check_model
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import DaemonConfig
-
-needs_no_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+from htsat_edge.runtime.daemon.outputs.mqtt import Mqtt
 
 
 def config_of(*sources, **sections):
@@ -63,51 +65,159 @@ def test_a_model_that_is_too_slow_for_its_sources(tiny_bundle):
     assert str(raised.value).endswith(": too slow for 2000 sources; raise detection.hop_s, or build an engine")
 
 
-def test_a_stream_needs_ffmpeg_and_stdin_nothing(tiny_bundle, monkeypatch, tmp_path):
+def test_a_stream_is_heard_and_stdin_only_named(tiny_bundle, monkeypatch, tmp_path):
     config = config_of(
         {"name": "gate", "stream": {"url": "rtsp://gate/1"}},
         {"name": "pipe", "stdin": {"sample_rate": 16_000}},
         model={"bundle": tiny_bundle},
     )
-    monkeypatch.setenv("PATH", str(tmp_path))
-    results = results_of(config)
-    assert (results["source gate"].ok, results["source gate"].text) == (False, "needs ffmpeg: sudo apt install ffmpeg")
+    with monkeypatch.context() as patch, Path(os.devnull).open() as stdin:
+        patch.setenv("PATH", str(tmp_path))
+        patch.setattr(sys, "stdin", stdin)
+        results = results_of(config)
+    found = results["source gate"]
+    assert (found.ok, found.text) == (False, "gate: needs ffmpeg: sudo apt install ffmpeg")
     assert (results["source pipe"].ok, results["source pipe"].text) == (True, "stdin")
-    (tmp_path / "ffmpeg").write_text("")
-    (tmp_path / "ffmpeg").chmod(0o755)
-    results = results_of(config)
-    assert (results["source gate"].ok, results["source gate"].text) == (True, "ffmpeg is there")
+    monkeypatch.setattr(sys, "stdin", None)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\nhead -c 256000 /dev/zero\n")
+    program.chmod(0o755)
+    found = results_of(config)["source gate"]
+    assert (found.ok, found.text) == (True, "it gives -200 dBFS")
+    assert results_of(config)["source pipe"].text == "pipe: stdin is closed"
+    program.write_text("#!/bin/sh\necho rtsp://me:secret@gate/1: Connection refused >&2\n")
+    found = results_of(config)["source gate"]
+    assert (found.ok, found.text) == (False, "rtsp://gate/1: Connection refused")
 
 
-def test_the_folder_of_every_output_is_looked_at(tmp_path):
+@pytest.fixture
+def away(monkeypatch):
+    """Takes a package away, as where its extra is not installed."""
+    return lambda package: monkeypatch.setitem(sys.modules, package, None)
+
+
+OUTPUTS = {
+    "mqtt": {"host": "broker.invalid", "port": 1},
+    "webhook": {"url": "http://127.0.0.1:1/hook"},
+    "store": {"path": "notes.txt"},
+    "json_lines": {"path": "notes.txt"},
+    "clips": {"folder": "notes.txt"},
+    "metrics": {"host": "192.0.2.1"},
+}
+
+
+@pytest.mark.parametrize(
+    ("section", "changed", "text"),
+    [
+        ("mqtt", {}, "mqtt broker.invalid:1: the broker cannot be reached: "),
+        ("mqtt", {"username": "me", "password": {"env": "NOT_SET"}}, "the environment has no NOT_SET, which must hold"),
+        ("webhook", {}, "webhook 127.0.0.1: Connection refused"),
+        ("webhook", {"url": "http://hook.invalid/"}, "webhook hook.invalid: "),
+        ("webhook", {"token": {"file": "/dev/zero"}}, "/dev/zero: is no regular file; it must hold a secret"),
+        ("store", {}, "outputs.store.path: notes.txt: was not written by htsat-edge, and is left as it is"),
+        ("json_lines", {}, "outputs.json_lines.path: notes.txt: was not written by htsat-edge, and is left as it is"),
+        ("store", {"path": "notes.txt/events.db"}, "/notes.txt: is no folder"),
+        ("clips", {}, "/notes.txt: is no folder"),
+        ("clips", {"privacy": "no_speech"}, "speech_label: Speech: the model knows no such class"),
+        ("metrics", {}, "outputs.metrics: 192.0.2.1:9464: cannot be listened on: Cannot assign requested address"),
+    ],
+)
+def test_an_output_that_cannot_work_is_found(section, changed, text, tiny_bundle, tmp_path, noise, monkeypatch):
+    """All of these were called ready."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NOT_SET", raising=False)
+    monkeypatch.setattr(Mqtt, "patience_s", 0.5)
+    (tmp_path / "notes.txt").write_text("mine\n")
+    config = config_of(
+        {"name": "yard", "file": noise}, model={"bundle": tiny_bundle}, outputs={section: OUTPUTS[section] | changed}
+    )
+    found = results_of(config)[section]
+    assert not found.ok
+    assert text in found.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["noise.wav", "notes.txt"]
+    assert (tmp_path / "notes.txt").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize(
+    ("section", "package", "text"),
+    [
+        ("mqtt", "paho.mqtt.client", 'outputs.mqtt needs paho-mqtt: pip install "htsat-edge[mqtt]"'),
+        ("metrics", "prometheus_client", 'outputs.metrics needs prometheus-client: pip install "htsat-edge[metrics]"'),
+    ],
+)
+def test_an_extra_that_is_missing_is_found(section, package, text, away, tiny_bundle, noise):
+    away(package)
+    source = {"name": "yard", "file": noise}
+    config = config_of(source, model={"bundle": tiny_bundle}, outputs={section: OUTPUTS[section]})
+    found = results_of(config)[section]
+    assert (found.ok, found.text) == (False, text)
+
+
+def test_what_listen_refuses_is_not_ready(command, tiny_bundle, noise, tmp_path):
+    """The two commands open everything with the same code."""
+    files = tmp_path / "detector.yaml"
+    for line, text in (
+        ("detection: {labels: [Dgo]}", "Dgo"),
+        ("model: {threads: 1, precision: int3}", "has no int3.onnx"),
+        (f"sources: [{{name: a, stream: {{url: {noise}}}}}]", "is a file, and would be heard again and again"),
+        ("outputs: {metrics: {host: 192.0.2.1}}", "cannot be listened on"),
+        ("outputs: {store: {path: /dev/null}}", "/dev/null"),
+        ("outputs: {webhook: {url: 'http://127.0.0.1:1', token: {file: /dev/zero}}}", "/dev/zero: is no regular file"),
+    ):
+        model = "" if line.startswith("model") else f"model: {{bundle: {tiny_bundle}}}\n"
+        files.write_text(f"{model}{line.replace('threads: 1', f'bundle: {tiny_bundle}')}\n")
+        source = [] if line.startswith("sources") else [noise]
+        status, _, err = command("listen", "--config", files, *source)
+        assert (status, text in err) == (2, True), line
+        status, out, _ = command("check", "--config", files, *source)
+        assert (status, text in next(x for x in out.splitlines() if x.startswith("fix"))) == (1, True), line
+
+
+def test_two_recordings_of_one_name(command, tiny_bundle, noise, tmp_path):
+    path = tmp_path / "detector.yaml"
+    path.write_text(f"model: {{bundle: {tiny_bundle}}}\n")
+    status, out, _ = command("check", "--config", path, noise, noise)
+    assert status == 1
+    assert f"fix  sources: sources: {noise} is there twice" in out
+
+
+def test_outputs_that_are_ready_are_left_as_they_are(tiny_bundle, noise, tmp_path):
     outputs = {
         "json_lines": {"path": tmp_path / "a" / "x.jsonl"},
         "store": {"path": tmp_path / "b" / "x.db"},
         "clips": {"folder": tmp_path / "c"},
+        "metrics": {"port": free_port()},
     }
-    config = config_of({"name": "x", "file": "x.wav"}, outputs=outputs)
-    assert list(output_folders(config)) == [
-        ("json_lines", tmp_path / "a"),
-        ("store", tmp_path / "b"),
-        ("clips", tmp_path / "c"),
-    ]
-    assert check_folder(tmp_path / "a" / "b").startswith(f"{tmp_path}/a/b: ")
-    assert list(tmp_path.iterdir()) == []
+    config = config_of({"name": "x", "file": noise}, model={"bundle": tiny_bundle}, outputs=outputs)
+    results = results_of(config)
+    assert [name for name in results if not results[name].ok] == []
+    assert results["json_lines"].text.startswith(f"{tmp_path}/a: ")
+    assert results["clips"].text.startswith(f"{tmp_path}/c: ")
+    assert results["metrics"].text == f"127.0.0.1:{outputs['metrics']['port']} is free"
+    assert [path.name for path in tmp_path.iterdir()] == ["noise.wav"]
 
 
-@needs_no_root
-def test_a_folder_that_cannot_be_written_to(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(HtsatEdgeError, match=r"cannot be written to by .*: chown it"):
-        check_folder(tmp_path / "a")
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
-def test_an_error_is_a_result():
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (HtsatEdgeError("the cable is out"), "the cable is out"),
+        (KeyError("cable"), "KeyError: 'cable' (test_check.py:"),
+    ],
+)
+def test_an_error_is_a_result(error, text):
     def fail():
-        raise HtsatEdgeError("the cable is out")
+        raise error
 
     found = attempt("cable", fail)
-    assert (found.name, found.ok, found.text) == ("cable", False, "the cable is out")
+    assert (found.name, found.ok) == ("cable", False)
+    assert found.text.startswith(text)
 
 
 def test_names_are_printed_as_they_are(command, tiny_bundle, tmp_path):

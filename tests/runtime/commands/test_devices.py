@@ -17,7 +17,7 @@ MICROPHONE = Input(
 )
 BROKEN = Input(
     number=11,
-    name="HDA [Intel]",
+    name="HDA [Intel]\x1b[2J",
     default=False,
     channels=2,
     sample_rate=44_100,
@@ -34,7 +34,7 @@ def test_a_table(capsys, monkeypatch):
     assert header == ["#", "name", "channels", "Hz", "stable id", "level"]
     assert rows == [
         ["2", "USB Microphone: Audio (hw:1,0) (default)", "1", "48000", "usb:0d8c:0014", "-42 dBFS"],
-        ["11", "HDA [Intel]", "2", "44100", "Device unavailable"],
+        ["11", r"HDA [Intel]\x1b[2J", "2", "44100", "Device unavailable"],
     ]
 
 

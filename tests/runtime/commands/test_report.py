@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 from rich.console import Console
 
@@ -15,7 +13,7 @@ def events(label, onset, offset, score, id=1):
 
 def test_events_are_in_the_order_of_their_onsets():
     duck, dog = events("Fowl", 1.0, 9.0, 0.5), events("Dog", 2.0, 3.0, 0.5)
-    found = Detections(Path("x"), 10.0, [duck[0], *dog, duck[1]], None)
+    found = Detections("x", 10.0, [duck[0], *dog, duck[1]], None)
     assert found.ended == [duck[1], dog[1]]
 
 
@@ -40,7 +38,7 @@ def test_a_bar_of_a_score(score, width):
 
 
 def test_a_table_of_events(capsys):
-    print_events(Console(width=80), "[yard]", Detections(Path("x"), 3723.45, events("Fowl [a]", 1.28, 61.0, 0.5), None))
+    print_events(Console(width=80), Detections("[yard]", 3723.45, events("Fowl [a]", 1.28, 61.0, 0.5), None))
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["[yard]", "1:02:03.45"],
         ["from", "to", "sound", "score"],
@@ -50,7 +48,7 @@ def test_a_table_of_events(capsys):
 
 
 def test_no_events(capsys):
-    print_events(Console(width=80), "yard", Detections(Path("x"), 2.0, [], None))
+    print_events(Console(width=80), Detections("yard", 2.0, [], None))
     assert capsys.readouterr().out == "yard  0:02.00\n  no events; --top 5 shows the classes that scored highest\n\n"
 
 

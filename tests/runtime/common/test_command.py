@@ -1,4 +1,6 @@
 import argparse
+import subprocess
+import sys
 
 import pytest
 
@@ -31,6 +33,22 @@ def test_a_command_gives_its_status(status, capsys):
 def test_an_error_of_ours_alone_is_hidden():
     with pytest.raises(ZeroDivisionError):
         run("prog", lambda: 1 // 0)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_what_is_opened_never_takes_the_place_of_a_closed_stream(closed, tmp_path):
+    program = (
+        "import os, sys; from htsat_edge.runtime.common.command import run\n"
+        "def work():\n"
+        "    print('lost', 'lost', file=sys.stderr)\n"
+        "    with open(sys.argv[1], 'w') as file: print(file.fileno() > 2, os.system('echo noise'), file=file)\n"
+        "    return 3\n"
+        "sys.exit(run('prog', work))"
+    )
+    command = f'exec "$0" -c "$1" "$2" {closed}'
+    done = subprocess.run(["sh", "-c", command, sys.executable, program, tmp_path / "x"], check=False)
+    assert done.returncode == 3
+    assert (tmp_path / "x").read_text() == "True 0\n"
 
 
 def test_bad_usage_is_one_line(capsys):

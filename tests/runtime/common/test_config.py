@@ -50,7 +50,7 @@ def test_a_file_is_read(path):
         ("mqtt: {hst: broker}", "mqtt.host: key is missing"),
         ("mqtt: {host: broker, pasword: x}", "mqtt.pasword: unknown key, meant password?"),
         ("hop_s: 0", "hop_s: Input should be greater than 0, not 0"),
-        ("[1]", "Input should be a valid dictionary or instance of Settings, not [1]"),
+        ("[1]", "Input should be a valid dictionary or instance of Settings, not a list"),
     ],
 )
 def test_the_first_fault_is_named_with_its_place(content, message, path):
@@ -71,6 +71,12 @@ def test_what_is_no_file_of_its_kind(path):
     assert fails(read_json, path, Settings).startswith(f"{path}: is not JSON: ")
     path.write_bytes(b"\xff\xfe\x00")
     assert fails(read_text, path).startswith(f"{path}: cannot be read: ")
+
+
+@pytest.mark.parametrize(("read", "what"), [(read_yaml, "YAML"), (read_json, "JSON")])
+def test_a_key_that_is_there_twice_is_refused(read, what, path):
+    path.write_text('{"runs": 1, "runs": 2}')
+    assert fails(read, path, Settings).startswith(f"{path}: is not {what}: the key 'runs' is there twice")
 
 
 def test_what_is_no_file(tmp_path):

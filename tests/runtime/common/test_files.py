@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.files import refuse_unwritable, replacing, replacing_folder, replacing_several
+from htsat_edge.runtime.common.files import is_part, refuse_unwritable, replacing, replacing_folder, replacing_several
 
 FULL = OSError(28, "No space left on device")
 
@@ -40,6 +40,33 @@ def test_a_file_is_there_whole_when_all_is_written(tmp_path):
         assert not path.exists()
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_the_umask_is_obeyed_and_no_link_is_followed(umask, tmp_path):
+    """Whoever may write into the folder cannot foresee the name of what is written first."""
+    path, theirs = tmp_path / "a.txt", put(tmp_path / "theirs", key="secret") / "key"
+    (tmp_path / ".a.txt.part").symlink_to(theirs)
+    before = os.umask(umask)
+    try:
+        refuse_unwritable(path)
+        with replacing(path) as part:
+            assert part.name.startswith(".htsat-edge-")
+            assert is_part(part)
+            part.write_text("new")
+            part.chmod(0o600)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+    assert contents(tmp_path) == {".a.txt.part": f"-> {theirs}", "a.txt": "new", "theirs/key": "secret"}
+    assert not is_part(tmp_path / ".a.txt.part")
+
+
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path):
+    path = tmp_path / ("a" * 200 + "." + "b" * 54)
+    with replacing(path) as part:
+        part.write_text("new")
+    assert path.read_text() == "new"
 
 
 def write(path, error, *errors):

@@ -1,9 +1,10 @@
 import os
 import stat
 
+import numpy as np
 import pytest
 
-from htsat_edge.runtime.common.machine import Machine, cores, read_machine
+from htsat_edge.runtime.common.machine import Machine, cores, installed_versions, read_machine
 
 RELEASE = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
 
@@ -57,3 +58,7 @@ def test_threads_of_one_core_count_once(tmp_path, monkeypatch):
 
 def test_a_process_has_a_core():
     assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+def test_a_package_that_is_not_installed_has_no_version():
+    assert installed_versions("numpy", "no-such-package") == {"numpy": np.__version__}

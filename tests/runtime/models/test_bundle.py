@@ -63,6 +63,9 @@ def test_labels_must_fit_the_graph(bundle):
     ("keys", "message"),
     [
         ({"labels": ["a", "a"]}, "labels: listed twice: a"),
+        ({"labels": ["a", "\x1b[31mb"]}, r"labels: '\x1b[31mb' is no name that can be printed"),
+        ({"labels": ["a", " "]}, "labels: ' ' is no name that can be printed"),
+        ({"name": "a\n"}, r"name: 'a\n' is no name that can be printed"),
         ({"thresholds": {"owl": 0.5}}, "owl: no such label"),
         ({"thresholds": {"class 1": 1.5}}, "1.5 is not between 0 and 1"),
         ({"median_steps": {"class 1": 2}}, "2 is not an odd number"),
@@ -161,6 +164,46 @@ def test_an_old_onnxruntime_gets_the_graph_that_it_knows(bundle, caplog):
     assert "fp32.onnx is used" in caplog.text
     with pytest.raises(HtsatEdgeError, match=r"cpu-fp32\.onnx: onnxruntime cannot load it"):
         open_backend(load_bundle(bundle), "cpu-fp32")
+
+
+def regathered(bundle, column):
+    """Have the graph take the columns of its scores by index, the last of them from `column`."""
+    model = onnx.load(bundle / "fp32.onnx")
+    node = next(node for node in model.graph.node if "framewise" in node.output)
+    scores, columns = f"scores {column}", f"columns {column}"
+    node.output[list(node.output).index("framewise")] = scores
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([*range(9), column]), columns))
+    model.graph.node.append(onnx.helper.make_node("Gather", [scores, columns], ["framewise"], axis=2))
+    onnx.save(model, bundle / "fp32.onnx")
+
+
+def test_a_graph_that_loads_and_cannot_be_run_is_refused(bundle, capfd):
+    regathered(bundle, 9)
+    open_backend(load_bundle(bundle)).close()
+    regathered(bundle, 99)
+    assert "fp32.onnx: onnxruntime cannot run it: " in refusal(bundle)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_graph_whose_weights_are_no_numbers_is_refused(bundle):
+    model = onnx.load(bundle / "fp32.onnx")
+    weights = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    values = onnx.numpy_helper.to_array(weights).copy()
+    values.flat[0] = np.nan
+    weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
+    onnx.save(model, bundle / "fp32.onnx")
+    assert "fp32.onnx: gives scores that are no numbers; are its weights damaged?" in refusal(bundle)
+
+
+@pytest.mark.parametrize("shape", [(1024, 64), (1, 1024, 63), (2, 1, 1024, 64)])
+def test_what_is_no_window_is_refused(bundle, shape):
+    with pytest.raises(ValueError, match=r"want log_mel of shape \(B, 1024, 64\), not \(\d"):
+        open_backend(load_bundle(bundle)).infer(np.zeros(shape, np.float32))
+
+
+def test_more_threads_than_a_machine_can_start_are_refused(bundle):
+    with pytest.raises(HtsatEdgeError, match="100000 threads: this machine has "):
+        open_backend(load_bundle(bundle), threads=100_000)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, None])

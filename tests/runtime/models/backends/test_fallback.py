@@ -201,6 +201,7 @@ def test_a_precision_of_engines_alone_begins_on_another_graph(foreign, monkeypat
 @pytest.mark.parametrize("flavour", [None, "tensorrt"])
 def test_where_nothing_can_be_built_the_log_is_quiet_unless_an_engine_exists(flavour, bundle, monkeypatch, caplog):
     caplog.set_level(logging.WARNING)
+    monkeypatch.setattr("htsat_edge.runtime.models.backends.gpu.is_there", lambda: True)
     monkeypatch.setattr("htsat_edge.runtime.models.backends.trt.installed_flavour", lambda: flavour)
     monkeypatch.setattr("htsat_edge.runtime.models.backends.trt.MODULES", {"tensorrt": ("no_such_module",)})
     assert isinstance(open_backend(bundle), OrtBackend)
@@ -214,3 +215,7 @@ def test_where_nothing_can_be_built_the_log_is_quiet_unless_an_engine_exists(fla
     monkeypatch.setattr("htsat_edge.runtime.models.engines.read_manifests", lambda bundle: ["one"])
     assert isinstance(open_backend(bundle), OrtBackend)
     assert "TensorRT for Python is not installed" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr("htsat_edge.runtime.models.backends.gpu.is_there", lambda: False)
+    assert isinstance(open_backend(bundle, build=True), OrtBackend)
+    assert caplog.text == ""  # a PC without a GPU has nothing to install

@@ -1,0 +1,30 @@
+import logging
+import sys
+
+import pytest
+
+from htsat_edge.runtime.common.text import LogFormatter, shown, visible
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("Küche/雨 1.wav", "Küche/雨 1.wav"),
+        ("", ""),
+        ("a\x1b[2Jb\x07\x9b", r"a\x1b[2Jb\x07\x9b"),
+        ("two\nlines\r", r"two\nlines\r"),
+        ("\udcff\u202ewav.exe", r"\udcff\u202ewav.exe"),
+    ],
+)
+def test_only_what_shows_as_it_is_stays(text, seen):
+    assert visible(text) == seen
+
+
+def test_errors_and_logs_show_no_password():
+    assert shown("a\n rtsp://me:secret@cam/1: refused") == r"a\n rtsp://cam/1: refused"
+    try:
+        raise KeyError("x")
+    except KeyError:
+        record = logging.LogRecord("a", logging.INFO, "", 1, "%s\x1b", ("http://me:secret@cam",), sys.exc_info())
+    lines = LogFormatter("%(levelname)s %(message)s").format(record).splitlines()
+    assert (lines[0], lines[-1]) == (r"INFO http://cam\x1b", "KeyError: 'x'")
