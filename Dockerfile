@@ -9,7 +9,7 @@ ARG BASE=nvcr.io/nvidia/l4t-jetpack:r36.4.0
 FROM ${BASE}
 
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends g++ libportaudio2 python3-dev python3-venv \
+    && apt-get install --yes --no-install-recommends ffmpeg g++ libportaudio2 python3-dev python3-venv \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /app

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.machine import cores
 from htsat_edge.runtime.daemon.clock import SystemClock
-from htsat_edge.runtime.daemon.config import DaemonConfig, OutputsConfig, SourceConfig
+from htsat_edge.runtime.daemon.config import DaemonConfig, MetricsConfig, OutputsConfig, SourceConfig
 from htsat_edge.runtime.daemon.metrics import Collector
 from htsat_edge.runtime.daemon.outputs.clips import ClipRecorder, ClipWriter
 from htsat_edge.runtime.daemon.outputs.lines import JsonLinesFile, Stdout
@@ -26,6 +26,9 @@ from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.backends.backend import Backend
 from htsat_edge.runtime.models.bundle import BUNDLED, Bundle, ModelInfo, load_bundle
 from htsat_edge.runtime.models.settings import Settings
+
+if TYPE_CHECKING:
+    from htsat_edge.runtime.daemon.outputs.metrics import MetricsServer
 
 
 @dataclass
@@ -92,11 +95,8 @@ def assemble(
             sender.start()
             opened.callback(sender.close)
         if config.outputs.metrics is not None:
-            from htsat_edge.runtime.daemon.outputs.metrics import MetricsServer
-
-            collector = Collector(sessions, scorer, publisher)
-            server = MetricsServer(config.outputs.metrics, collector)
-            server.start()
+            server = open_metrics(config.outputs.metrics, Collector(sessions, scorer, publisher))
+            publisher.reporters.append(server)
             opened.callback(server.close)
         for sender in publisher.senders:
             opened.callback(sender.end)  # all at once, and first
@@ -175,6 +175,15 @@ def make_outputs(config: OutputsConfig, sources: Sequence[str], labels: Sequence
 
         outputs.append(Webhook(config.webhook))
     return outputs
+
+
+def open_metrics(settings: MetricsConfig, collector: Collector) -> MetricsServer:
+    """Begin to serve the figures that a collector finds; raise an HtsatEdgeError where that cannot be done."""
+    from htsat_edge.runtime.daemon.outputs.metrics import MetricsServer
+
+    server = MetricsServer(settings, collector)
+    server.start()
+    return server
 
 
 def make_recorders(writer: ClipWriter | None, source: str, info: ModelInfo, settings: Settings) -> list[ClipRecorder]:

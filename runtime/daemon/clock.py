@@ -9,6 +9,10 @@ WINDOW_S = 60.0
 """How long samples are watched for the one that came with the least delay."""
 CLOCK_SET = 1_735_689_600.0
 """2025, in seconds since 1970: a time of day before that is of a clock that was never set."""
+MOST_SLOPE = 500e-6
+"""Crystals are off by less: where lateness changes faster, samples were lost, or delays have changed."""
+EARLY_S = 0.1
+"""By so much before it is known to have been recorded, no sample can arrive."""
 STEP_S = 0.5
 """A change of the system's clock that is no slewing."""
 
@@ -17,7 +21,8 @@ class SourceClock:
     """Monotonic times of a source's samples, and how far its rate is from the nominal one.
 
     Samples arrive late by a delay that varies. The one that was the least late in a minute shows where the source's
-    clock stands, and two such minutes show its drift. All times are seconds that the caller reads off a clock.
+    clock stands, and two such minutes show its drift. A step, of samples that were lost without a word or came over
+    another way, is no drift. All times are seconds that the caller reads off a clock.
     """
 
     def __init__(self) -> None:
@@ -29,14 +34,21 @@ class SourceClock:
         """Take note that samples up to this position have arrived by now."""
         late = monotonic_s - position_s
         if math.isnan(self._begun):
-            self._begun, self._least = position_s, late
+            self._begin(position_s, late)
         self._least = min(self._least, late)
-        if position_s - self._begun >= WINDOW_S:
+        if self._anchor is not None and monotonic_s < self.at(position_s) - EARLY_S:
+            self._anchor = (position_s, late)
+            self._begin(position_s, late)
+        elif position_s - self._begun >= WINDOW_S:
             middle = (self._begun + position_s) / 2
             if self._anchor is not None:
-                self._slope = (self._least - self._anchor[1]) / (middle - self._anchor[0])
+                slope = (self._least - self._anchor[1]) / (middle - self._anchor[0])
+                self._slope = slope if abs(slope) <= MOST_SLOPE else self._slope
             self._anchor = (middle, self._least)
-            self._begun, self._least = position_s, late
+            self._begin(position_s, late)
+
+    def _begin(self, position_s: float, late: float) -> None:
+        self._begun, self._least = position_s, late
 
     def at(self, position_s: float) -> float:
         """Return the monotonic time at which the sample at a position was recorded; NaN before the first."""

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.urls import check_host, check_url, user_part, without_user
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(gt=0, lt=65536)]
+Topic = Annotated[str, Field(max_length=1000, pattern=r"^[^#+\s/$\x00-\x1f]([^#+\x00-\x1f]*[^#+/\s\x00-\x1f])?$")]
+"""Of MQTT, to publish under: without wildcards, and with no level left empty at its ends."""
+PASSWORD = "{password}"
+"""Where a stream's password stands in its URL and its options."""
+MOST_SECRET = 10_000
+"""Bytes of a file that holds a secret; certificates are longer, passwords and tokens are not."""
 
 
 def slug(text: str) -> str:
@@ -49,7 +57,7 @@ class Secret(Section):
             return self._checked(self.env, os.environ[self.env])
         assert self.file is not None
         try:
-            return self._checked(self.file, self.file.read_text(encoding="utf-8"))
+            return self._checked(self.file, _read_short(self.file).decode("utf-8-sig"))
         except OSError as error:
             raise HtsatEdgeError(f"{self.file}: cannot be read: {error.strerror}; it must hold a secret") from None
         except UnicodeDecodeError:
@@ -61,6 +69,17 @@ class Secret(Section):
         if not secret or not secret.isprintable():
             raise HtsatEdgeError(f"{where}: must hold a secret of one line")
         return secret
+
+
+def _read_short(path: Path) -> bytes:
+    """Return the content of a small file; never wait for a pipe, and never read a device without end."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise HtsatEdgeError(f"{path}: is no regular file; it must hold a secret")
+        content = file.read(MOST_SECRET + 1)
+    if len(content) > MOST_SECRET:
+        raise HtsatEdgeError(f"{path}: must hold a secret of one line, and is longer than {MOST_SECRET} bytes")
+    return content
 
 
 class ModelConfig(Section):
@@ -103,8 +122,8 @@ class MicrophoneConfig(Section):
 
     device: str | int | None = None
     """Its name or a part of it, its number in `htsat-edge devices`, `alsa:ID` or `usb:VENDOR:PRODUCT`."""
-    channel: Literal["mix", "each"] | Annotated[int, Field(ge=1)] = "mix"
-    """All mixed, each as a source of its own, or one of them, counted from 1."""
+    channel: Literal["mix", "first", "loudest", "each"] | Annotated[int, Field(ge=1)] = "mix"
+    """All mixed, each as a source of its own, the loudest, or one of them, counted from 1."""
     sample_rate: Annotated[int, Field(ge=8000, le=384_000)] | None = None
     """Hz; by default the model's if the device takes it, else the device's own."""
 
@@ -113,15 +132,26 @@ class StreamConfig(Section):
     """Anything that ffmpeg reads; started again whenever it ends."""
 
     url: str
-    """rtsp://…, http://…, or a file. A password belongs into `password`, and {password} in its place here."""
+    """rtsp://…, http://… A password belongs into `password`, and {password} in its place here, or in the options."""
     password: Secret | None = None
     options: list[str] = []
     """Of ffmpeg, before -i, such as -rtsp_transport tcp."""
 
     @model_validator(mode="after")
-    def _no_password(self) -> StreamConfig:
-        if re.search(r"://[^/@]*:(?!\{password\})[^/@]*@", self.url):
-            raise ValueError("url: holds a password; put {password} there, and say in `password` where it is")
+    def _password_is_elsewhere(self) -> StreamConfig:
+        _, colon, password = user_part(self.url).partition(":")
+        if colon and password != PASSWORD:
+            raise ValueError(
+                "url: holds a password; put {password} there, and say in `password` where it is "
+                "(or it holds an @ in its path: write %40 for that)"
+            )
+        if "://" in self.url and re.search(r"\s", self.url):
+            raise ValueError("url: holds a space; write %20 for it")
+        used = any(PASSWORD in text for text in (self.url, *self.options))
+        if used and self.password is None:
+            raise ValueError("url: has {password}, but `password` does not say where it is")
+        if self.password is not None and not used:
+            raise ValueError("password: is not used; put {password} into the url: rtsp://me:{password}@camera/1")
         return self
 
 
@@ -129,7 +159,7 @@ class PcmConfig(Section):
     """Raw samples on stdin."""
 
     sample_rate: Annotated[int, Field(ge=8000, le=384_000)]
-    format: Literal["s16le", "s32le", "f32le"] = "s16le"
+    format: Literal["s16le", "s24le", "s32le", "f32le"] = "s16le"
     channels: Annotated[int, Field(ge=1, le=64)] = 1
 
 
@@ -148,6 +178,10 @@ class SourceConfig(Section):
     def _one(self) -> SourceConfig:
         if sum(x is not None for x in (self.microphone, self.stream, self.stdin, self.file)) != 1:
             raise ValueError(f"{self.name}: want one of microphone, stream, stdin and file")
+        if without_user(self.name) != self.name:
+            raise ValueError("name: holds a user name or a password, and would be printed")
+        if self.file is not None and re.match(r"[a-z]\w+:/", str(self.file)):
+            raise ValueError("file: is an address; write stream: {url: …}")
         return self
 
 
@@ -181,15 +215,17 @@ class StoreConfig(Section):
 class MqttConfig(Section):
     """An MQTT broker, and Home Assistant."""
 
-    host: str
+    host: Annotated[str, AfterValidator(check_host)]
     port: Port = 1883
     tls: bool = False
     username: str | None = None
     password: Secret | None = None
-    topic: Annotated[str, Field(min_length=1, pattern=r"^[^#+\s/$][^#+]*[^#+/]$")] = "htsat-edge"
+    topic: Topic = "htsat-edge"
     """What all topics begin with."""
-    discovery: str | None = "homeassistant"
+    discovery: Topic | None = "homeassistant"
     """Home Assistant's prefix; null: nothing is announced."""
+    off_delay_s: Annotated[float, Field(ge=0, le=3600)] = 5.0
+    """A class is ON for at least so long after each start, since nobody sees a bark of half a second."""
 
 
 class WebhookConfig(Section):
@@ -199,6 +235,16 @@ class WebhookConfig(Section):
     token: Secret | None = None
     """Sent as `Authorization: Bearer …`."""
     timeout_s: Seconds = 10.0
+
+    @model_validator(mode="after")
+    def _no_user(self) -> WebhookConfig:
+        if user_part(self.url):
+            raise ValueError(
+                "url: holds a user name or a password; say in `token` where the token is "
+                "(or it holds an @ in its path: write %40 for that)"
+            )
+        check_url(self.url)
+        return self
 
 
 class ClipsConfig(Section):

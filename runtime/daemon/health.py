@@ -25,6 +25,8 @@ BAND_HZ = 5000.0
 """Sound cards and microphones hear beyond this; telephone links and wrong sample rates do not."""
 BAND_DB = -75.0
 """Of what lies above, relative to the whole."""
+RIGHT = 0.5
+"""Of a limit; a problem is over from here on down. Otherwise one at its limit would begin and end without end."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,10 @@ class HealthMonitor:
         self._pending, self._count = [joined], len(joined)
 
     def _look(self, second: FloatArray) -> Iterator[HealthChange]:
-        found = self._problems(second)
+        found = self._measure(second)
         for name, problem in PROBLEMS.items():
-            self._wrong[name] = self._wrong[name] + 1 if name in found else 0
-            self._right[name] = 0 if name in found else self._right[name] + 1
+            self._wrong[name] = self._wrong[name] + 1 if found.get(name, 0.0) > 1 else 0
+            self._right[name] = self._right[name] + 1 if found.get(name, 0.0) <= RIGHT else 0
             if name not in self.active and self._wrong[name] >= problem.raise_s:
                 self.active.add(name)
                 yield HealthChange(problem, begins=True)
@@ -111,25 +113,27 @@ class HealthMonitor:
                 self.active.remove(name)
                 yield HealthChange(problem, begins=False)
 
-    def _problems(self, second: FloatArray) -> set[str]:
-        """Return the names of what is wrong with a second."""
+    def _measure(self, second: FloatArray) -> dict[str, float]:
+        """Return how much of what is wrong a second has, relative to the limit above which it is a problem."""
         mean, spread = float(second.mean()), float(second.std())
         self.level_dbfs = 20 * np.log10(max(spread, 1e-10))
         if second.min() == second.max():
-            return {"constant"} if second[0] else {"digital zero"}
-        found = set()
-        if abs(mean) > DC:
-            found.add("dc offset")
-        if 100 * float(np.mean(np.abs(second) >= FULL_SCALE)) > self._settings.clipped_percent:
-            found.add("clipping")
-        if self.level_dbfs < self._settings.quiet_dbfs:
-            return found | {"too quiet"}
+            return {"constant" if second[0] else "digital zero": np.inf}
+        clipped_percent = 100 * float(np.mean(np.abs(second) >= FULL_SCALE))
+        found = {
+            "dc offset": abs(mean) / DC,
+            "clipping": clipped_percent / self._settings.clipped_percent,
+            "too quiet": 10 ** ((self._settings.quiet_dbfs - self.level_dbfs) / 20),
+        }
+        if found["too quiet"] > 1:
+            return found
         power = self._spectrum(second)
         whole = max(float(power[self._sound].sum()), 1e-30)
-        if self.level_dbfs > HUM_DBFS and max(power[mask].sum() for mask in self._hum) > HUM_SHARE * whole:
-            found.add("mains hum")
-        if self._wide and 10 * np.log10(max(float(power[self._high].sum()), 1e-30) / whole) < BAND_DB:
-            found.add("dead band")
+        if self.level_dbfs > HUM_DBFS:
+            found["mains hum"] = max(float(power[mask].sum()) for mask in self._hum) / whole / HUM_SHARE
+        if self._wide:
+            high_db = 10 * np.log10(max(float(power[self._high].sum()), 1e-30) / whole)
+            found["dead band"] = 10 ** ((BAND_DB - high_db) / 20)
         return found
 
     def _spectrum(self, second: FloatArray) -> FloatArray:

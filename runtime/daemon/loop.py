@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.assembly import Parts
 from htsat_edge.runtime.daemon.config import DaemonConfig
@@ -23,6 +24,8 @@ MOST_WINDOWS = 8
 """Scored at once, one of each source."""
 MOST_BLOCKS = 20
 """Of one source before the others have their turn."""
+HOPELESS_S = 300.0
+"""Where detection fails for so long, the watchdog gets no more reports, so that systemd starts the program again."""
 logger = logging.getLogger(__name__)
 
 
@@ -49,6 +52,7 @@ class Daemon:
         self.wanted: DaemonConfig | None = None
         """A new configuration, for which `run` has returned."""
         self._stop = threading.Event()
+        self._worked_s = time.monotonic()
 
     def run(self) -> None:
         """Listen until `stop`, a signal, or the end of every source; then release the parts."""
@@ -98,7 +102,7 @@ class Daemon:
 
     def _turn(self) -> bool:
         """Take what every source has; return whether there was anything."""
-        self._notifier.alive()
+        self._report_alive()
         self._look_at_clock()
         self.parts.publisher.publish_notices()
         waiting: list[tuple[SourceSession, list[Window]]] = []
@@ -116,6 +120,14 @@ class Daemon:
         self._score(waiting)
         return busy
 
+    def _report_alive(self) -> None:
+        """Report to the watchdog, unless detection has failed for so long that only a new process can mend it."""
+        now = time.monotonic()
+        if all(session.failure is None for session in self.parts.sessions):
+            self._worked_s = now
+        if now - self._worked_s < HOPELESS_S:
+            self._notifier.alive()
+
     def _look_at_clock(self) -> None:
         if moved := self.parts.system.update(time.time(), time.monotonic()):
             logger.warning("the system's clock was set by %+.3f s", moved)
@@ -132,7 +144,11 @@ class Daemon:
             self.parts.news.set()  # there may be more
             if isinstance(item, Gap):
                 return windows, item, True
-            completed, messages = session.take(item)
+            try:
+                completed, messages = session.take(item)
+            except Exception as error:
+                self.parts.publisher.publish(session.abandon(error))
+                return [], None, True
             self.parts.publisher.publish(messages)
             windows += completed
         return windows, None, True
@@ -142,14 +158,30 @@ class Daemon:
         queues = [(session, list(windows)) for session, windows in waiting if windows]
         while queues:
             group = [(session, windows.pop(0)) for session, windows in queues[:MOST_WINDOWS]]
-            scores = self.parts.scorer([window for _, window in group])
-            for (session, window), framewise in zip(group, scores, strict=True):
-                self.parts.publisher.publish(session.settle(window, framewise))
-            queues = [(session, windows) for session, windows in queues if windows]
-            self._notifier.alive()
+            try:
+                scores = self.parts.scorer([window for _, window in group])
+            except Exception as error:
+                for session, _ in group:
+                    self.parts.publisher.publish(session.abandon(error))
+            else:
+                for (session, window), framewise in zip(group, scores, strict=True):
+                    self._settle(session, window, framewise)
+            queues = [(session, windows) for session, windows in queues if windows and session.active]
+            self._report_alive()
+
+    def _settle(self, session: SourceSession, window: Window, framewise: FloatArray) -> None:
+        try:
+            self.parts.publisher.publish(session.settle(window, framewise))
+        except Exception as error:
+            self.parts.publisher.publish(session.abandon(error))
 
     def _finish(self, session: SourceSession) -> None:
         """End a recording, so that what is heard next, if anything, is not joined to it."""
-        if session.active:
-            self._score([(session, session.flush())])
-            self.parts.publisher.publish(session.finish())
+        try:
+            if session.active:
+                self._score([(session, session.flush())])
+            if session.active:  # unless it has failed
+                self.parts.publisher.publish(session.finish())
+        except Exception as error:
+            self.parts.publisher.publish(session.abandon(error))
+        self.parts.publisher.publish(session.end_pause())

@@ -51,19 +51,26 @@ class Collector:
         self._temperatures = temperatures
 
     def health(self) -> tuple[bool, dict[str, Any]]:
-        """Return whether every source is heard without fault, and the details as JSON."""
+        """Return whether every source is heard without fault and every output works, and the details as JSON."""
         sources = {
             session.feed.name: {
-                "heard": not session.feed.lost,
+                "heard": not session.lost,
                 "problems": sorted(session.faults),
                 "coverage": session.all_time.share,
             }
             for session in self._sessions
         }
+        publisher = self._publisher
         outputs = {
-            sender.name: {"waiting": sender.waiting, "dropped": sender.dropped} for sender in self._publisher.senders
+            sender.name: {
+                "works": not publisher.failing(sender),
+                "waiting": sender.waiting,
+                "dropped": sender.dropped,
+            }
+            for sender in publisher.senders
         }
-        healthy = not any(session.feed.lost or session.faults for session in self._sessions)
+        healthy = not any(session.lost or session.faults for session in self._sessions)
+        healthy = healthy and not any(map(publisher.failing, publisher.reporters))
         return healthy, {"healthy": healthy, "sources": sources, "outputs": outputs}
 
     def collect(self) -> Iterator[Metric]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from operator import methodcaller
 from typing import Protocol
 
 from htsat_edge.runtime.common.arrays import FloatArray
@@ -20,10 +22,13 @@ from htsat_edge.runtime.daemon.messages import (
     InputFault,
     InputOk,
     Listening,
+    SourceBack,
+    SourceLost,
     Status,
     format_time,
 )
 from htsat_edge.runtime.daemon.sources.feed import Feed, Notice
+from htsat_edge.runtime.daemon.supervision import describe, warnings
 from htsat_edge.runtime.detector import EventStream, WindowStream
 from htsat_edge.runtime.dsp.blocks import AudioBlock, Gap
 from htsat_edge.runtime.dsp.events import Event
@@ -32,6 +37,8 @@ from htsat_edge.runtime.models.bundle import ModelInfo
 from htsat_edge.runtime.models.settings import Settings
 
 HOUR_S = 3600.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+"""Of audio that is not heard after detection has failed, twice as long each time."""
 
 
 @dataclass
@@ -53,6 +60,11 @@ class Coverage:
         self.heard_s += seconds if heard else 0.0
         self.lost_s += 0.0 if heard else seconds
 
+    def lose(self, seconds: float) -> None:
+        """Count a gap, and so much as lost that was counted as heard."""
+        seconds = min(seconds, self.heard_s)
+        self.heard_s, self.lost_s, self.gaps = self.heard_s - seconds, self.lost_s + seconds, self.gaps + 1
+
 
 class SessionObserver(Protocol):
     """Sees a source's audio, final scores and events go by; times are seconds since the source began."""
@@ -68,6 +80,9 @@ class SessionObserver(Protocol):
 
     def interrupted(self, at_s: float) -> None:
         """Take note that what follows is not joined to what came before `at_s`."""
+
+    def failed(self, reason: str) -> None:
+        """Take note that one of the other calls has raised an exception; must not raise any."""
 
 
 @dataclass
@@ -94,6 +109,15 @@ class SourceSession:
         self._rate = 0
         self._scored_s = 0.0
         self._hour_s = HOUR_S
+        self._unscored_s: float | None = None
+        self._failed_s, self._pause_s = 0.0, FIRST_PAUSE_S
+        self.failure: str | None = None
+        """Why detection does not work at present."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing comes from the source at present, or what comes cannot be scored."""
+        return self.feed.lost or self.failure is not None
 
     @property
     def faults(self) -> set[str]:
@@ -113,33 +137,66 @@ class SourceSession:
     def take(self, block: AudioBlock) -> tuple[list[Window], list[Message]]:
         """Take samples; return the windows that they complete, to be scored and settled in turn, and messages."""
         messages: list[Message] = []
+        if self._unscored_s is not None:
+            if block.start_s < self._failed_s + self._pause_s:
+                return [], list(self._advance(block.end_s, heard=True))
+            messages += self.end_pause()
         if self._windows is None or block.sample_rate != self._rate:
             messages += self._begin(block)
         assert self._windows is not None
         if self._monitor is not None:
             messages += (self._health_status(change) for change in self._monitor.push(block.samples))
-        for observer in self.observers:
-            observer.audio(block)
-        windows = self._windows.push(block.samples)
-        return windows, [*messages, *self._advance(block.end_s, heard=True)]
+        self._observe(lambda observer: observer.audio(block))
+        messages += self._advance(block.end_s, heard=True)
+        return self._windows.push(block.samples), messages
 
-    def settle(self, window: Window, framewise: FloatArray) -> list[Event]:
+    def settle(self, window: Window, framewise: FloatArray) -> list[Message]:
         """Take the scores (steps, C) of a window; return the events that they settle."""
         assert self._events is not None
-        return self._observed(self._events.push(window, framewise))
+        events = self._observed(self._events.push(window, framewise))
+        if self.failure is None:
+            return [*events]
+        self.failure, self._pause_s = None, FIRST_PAUSE_S
+        return [SourceBack(source=self.feed.name, time=self._now(), text="detection works again"), *events]
 
     def lose(self, gap: Gap) -> list[Message]:
         """Take a gap; what came before must be finished."""
-        self.coverage.gaps += 1
-        self.all_time.gaps += 1
-        message = GapMessage(
-            source=self.feed.name,
-            onset=round(gap.start_s, DECIMALS),
-            offset=round(gap.end_s, DECIMALS),
-            time=self._time(gap.start_s),
-            reason=gap.reason,
-        )
-        return [message, *self._advance(gap.end_s, heard=False)]
+        before = self.end_pause()
+        for coverage in (self.coverage, self.all_time):
+            coverage.gaps += 1
+        return [*before, self._gap(gap), *self._advance(gap.end_s, heard=False)]
+
+    def abandon(self, error: Exception) -> list[Message]:
+        """Give up the recording, of which something could not be scored for a reason that nobody expected.
+
+        Detection begins anew after a pause; what is not scored until then becomes a gap.
+        """
+        reason, messages = describe(error), list[Message]()
+        if self._events is not None:
+            with suppress(Exception):  # which may have failed itself
+                messages += self._observed(self._events.flush())
+        if self._unscored_s is None:
+            self._unscored_s = min(self._scored_s, self.end_s)
+        self._failed_s = self.end_s
+        self._windows = self._events = None
+        self._observe(lambda observer: observer.interrupted(self.end_s))
+        if self.failure is None:
+            text = f"detection failed: {reason}; it is begun again"
+            warnings.warn(reason, f"{self.feed.name}: {text}")
+            messages.append(SourceLost(source=self.feed.name, time=self._now(), text=text))
+        else:
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        self.failure = reason
+        return messages
+
+    def end_pause(self) -> list[Message]:
+        """End the pause after a failure, if there is one; return the gap that it has left."""
+        if self._unscored_s is None:
+            return []
+        gap, self._unscored_s = Gap(self._unscored_s, self.end_s, f"detection failed: {self.failure}"), None
+        for coverage in (self.coverage, self.all_time):
+            coverage.lose(gap.end_s - gap.start_s)
+        return [self._gap(gap)]
 
     def flush(self) -> list[Window]:
         """End the recording, since it is over or interrupted; return the windows that are left, to be settled."""
@@ -154,21 +211,18 @@ class SourceSession:
         assert self._events is not None
         events = self._observed(self._events.flush())
         self._windows = self._events = None
-        for observer in self.observers:
-            observer.interrupted(self.end_s)
+        self._observe(lambda observer: observer.interrupted(self.end_s))
         return events
 
     def notice(self, notice: Notice) -> Message:
         """Return the message of something that has happened to the source just now."""
-        now = format_time(self.system.wall(time.monotonic())) if self.feed.live else None
-        return notice.state(source=self.feed.name, time=now, text=notice.text)
+        return notice.state(source=self.feed.name, time=self._now(), text=notice.text)
 
     # The event stream's observer
 
     def scores(self, scores: FloatArray) -> None:
         """Pass the next final scores (n, C) on."""
-        for observer in self.observers:
-            observer.scores(self._scored_s, self.info.step_s, scores)
+        self._observe(lambda observer: observer.scores(self._scored_s, self.info.step_s, scores))
         self._scored_s += len(scores) * self.info.step_s
 
     def _begin(self, block: AudioBlock) -> Iterator[Message]:
@@ -197,9 +251,25 @@ class SourceSession:
 
     def _observed(self, events: list[Event]) -> list[Event]:
         for event in events:
-            for observer in self.observers:
-                observer.event(event)
+            self._observe(methodcaller("event", event))
         return events
+
+    def _observe(self, show: Callable[[SessionObserver], None]) -> None:
+        """Show something to every observer; what fails in one, such as for lack of memory, disturbs nothing else."""
+        for observer in self.observers:
+            try:
+                show(observer)
+            except Exception as error:
+                observer.failed(describe(error))
+
+    def _gap(self, gap: Gap) -> GapMessage:
+        return GapMessage(
+            source=self.feed.name,
+            onset=round(gap.start_s, DECIMALS),
+            offset=round(gap.end_s, DECIMALS),
+            time=self._time(gap.start_s),
+            reason=gap.reason,
+        )
 
     def _advance(self, until_s: float, heard: bool) -> Iterator[Status]:
         """Count time that was heard or lost; yield the coverage of each hour that is over."""
@@ -227,6 +297,9 @@ class SourceSession:
         if change.begins:
             return InputFault(source=source, time=now, problem=problem.name, advice=problem.advice)
         return InputOk(source=source, time=now, problem=problem.name)
+
+    def _now(self) -> str | None:
+        return format_time(self.system.wall(time.monotonic())) if self.feed.live else None
 
     def _time(self, position_s: float) -> str | None:
         """Return the time of day at a position; None where it is not known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from htsat_edge.runtime.dsp.events import Event
@@ -10,6 +11,8 @@ from htsat_edge.runtime.store.schema import migrate
 
 BUSY_S = 2.0
 """How long to wait for another program that has locked the database."""
+DATED = ("events", "gaps", "statuses")
+"""Tables whose rows have `session`, `time` and `stored_at`."""
 
 
 class Database:
@@ -34,6 +37,7 @@ class Database:
             self._connection.execute("PRAGMA synchronous = FULL")
             migrate(self._connection)
             self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.create_function("moved_time", 2, moved_time, deterministic=True)
         except BaseException:
             self._connection.close()
             raise
@@ -117,9 +121,58 @@ class Database:
             (session, number, source, state, time, message, stored_at),
         )
 
+    def redate(self, session: int, by_s: float, unset_before: float) -> None:
+        """Move the dates of what a session has stored, since the clock was set while it ran.
+
+        `by_s` is by how many seconds it was set forward. Times of day are moved, too, where they are before
+        `unset_before`, seconds since 1970: those of a clock that was never set.
+        """
+        unset = datetime.fromtimestamp(unset_before, timezone.utc).isoformat()
+        for table in DATED:
+            self._connection.execute(
+                f"UPDATE {table} SET time = moved_time(time, ?) WHERE session = ? AND time < ?", (by_s, session, unset)
+            )
+            self._connection.execute(f"UPDATE {table} SET stored_at = stored_at + ? WHERE session = ?", (by_s, session))
+        self._connection.execute("UPDATE sessions SET started_at = started_at + ? WHERE id = ?", (by_s, session))
+
+    def newest(self, but: int) -> float | None:
+        """Return when the last row was stored, in seconds since 1970, in any session but one; None without a row."""
+        rows = " UNION ALL ".join(f"SELECT session, stored_at FROM {table}" for table in DATED)
+        (row,) = self._connection.execute(f"SELECT max(stored_at) FROM ({rows}) WHERE session != ?", (but,))
+        return None if row[0] is None else float(row[0])
+
+    def adopt(self, earliest: float, latest: float, now: float) -> set[int]:
+        """Date what was stored with a clock that was wrong; return the sessions that this concerns.
+
+        When a row from before `earliest` or after `latest` was stored is not known; it counts as just stored, those
+        of one session as far apart as they are. All are seconds since 1970.
+        """
+        adopted = set()
+        for wrong, limit in (("stored_at < ?", earliest), ("stored_at > ?", latest)):
+            rows = " UNION ALL ".join(f"SELECT session, stored_at FROM {table} WHERE {wrong}" for table in DATED)
+            found = self._connection.execute(
+                f"SELECT session, max(stored_at) FROM ({rows}) GROUP BY session", (limit,) * len(DATED)
+            )
+            for session, newest in found.fetchall():
+                adopted.add(int(session))
+                for table in DATED:
+                    self._connection.execute(
+                        f"UPDATE {table} SET stored_at = stored_at + ? WHERE session = ? AND {wrong}",
+                        (now - newest, session, limit),
+                    )
+        return adopted
+
     def prune(self, before: float) -> None:
         """Delete what was stored before a time, in seconds since 1970, and sessions of which nothing is left."""
-        for table in ("events", "gaps", "statuses"):
+        for table in DATED:
             self._connection.execute(f"DELETE FROM {table} WHERE stored_at < ?", (before,))
-        used = " UNION ".join(f"SELECT session FROM {table}" for table in ("events", "gaps", "statuses"))
+        used = " UNION ".join(f"SELECT session FROM {table}" for table in DATED)
         self._connection.execute(f"DELETE FROM sessions WHERE started_at < ? AND id NOT IN ({used})", (before,))
+
+
+def moved_time(time: str, by_s: float) -> str:
+    """Return a time of day in ISO 8601 moved by seconds; one that cannot be read or moved stays as it is."""
+    try:
+        return (datetime.fromisoformat(time) + timedelta(seconds=by_s)).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError):
+        return time

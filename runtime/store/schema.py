@@ -11,6 +11,8 @@ import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 TABLES = (
@@ -70,6 +72,8 @@ TABLES = (
 )
 APPLICATION_ID = 0x68747361
 """`PRAGMA application_id` of our databases: "htsa"."""
+HEADER, APPLICATION_ID_AT = b"SQLite format 3\0", 68
+"""How a file of SQLite begins, and where in it the four bytes of `application_id` are."""
 LINE_COLUMNS = (
     "id",
     "session",
@@ -101,6 +105,30 @@ class ForeignDatabaseError(Exception):
     """A database that htsat-edge did not write, or that a newer version wrote."""
 
 
+def has_mark(path: Path) -> bool:
+    """Return whether a file is a database of ours, damaged or not, or one without any table; nothing is written.
+
+    To open a database of another program in the usual way might write to it, too: what is in its log.
+    """
+    with path.open("rb") as file:
+        head = file.read(APPLICATION_ID_AT + 4)
+    if not head.startswith(HEADER):
+        return False
+    if (application_id := int.from_bytes(head[APPLICATION_ID_AT:], "big")) != 0:
+        return application_id == APPLICATION_ID
+    try:
+        with closing(_read_only(path)) as database:
+            return _pragma(database, "user_version") == 0 and not _is_foreign(database)
+    except sqlite3.Error:
+        return False
+
+
+def check_version(path: Path) -> None:
+    """Raise a ForeignDatabaseError where `migrate` would; nothing is written, and a damaged database is none."""
+    with suppress(sqlite3.Error), closing(_read_only(path)) as database:
+        _version(database)
+
+
 def migrate(database: sqlite3.Connection) -> None:
     """Bring a database to the present version, all or nothing; an empty one gets the tables.
 
@@ -111,11 +139,7 @@ def migrate(database: sqlite3.Connection) -> None:
         return
     database.execute("BEGIN IMMEDIATE")  # two processes may open it at once
     try:
-        version = _pragma(database, "user_version")
-        if version > 0 and _pragma(database, "application_id") != APPLICATION_ID:
-            raise ForeignDatabaseError("it is a database of another program")
-        if version > len(MIGRATIONS):
-            raise ForeignDatabaseError("it was written by a newer version of htsat-edge")
+        version = _version(database)
         for migration in MIGRATIONS[version:]:
             migration(database)
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -126,17 +150,45 @@ def migrate(database: sqlite3.Connection) -> None:
             database.execute("ROLLBACK")
 
 
+def _read_only(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+
+
+def _version(database: sqlite3.Connection) -> int:
+    """Return the version of a database's tables; raise a ForeignDatabaseError where it is not ours to change."""
+    version = _pragma(database, "user_version")
+    application_id = _pragma(database, "application_id")
+    if application_id != (APPLICATION_ID if version else 0):
+        raise ForeignDatabaseError("it is a database of another program")
+    if version > len(MIGRATIONS):
+        raise ForeignDatabaseError("it was written by a newer version of htsat-edge")
+    return version
+
+
 def _pragma(database: sqlite3.Connection, name: str) -> int:
     return int(database.execute(f"PRAGMA {name}").fetchone()[0])
 
 
+def _tables(database: sqlite3.Connection) -> list[str]:
+    """Return the names of tables and views, without those that SQLite makes itself."""
+    names = database.execute(
+        "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%'"
+    )
+    return [name for (name,) in names]
+
+
+def _is_foreign(database: sqlite3.Connection) -> bool:
+    """Return whether a database without a version has other tables than the one of before versions were kept."""
+    columns = tuple(row[1] for row in database.execute("PRAGMA table_info(events)"))
+    tables = _tables(database)
+    return bool(tables) and (tables != ["events"] or columns != LINE_COLUMNS)
+
+
 def _create(database: sqlite3.Connection) -> None:
     """Make the tables, and take over the lines of a database from before versions were kept."""
-    names = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-    tables = [name for (name,) in names]
-    columns = tuple(row[1] for row in database.execute("PRAGMA table_info(events)"))
-    if tables and (tables != ["events"] or columns != LINE_COLUMNS):
+    if _is_foreign(database):
         raise ForeignDatabaseError("it is a database of another program")
+    tables = _tables(database)
     if tables:
         database.execute("ALTER TABLE events RENAME TO lines")
     for statement in TABLES:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import itertools
+import os
 import re
+import stat
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.files import replacing
+from htsat_edge.runtime.common.files import begin_part, is_part, replacing
+from htsat_edge.runtime.common.folders import try_folder
+from htsat_edge.runtime.common.marks import PROGRAM
+from htsat_edge.runtime.daemon.clock import CLOCK_SET
 from htsat_edge.runtime.daemon.config import ClipsConfig
-from htsat_edge.runtime.daemon.outputs.sender import Sender
+from htsat_edge.runtime.daemon.outputs.sender import RefusedError, Sender
 from htsat_edge.runtime.dsp.blocks import AudioBlock
 from htsat_edge.runtime.dsp.events import Event, EventEnd, EventStart
 
@@ -25,8 +33,11 @@ MARGIN_S = 0.5
 FADE_S = 0.01
 SLACK_S = 2.0
 """Of audio that is kept longer than a clip can want it."""
-NAME = re.compile(r"[0-9T.]+_[A-Za-z0-9-]+_[A-Za-z0-9-]+(_\d+)?\.(flac|wav)")
-"""Of clips; other files in their folder are not ours to delete."""
+NAME = re.compile(r"(\d{8}T\d{6}|\d{7,}\.\d\d)_[A-Za-z0-9-]+_[A-Za-z0-9-]+(_\d+)?\.(flac|wav)")
+"""Of clips."""
+DAY_S = 86_400.0
+MOST_HEAD = 512
+"""Bytes of a clip within which the name of the program stands."""
 
 
 @dataclass(frozen=True)
@@ -60,46 +71,75 @@ class ClipWriter(Sender[Clip]):
         """Prepare to write into the folder that the settings name."""
         super().__init__(f"clips {settings.folder}", QUEUED)
         self.settings = settings
+        self._seen: dict[tuple[str, int, int], bool] = {}
+        """Whether files with the name of a clip carry our mark."""
+        self._written: dict[str, int] = {}
+        """In which order this run has written clips; their times are of a clock that may be set in between."""
 
     def start(self) -> None:
         """Begin; raise an HtsatEdgeError where the folder cannot be written to."""
         folder = self.settings.folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / ".probe"
-            probe.touch()
-            probe.unlink()
-            for part in folder.glob(".*.part"):  # of a clip that a power cut has torn
-                part.unlink()
+            begin_part(folder / "clip")[0].unlink()
+            for part in folder.iterdir():
+                if is_part(part):  # of a clip that a power cut has torn
+                    part.unlink()
         except OSError as error:
             raise HtsatEdgeError(f"outputs.clips.folder: {folder}: cannot be written to: {error.strerror}") from None
         super().start()
 
+    def check(self) -> str:
+        """Try to write into the folder; return the room in it."""
+        return try_folder(self.settings.folder)
+
     def send(self, batch: Sequence[Clip]) -> None:
         """Write a clip."""
         (clip,) = batch
+        content = encode(clip, self.settings.format)
+        if len(content) > 1e6 * self.settings.quota_mb:
+            raise RefusedError(f"a clip of {len(content) / 1e6:.1f} MB is larger than quota_mb")
+        self._make_room(len(content))
         path = self.settings.folder / f"{clip.name}.{self.settings.format}"
         for number in itertools.count(2):  # positions begin anew with the program
-            if not path.exists():
+            if not os.path.lexists(path):
                 break
             path = path.with_name(f"{clip.name}_{number}.{self.settings.format}")
-        self._make_room(clip.samples.nbytes // 2)
-        with replacing(path, soundfile.LibsndfileError) as part:
-            soundfile.write(part, clip.samples, clip.sample_rate, format=self.settings.format, subtype="PCM_16")
+        with replacing(path) as part:
+            part.write_bytes(content)
+        self._written[path.name] = self.sent + 1
 
     def _make_room(self, size: int) -> None:
         """Delete the oldest clips until so many bytes fit into the quota."""
-        clips = sorted(
-            (path.stat().st_mtime, path.stat().st_size, path)
-            for path in self.settings.folder.iterdir()
-            if NAME.fullmatch(path.name)
-        )
-        used = sum(length for _, length, _ in clips)
-        for _, length, path in clips:
+        clips = sorted(self._list_clips())
+        used = sum(length for *_, length, _ in clips)
+        for *_, length, path in clips:
             if used + size <= 1e6 * self.settings.quota_mb:
                 break
             path.unlink(missing_ok=True)
             used -= length
+
+    def _list_clips(self) -> Iterator[tuple[int, float, int, Path]]:
+        """Yield when each clip of ours was written, its size, and its path; each file is looked into once.
+
+        When is a number in this run, 0 before it, and a time. A clip of a clock that was wrong counts as just written.
+        """
+        (known, self._seen), (order, self._written) = (self._seen, {}), (self._written, {})
+        now = time.time()
+        for path in self.settings.folder.iterdir():
+            if NAME.fullmatch(path.name):
+                status = path.lstat()
+                key = (path.name, status.st_ino, status.st_mtime_ns)
+                ours = known[key] if key in known else stat.S_ISREG(status.st_mode) and has_mark(path)
+                self._seen[key] = ours
+                if ours:
+                    number, written = order.get(path.name, 0), status.st_mtime
+                    if number:
+                        self._written[path.name] = number
+                    elif now >= CLOCK_SET and not CLOCK_SET <= written <= now + DAY_S:
+                        written = now
+                        os.utime(path, (now, now))
+                    yield number, written, status.st_size, path
 
 
 class ClipRecorder:
@@ -158,6 +198,13 @@ class ClipRecorder:
         self._make(float("inf"))
         self._clear()
 
+    def failed(self, reason: str) -> None:
+        """Give up the clips that were to be made, and report it."""
+        count = max(1, len(self._pending))
+        self._pending.clear()
+        self._clear()
+        self._writer.lose(count, f"{reason}; the clip is lost")
+
     def _clear(self) -> None:
         self._blocks: deque[AudioBlock] = deque()
         self._spoken: deque[tuple[float, float]] = deque()
@@ -168,7 +215,12 @@ class ClipRecorder:
         for pending in list(self._pending):
             if pending.end_s + MARGIN_S <= until_s:
                 self._pending.remove(pending)
-                if (clip := self._cut(pending)) is not None:
+                try:
+                    clip = self._cut(pending)
+                except MemoryError:
+                    self._writer.lose(1, "there is not enough memory for a clip; it is lost")
+                    continue
+                if clip is not None:
                     self._writer.put(clip)
 
     def _cut(self, pending: PendingClip) -> Clip | None:
@@ -187,6 +239,25 @@ class ClipRecorder:
         if self._settings.privacy == "no_speech":
             samples = silence(samples, rate, [(a - start_s, b - start_s) for a, b in self._spoken])
         return Clip(pending.name, samples, rate)
+
+
+def encode(clip: Clip, kind: str) -> bytes:
+    """Return a clip as a file of 16 bits, FLAC or WAV, with the name of the program in it."""
+    content = io.BytesIO()
+    with soundfile.SoundFile(content, "w", clip.sample_rate, 1, "PCM_16", format=kind.upper()) as file:
+        file.software = PROGRAM
+        file.write(clip.samples)
+    return content.getvalue()
+
+
+def has_mark(path: Path) -> bool:
+    """Return whether a file is a clip that htsat-edge has written."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(MOST_HEAD)
+    except OSError:
+        return False
+    return head.startswith((b"fLaC", b"RIFF")) and f"{PROGRAM} (".encode() in head
 
 
 def silence(samples: FloatArray, sample_rate: int, spans: Sequence[tuple[float, float]]) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import threading
@@ -11,11 +12,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
 
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.message import Message
+from htsat_edge.runtime.common.rate_limit import RepeatedWarnings
+from htsat_edge.runtime.daemon.supervision import SupervisedThread
 
 QUEUED = 1000
 """Items that a sender may be behind; what comes then is dropped, and counted."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
+TRIES = 8
+"""To send what cannot be sent, before it is set aside, so that what follows is sent."""
 CLOSE_S = 5.0
 """For what is queued when the program ends."""
 logger = logging.getLogger(__name__)
@@ -37,30 +43,55 @@ class Sender(Generic[Item]):
         """Prepare a queue of `queued` items at most; `name` is for people."""
         self.name = name
         self.sent = self.dropped = self.failures = 0
+        self._left = self._in_hand = 0
         self._queue: queue.Queue[Item | None] = queue.Queue(queued)  # None wakes the thread at the end
         self._notices: deque[str | None] = deque()
         self._failing = self._refused = False
         self._stop = threading.Event()
+        self._warnings = RepeatedWarnings(logger)
         self._end_s = 0.0
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = SupervisedThread(name, self._run, self._report_failure, self._stop)
 
     def start(self) -> None:
         """Begin to send; raise an HtsatEdgeError where it can never work."""
         self._thread.start()
+
+    def check(self) -> str:
+        """Try what `start` and `send` need, and change nothing; return what is ready, or raise an HtsatEdgeError."""
+        return "ready"
 
     def put(self, item: Item) -> None:
         """Take an item, without waiting."""
         try:
             self._queue.put_nowait(item)
         except queue.Full:
-            if self.dropped == 0:
-                logger.warning("%s: is %d items behind, and loses some", self.name, self._queue.maxsize)
+            self._warnings.warn("full", f"{self.name}: is {self._queue.maxsize} items behind, and loses some")
             self.dropped += 1
+
+    def lose(self, count: int, reason: str) -> None:
+        """Count items as lost, for a reason that is reported once."""
+        self.dropped += count
+        self._warnings.warn("lost", f"{self.name}: {reason}")
+        if not self._refused:  # others may be accepted between two, which would be reported without end
+            self._refused = True
+            self._notices.append(reason)
 
     @property
     def waiting(self) -> int:
         """Items that are queued."""
         return self._queue.qsize()
+
+    @property
+    def undelivered(self) -> int:
+        """Items for which no time was left at the end; those of one that hangs, too."""
+        if self._stop.is_set() and self._thread.is_alive():
+            return self._left + self._in_hand + self._queued()
+        return self._left
+
+    @property
+    def failing(self) -> bool:
+        """Whether it does not deliver at present."""
+        return self._failing
 
     def notices(self) -> Iterator[str | None]:
         """Yield since the last time why sending failed, and None when it worked again."""
@@ -76,13 +107,19 @@ class Sender(Generic[Item]):
                 self._queue.put_nowait(None)
 
     def close(self) -> None:
-        """End, and wait for that."""
+        """End, and wait for that; log how much was not delivered."""
         self.end()
         self._thread.join(max(0.0, self._end_s - time.monotonic()) + FIRST_PAUSE_S)
+        if self.undelivered:
+            logger.warning("%s: %d were not delivered when the program ended", self.name, self.undelivered)
 
     def send(self, batch: Sequence[Item]) -> None:
         """Send items; an exception means that it failed, and that they are to be sent again."""
         raise NotImplementedError
+
+    def is_outage(self, error: Exception) -> bool:
+        """Return whether an error is the destination's, which may pass; any other comes of the items, and stays."""
+        return isinstance(error, OSError | HtsatEdgeError)
 
     def idle(self) -> None:
         """Do what there is to do while nothing is to be sent."""
@@ -94,13 +131,18 @@ class Sender(Generic[Item]):
         while not self._late():
             batch = self._next()
             if batch:
+                self._in_hand = len(batch)
                 self._deliver(batch)
+                self._in_hand = 0
             elif self._stop.is_set() and self._queue.empty():
                 break
             else:
                 self._try_idle()
-        self.dropped += sum(item is not None for item in self._queue.queue)
-        self.closed()
+        self._leave(self._queued())
+        try:
+            self.closed()
+        finally:
+            self._warnings.close()
 
     def _next(self) -> list[Item]:
         try:
@@ -113,18 +155,26 @@ class Sender(Generic[Item]):
 
     def _deliver(self, batch: Sequence[Item]) -> None:
         pause_s = FIRST_PAUSE_S
-        while True:
+        for tries in itertools.count(1):
             try:
                 self.send(batch)
             except RefusedError as error:
-                self._report_refusal(str(error))
-                self.dropped += len(batch)
+                self.lose(len(batch), f"{error}; what is refused is lost")
                 return
             except Exception as error:  # whatever an output fails of, it goes on
                 self.failures += 1
-                self._report_failure(f"{' '.join(str(error).split()) or repr(error)}; it is tried again")
+                reason, outage = " ".join(str(error).split()) or repr(error), self.is_outage(error)
+                if not outage and len(batch) > 1:  # one of them is at fault, and the others are not
+                    for item in batch:
+                        self._deliver([item])
+                    return
+                if not outage and tries >= TRIES:
+                    self._set_aside(batch, reason)
+                    return
+                if outage or (tries > 1 and not self._refused):
+                    self._report_failure(f"{reason}; it is tried again")
                 if self._pause(pause_s):
-                    self.dropped += len(batch)
+                    self._leave(len(batch))
                     return
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
@@ -132,18 +182,24 @@ class Sender(Generic[Item]):
             self.sent += len(batch)
             return
 
+    def _queued(self) -> int:
+        return sum(item is not None for item in list(self._queue.queue))
+
+    def _leave(self, count: int) -> None:
+        """Count items for which no time was left at the end."""
+        self._left += count
+        self.dropped += count
+
+    def _set_aside(self, batch: Sequence[Item], reason: str) -> None:
+        """Give up items that cannot be sent."""
+        logger.debug("%s: set aside: %.1000r", self.name, batch)
+        self.lose(len(batch), f"{reason}; what cannot be sent is set aside after {TRIES} tries")
+
     def _report_failure(self, reason: str) -> None:
         if not self._failing:
             self._failing = True
             logger.warning("%s: %s", self.name, reason)
             self._notices.append(reason)
-
-    def _report_refusal(self, reason: str) -> None:
-        """Report the first refusal alone: others may be accepted between two, which would be reported without end."""
-        if not self._refused:
-            self._refused = True
-            logger.warning("%s: %s; what is refused is lost", self.name, reason)
-            self._notices.append(f"{reason}; what is refused is lost")
 
     def _report_success(self) -> None:
         if self._failing:
@@ -164,7 +220,7 @@ class Sender(Generic[Item]):
         try:
             self.idle()
         except Exception as error:
-            logger.warning("%s: %s", self.name, error)
+            self._warnings.warn("idle", f"{self.name}: {' '.join(str(error).split()) or repr(error)}")
 
 
 class Output(Sender[Item]):

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
 import sqlite3
 import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.folders import try_file
+from htsat_edge.runtime.common.marks import refuse_foreign
 from htsat_edge.runtime.common.message import Message
-from htsat_edge.runtime.daemon.clock import CLOCK_SET
+from htsat_edge.runtime.daemon.clock import CLOCK_SET, STEP_S
 from htsat_edge.runtime.daemon.config import StoreConfig
 from htsat_edge.runtime.daemon.messages import GapMessage, Status
 from htsat_edge.runtime.daemon.outputs.sender import Output
 from htsat_edge.runtime.dsp.events import Event
 from htsat_edge.runtime.store.database import Database
-from htsat_edge.runtime.store.schema import ForeignDatabaseError
+from htsat_edge.runtime.store.schema import ForeignDatabaseError, check_version, has_mark
 
 QUEUED = 20_000
 PRUNE_S = 3600.0
 DAY_S = 86_400.0
+KEY = "outputs.store.path"
 logger = logging.getLogger(__name__)
+
+
+def clock_offset() -> float:
+    """Return what the time of day is ahead of the time since the start of the system, in seconds.
+
+    It changes when the clock is set, and not while the system sleeps, where it has a clock that goes on.
+    """
+    running = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.time() - (time.monotonic() if running is None else time.clock_gettime(running))
 
 
 class Received(NamedTuple):
@@ -34,67 +49,103 @@ class Received(NamedTuple):
     """In the session, so that a batch that is sent again changes nothing."""
     at: float
     """Seconds since 1970."""
+    offset: float
+    """`clock_offset` at the time."""
 
 
 class StoreOutput(Output[Received]):
-    """Writes messages to the store; what is counted as sent is on the disk."""
+    """Writes messages to the store; what is counted as sent is on the disk.
+
+    The dates of all that this session has stored are of the clock as it was last seen: when it is set, they are moved
+    along. So a device without a battery, which starts in 1970, knows how old its events are.
+    """
 
     def __init__(self, settings: StoreConfig) -> None:
         """Prepare to write the database that the settings name."""
         super().__init__(f"store {settings.path}", QUEUED)
         self._settings = settings
-        self._uid, self._started = uuid.uuid4().hex, time.time()
+        self._uid, self._offset = uuid.uuid4().hex, clock_offset()
+        self._begun = time.time() - self._offset
         self._count = 0
         self._database: Database | None = None
-        self._pruned: float | None = None
+        self._opened: tuple[int, int] | None = None
+        """Which file was seen to be ours."""
+        self._prune_s: float | None = None
+        """When to look for what is too old next, in monotonic time; None where the clock's time is to be checked."""
+        self._adopted: set[int] = set()
+        """Sessions whose dates were not known, and are of this session's clock."""
 
     def start(self) -> None:
         """Open the database; raise an HtsatEdgeError where that can never work."""
         path = self._settings.path
-        if path.exists() and not path.is_file():
-            raise HtsatEdgeError(f"outputs.store.path: {path}: is no regular file")
+        refuse_foreign(KEY, path, has_mark)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._open().close()
         except OSError as error:
-            raise HtsatEdgeError(f"outputs.store.path: {path}: cannot be written: {error.strerror}") from None
+            raise HtsatEdgeError(f"{KEY}: {path}: cannot be written: {error.strerror}") from None
         except ForeignDatabaseError as error:
-            raise HtsatEdgeError(f"outputs.store.path: {path}: {error}; give another path") from None
+            raise HtsatEdgeError(f"{KEY}: {path}: {error}; give another path") from None
         except sqlite3.OperationalError as error:
             if "unable to open" in str(error) or "readonly" in str(error):
-                raise HtsatEdgeError(f"outputs.store.path: {path}: {error}") from None
+                raise HtsatEdgeError(f"{KEY}: {path}: {error}") from None
             logger.warning("%s: %s; it is tried again", self.name, error)  # it is locked, or the disk is full
         super().start()
+
+    def check(self) -> str:
+        """Look at the database, if there is one; return the room for it."""
+        path = self._settings.path
+        refuse_foreign(KEY, path, has_mark)
+        try:
+            check_version(path)
+        except ForeignDatabaseError as error:
+            raise HtsatEdgeError(f"{KEY}: {path}: {error}; give another path") from None
+        return try_file(path)
 
     def offer(self, message: Message) -> None:
         """Take a message, without waiting."""
         self._count += 1
-        self.put(Received(message, self._count, time.time()))
+        self.put(Received(message, self._count, time.time(), clock_offset()))
 
     def send(self, batch: Sequence[Received]) -> None:
         """Write messages, all or none; those that are there already change nothing."""
         try:
-            if self._database is None:
-                self._database = self._open()
-            with self._database as database:
-                session = database.session(self._uid, self._started)
+            with self._opened_database() as database:
+                session, offset = self._session(database), self._offset
                 for received in batch:
+                    offset = self._follow_clock(database, session, offset, received.offset)
                     self._write(database, session, received)
         except sqlite3.Error as error:
             self.closed()
             if type(error) is sqlite3.DatabaseError:  # damaged; its subclasses are other faults
                 self._put_aside(error)
             raise
+        if abs(offset - self._offset) >= STEP_S:
+            self._prune_s = None
+        self._offset = offset
 
     def idle(self) -> None:
-        """Delete what is too old, once an hour; not while the system's clock was never set."""
-        if time.time() < CLOCK_SET or (self._pruned is not None and time.monotonic() - self._pruned < PRUNE_S):
+        """Delete what is too old, once an hour; not while the system's clock was never set, or may be wrong."""
+        if time.time() < CLOCK_SET or (self._prune_s is not None and time.monotonic() < self._prune_s):
             return
-        self._pruned = time.monotonic()
-        if self._database is None:
-            self._database = self._open()
-        with self._database as database:
-            database.prune(time.time() - DAY_S * self._settings.keep_days)
+        unchecked, self._prune_s = self._prune_s is None, time.monotonic() + PRUNE_S
+        adopted: set[int] = set()
+        with self._opened_database() as database:
+            session, now = self._session(database), time.time()
+            offset = self._follow_clock(database, session, self._offset, clock_offset())
+            unchecked = unchecked or abs(offset - self._offset) >= STEP_S
+            newest = database.newest(but=session)
+            # A clock that disagrees with the past may be set soon: it is believed when it has stood for an hour.
+            if not unchecked or newest is None or abs(now - newest) < DAY_S:
+                adopted = database.adopt(CLOCK_SET, now + DAY_S, now)
+                database.prune(now - DAY_S * self._settings.keep_days)
+        self._offset = offset
+        self._adopted |= adopted
+
+    def is_outage(self, error: Exception) -> bool:
+        """Return whether an error is the database's: it is locked, full, damaged, or not ours."""
+        ours = type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError)
+        return ours or isinstance(error, ForeignDatabaseError) or super().is_outage(error)
 
     def closed(self) -> None:
         """Close the database."""
@@ -103,9 +154,19 @@ class StoreOutput(Output[Received]):
                 self._database.close()
             self._database = None
 
+    def _session(self, database: Database) -> int:
+        return database.session(self._uid, self._offset + self._begun)
+
+    def _follow_clock(self, database: Database, session: int, before: float, offset: float) -> float:
+        """Move the dates of what was stored where the clock was set; return its new offset."""
+        if abs(offset - before) >= STEP_S:
+            for one in {session} | self._adopted:
+                database.redate(one, offset - before, CLOCK_SET)
+        return offset
+
     @staticmethod
     def _write(database: Database, session: int, received: Received) -> None:
-        message, number, at = received
+        message, number, at, _ = received
         match message:
             case Event():
                 database.put_event(session, message, at)
@@ -131,20 +192,37 @@ class StoreOutput(Output[Received]):
                     message=message.encoded,
                 )
 
+    def _opened_database(self) -> Database:
+        if self._database is None:
+            self._database = self._open()
+        return self._database
+
     def _open(self) -> Database:
         try:
-            return Database(self._settings.path)
+            database = Database(self._settings.path)
         except sqlite3.DatabaseError as error:
             if type(error) is not sqlite3.DatabaseError:  # locked, full …
                 raise
             self._put_aside(error)
-            return Database(self._settings.path)
+            database = Database(self._settings.path)
+        self._opened = identity(self._settings.path)
+        return database
 
-    def _put_aside(self, error: Exception) -> None:
-        """Keep a damaged database under another name, so that a new one is begun."""
+    def _put_aside(self, error: sqlite3.DatabaseError) -> None:
+        """Keep a damaged database under another name, so that a new one is begun; raise the error if it is not ours."""
         path = self._settings.path
-        aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+        if identity(path) != self._opened and not has_mark(path):
+            raise error
+        moment = int(time.time())
+        names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(moment))
+        aside = next(name for name in names if not os.path.lexists(name))
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
         logger.error("%s: %s; it is kept as %s, and a new one is begun", self.name, error, aside.name)
+
+
+def identity(path: Path) -> tuple[int, int]:
+    """Return what tells a file from every other one: its device and its number there."""
+    status = path.stat()
+    return status.st_dev, status.st_ino

@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 
 from htsat_edge.runtime.daemon.sources.microphone import CARDS, MOST_MIXED, load_portaudio
+from htsat_edge.runtime.daemon.sources.names import read_name
+from htsat_edge.runtime.daemon.sources.sieve import INVALID
+from htsat_edge.runtime.dsp.audio import LOUDEST
 
 MEASURE_S = 0.5
 OPEN_S = 3.0
@@ -64,7 +67,10 @@ def measure_level(sd: Any, number: int, channels: int, rate: int) -> tuple[float
         return None, " ".join(str(error).split())
     if not blocks:
         return None, f"gives nothing for {OPEN_S:g} s"
-    return 20 * float(np.log10(max(np.concatenate(blocks).std(), 1e-10))), None
+    samples = np.concatenate(blocks)
+    if not (np.abs(samples) <= LOUDEST).all():
+        return None, f"gives {INVALID}"
+    return 20 * float(np.log10(max(samples.std(), 1e-10))), None
 
 
 def stable_id(name: str, cards: Path = CARDS) -> str | None:
@@ -74,5 +80,5 @@ def stable_id(name: str, cards: Path = CARDS) -> str | None:
     for prefix, file in (("usb", "usbid"), ("alsa", "id")):
         with suppress(OSError):
             if number.isdecimal():
-                return f"{prefix}:{(cards / f'card{number}' / file).read_text().strip()}"
+                return f"{prefix}:{read_name(cards / f'card{number}' / file)}"
     return None

@@ -5,21 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
-
-import numpy as np
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.daemon.clock import SourceClock
 from htsat_edge.runtime.daemon.messages import SourceBack, SourceFailed, SourceLost
+from htsat_edge.runtime.daemon.sources.pace import Pace
 from htsat_edge.runtime.daemon.sources.ring import RingBuffer
+from htsat_edge.runtime.daemon.sources.sieve import INVALID, Sieve
 from htsat_edge.runtime.dsp.blocks import AudioBlock, Gap
 
 RING_S = 10.0
 """How far detection may be behind before samples are lost."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 8.0
-"""Before a source is tried again, twice as long each time."""
+INVALID_S = 3.0
+"""Of such samples, after which a source counts as lost."""
 SourceChange = type[SourceLost] | type[SourceBack] | type[SourceFailed]
 
 
@@ -41,6 +41,9 @@ class Feed:
         self._rings: deque[RingBuffer] = deque()
         """One for each sample rate, in turn."""
         self._notices: deque[Notice] = deque()
+        self._pace: Pace | None = None
+        self._sieve: Sieve | None = None
+        self._invalid = False
         self._ended = False
         self.lost = False
         """Whether nothing comes from the source at present."""
@@ -49,6 +52,7 @@ class Feed:
 
     def open(self, sample_rate: int, lost_s: float = 0.0, reason: str = "") -> None:
         """Announce samples at `sample_rate` Hz; `lost_s` seconds were lost since the last one, if there was any."""
+        self._flush()
         last = self._rings[-1] if self._rings else None
         base_s = 0.0
         if last is not None:
@@ -57,24 +61,38 @@ class Feed:
                 return
             base_s = last.end_s
         self._rings.append(RingBuffer(round(RING_S * sample_rate), sample_rate, self._news, base_s))
+        self._pace, self._sieve = Pace(sample_rate), Sieve(sample_rate)
+
+    def arrive(self, samples: FloatArray) -> None:
+        """Add samples (S,) of a live source that does not count what it loses, just when they come."""
+        assert self._pace is not None
+        self._put(self._pace.push(time.monotonic(), samples))
 
     def write(self, samples: FloatArray) -> None:
-        """Add samples (S,). Where some are not finite, all of them are lost."""
-        if np.isfinite(samples).all():
-            self._rings[-1].write(samples)
-        else:
-            self._rings[-1].skip(len(samples), "samples that are no numbers")
+        """Add samples (S,). Those that are no numbers, or far beyond full scale, are lost."""
+        assert self._sieve is not None
+        self._sift(self._sieve.push(samples))
+        if self._invalid and not self._sieve.lost:
+            self._invalid = False
+            self.report_back("sound")
+        elif self._sieve.lost > INVALID_S * self._rings[-1].sample_rate:
+            self.report_lost(f"it gives {INVALID}; it is heard again when it gives others")
+            self._invalid = True
 
     def skip(self, lost_s: float, reason: str) -> None:
         """Record that `lost_s` seconds were lost before the next sample."""
-        ring = self._rings[-1]
-        ring.skip(round(lost_s * ring.sample_rate), reason)
+        self._flush()
+        self._lose(lost_s, reason)
 
     def wait_for_room(self, stop: threading.Event) -> None:
         """Wait until half of the ring is free, so that a writer that can wait loses nothing."""
         ring = self._rings[-1]
+        if ring.waiting_s <= RING_S / 2:
+            return
         while ring.waiting_s > RING_S / 2 and not stop.is_set():
             stop.wait(0.002)
+        if self._pace is not None:
+            self._put(self._pace.reset())
 
     def report_lost(self, reason: str) -> None:
         """Report that nothing comes from the source, once until it is back."""
@@ -84,7 +102,7 @@ class Feed:
 
     def report_back(self, what: str) -> None:
         """Report that the source is back, where it was reported lost; `what` is such as "microphone"."""
-        if self.lost:
+        if self.lost and not self._invalid:
             self.lost = False
             self._notify(SourceBack, f"the {what} is back")
 
@@ -94,6 +112,7 @@ class Feed:
 
     def end(self) -> None:
         """Record that nothing more comes."""
+        self._flush()
         self._ended = True
         self._news.set()
 
@@ -129,6 +148,33 @@ class Feed:
         """Whether all was read and nothing more comes."""
         return self._ended and not self._notices and all(ring.idle for ring in self._rings)
 
+    def _put(self, parts: Iterable[FloatArray | float]) -> None:
+        """Write what has come, and record what is missing."""
+        for part in parts:
+            if isinstance(part, float):
+                self._lose(part, "the source was interrupted")
+            else:
+                self.write(part)
+
+    def _sift(self, parts: Iterable[FloatArray | int]) -> None:
+        for part in parts:
+            if isinstance(part, int):
+                self._rings[-1].skip(part, INVALID)
+            else:
+                self._rings[-1].write(part)
+
+    def _flush(self) -> None:
+        """Write what is held back, before what follows that is not joined to it."""
+        if self._pace is not None and self._sieve is not None:
+            self._put(self._pace.flush())
+            self._sift(self._sieve.flush())
+
+    def _lose(self, lost_s: float, reason: str) -> None:
+        assert self._sieve is not None
+        self._sift(self._sieve.flush())
+        ring = self._rings[-1]
+        ring.skip(round(lost_s * ring.sample_rate), reason)
+
     def _notify(self, state: SourceChange, text: str) -> None:
         self._notices.append(Notice(state, text))
         self._news.set()
@@ -146,26 +192,3 @@ class Source(Protocol):
     def stop(self) -> None:
         """End, and wait for that."""
         ...
-
-
-class Backoff:
-    """Pauses between tries, each twice as long as the last, without end."""
-
-    def __init__(self) -> None:
-        self._pause_s = FIRST_PAUSE_S
-
-    def reset(self) -> None:
-        """Begin with the shortest pause again, after a success."""
-        self._pause_s = FIRST_PAUSE_S
-
-    def wait(self, stop: threading.Event) -> None:
-        """Pause until the next try, or until `stop` is set."""
-        stop.wait(self._pause_s)
-        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-
-
-def mix(frames: FloatArray, channel: int | None) -> FloatArray:
-    """Return one channel (S,) of frames (S, channels): that of an index, or the mean of all where it is None."""
-    if channel is not None:
-        return np.ascontiguousarray(frames[:, channel])
-    return np.asarray(frames.mean(axis=1), np.float32)

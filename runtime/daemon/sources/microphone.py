@@ -9,14 +9,17 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import MicrophoneConfig
-from htsat_edge.runtime.daemon.sources.feed import Backoff, Feed, mix
+from htsat_edge.runtime.daemon.sources.feed import Feed
+from htsat_edge.runtime.daemon.sources.names import read_name, tolerate_names
+from htsat_edge.runtime.daemon.supervision import SupervisedThread, describe
+from htsat_edge.runtime.dsp.channels import Channel, Downmix
 
 BLOCK_S = 0.1
 STALL_S = 3.0
@@ -43,6 +46,7 @@ def load_portaudio() -> Any:
         import sounddevice
     except OSError:
         raise HtsatEdgeError("PortAudio is not there: sudo apt install libportaudio2") from None
+    tolerate_names(sounddevice)
     return sounddevice
 
 
@@ -83,7 +87,7 @@ def find_card(wanted: str, cards: Path) -> int | None:
     file, value = ("id", wanted[5:]) if wanted.startswith("alsa:") else ("usbid", wanted[4:])
     for card in sorted(cards.glob("card[0-9]*")):
         with suppress(OSError):
-            if (card / file).read_text().strip().casefold() == value.casefold():
+            if read_name(card / file).casefold() == value.casefold():
                 return int(card.name[4:])
     return None
 
@@ -132,11 +136,13 @@ class MicrophoneSource:
         self.feeds = list(feeds)
         self._settings = settings
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=self.feeds[0].name, daemon=True)
+        self._thread = SupervisedThread(self.feeds[0].name, self._listen, self._lose, self._stop, self._finish)
         self._stream: Any = None
         self._last_s: float | None = None
         self._delivering = False
-        self._cards: str | None = None
+        self._error: str | None = None
+        self._tried = False
+        self._cards: bytes | None = None
 
     def start(self) -> None:
         """Begin to record, now or as soon as the device is there."""
@@ -147,29 +153,29 @@ class MicrophoneSource:
         self._stop.set()
         self._thread.join(CLOSE_S)
 
-    def _run(self) -> None:
-        backoff = Backoff()
-        while not self._stop.is_set():
-            try:
-                self._open()
-                reason = self._watch()
-            except HtsatEdgeError as error:
-                reason = str(error)
+    def _listen(self) -> None:
+        """Listen until the source is stopped; raise an HtsatEdgeError when the device is lost."""
+        if self._tried:
+            self._look_again()
+        self._tried = True
+        try:
+            self._open()
+            self._watch()
+        finally:
             self._close()
-            if self._stop.is_set():
-                break
-            if self._delivering:
-                backoff.reset()
+
+    def _lose(self, reason: str) -> None:
+        if not self._stop.is_set():
             for feed in self.feeds:
                 feed.report_lost(f"{reason}; it is looked for until it is there")
-            backoff.wait(self._stop)
-            self._look_again()
+
+    def _finish(self) -> None:
         for feed in self.feeds:
             feed.end()
 
     def _open(self) -> None:
         sd = load_portaudio()
-        self._delivering = False
+        self._delivering, self._error = False, None
         with _portaudio:
             try:
                 number, device = look_up(sd, self._settings)
@@ -182,7 +188,7 @@ class MicrophoneSource:
                     samplerate=rate,
                     blocksize=round(BLOCK_S * rate),
                     dtype="float32",
-                    callback=self._make_callback(rate, chosen),
+                    callback=self._make_callback(rate, channels, chosen),
                     finished_callback=self._ended.set,
                 )
                 self._opened_s = time.monotonic()
@@ -191,35 +197,46 @@ class MicrophoneSource:
                 raise HtsatEdgeError(f"the microphone cannot be opened: {' '.join(str(error).split())}") from None
             _open.add(self)
 
-    def _make_callback(self, rate: int, chosen: Sequence[int | None]) -> Any:
-        continuity = Continuity(rate)
+    def _make_callback(self, rate: int, channels: int, chosen: Sequence[Channel]) -> Any:
+        mixes = [Downmix(channels, rate, channel, feed.name) for feed, channel in zip(self.feeds, chosen, strict=True)]
+        continuity, sd = Continuity(rate), load_portaudio()
 
         def callback(frames: FloatArray, count: int, _: Any, status: Any) -> None:
-            now = time.monotonic()
+            try:
+                take(frames, count, status)
+            except Exception as error:
+                self._error = describe(error)
+                raise sd.CallbackAbort from None  # which ends the stream
+
+        def take(frames: FloatArray, count: int, status: Any) -> None:
+            now, begun_s = time.monotonic(), time.monotonic() - count / rate
             if not self._delivering:
-                lost_s = 0.0 if self._last_s is None else max(0.0, now - self._last_s - count / rate)
+                lost_s = 0.0 if self._last_s is None else max(0.0, begun_s - self._last_s)
                 for feed in self.feeds:
                     feed.open(rate, lost_s, "the microphone was lost")
-                    feed.report_back("microphone")
-                self._delivering = True
+                self._last_s = begun_s
             lost_s = continuity.update(now, count, bool(status.input_overflow))
-            self._last_s = now
-            for feed, channel in zip(self.feeds, chosen, strict=True):
+            for feed, mix in zip(self.feeds, mixes, strict=True):
                 if lost_s:
                     feed.skip(lost_s, "the device was not read in time")
-                feed.write(mix(frames, channel))
+                feed.write(mix.push(frames))
+            self._last_s = now
+            if not self._delivering:
+                self._delivering = True
+                self._thread.worked()
+                for feed in self.feeds:
+                    feed.report_back("microphone")
 
         return callback
 
-    def _watch(self) -> str:
-        """Wait while the device works; return why it has stopped."""
+    def _watch(self) -> None:
+        """Wait until the source is stopped; raise an HtsatEdgeError when the device gives nothing any more."""
         while not self._stop.wait(WATCH_S):
             if self._ended.is_set():
-                return "the microphone is gone"
+                raise HtsatEdgeError(self._error or "the microphone is gone")
             last = self._last_s if self._delivering and self._last_s is not None else self._opened_s
             if time.monotonic() - last > STALL_S:
-                return f"the microphone has given nothing for {STALL_S:g} s"
-        return "stopped"
+                raise HtsatEdgeError(f"the microphone has given nothing for {STALL_S:g} s")
 
     def _close(self) -> None:
         sd = load_portaudio()
@@ -238,7 +255,7 @@ class MicrophoneSource:
         sd = load_portaudio()
         cards = None
         with suppress(OSError):
-            cards = (CARDS / "cards").read_text()
+            cards = (CARDS / "cards").read_bytes()
         with _portaudio:
             if _open and cards == self._cards:
                 return
@@ -251,19 +268,23 @@ class MicrophoneSource:
                 sd._initialize()
 
 
-def choose_channels(channel: str | int, device: dict[str, Any], feeds: int) -> tuple[int, list[int | None]]:
-    """Return how many channels to open, and which of them goes into which feed; None: all, mixed."""
+def choose_channels(
+    channel: Channel | Literal["each"], device: dict[str, Any], feeds: int
+) -> tuple[int, list[Channel]]:
+    """Return how many channels to open, and what of them goes into each feed."""
     most, name = device["max_input_channels"], device["name"]
-    if channel == "mix":
-        return min(most, MOST_MIXED), [None]
+    if channel in ("mix", "loudest"):
+        return min(most, MOST_MIXED), [channel]
+    if channel == "first":
+        return 1, ["first"]
     if channel == "each":
         if most < feeds:
             raise HtsatEdgeError(f"{name}: has {most} channels, and had {feeds}")
-        return feeds, list(range(feeds))
+        return feeds, list(range(1, feeds + 1))
     assert isinstance(channel, int)
     if channel > most:
         raise HtsatEdgeError(f"{name}: has {most} channels, but channel {channel} is asked for")
-    return channel, [channel - 1]
+    return channel, [channel]
 
 
 def choose_rate(sd: Any, wanted: int | None, number: int, channels: int, device: dict[str, Any]) -> int:

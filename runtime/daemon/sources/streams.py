@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 import subprocess
 import sys
 import threading
@@ -17,16 +16,27 @@ import numpy as np
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import PcmConfig, StreamConfig
-from htsat_edge.runtime.daemon.sources.feed import Backoff, Feed, mix
+from htsat_edge.runtime.daemon.sources.feed import Feed
+from htsat_edge.runtime.daemon.sources.ffmpeg import Ffmpeg
+from htsat_edge.runtime.daemon.supervision import SupervisedThread, describe
 from htsat_edge.runtime.dsp.audio import AudioFile
+from htsat_edge.runtime.dsp.channels import Downmix
+from htsat_edge.runtime.dsp.formats.pipe import is_pipe
 
 BLOCK_S = 0.1
 LIVE = ("rtsp:", "rtmp:", "rtp:", "srt:", "udp:")
 """Streams that do not wait to be read."""
+AGAIN = "; it is tried again until it is there"
+"""Of what is reported of a source that is lost."""
 STALL_S = 10.0
 """A stream that has given nothing for so long is opened again."""
-TYPES = {"s16le": ("<i2", 2**15), "s32le": ("<i4", 2**31), "f32le": ("<f4", 1)}
-"""Of raw samples: numpy's name, and full scale."""
+TYPES = {"s16le": ("<i2", 2, 2**15), "s24le": ("<i4", 3, 2**31), "s32le": ("<i4", 4, 2**31), "f32le": ("<f4", 4, 1)}
+"""Of raw samples: numpy's name, bytes in the stream, and full scale. Of 24 bits, a zero byte makes 32."""
+
+CLOSE_S = 5.0
+"""For a thread that waits for the system to end."""
+OPEN_FILES = threading.Semaphore(100)
+"""Recordings that are read at a time: others wait, since a process may open about a thousand files."""
 
 
 class ThreadSource:
@@ -36,7 +46,7 @@ class ThreadSource:
         """Prepare to fill `feed`."""
         self.feeds = [feed]
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=feed.name, daemon=True)
+        self._thread = SupervisedThread(feed.name, self._run, self._lose, self._stop, feed.end)
 
     def start(self) -> None:
         """Begin to read."""
@@ -45,22 +55,35 @@ class ThreadSource:
     def stop(self) -> None:
         """Stop reading."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(CLOSE_S)
 
     def _run(self) -> None:
+        """Fill the feed until its source ends; an exception means that it is to be tried again."""
         raise NotImplementedError
+
+    def _lose(self, reason: str) -> None:
+        (feed,) = self.feeds
+        if not self._stop.is_set():
+            feed.report_lost(f"{reason}{AGAIN}")
 
 
 class FileSource(ThreadSource):
     """A recording, read once; nothing is lost, however slow detection is."""
 
     def __init__(self, path: Path, feed: Feed) -> None:
-        """Open the recording; raise an HtsatEdgeError where it cannot be read."""
+        """Look at the recording; raise an HtsatEdgeError where it cannot be read."""
         super().__init__(feed)
+        if is_pipe(path):  # which may give nothing for hours, and has no end to wait for
+            raise HtsatEdgeError(
+                f"{path}: is a pipe; `htsat-edge listen --stdin` reads raw samples, `htsat-edge detect` a recording"
+            )
         self._file = AudioFile(path)
 
     def _run(self) -> None:
         (feed,) = self.feeds
+        while not OPEN_FILES.acquire(timeout=0.2):
+            if self._stop.is_set():
+                return
         try:
             feed.open(self._file.sample_rate)
             for block in self._file.blocks(self._file.sample_rate):
@@ -68,10 +91,10 @@ class FileSource(ThreadSource):
                 if self._stop.is_set():
                     break
                 feed.write(block)
-        except HtsatEdgeError as error:
-            feed.report_failed(str(error))
+        except Exception as error:  # to read it again would give its events twice
+            feed.report_failed(describe(error))
         finally:
-            feed.end()
+            OPEN_FILES.release()
 
 
 class PcmSource(ThreadSource):
@@ -81,78 +104,60 @@ class PcmSource(ThreadSource):
         """Prepare to read a file descriptor, by default that of stdin."""
         super().__init__(feed)
         self._settings = settings
-        if descriptor is None and sys.stdin is None:
-            raise HtsatEdgeError(f"{feed.name}: stdin is closed")
-        self._descriptor = sys.stdin.fileno() if descriptor is None else descriptor
+        self._decoder = Decoder(settings.format, settings.channels, settings.sample_rate, feed.name)
+        try:
+            self._descriptor = sys.stdin.fileno() if descriptor is None else descriptor
+        except (AttributeError, OSError, ValueError):
+            raise HtsatEdgeError(f"{feed.name}: stdin is closed") from None
 
     def _run(self) -> None:
         (feed,) = self.feeds
-        settings = self._settings
-        feed.open(settings.sample_rate)
-        decoder = Decoder(settings.format, settings.channels)
+        rate, decoder, given, alive = self._settings.sample_rate, self._decoder, False, time.monotonic()
+        feed.open(rate)
         try:
             while not self._stop.is_set():
                 if not select.select([self._descriptor], [], [], 0.2)[0]:
+                    if time.monotonic() - alive > STALL_S:
+                        feed.report_lost(
+                            f"it gave nothing for {STALL_S:g} s; it is heard again when it gives something"
+                        )
+                        given = False
                     continue
-                content = os.read(self._descriptor, decoder.bytes_of(settings.sample_rate, BLOCK_S))
+                content = os.read(self._descriptor, decoder.bytes_of(rate, BLOCK_S))
                 if not content:
                     break
-                feed.write(decoder.decode(content))
+                feed.arrive(decoder.decode(content))
+                alive = time.monotonic()
+                if not given:
+                    feed.report_back("stdin")
+                    self._thread.worked()
+                    given = True
                 feed.wait_for_room(self._stop)
         except OSError as error:
             feed.report_failed(f"stdin cannot be read: {error.strerror}")
-        finally:
-            feed.end()
 
 
 class FfmpegSource(ThreadSource):
     """Anything that ffmpeg reads. It runs as a child, and is started again whenever it ends or gives nothing."""
 
     def __init__(self, settings: StreamConfig, feed: Feed, sample_rate: int, stall_s: float = STALL_S) -> None:
-        """Prepare to decode at `sample_rate` Hz; raise an HtsatEdgeError without ffmpeg or the password."""
-        if shutil.which("ffmpeg") is None:
-            raise HtsatEdgeError(f"{feed.name}: needs ffmpeg: sudo apt install ffmpeg")
+        """Prepare to decode at `sample_rate` Hz; raise an HtsatEdgeError where that can never work."""
         super().__init__(feed)
+        self._ffmpeg = Ffmpeg(feed.name, settings, sample_rate)
         self._settings, self._rate, self._stall_s = settings, sample_rate, stall_s
         self._last_s: float | None = None
-        self._command()
-
-    def _command(self) -> list[str]:
-        settings = self._settings
-        url = settings.url.replace("{password}", self._password()) if settings.password else settings.url
-        rate = ["-f", "f32le", "-ac", "1", "-ar", str(self._rate)]
-        quiet = ["-nostdin", "-hide_banner", "-loglevel", "error"]
-        return ["ffmpeg", *quiet, *settings.options, "-i", url, "-vn", *rate, "pipe:1"]
-
-    def _password(self) -> str:
-        return self._settings.password.read() if self._settings.password is not None else ""
-
-    def _without_password(self, text: str) -> str:
-        """Return what ffmpeg printed, in which it repeats the address, without the password."""
-        return text.replace(self._password(), "{password}") if self._password() else text
 
     def _run(self) -> None:
-        (feed,) = self.feeds
-        backoff = Backoff()
-        while not self._stop.is_set():
-            try:
-                reason = self._listen(backoff)
-            except (OSError, HtsatEdgeError) as error:
-                reason = str(error)
-            if not self._stop.is_set():
-                feed.report_lost(f"{reason}; it is tried again until it is there")
-            backoff.wait(self._stop)
-        feed.end()
-
-    def _listen(self, backoff: Backoff) -> str:
-        """Read one ffmpeg to its end; return why it ended."""
-        process = subprocess.Popen(
-            self._command(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        """Read one ffmpeg to its end; raise an HtsatEdgeError with why it ended."""
+        command, script = self._ffmpeg.command()
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
         try:
-            return self._read(process.stdout.fileno(), process.stderr.fileno(), backoff)
+            with contextlib.suppress(BrokenPipeError), process.stdin:
+                process.stdin.write(script.encode())  # a pipe holds it whole
+            self._read(process.stdout.fileno(), process.stderr.fileno())
         finally:
             process.kill()
             with contextlib.suppress(OSError):
@@ -160,7 +165,7 @@ class FfmpegSource(ThreadSource):
                 process.stderr.close()
             process.wait()
 
-    def _read(self, audio: int, errors: int, backoff: Backoff) -> str:
+    def _read(self, audio: int, errors: int) -> None:
         (feed,) = self.feeds
         decoder, given, alive, printed = Decoder("f32le", 1), False, time.monotonic(), b""
         waiting = [audio, errors]
@@ -173,44 +178,47 @@ class FfmpegSource(ThreadSource):
                     waiting.remove(errors)
             if audio not in ready:
                 if time.monotonic() - alive > self._stall_s:
-                    return f"it gave nothing for {self._stall_s:g} s"
+                    raise HtsatEdgeError(f"it gave nothing for {self._stall_s:g} s")
                 continue
             content = os.read(audio, decoder.bytes_of(self._rate, BLOCK_S))
             if not content:
                 if errors in waiting:
                     printed += os.read(errors, 4096)
-                lines = printed.decode(errors="replace").strip().splitlines()
-                return self._without_password(lines[-1]) if lines else "the stream ended"
+                raise HtsatEdgeError(self._ffmpeg.explain(printed.decode(errors="replace")))
             samples, alive = decoder.decode(content), time.monotonic()
             if not given:
                 lost_s = 0.0 if self._last_s is None else alive - self._last_s - len(samples) / self._rate
                 feed.open(self._rate, max(0.0, lost_s), "the stream was interrupted")
-                feed.report_back("stream")
-                given = True
-                backoff.reset()
             self._last_s = alive
-            feed.write(samples)
+            feed.arrive(samples)
+            if not given:
+                feed.report_back("stream")
+                self._thread.worked()
+                given = True
             if not self._settings.url.startswith(LIVE):
                 feed.wait_for_room(self._stop)  # a recording comes faster than it was recorded
-        return "stopped"
 
 
 class Decoder:
     """Turns bytes, in parts of any length, into samples (S,), all channels mixed."""
 
-    def __init__(self, sample_format: str, channels: int) -> None:
-        self._type, self._full_scale = TYPES[sample_format]
-        self._channels = channels
+    def __init__(self, sample_format: str, channels: int, sample_rate: int = 48_000, name: str = "") -> None:
+        """Prepare for a format and channels; the log names the source where its channels cannot be mixed."""
+        self._type, self._width, self._full_scale = TYPES[sample_format]
+        self._channels, self._mix = channels, Downmix(channels, sample_rate, name=name)
         self._rest = b""
 
     def bytes_of(self, sample_rate: int, seconds: float) -> int:
         """Return how many bytes so much audio takes."""
-        return round(sample_rate * seconds) * self._channels * np.dtype(self._type).itemsize
+        return round(sample_rate * seconds) * self._channels * self._width
 
     def decode(self, content: bytes) -> FloatArray:
         """Take bytes; return the samples (S,) that they complete."""
         content = self._rest + content
-        whole = len(content) - len(content) % (self._channels * np.dtype(self._type).itemsize)
+        whole = len(content) - len(content) % (self._channels * self._width)
         self._rest = content[whole:]
-        frames = np.frombuffer(content[:whole], self._type).reshape(-1, self._channels)
-        return mix((frames / np.float32(self._full_scale)).astype(np.float32), None)
+        samples = np.frombuffer(content[:whole], np.uint8).reshape(-1, self._width)
+        if missing := np.dtype(self._type).itemsize - self._width:
+            samples = np.pad(samples, ((0, 0), (missing, 0)))  # little-endian: the lowest byte comes first
+        frames = samples.view(self._type).reshape(-1, self._channels)
+        return self._mix.push((frames / np.float32(self._full_scale)).astype(np.float32))

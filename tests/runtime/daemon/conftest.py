@@ -99,6 +99,7 @@ class KeptOutput:
     def __init__(self, name="kept"):
         self.name, self.got, self.reported = name, [], deque()
         self.sent = self.dropped = self.failures = self.waiting = 0
+        self.failing = False
 
     def start(self):
         pass
@@ -204,7 +205,7 @@ def start_daemon(tmp_path, read_lines):
 @pytest.fixture
 def short_pauses(monkeypatch):
     """Shortens the pauses between tries, of outputs and sources."""
-    for module in ("outputs.sender", "sources.feed"):
+    for module in ("outputs.sender", "supervision"):
         monkeypatch.setattr(f"htsat_edge.runtime.daemon.{module}.FIRST_PAUSE_S", 0.02)
         monkeypatch.setattr(f"htsat_edge.runtime.daemon.{module}.LONGEST_PAUSE_S", 0.1)
 

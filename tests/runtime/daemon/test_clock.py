@@ -70,3 +70,42 @@ def test_a_clock_is_set_by_half_a_second_or_more(moved, reported):
     clock = SystemClock(wall_s=1024.0, monotonic_s=0.0)
     assert clock.update(1024.0 + moved, 0.0) == pytest.approx(reported)
     assert clock.wall(0.0).timestamp() == pytest.approx(1024.0 + moved)
+
+
+def observe_steps(steps):
+    """Return a clock that has seen 40 minutes of a source, and the worst of its errors, in seconds.
+
+    Samples are late by so much more from each moment on; they are recorded when they come.
+    """
+    clock, rng, worst = SourceClock(), np.random.default_rng(0), {}
+    for number in range(1, 24_000):
+        position = 0.1 * number
+        step = sum(by for at, by in steps.items() if position > at)
+        clock.observe(position, 1000 + position * (1 + 80e-6) + step + rng.exponential(0.01))
+        error = clock.at(position) - (1000 + position * (1 + 80e-6) + step)
+        since = max((at for at in steps if position > at), default=0.0)
+        if position - since > 125:
+            worst[since] = max(abs(error), worst.get(since, 0.0))
+        assert abs(clock.drift_ppm) <= 500
+    return clock, worst
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [{900: 30.0}, {900: -30.0}, {620: 0.2, 640: 0.2, 900: -1.0}, {900: 44.0, 1300: -44.0}, {901: 3.0, 931: 3.0}],
+    ids=str,
+)
+def test_a_step_is_no_drift(steps):
+    """Half a minute of audio that was lost without a word was a drift of 499 176 ppm, and times were off by 44 s."""
+    clock, worst = observe_steps(steps)
+    assert max(worst.values()) < 0.06
+    assert clock.drift_ppm == pytest.approx(80, abs=120)
+
+
+def test_a_step_back_is_seen_at_once():
+    """No sample comes before it was recorded."""
+    clock = SourceClock()
+    observe(clock, 0.1, 0, 0.01)
+    clock.observe(360.1, 1000 + 360.1 - 5.0)
+    assert clock.at(360.1) == pytest.approx(1000 + 360.1 - 5.0)
+    assert clock.drift_ppm == pytest.approx(0, abs=100)

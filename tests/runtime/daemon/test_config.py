@@ -1,3 +1,4 @@
+import os
 import re
 from pathlib import Path
 
@@ -45,6 +46,29 @@ def read(tmp_path, text):
         ("detection: {hop_s: .inf}", "detection.hop_s: Input should be a finite number"),
         ("sources: [{name: a b, file: x}, {name: a-b, file: y}]", "a b, a-b: two of these would have the same topic"),
         ("sources: [{name: a, stream: {url: 'rtsp://me:hunter2@cam/x'}}]", "url: holds a password; put {password}"),
+        ("sources: [{name: a, stream: {url: 'rtsp://me:hun/ter2@cam/x'}}]", "url: holds a password; put {password}"),
+        ("sources: [{name: a, stream: {url: 'rtsp://me:12/hunter2@cam/x'}}]", "url: holds a password; put {password}"),
+        ("sources: [{name: a, stream: {url: 'rtsp://me:hun#ter2?@cam/x'}}]", "url: holds a password; put {password}"),
+        ("sources: [{name: a, stream: {url: 'rtsp://me:hunter 2@cam/x'}}]", "url: holds a space; write %20 for it"),
+        ("sources: [{name: a, stream: {url: 'rtsp://me:{password}@c'}}]", "url: has {password}, but `password` does"),
+        (
+            "sources: [{name: a, stream: {url: 'rtsp://c', password: {env: A}}}]",
+            "password: is not used; put {password}",
+        ),
+        ("sources: [{name: a, stream: 'rtsp://me:hunter2@cam/x'}]", "instance of StreamConfig, not 'rtsp://cam/x'"),
+        ("sources: [{name: 'rtsp://me:hunter2@cam/x', file: x}]", "name: holds a user name or a password, and would"),
+        ("sources: [{name: a, file: 'http://me:hunter2@cam/x'}]", "file: is an address; write stream: {url: …}"),
+        ("outputs: {webhook: {url: 'http://me:hunter2@x/y'}}", "outputs.webhook: url: holds a user name or a password"),
+        ("outputs: {webhook: {url: 'http://hunter2@x/y'}}", "outputs.webhook: url: holds a user name or a password"),
+        ("outputs: {webhook: {url: 'ftp://me:hunter2@x'}}", "String should match pattern '^https?://', not 'ftp://x'"),
+        ("outputs: {webhook: {url: 'http://x:hunter2/y'}}", "outputs.webhook: url: names no host, or no port"),
+        ("outputs: {webhook: {url: 'http://[x'}}", "outputs.webhook: url: names no host, or no port"),
+        ("outputs: {webhook: {url: 'https:///y'}}", "outputs.webhook: url: names no host, or no port"),
+        ("outputs: {webhook: {url: 'http://x/ü'}}", "outputs.webhook: url: holds a space, or what is not ASCII"),
+        ("outputs: {webhook: [{token: hunter2}]}", "instance of WebhookConfig, not a list"),
+        ("outputs: {mqtt: {host: 'mqtt://me:hunter2@x'}}", "outputs.mqtt.host: want the name or the address of a host"),
+        ("outputs: {mqtt: {host: a..b}}", "outputs.mqtt.host: a..b cannot be the name of a host"),
+        ("outputs: {webhook: {url: http://me:hunter2@x", "is not YAML: "),
         ("outputs: {webhook: {url: ftp://x}}", "outputs.webhook.url: String should match pattern"),
         ("outputs: {clips: {folder: c, privacy: no_speach}}", "outputs.clips.privacy: Input should be 'none' or"),
         ("outputs: {clips: {folder: c, most_s: 0.9}}", "most_s: Input should be greater than or equal to 1, not 0.9"),
@@ -79,7 +103,7 @@ def read(tmp_path, text):
         ("sources: [{name: a, microphone: {sample_rate: 7999}}]", "Input should be greater than or equal to 8000"),
         ("sources: [{name: a, microphone: {channel: 0}}]", "channel"),
         ("health: {clipped_percent: 0}", "clipped_percent: Input should be greater than 0, not 0"),
-        ("outputs: {mqtt: {host: a, topic: ''}}", "outputs.mqtt.topic: String should have at least 1 character"),
+        ("outputs: {mqtt: {host: a, topic: ''}}", "outputs.mqtt.topic: String should match pattern"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path, text, message):
@@ -103,6 +127,11 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, text, message):
         "model: {threads: 1}",
         "health: {clipped_percent: 100, quiet_dbfs: 0}",
         "detection: {look_ahead_s: 0, min_length_s: 0, merge_gap_s: 0, gate_dbfs: 0}",
+        "sources: [{name: a, stream: {url: 'rtsp://me@cam:554/x?a=b%40c'}}]",
+        "sources: [{name: a, stream: {url: 'http://cam/@me/x:y@z'}}]",
+        "sources: [{name: a, stream: {url: 'udp://@:1234'}}]",
+        "sources: [{name: a, stream: {url: 'x', options: [-headers, 'A: {password}'], password: {env: A}}}]",
+        "outputs: {webhook: {url: 'https://[::1]:8443/a?b=c%40d'}, mqtt: {host: 'fe80::1%eth0'}}",
     ],
 )
 def test_the_ends_of_each_range_are_in_it(tmp_path, text):
@@ -179,6 +208,19 @@ def test_secrets_come_from_elsewhere(tmp_path, monkeypatch):
         Secret(env="NOTHING_HERE").read()
     with pytest.raises(HtsatEdgeError, match="No such file"):
         Secret(file=tmp_path / "none").read()
+
+
+def test_a_secret_is_read_from_a_small_file_alone(tmp_path):
+    """A device without an end filled the memory; a pipe that nobody writes was waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/zero"), tmp_path / "pipe"):
+        with pytest.raises(HtsatEdgeError, match=f"{path}: is no regular file; it must hold a secret"):
+            Secret(file=path).read()
+    (tmp_path / "long").write_text("x" * 10_001)
+    with pytest.raises(HtsatEdgeError, match="must hold a secret of one line, and is longer than 10000 bytes"):
+        Secret(file=tmp_path / "long").read()
+    (tmp_path / "windows").write_bytes(b"\xef\xbb\xbfs3cret\r\n")
+    assert Secret(file=tmp_path / "windows").read() == "s3cret"
 
 
 def test_its_schema_is_for_editors():

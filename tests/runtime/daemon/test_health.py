@@ -141,3 +141,26 @@ def test_limits_are_the_users():
     assert listen(quiet, noise(70, -95)) == []
     clipped = HealthMonitor(RATE, HealthConfig(clipped_percent=50))
     assert listen(clipped, SIGNALS["clipping"](10)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "signal"),
+    [
+        ("clipping", lambda rng: rng.uniform(-1, 1, RATE)),  # a percent of white noise at full scale is above 0.99
+        ("dc offset", lambda rng: rng.normal(0.1 + rng.normal(0, 0.01), 0.01, RATE)),
+        ("too quiet", lambda rng: rng.normal(0, 1e-4 * rng.uniform(0.9, 1.1), RATE)),
+    ],
+)
+def test_a_sound_at_the_limit_is_a_problem_once_an_hour_and_not_without_end(name, signal):
+    """Clipping was reported 45 times an hour."""
+    rng, monitor = np.random.default_rng(0), HealthMonitor(RATE, HealthConfig())
+    changes = [change for _ in range(400) for change in listen(monitor, signal(rng).astype(np.float32), RATE)]
+    assert changes in ([], [(name, True)])
+
+
+@pytest.mark.parametrize(("percent", "over"), [(0.6, False), (0.4, True)])
+def test_a_problem_is_over_at_half_of_its_limit(percent, over):
+    monitor, samples = HealthMonitor(RATE, HealthConfig()), noise(10)
+    assert listen(monitor, SIGNALS["clipping"](5)) == [("clipping", True)]
+    samples[:: round(100 / percent)] = 1.0
+    assert listen(monitor, samples) == ([("clipping", False)] if over else [])

@@ -1,6 +1,9 @@
 """Figures and health: collected from parts that the test makes, and from a daemon that runs, over HTTP."""
 
 import json
+import logging
+import socket
+import struct
 import threading
 import time
 import urllib.error
@@ -12,6 +15,7 @@ import pytest
 from htsat_edge.runtime.daemon.clock import SystemClock
 from htsat_edge.runtime.daemon.config import HealthConfig, MetricsConfig
 from htsat_edge.runtime.daemon.metrics import Collector
+from htsat_edge.runtime.daemon.outputs.metrics import MetricsServer
 from htsat_edge.runtime.daemon.publisher import Publisher
 from htsat_edge.runtime.daemon.scorer import Scorer
 from htsat_edge.runtime.daemon.session import SourceSession
@@ -55,8 +59,19 @@ def collect(sessions, kept_output, system, tmp_path):
             for sample in metric.samples
         }
 
-    figures.health = collector.health
+    figures.health, figures.collector = collector.health, collector
     return figures
+
+
+@pytest.fixture
+def collect_server(collect, free_port):
+    """Serves figures that are many, as those of many sources are."""
+    port = free_port()
+    server = MetricsServer(MetricsConfig(port=port), collect.collector)
+    server.port = port
+    server.start()
+    yield server
+    server.close()
 
 
 def test_figures_of_the_model(collect):
@@ -119,7 +134,7 @@ def test_all_is_well(collect):
         {
             "healthy": True,
             "sources": {"yard": source, "gate": source},
-            "outputs": {"stdout": {"waiting": 3, "dropped": 2}},
+            "outputs": {"stdout": {"works": True, "waiting": 3, "dropped": 2}},
         },
     )
 
@@ -182,3 +197,18 @@ def test_figures_and_health_of_a_running_daemon(start_daemon, free_port, samples
     daemon.end()
     with pytest.raises(OSError, match="refused"):  # the port is free again
         get(port, "/healthz")
+
+
+def test_a_flood_of_connections_that_are_dropped_is_one_warning(collect_server, caplog, capfd):
+    """A hundred gave 94 tracebacks."""
+    caplog.set_level(logging.WARNING)
+    for _ in range(100):
+        with socket.socket() as one:
+            one.connect(("127.0.0.1", collect_server.port))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # so that it is reset
+            one.send(b"GET /metrics HTTP/1.1\r\n\r\n")
+    collect_server.close()
+    assert "Traceback" not in capfd.readouterr().err
+    warned = [record.message for record in caplog.records]
+    assert len(warned) <= 4  # one of each kind, and how many there were
+    assert all(text.startswith("metrics: an answer was not sent: ") for text in warned)

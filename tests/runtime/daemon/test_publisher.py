@@ -73,3 +73,29 @@ def test_now_is_the_systems_time_of_day(kept_output, system):
     assert publisher.now().startswith("2026-11-26T12:00:")
     system.update(NOON.timestamp() + 3600, time.monotonic())
     assert publisher.now().startswith("2026-11-26T13:00:")
+
+
+def test_an_output_that_cannot_take_a_message_disturbs_no_other(kept_output, make_events, system):
+    broken, other = kept_output("broken"), kept_output("other")
+    publisher = Publisher([broken, other], system)
+    take = broken.offer
+
+    def fail(_):
+        raise ValueError("odd")
+
+    broken.offer = fail
+    publisher.publish(make_events(3))
+    publisher.publish_notices()
+    *events, failed = other.got
+    assert events == make_events(3)
+    assert (type(failed), failed.output) == (OutputFailed, "broken")
+    assert failed.text.startswith("ValueError: odd (test_publisher.py:")
+    assert broken.dropped == 3
+    assert publisher.failing(broken)
+    assert not publisher.failing(other)
+    broken.offer = take
+    publisher.publish(make_events(1, first=3))
+    publisher.publish_notices()
+    assert broken.got == make_events(1, first=3)
+    assert (type(other.got[-1]), other.got[-1].output) == (OutputBack, "broken")
+    assert not publisher.failing(broken)

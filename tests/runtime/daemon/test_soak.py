@@ -96,10 +96,9 @@ class Faults:
         self._lose(self._random.randrange(1, 8 * self._rate))
 
     def write_no_numbers(self):
-        block = np.zeros(800, np.float32)
-        block[self._random.randrange(800)] = self._random.choice([np.nan, np.inf])
-        self._feed.write(block)
+        self._feed.write(np.full(800, self._random.choice([np.nan, np.inf, 3e38]), np.float32))
         self.lost_s += 800 / self._rate
+        self.write(1.0)  # others within a second are the same gap
 
     def change_rate(self):
         gap_s = self._random.randrange(5) / 4

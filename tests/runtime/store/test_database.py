@@ -133,6 +133,61 @@ def test_prune_deletes_what_was_stored_before(database, path, query):
     assert query(path, "SELECT uid FROM sessions ORDER BY id") == [("both",), ("new",)]
 
 
+UNSET = 1_735_689_600.0
+
+
+def fill(database, uid, number, at, time):
+    """Store one row of each kind."""
+    with database:
+        session = database.session(uid, at)
+        database.put_event(session, start(id=number, time=time), at)
+        database.add_gap(session, number, at, **{**GAP, "time": time})
+        database.add_status(session, number, at, **{**STATUS, "time": time})
+    return session
+
+
+def test_redate_moves_one_session_and_times_of_a_clock_that_was_never_set(database, path, query):
+    one = fill(database, "one", 1, 10.0, "1970-01-01T01:00:09.500+01:00")
+    fill(database, "one", 2, 20.0, "2026-11-26T18:00:00.000+00:00")
+    fill(database, "one", 3, 30.0, None)
+    fill(database, "one", 4, 40.0, "1970, or so")
+    fill(database, "two", 1, 10.0, "1970-01-01T00:00:09.500+00:00")
+    with database:
+        database.redate(one, 86_400.0, UNSET)
+    for table in ("events", "gaps", "statuses"):
+        assert query(path, f"SELECT stored_at, time FROM {table} ORDER BY id") == [
+            (86_410.0, "1970-01-02T01:00:09.500+01:00"),
+            (86_420.0, "2026-11-26T18:00:00.000+00:00"),
+            (86_430.0, None),
+            (86_440.0, "1970, or so"),
+            (10.0, "1970-01-01T00:00:09.500+00:00"),
+        ]
+    assert query(path, "SELECT started_at FROM sessions ORDER BY id") == [(86_410.0,), (10.0,)]
+
+
+def test_the_newest_of_the_other_sessions(database):
+    assert database.newest(but=1) is None
+    one = fill(database, "one", 1, 10.0, None)
+    assert database.newest(but=one) is None
+    two = fill(database, "two", 1, 30.0, None)
+    fill(database, "two", 2, 20.0, None)
+    assert (database.newest(but=one), database.newest(but=two)) == (30.0, 10.0)
+
+
+def test_what_has_a_wrong_date_counts_as_just_stored(database, path, query):
+    one, two, three = (fill(database, uid, 1, at, None) for uid, at in (("1", 10.0), ("2", 900.0), ("3", 500.0)))
+    fill(database, "1", 2, 14.0, None)
+    fill(database, "1", 3, 500.0, None)
+    fill(database, "2", 2, 903.0, None)
+    with database:
+        assert database.adopt(100.0, 800.0, 600.0) == {one, two}
+    for table in ("events", "gaps", "statuses"):
+        found = query(path, f"SELECT session, stored_at FROM {table} ORDER BY session, number")
+        assert found == [(one, 596.0), (one, 600.0), (one, 500.0), (two, 597.0), (two, 600.0), (three, 500.0)]
+    with database:
+        assert database.adopt(100.0, 800.0, 600.0) == set()
+
+
 @pytest.mark.parametrize("table", ["events", "gaps", "statuses"])
 def test_a_session_lives_as_long_as_anything_of_it(table, database, path, query):
     with database:

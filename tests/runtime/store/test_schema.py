@@ -19,6 +19,7 @@ from htsat_edge.runtime.store.schema import (
     MIGRATIONS,
     RENAMED_STATES,
     ForeignDatabaseError,
+    has_mark,
     migrate,
 )
 
@@ -237,6 +238,45 @@ def test_what_is_no_database_is_left_alone(tmp_path):
     with pytest.raises(sqlite3.DatabaseError, match="file is not a database"):
         open_and_close(path)
     assert sha256(path) == before
+
+
+def test_the_mark_of_ours_is_known_without_opening_it(v0, tmp_path):
+    """Damaged behind its header, too; every version of ours, and one without a table yet."""
+    new, damaged, empty = (tmp_path / name for name in ("new.db", "damaged.db", "empty.db"))
+    open_and_close(new)
+    damaged.write_bytes(new.read_bytes()[:100] + b"no page" * 1000)
+    with closing(sqlite3.connect(empty)) as database:
+        database.execute("VACUUM")
+    before = {path: sha256(path) for path in tmp_path.iterdir()}
+    assert [has_mark(path) for path in (v0, new, damaged, empty)] == [True] * 4
+    assert {path: sha256(path) for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "PRAGMA application_id = 1234",
+        "PRAGMA user_version = 1",
+        "CREATE TABLE events (id)",
+        "CREATE VIEW events AS SELECT 1",
+    ],
+)
+def test_without_the_mark_it_is_refused_and_by_a_migration_too(statement, tmp_path):
+    path = tmp_path / "theirs.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(statement)
+        database.execute("VACUUM")
+    before = sha256(path)
+    assert not has_mark(path)
+    with pytest.raises(ForeignDatabaseError, match="it is a database of another program"):
+        open_and_close(path)
+    assert sha256(path) == before
+
+
+@pytest.mark.parametrize("content", [b"x", b"SQLite format 2\0", b"SQLite format 3\0" + bytes(500), b"Dear Sir" * 99])
+def test_what_is_no_database_has_no_mark(content, tmp_path):
+    (tmp_path / "file").write_bytes(content)
+    assert not has_mark(tmp_path / "file")
 
 
 OPENER = """

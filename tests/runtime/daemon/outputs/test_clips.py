@@ -1,15 +1,13 @@
 """Clips: cut from blocks and events that the test makes, written into a folder, and of a daemon on a recording."""
 
-import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
-from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import ClipsConfig
-from htsat_edge.runtime.daemon.outputs.clips import FADE_S, MARGIN_S, SLACK_S, Clip, ClipRecorder, ClipWriter, silence
+from htsat_edge.runtime.daemon.outputs.clips import FADE_S, MARGIN_S, SLACK_S, ClipRecorder, silence
 from htsat_edge.runtime.detector import detect_file
 from htsat_edge.runtime.dsp.blocks import AudioBlock
 from htsat_edge.runtime.dsp.events import EventEnd, EventStart
@@ -210,57 +208,19 @@ def test_a_fade_is_cut_where_the_clip_begins_or_ends():
     np.testing.assert_allclose(gain[996:], np.linspace(0, 1, 10)[:4], atol=1e-6)
 
 
-def write(folder, names, seconds=1, **settings):
-    """Write clips of noise, one a name, each a second later than the last."""
-    writer = ClipWriter(ClipsConfig(folder=folder, **settings))
-    writer.start()
-    for name in names:
-        writer.put(Clip(name, np.random.default_rng(0).uniform(-0.5, 0.5, seconds * 16_000).astype(np.float32), 16_000))
-    writer.close()
-    assert writer.failures == 0
-
-
-@pytest.mark.parametrize("kind", ["flac", "wav"])
-def test_a_clip_is_a_file_of_16_bits(kind, tmp_path):
-    write(tmp_path / "state" / "clips", ["20261126T180001_yard_Dog"], format=kind)
-    (path,) = (tmp_path / "state" / "clips").iterdir()
-    assert path.name == f"20261126T180001_yard_Dog.{kind}"
-    samples, rate = soundfile.read(path, dtype="float32")
-    assert (rate, soundfile.info(path).subtype) == (16_000, "PCM_16")
-    np.testing.assert_allclose(samples, np.random.default_rng(0).uniform(-0.5, 0.5, 16_000), atol=1e-4)
-
-
-def test_a_name_that_is_taken_gets_a_number(tmp_path):
-    for _ in range(3):
-        write(tmp_path, ["0000001.50_yard_Dog"])
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "0000001.50_yard_Dog.flac",
-        "0000001.50_yard_Dog_2.flac",
-        "0000001.50_yard_Dog_3.flac",
-    ]
-
-
-def test_the_oldest_clips_go_where_the_quota_is_full_and_no_other_file(tmp_path):
-    """A clip of a second is 32 kB; three fit into 100 kB."""
-    (tmp_path / "notes.txt").write_text("x" * 200_000)
-    for number in range(5):  # by name, the last is the oldest
-        write(tmp_path, [f"2026112{9 - number}T180001_yard_Dog"], format="wav", quota_mb=0.1)
-        os.utime(tmp_path / f"2026112{9 - number}T180001_yard_Dog.wav", (1000 + number, 1000 + number))
-    left = sorted(path.name for path in tmp_path.glob("*.wav"))
-    assert left == [f"2026112{number}T180001_yard_Dog.wav" for number in (5, 6, 7)]
-    assert (tmp_path / "notes.txt").exists()
-
-
-def test_a_clip_that_a_power_cut_has_torn_is_deleted(tmp_path):
-    (tmp_path / ".0000001.50_yard_Dog.flac.part").write_text("torn")
-    write(tmp_path, [])
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_cannot_be_is_an_error_before_anything_begins(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(HtsatEdgeError, match=r"outputs.clips.folder: .*file: cannot be written to: "):
-        ClipWriter(ClipsConfig(folder=tmp_path / "file")).start()
+def test_no_memory_for_a_clip_is_no_end_of_detection(monkeypatch):
+    lost = []
+    recording = Recording(pre_roll_s=1, post_roll_s=0)
+    recording.recorder._writer.lose = lambda count, reason: lost.append((count, reason))
+    recording.play(5)
+    recording.start(4.0)(4.5)
+    with monkeypatch.context() as full:
+        full.setattr(np, "concatenate", lambda _: (_ for _ in ()).throw(MemoryError))
+        recording.play(3)
+    recording.start(7.0)(7.5)
+    recording.play(3)
+    assert lost == [(1, "there is not enough memory for a clip; it is lost")]
+    assert recording.spans == [(6, 7.5)]
 
 
 # A daemon on a recording

@@ -6,7 +6,14 @@ import time
 
 import pytest
 
-from htsat_edge.runtime.daemon.outputs.sender import FIRST_PAUSE_S, LONGEST_PAUSE_S, MessageSender, RefusedError
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.daemon.outputs.sender import (
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    TRIES,
+    MessageSender,
+    RefusedError,
+)
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
 
@@ -109,7 +116,11 @@ def test_a_slow_one_never_makes_anybody_wait_and_what_it_loses_is_counted(start,
     assert sender.dropped >= 400
     assert sender.failures == 0
     assert sender.got == sorted(sender.got, key=lambda message: message.id)
-    assert caplog.text.count("kept: is 10 items behind, and loses some") == 1
+    more = sender.dropped - 1
+    assert caplog.messages == [
+        "kept: is 10 items behind, and loses some",
+        f"kept: is 10 items behind, and loses some ({more} more since the last one)",
+    ]
 
 
 def test_the_first_that_is_lost_is_reported(make_events, caplog):
@@ -142,20 +153,23 @@ def test_what_is_refused_for_good_is_not_sent_again_and_reported_once(start, mak
     for number, sender.refuses in enumerate([True, False, True]):
         sender.offer(*make_events(1, first=number))
         wait_for(lambda number=number: sender.sent + sender.dropped == number + 1)
+    assert caplog.text.count("kept: no; what is refused is lost") == 1
+    sender.close()
     assert sender.got == make_events(1, first=1)
     assert (sender.sent, sender.dropped, sender.failures) == (1, 2, 0)
     assert list(sender.notices()) == ["no; what is refused is lost"]
-    assert caplog.text.count("kept: no; what is refused is lost") == 1
+    assert caplog.messages[-1] == "kept: no; what is refused is lost (1 more since the last one)"
 
 
-def test_a_closed_one_does_not_go_on(start, make_events, monkeypatch, wait_for):
+def test_a_closed_one_does_not_go_on(start, make_events, monkeypatch, wait_for, caplog):
     monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.sender.CLOSE_S", 0.2)
     sender = KeptSender()
     sender.fails = 10**9
     offer(start(sender), make_events(300))
     sender.close()
     wait_for(lambda: not any(thread.name == "kept" for thread in threading.enumerate()))
-    assert (sender.sent, sender.dropped) == (0, 300)
+    assert "were not delivered when the program ended" in caplog.text
+    assert (sender.sent, sender.dropped, sender.undelivered) == (0, 300, 300)
 
 
 def test_pauses_between_tries_double_up_to_the_longest(make_events, monkeypatch):
@@ -200,7 +214,62 @@ def test_what_there_is_to_do_is_done_while_nothing_is_sent_and_its_failure_is_lo
             raise OSError("the disk is full")
 
     sender = start(Busy())
-    wait_for(lambda: sender.idled == 1)
+    wait_for(lambda: sender.idled == 2)
+    assert caplog.messages == ["kept: the disk is full"]
     sender.close()
-    assert "kept: the disk is full" in caplog.text
+    assert "kept: the disk is full (" in caplog.messages[-1]
     assert list(sender.notices()) == []
+
+
+class PickySender(KeptSender):
+    """Cannot send some items, whatever it tries; counts the tries."""
+
+    def __init__(self, faulty, error, batch):
+        super().__init__()
+        self.batch, self._faulty, self._error, self.tries = batch, faulty, error, 0
+
+    def send(self, batch):
+        if any(item.id in self._faulty for item in batch):
+            self.tries += len(batch) == 1
+            raise self._error
+        super().send(batch)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 100])
+@pytest.mark.parametrize("error", [UnicodeEncodeError("utf-8", "\udcfc", 0, 1, "surrogates not allowed"), KeyError(1)])
+def test_what_cannot_be_sent_is_set_aside_and_the_others_go_on(error, batch, start, make_events, wait_for, caplog):
+    sender = PickySender({3, 4, 9}, error, batch)
+    offer(start(sender), make_events(12))
+    wait_for(lambda: sender.sent + sender.dropped == 12)
+    sender.close()
+    assert [message.id for message in sender.got] == [1, 2, 5, 6, 7, 8, 10, 11, 12]
+    assert (sender.sent, sender.dropped, sender.undelivered) == (9, 3, 0)
+    assert sender.tries == 3 * TRIES
+    reason = " ".join(str(error).split())
+    notices = [f"{reason}; it is tried again", f"{reason}; what cannot be sent is set aside after {TRIES} tries"]
+    assert list(sender.notices()) == [*notices, None]
+    logged = [*notices, "works again", f"{notices[1]} (2 more since the last one)"]
+    assert caplog.messages == [f"kept: {text}" for text in logged]
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is full"), ConnectionError("no broker"), HtsatEdgeError("no")])
+def test_nothing_is_set_aside_for_a_destination_that_is_away(error, start, make_events, wait_for):
+    sender = PickySender({1}, error, 1)
+    offer(start(sender), make_events(2))
+    wait_for(lambda: sender.tries > 2 * TRIES)
+    assert (sender.sent, sender.dropped) == (0, 0)
+    sender._faulty = ()
+    sender.close()
+    assert sender.got == make_events(2)
+
+
+def test_one_that_hangs_is_reported_at_the_end(start, make_events, monkeypatch, wait_for, caplog):
+    monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.sender.CLOSE_S", 0.05)
+    sender = start(KeptSender())
+    sender.batch = 1
+    sender.free.clear()
+    offer(sender, make_events(3))
+    wait_for(lambda: sender.waiting == 2)
+    sender.close()
+    assert sender.undelivered == 3
+    assert caplog.messages == ["kept: 3 were not delivered when the program ended"]

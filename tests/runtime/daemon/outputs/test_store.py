@@ -9,8 +9,9 @@ import pytest
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import StoreConfig
 from htsat_edge.runtime.daemon.messages import ClockSet, GapMessage, InputFault
-from htsat_edge.runtime.daemon.outputs.store import Received, StoreOutput
+from htsat_edge.runtime.daemon.outputs.store import Received, StoreOutput, clock_offset
 from htsat_edge.runtime.dsp.events import EventStart
+from htsat_edge.runtime.store.database import Database
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
 
@@ -123,29 +124,22 @@ def test_what_was_stored_before_the_failure_was_noticed_is_not_stored_twice(tmp_
     assert ask(path, "SELECT count(*) FROM statuses") == [(1,)]
 
 
-def test_what_is_too_old_is_deleted(tmp_path, make_events, wait_for):
-    path = tmp_path / "events.db"
-    output = start(path, keep_days=1)
-    offer(output, make_events(2))
-    output.close()
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("UPDATE events SET stored_at = stored_at - 86500 WHERE number = 1")
-        database.execute("UPDATE events SET stored_at = stored_at - 86300 WHERE number = 2")
-    again = start(path, keep_days=1)
-    wait_for(lambda: stored(path) == make_events(1, first=1))
-    again.close()
-
-
 def test_a_damaged_database_is_kept_aside_and_a_new_one_begun(tmp_path, make_events, caplog):
+    """Twice in a second, too; a file that is no database is left alone, see test_wrong_paths.py."""
     path = tmp_path / "events.db"
-    path.write_text("this is no database, and long enough to be seen as none" * 50)
-    output = start(path)
-    offer(output, make_events(1))
-    output.close()
-    assert stored(path) == make_events(1)
-    (aside,) = tmp_path.glob("events.db.damaged-*")
-    assert aside.read_text().startswith("this is no database")
-    assert "file is not a database; it is kept as events.db.damaged-" in caplog.text
+    for number in range(2):
+        Database(path).close()
+        with path.open("r+b") as file:
+            file.seek(100)
+            file.write(b"no page of a tree" * 200)
+        output = start(path)
+        offer(output, make_events(1, first=number))
+        output.close()
+        assert stored(path) == make_events(1, first=number)
+    asides = sorted(tmp_path.glob("events.db.damaged-*[0-9]"))
+    assert len(asides) == 2
+    assert all(b"no page of a tree" in aside.read_bytes() for aside in asides)
+    assert "database disk image is malformed; it is kept as events.db.damaged-" in caplog.text
 
 
 def test_a_database_that_is_damaged_while_it_is_used(tmp_path, make_events, wait_for):
@@ -165,7 +159,7 @@ def test_a_database_that_is_damaged_while_it_is_open(tmp_path, make_events):
     """What is to be sent is sent again, into a new one."""
     path = tmp_path / "events.db"
     output = StoreOutput(StoreConfig(path=path))
-    first, second = ([Received(event, event.id, time.time())] for event in make_events(2))
+    first, second = ([Received(event, event.id, time.time(), clock_offset())] for event in make_events(2))
     output.send(first)
     assert ask(path, "PRAGMA wal_checkpoint(TRUNCATE)") == [(0, 0, 0)]  # all of it is in one file
     with path.open("r+b") as file:
@@ -179,32 +173,6 @@ def test_a_database_that_is_damaged_while_it_is_open(tmp_path, make_events):
     assert aside.read_bytes().startswith(b"no database at all")
 
 
-def test_what_is_too_old_is_looked_for_once_an_hour(tmp_path, make_events, monkeypatch):
-    path = tmp_path / "events.db"
-    output = StoreOutput(StoreConfig(path=path, keep_days=1))
-    output.send([Received(event, event.id, 1e9) for event in make_events(1)])
-    output.idle()
-    assert stored(path) == []
-    output.send([Received(event, event.id, 1e9) for event in make_events(1)])
-    now = time.monotonic()
-    for later_s, left in ((3599, 1), (3601, 0)):
-        monkeypatch.setattr(time, "monotonic", lambda later_s=later_s: now + later_s)
-        output.idle()
-        assert len(stored(path)) == left
-    output.closed()
-
-
-def test_a_clock_that_was_never_set_deletes_nothing(tmp_path, make_events, monkeypatch, wait_for):
-    path = tmp_path / "events.db"
-    monkeypatch.setattr(time, "time", lambda: 1000.0)
-    output = start(path, keep_days=1)
-    offer(output, make_events(1))
-    wait_for(lambda: output.sent == 1)
-    output.idle()
-    output.close()
-    assert stored(path) == make_events(1)
-
-
 def test_a_path_that_cannot_be_is_an_error_before_anything_begins(tmp_path):
     (tmp_path / "folder.db").mkdir()
     with pytest.raises(HtsatEdgeError, match=r"outputs.store.path: .*folder.db: is no regular file"):
@@ -214,10 +182,19 @@ def test_a_path_that_cannot_be_is_an_error_before_anything_begins(tmp_path):
         start(tmp_path / "file" / "events.db")
 
 
-def test_the_database_of_another_program_is_left_alone(tmp_path):
-    path = tmp_path / "photos.db"
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("CREATE TABLE photos (name TEXT)")
-    with pytest.raises(HtsatEdgeError, match=r"photos.db: it is a database of another program; give another path"):
-        start(path)
-    assert ask(path, "SELECT name FROM sqlite_schema") == [("photos",)]
+@pytest.mark.parametrize("batch", [1, 100])
+def test_a_message_that_cannot_be_stored_is_set_aside_and_the_others_are_stored(batch, tmp_path, make_events):
+    path = tmp_path / "events.db"
+    output = StoreOutput(StoreConfig(path=path))
+    output.batch = batch
+    faulty = make_events(1, first=3, source="K\udcfcche")
+    offer(output, [*make_events(3), *faulty, *make_events(3, first=4)])
+    output.start()
+    output.close()
+    assert stored(path) == [*make_events(3), *make_events(3, first=4)]
+    assert (output.sent, output.dropped, output.undelivered) == (6, 1, 0)
+    assert [notice and notice.partition("; ")[2] for notice in output.notices()] == [
+        "it is tried again",
+        "what cannot be sent is set aside after 8 tries",
+        None,
+    ]

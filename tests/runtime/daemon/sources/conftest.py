@@ -8,13 +8,14 @@ import pytest
 
 
 class VirtualMicrophone:
-    """A sink into which recordings are played; its monitor is ALSA's default input."""
+    """A sink into which recordings are played; its monitor is ALSA's default input, and one whose name is no UTF-8."""
 
     def __init__(self, folder, wait_for):
         socket = folder / "native"
         self._wait_for = wait_for
-        (folder / "alsa.conf").write_text(
-            "</usr/share/alsa/alsa.conf>\npcm.!default { type pulse }\nctl.!default { type pulse }\n"
+        (folder / "alsa.conf").write_bytes(
+            b"</usr/share/alsa/alsa.conf>\npcm.!default { type pulse }\nctl.!default { type pulse }\n"
+            b'pcm."K\xfcche" { type pulse hint { show on description x } }\n'
         )
         self.environment = {
             **os.environ,

@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import soundfile
 
-from htsat_edge.runtime.daemon.sources.devices import stable_id
+from htsat_edge.runtime.daemon.sources.devices import measure_level, stable_id
 
 
 def test_a_sound_card_has_an_id_that_finds_it_again(cards):
@@ -17,6 +18,29 @@ def test_a_sound_card_has_an_id_that_finds_it_again(cards):
     assert stable_id("(hw:3,0)", cards) == "usb:2886:0018"
     assert stable_id("default", cards) is None
     assert stable_id("odd (hw:Device)", cards) is None
+
+
+class Card:
+    """PortAudio, with a sound card that gives a value."""
+
+    PortAudioError = OSError
+
+    def __init__(self, value):
+        self._value = value
+
+    def InputStream(self, callback, **_):
+        callback(np.full((8000, 1), self._value, np.float32))
+        return nullcontext()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_a_device_that_gives_no_numbers_has_no_level(value):
+    """Those of ALSA's null device are whatever the memory holds."""
+    assert measure_level(Card(value), 0, 1, 8000) == (
+        None,
+        "gives samples that are no numbers, or far beyond full scale",
+    )
+    assert measure_level(Card(0.5), 0, 1, 8000) == (pytest.approx(-200), None)
 
 
 @pytest.fixture
@@ -41,8 +65,12 @@ def noise(tmp_path):
 def test_a_device_is_listed_with_its_level_and_checked(run, microphone, noise):
     stop = microphone.play(noise)
     done = run("devices", "--json")
-    (default,) = (device for device in map(json.loads, done.stdout.splitlines()) if device["default"])
-    assert done.returncode == 0
+    found = {device["name"]: device for device in map(json.loads, done.stdout.splitlines())}
+    (default,) = (device for device in found.values() if device["default"])
+    assert done.returncode == 0, done.stderr
+    assert found["K\xfcche"]["level_dbfs"] == pytest.approx(
+        -20, abs=3
+    )  # in Latin-1: every command ended in a traceback
     assert default["level_dbfs"] == pytest.approx(-20, abs=3)
     assert default["error"] is None
     done = run("check")

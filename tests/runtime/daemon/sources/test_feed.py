@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from htsat_edge.runtime.daemon.messages import SourceBack, SourceFailed, SourceLost
-from htsat_edge.runtime.daemon.sources.feed import RING_S, Backoff, Feed, Notice, mix
+from htsat_edge.runtime.daemon.sources.feed import RING_S, Feed, Notice
 from htsat_edge.runtime.dsp.blocks import Gap
 
 
@@ -37,10 +37,10 @@ def test_samples_that_are_no_numbers_are_a_gap(feed):
     feed.write(np.array([np.inf] * 50, np.float32))
     feed.write(ones(100))
     feed.end()
-    first, gap, another, second = read_all(feed)
-    assert (gap.start_s, gap.end_s) == pytest.approx((0.1, 0.15))
-    assert gap.reason == another.reason == "samples that are no numbers"
-    assert (first.start_s, second.start_s) == pytest.approx((0.0, 0.2))
+    first, gap, second = read_all(feed)
+    assert (gap.start_s, gap.end_s) == pytest.approx((0.149, 0.2))
+    assert gap.reason == "samples that are no numbers, or far beyond full scale"
+    assert (first.end_s, second.start_s) == pytest.approx((0.149, 0.2))
 
 
 def test_a_rate_that_changes_moves_no_position(feed):
@@ -197,33 +197,64 @@ def test_a_live_feed_knows_when_its_samples_were_recorded(live):
     assert before <= at <= time.monotonic() if live else np.isnan(at)
 
 
-class Stop:
-    """An event that is never set, and remembers how long it was waited for."""
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38, -32.1])
+def test_a_source_that_gives_no_numbers_for_long_is_lost_until_it_does(value, feed):
+    feed.open(1000)
+    feed.write(ones(100))
+    for _ in range(29):
+        feed.write(np.full(100, value, np.float32))
+    assert not feed.lost
+    for _ in range(20):
+        feed.write(np.full(100, value, np.float32))
+    assert feed.lost
+    feed.report_back("stream")  # another connection is no cure
+    assert feed.lost
+    for _ in range(11):
+        feed.write(ones(100))
+    assert not feed.lost
+    feed.end()
+    lost, back = feed.notices()
+    assert lost == (
+        SourceLost,
+        "it gives samples that are no numbers, or far beyond full scale; it is heard again when it gives others",
+    )
+    assert back == (SourceBack, "the sound is back")
+    first, gap, second, _ = read_all(feed)  # it was ten gaps a second
+    assert (first.end_s, gap.start_s, gap.end_s, second.start_s) == pytest.approx((0.1, 0.1, 5.0, 5.0))
 
-    def __init__(self):
-        self.waits = []
 
-    def wait(self, seconds):
-        self.waits.append(seconds)
-        return False
-
-
-def test_pauses_double_up_to_the_longest_and_begin_anew_after_a_success():
-    backoff, stop = Backoff(), Stop()
-    for _ in range(7):
-        backoff.wait(stop)
-    assert stop.waits == [0.5, 1, 2, 4, 8, 8, 8]
-    backoff.reset()
-    backoff.wait(stop)
-    backoff.wait(stop)
-    assert stop.waits[7:] == [0.5, 1]
+def test_a_live_source_that_loses_what_sounds_while_it_pauses_has_a_gap(feed, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    feed.open(1000)
+    for number in range(100):
+        now[0] = 0.1 * (number + 1) + (30.0 if number >= 50 else 0.0)
+        feed.arrive(ones(100))
+    feed.end()
+    found = read_all(feed)
+    (gap,) = (item for item in found if isinstance(item, Gap))
+    assert (gap.start_s, gap.end_s) == pytest.approx((5.0, 35.0))
+    assert gap.reason == "the source was interrupted"
+    assert found[-1].end_s == pytest.approx(40.0)
 
 
-def test_mixing():
-    frames = np.array([[0.0, 1.0], [0.5, 0.25]], np.float32)
-    np.testing.assert_array_equal(mix(frames, None), [0.5, 0.375])
-    for channel in (0, 1):
-        mixed = mix(frames, channel)
-        np.testing.assert_array_equal(mixed, frames[:, channel])
-        assert mixed.flags.c_contiguous
-        assert mixed.dtype == np.float32
+@pytest.mark.parametrize("act", ["open", "skip", "open at another rate", "end"])
+def test_what_is_held_is_written_before_what_follows(act, feed, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    feed.open(1000)
+    for number in range(41):
+        now[0] = 0.1 * (number + 1) + (2.0 if number == 40 else 0.0)
+        feed.arrive(ones(100))
+    assert feed.behind_s == pytest.approx(4.0)  # the last block is held
+    match act:
+        case "open":
+            feed.open(1000, 1.0, "again")
+        case "skip":
+            feed.skip(1.0, "the device was not read in time")
+        case "open at another rate":
+            feed.open(2000)
+    feed.end()
+    found = [item for item in read_all(feed) if isinstance(item, Gap) or item.start_s > 5]
+    assert found[0] == Gap(pytest.approx(4.0), pytest.approx(6.0), "the source was interrupted")
+    assert (found[1].start_s, found[1].end_s) == pytest.approx((6.0, 6.1))

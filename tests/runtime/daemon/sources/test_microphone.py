@@ -62,7 +62,14 @@ def test_a_card_keeps_its_ids(cards):
 
 @pytest.mark.parametrize(
     ("channel", "feeds", "chosen"),
-    [("mix", 1, (2, [None])), ("each", 4, (4, [0, 1, 2, 3])), (3, 1, (3, [2])), (6, 1, (6, [5]))],
+    [
+        ("mix", 1, (2, ["mix"])),
+        ("loudest", 1, (2, ["loudest"])),
+        ("first", 1, (1, ["first"])),
+        ("each", 4, (4, [1, 2, 3, 4])),
+        (3, 1, (3, [3])),
+        (6, 1, (6, [6])),
+    ],
 )
 def test_channels(channel, feeds, chosen):
     assert choose_channels(channel, DEVICES[2], feeds) == chosen

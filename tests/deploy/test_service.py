@@ -1,0 +1,57 @@
+"""The unit for systemd: what it is allowed, and that a microphone is within that."""
+
+import configparser
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+UNIT = Path(__file__).parents[2] / "deploy" / "htsat-edge.service"
+MOST = 25
+"""Tenths of systemd-analyze's exposure, which goes to 10."""
+
+
+class Repeated(dict):
+    """A section whose keys may be given several times."""
+
+    def __setitem__(self, key, value):
+        if isinstance(value, list) and key in self:
+            value = self[key] + value
+        super().__setitem__(key, value)
+
+
+@pytest.fixture(scope="module")
+def service():
+    """The [Service] section: lists of values by key."""
+    parser = configparser.RawConfigParser(strict=False, dict_type=Repeated, delimiters="=")
+    parser.optionxform = str
+    parser.read(UNIT)
+    return {key: value.splitlines() for key, value in parser["Service"].items()}
+
+
+def test_it_runs_the_command_as_a_user_without_rights(service):
+    (command,) = service["ExecStart"]
+    assert command.endswith("/htsat-edge listen --config /etc/htsat-edge/detector.yaml")
+    assert service["Type"] == ["notify"]
+    assert service["DynamicUser"] == ["yes"]
+    assert service["CapabilityBoundingSet"] in ([], [""])
+    assert service["UMask"] == ["0077"]
+
+
+def test_sound_cards_and_what_names_them_are_in_reach(service):
+    assert "char-alsa rw" in service["DeviceAllow"]
+    assert "audio" in service["SupplementaryGroups"][0].split()
+    assert "PrivateDevices" not in service
+    assert "ProcSubset" not in service  # /proc/asound
+    assert {"AF_UNIX", "AF_INET", "AF_INET6"} <= set(service["RestrictAddressFamilies"][0].split())
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze: sudo apt install systemd")
+def test_its_exposure_is_low():
+    """It was 6.5."""
+    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={MOST}", "--no-pager", UNIT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "unrecognized option" in done.stderr:
+        pytest.skip("systemd before 250 looks at running units alone")
+    assert done.returncode == 0, done.stdout.splitlines()[-1] + done.stderr

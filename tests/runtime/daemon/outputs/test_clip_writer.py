@@ -1,0 +1,132 @@
+"""Clips in their folder: within its quota, and without touching what is not ours."""
+
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.files import begin_part
+from htsat_edge.runtime.daemon.config import ClipsConfig
+from htsat_edge.runtime.daemon.outputs.clips import Clip, ClipWriter
+
+
+def write(folder, names, seconds=1, **settings):
+    """Write clips of noise, one a name, each a second later than the last."""
+    writer = ClipWriter(ClipsConfig(folder=folder, **settings))
+    writer.start()
+    for name in names:
+        writer.put(Clip(name, np.random.default_rng(0).uniform(-0.5, 0.5, seconds * 16_000).astype(np.float32), 16_000))
+    writer.close()
+    assert writer.failures == 0
+    return writer
+
+
+@pytest.mark.parametrize("kind", ["flac", "wav"])
+def test_a_clip_is_a_file_of_16_bits(kind, tmp_path):
+    write(tmp_path / "state" / "clips", ["20261126T180001_yard_Dog"], format=kind)
+    (path,) = (tmp_path / "state" / "clips").iterdir()
+    assert path.name == f"20261126T180001_yard_Dog.{kind}"
+    samples, rate = soundfile.read(path, dtype="float32")
+    assert (rate, soundfile.info(path).subtype) == (16_000, "PCM_16")
+    np.testing.assert_allclose(samples, np.random.default_rng(0).uniform(-0.5, 0.5, 16_000), atol=1e-4)
+
+
+def test_a_name_that_is_taken_gets_a_number(tmp_path):
+    for _ in range(3):
+        write(tmp_path, ["0000001.50_yard_Dog"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "0000001.50_yard_Dog.flac",
+        "0000001.50_yard_Dog_2.flac",
+        "0000001.50_yard_Dog_3.flac",
+    ]
+
+
+def test_the_oldest_clips_go_where_the_quota_is_full_and_no_other_file(tmp_path):
+    """A clip of a second is 32 kB; three fit into 100 kB."""
+    (tmp_path / "notes.txt").write_text("x" * 200_000)
+    for number in range(5):  # by name, the last is the oldest
+        write(tmp_path, [f"2026112{9 - number}T180001_yard_Dog"], format="wav", quota_mb=0.1)
+        os.utime(tmp_path / f"2026112{9 - number}T180001_yard_Dog.wav", (1.78e9 + number, 1.78e9 + number))
+    left = sorted(path.name for path in tmp_path.glob("*.wav"))
+    assert left == [f"2026112{number}T180001_yard_Dog.wav" for number in (5, 6, 7)]
+    assert (tmp_path / "notes.txt").exists()
+
+
+@pytest.mark.parametrize("wrong", [30.0, 4e9])
+def test_a_clock_that_is_set_does_not_change_which_clips_are_the_oldest(wrong, tmp_path, monkeypatch):
+    """Of this run by their order; of an earlier run, those of a wrong clock count as just written."""
+    settings = {"format": "wav", "quota_mb": 0.1}
+    names = ["20260101T000000_yard_Old", "19700101T000025_yard_Dog"]
+    write(tmp_path, names, **settings)
+    for name, at in zip(names, (1.77e9, wrong), strict=True):
+        os.utime(tmp_path / f"{name}.wav", (at, at))
+    writer = ClipWriter(ClipsConfig(folder=tmp_path, **settings))
+    replace = Path.replace
+    for number in (1, 2):
+
+        def wrongly_timed(part, target, number=number):
+            os.utime(part, (wrong - number, wrong - number))
+            return replace(part, target)
+
+        monkeypatch.setattr(Path, "replace", wrongly_timed)
+        writer.send([Clip(f"19700101T00005{number}_yard_New", np.zeros(16_000, np.float32), 16_000)])
+        writer.sent += 1
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"19700101T000025_yard_Dog.wav", "19700101T000051_yard_New.wav", "19700101T000052_yard_New.wav"}
+    writer.send([Clip("19700101T000053_yard_New", np.zeros(16_000, np.float32), 16_000)])
+    assert "19700101T000025_yard_Dog.wav" not in {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_clip_that_a_power_cut_has_torn_is_deleted(tmp_path):
+    part, _ = begin_part(tmp_path / "0000001.50_yard_Dog.flac")
+    part.write_text("torn")
+    write(tmp_path, [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_clip_that_is_larger_than_the_quota_is_lost_and_none_is_deleted_for_it(tmp_path):
+    write(tmp_path, ["20261126T180001_yard_Dog"], format="wav", quota_mb=0.1)
+    writer = write(tmp_path, ["20261126T180009_yard_Dog"], seconds=4, format="wav", quota_mb=0.1)
+    assert (writer.sent, writer.dropped) == (0, 1)
+    assert list(writer.notices()) == ["a clip of 0.1 MB is larger than quota_mb; what is refused is lost"]
+    assert [path.name for path in tmp_path.iterdir()] == ["20261126T180001_yard_Dog.wav"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o027, 0o640)])
+def test_the_umask_is_obeyed(umask, mode, tmp_path):
+    before = os.umask(umask)
+    try:
+        write(tmp_path, ["20261126T180001_yard_Dog"])
+    finally:
+        os.umask(before)
+    (path,) = tmp_path.iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_no_link_in_the_folder_is_followed(tmp_path):
+    """Nor is one replaced: a clip whose name is taken gets a number."""
+    theirs = tmp_path / "theirs.key"
+    theirs.write_text("secret")
+    theirs.chmod(0o600)
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    names = [".0000001.50_yard_Dog.flac.part", ".probe", "0000001.50_yard_Dog.flac"]
+    for name in names:
+        (folder / name).symlink_to(theirs)
+    before = theirs.stat()
+    write(folder, ["0000001.50_yard_Dog"])
+    assert theirs.read_text() == "secret"
+    assert (theirs.stat().st_mode, theirs.stat().st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+    made = {path.name for path in folder.iterdir() if not path.is_symlink()}
+    assert made == {"0000001.50_yard_Dog_2.flac"}
+    assert {path.name for path in folder.iterdir() if path.is_symlink()} == set(names)
+
+
+def test_a_folder_that_cannot_be_is_an_error_before_anything_begins(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HtsatEdgeError, match=r"outputs.clips.folder: .*file: cannot be written to: "):
+        ClipWriter(ClipsConfig(folder=tmp_path / "file")).start()

@@ -1,0 +1,155 @@
+"""Brokers that are set up otherwise than the configuration says: the cause is reported, before any message fails."""
+
+import gc
+import shutil
+import socket
+import subprocess
+
+import pytest
+from pydantic import ValidationError
+
+from htsat_edge.runtime.daemon.config import MqttConfig, Secret
+from htsat_edge.runtime.daemon.outputs.mqtt import Mqtt
+
+pytestmark = [
+    pytest.mark.usefixtures("short_pauses"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # paho leaves sockets open
+]
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate that nobody has signed, and its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl")
+    folder = tmp_path_factory.mktemp("certificate")
+    key, crt = folder / "broker.key", folder / "broker.crt"
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
+    subprocess.run([*command, "-keyout", key, "-out", crt], check=True, capture_output=True)
+    return crt, key
+
+
+@pytest.fixture
+def run_broker(tmp_path, free_port, wait_for):
+    """Runs mosquitto with further lines of configuration; returns its port."""
+    if MOSQUITTO is None:
+        pytest.skip("needs mosquitto: sudo apt install mosquitto")
+    processes = []
+
+    def run(*lines):
+        port, config = free_port(), tmp_path / "broker.conf"
+        config.write_text("\n".join([f"listener {port} 127.0.0.1", "user root", *lines, ""]))
+        processes.append(subprocess.Popen([MOSQUITTO, "-c", config], stderr=subprocess.DEVNULL))
+
+        def answers():
+            with socket.socket() as one:
+                return one.connect_ex(("127.0.0.1", port)) == 0
+
+        wait_for(answers)
+        return port
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def begin(monkeypatch):
+    """Starts an output without a message."""
+    monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.sender.CLOSE_S", 0.2)
+    started = []
+
+    def output(port, host="127.0.0.1", **settings):
+        made = Mqtt(MqttConfig(host=host, port=port, **settings), ["yard"], ["Dog"])
+        made.start()
+        started.append(made)
+        return made
+
+    yield output
+    for made in started:
+        made.close()
+    gc.collect()  # so that no other test is blamed for the sockets
+
+
+def first_notice(output, wait_for):
+    notices = []
+    wait_for(lambda: notices.extend(output.notices()) or notices, 60)
+    return notices[0]
+
+
+def test_a_wrong_password_is_said_at_once(tmp_path, run_broker, begin, wait_for, monkeypatch):
+    passwords = tmp_path / "passwords"
+    passwords.write_text("")
+    passwords.chmod(0o600)
+    monkeypatch.setenv("PW", "wrong")
+    port = run_broker("allow_anonymous false", f"password_file {passwords}")
+    output = begin(port, username="me", password=Secret(env="PW"))
+    assert first_notice(output, wait_for) == "the broker refuses: Not authorized; it is tried again"
+    assert output.dropped == 0
+
+
+def test_a_certificate_that_is_not_trusted(certificate, run_broker, begin, wait_for):
+    crt, key = certificate
+    port = run_broker("allow_anonymous true", f"certfile {crt}", f"keyfile {key}")
+    notice = first_notice(begin(port, host="localhost", tls=True), wait_for)
+    assert notice.startswith("the broker's certificate is not trusted: self")
+
+
+def test_tls_to_a_plain_port(run_broker, begin, wait_for):
+    port = run_broker("allow_anonymous true")
+    notice = first_notice(begin(port, tls=True), wait_for)
+    assert notice.startswith("TLS fails (")
+    assert f"is {port} its port for TLS?" in notice
+
+
+def test_a_plain_connection_to_a_port_for_tls(certificate, run_broker, begin, wait_for):
+    crt, key = certificate
+    port = run_broker("allow_anonymous true", f"certfile {crt}", f"keyfile {key}")
+    notice = first_notice(begin(port), wait_for)
+    assert notice == (
+        f"the broker closes the connection and does not answer; does port {port} want tls?; it is tried again"
+    )
+
+
+def test_a_broker_that_is_not_there_says_why(free_port, begin, make_events, wait_for):
+    output = begin(free_port())
+    output.patience_s = 0.1
+    output.offer(*make_events(1))
+    wait_for(lambda: output.failures > 2)
+    assert output._reason == "the broker cannot be reached: Connection refused"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_error_that_ends_the_thread_of_paho_is_no_end(run_broker, make_events, wait_for, monkeypatch):
+    monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.mqtt.RESTART_S", 0.05)
+    output = Mqtt(MqttConfig(host="127.0.0.1", port=run_broker("allow_anonymous true")), ["yard"], ["Dog"])
+    connect, tries = output._client._create_socket, []
+
+    def create():
+        tries.append(True)
+        if len(tries) < 3:
+            raise UnicodeError("label empty or too long")
+        return connect()
+
+    monkeypatch.setattr(output._client, "_create_socket", create)
+    output.start()
+    output.offer(*make_events(1))
+    wait_for(lambda: output.sent == 1)
+    output.close()
+    gc.collect()
+    assert len(tries) == 3
+
+
+@pytest.mark.parametrize("key", ["topic", "discovery"])
+@pytest.mark.parametrize("value", ["a/#", "+", "a/+/b", "#", "", "/a", "a/", "$SYS/a", "a\0b", "a\nb", " a", "a "])
+def test_what_cannot_be_published_under_is_refused(key, value):
+    with pytest.raises(ValidationError):
+        MqttConfig(host="broker", **{key: value})
+
+
+@pytest.mark.parametrize("value", ["a", "a/b", "haus/hütte", "home assistant"])
+def test_what_can_be_published_under_is_taken(value):
+    assert MqttConfig(host="broker", topic=value, discovery=value).topic == value
