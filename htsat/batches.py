@@ -13,13 +13,18 @@ from torch.utils.data import Dataset
 
 from htsat_edge.htsat.config import NetworkConfig
 from htsat_edge.htsat.corpus import Recording
-from htsat_edge.htsat.scenes import Scene, SceneMaker, Sound, load_sounds, mask_bands
+from htsat_edge.htsat.network import STEPS
+from htsat_edge.htsat.scenes import STEP_FRAMES, Scene, SceneMaker, Sound, load_sounds
 from htsat_edge.htsat.settings import TrainConfig
+from htsat_edge.htsat.variations import mask_bands
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.dsp.log_mel import FrontEnd
+from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd
 
 Batch = tuple[Tensor, Tensor]
 """log_mel (B, T, F) and target (B, 32, classes)."""
+UNLABELLED = (0, 4)
+"""Fewest and most events of a scene without labels."""
+SILENCE_DB = 10 * np.log10(FLOOR_POWER)
 
 
 class Batches(Dataset[Batch]):
@@ -34,15 +39,27 @@ class Batches(Dataset[Batch]):
         scenes = [self._draw(rng, step) for _ in range(self._config.batch)]
         for scene in scenes:
             mask_bands(rng, scene.log_mel)
+            if rng.random() < self._config.partial_share:
+                silence_begin(rng, scene)
         log_mel = np.stack([scene.log_mel for scene in scenes])
         target = np.stack([scene.target for scene in scenes])
         return torch.from_numpy(log_mel), torch.from_numpy(target)
 
     def _draw(self, rng: np.random.Generator, step: int) -> Scene:
         config = self._config
+        quiet = rng.random() < config.quiet_share
+        if quiet and not self._maker.has_others:
+            return self._maker.mixture(rng, (0, 0))
         if rng.random() < config.tiled_share:
-            return self._maker.tiled(rng)
-        return self._maker.mixture(rng, config.events_at(step))
+            return self._maker.tiled(rng, labelled=not quiet)
+        return self._maker.mixture(rng, UNLABELLED if quiet else config.events_at(step), labelled=not quiet)
+
+
+def silence_begin(rng: np.random.Generator, scene: Scene) -> None:
+    """Make the begin of a scene digital silence, in place, as of a source that has just started."""
+    steps = int(rng.integers(1, STEPS))
+    scene.log_mel[: steps * STEP_FRAMES] = SILENCE_DB
+    scene.target[:steps] = 0
 
 
 def load_split(

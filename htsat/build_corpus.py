@@ -8,6 +8,11 @@ made, as on another release of Debian or Ubuntu where a package lacks a file or 
 
 from __future__ import annotations
 
+from htsat_edge.runtime.common.interrupt import end_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
+
 import argparse
 import csv
 import os

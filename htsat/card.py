@@ -5,6 +5,11 @@ RUN is a training that was evaluated. The prose around its figures stands in con
 
 from __future__ import annotations
 
+from htsat_edge.runtime.common.interrupt import end_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
+
 import argparse
 import hashlib
 import sys
@@ -53,9 +58,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
 
 
-def card(template: str, results: Results, accuracy: Accuracy, manifest: Path) -> str:
-    """Return the template with the figures of a training, and of the graphs made from it."""
-    rows = read_csv(manifest, ["package", "class", "split"])
+def card(template: str, results: Results, accuracy: Accuracy, corpora: Sequence[Path]) -> str:
+    """Return the template with the figures of a training, and of the graphs made from it.
+
+    `corpora` are the manifests that it learned from; recordings without a package are synthetic.
+    """
+    parts = [row for path in corpora for row in read_csv(path, ["file", "class", "split"])]
+    rows = list({(row["file"], row["class"]): row for row in parts}.values())  # some have several parts
+    synthetic = [row for row in rows if not row.get("package")]
+    recorded = [row for row in rows if row.get("package")]
     learned = Counter(row["class"] for row in rows if row["split"] == "train")
     classes = [
         [c.label, learned[c.label], c.recordings, c.groups, *(c.figures[name] for name in SHORT), f"{c.threshold:.2f}"]
@@ -64,9 +75,11 @@ def card(template: str, results: Results, accuracy: Accuracy, manifest: Path) ->
     confused = results.confused()
     try:
         return template.format(
-            train=sum(row["split"] == "train" for row in rows),
-            held=sum(row["split"] == "val" for row in rows),
-            packages=len({row["package"] for row in rows}),
+            train=sum(row["split"] == "train" for row in recorded),
+            held=sum(row["split"] == "val" for row in recorded),
+            synthetic=len(synthetic),
+            synthetic_held=sum(row["split"] == "val" for row in synthetic),
+            packages=len({row["package"] for row in recorded}),
             judged=sum(c.recordings for c in results.classes),
             figures=table(["figure", "value (90 % of resamples)"], results.table()),
             classes=table(["class", "learned from", "held", "packs", *SHORT.values(), "threshold"], classes),
@@ -116,7 +129,7 @@ def write(args: argparse.Namespace) -> int:
                 f"{args.out / ACCURACY_FILE}: is of another {name}.onnx; "
                 "run python -m htsat_edge.calibration.accuracy again"
             )
-    text = card(read_text(TEMPLATE), results, accuracy, args.data / "manifest.csv")
+    text = card(read_text(TEMPLATE), results, accuracy, [folder / "manifest.csv" for folder in args.data])
     for name, content in {"MODEL_CARD.md": text, "LICENCES.md": licences(MANIFEST)}.items():
         with replacing(args.out / name) as part:
             part.write_text(content, encoding="utf-8")
@@ -127,7 +140,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = Parser(prog="python -m htsat_edge.htsat.card", description="Write the bundled model's card and licences.")
     parser.add_argument("run", type=Path, metavar="RUN", help="a training that htsat_edge.htsat.evaluate has measured")
-    parser.add_argument("--data", type=Path, required=True, help="the corpus that htsat_edge.htsat.build_corpus built")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FOLDER",
+        help="the corpora that htsat_edge.htsat.build_corpus and htsat_edge.htsat.alarms made",
+    )
     parser.add_argument("--out", type=Path, required=True, help="the folder of the bundle")
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: write(args))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -79,6 +79,11 @@ def read_corpus(folder: Path) -> list[Recording]:
     if not recordings:
         raise HtsatEdgeError(f"{folder}: has neither a manifest.csv nor a folder of recordings for each class")
     return _complete(folder, choose_splits(recordings))
+
+
+def read_corpora(folders: Sequence[Path]) -> list[Recording]:
+    """Read several corpora, as `read_corpus` does one."""
+    return [recording for folder in folders for recording in read_corpus(folder)]
 
 
 def _read_manifest(path: Path) -> list[Recording]:

@@ -8,6 +8,11 @@ report.html, a page to look at before a model is shipped.
 
 from __future__ import annotations
 
+from htsat_edge.runtime.common.interrupt import end_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
+
 import argparse
 import json
 import sys
@@ -32,8 +37,9 @@ from htsat_edge.evaluation.labels import BACKGROUND
 from htsat_edge.evaluation.metrics import Interval
 from htsat_edge.htsat.checkpoint import load_network
 from htsat_edge.htsat.config import read_network
-from htsat_edge.htsat.corpus import read_corpus
-from htsat_edge.htsat.figures import Outputs, apply, held_scenes, labelled, room_tone, score_windows
+from htsat_edge.htsat.corpus import read_corpora
+from htsat_edge.htsat.figures import Outputs, apply, held_scenes, labelled, other_sounds, room_tone, score_windows
+from htsat_edge.htsat.network import STEPS
 from htsat_edge.htsat.report import ClassFigures, Results, write_page
 from htsat_edge.htsat.scenes import Scene, Sound, load_sounds
 from htsat_edge.htsat.settings import RunFolder
@@ -112,7 +118,10 @@ class Quiet:
     tone: tuple[FloatArray, FloatArray]
     """Room tone: an hour to choose thresholds by, and another to count false events in."""
     ambience: tuple[FloatArray, FloatArray] | None
-    """The same with the corpus's backgrounds over four of five windows, where it has any."""
+    """The same with the corpus's backgrounds over four of five windows, where it has any: those that were learned from
+    to choose by, and those that are held back to count in. If there are none of one kind, the others stand for them."""
+    others: FloatArray
+    """Held recordings of other classes: thresholds are chosen by them as by scenes in which nothing is to be found."""
 
 
 def f_score(found: BoolArray, active: BoolArray) -> npt.NDArray[np.float64]:
@@ -170,7 +179,9 @@ def judge(
     """Choose thresholds and compute every figure, with intervals by group for recordings and by scene for scenes."""
     held = [sound.recording for sound in labelled(sounds, labels)]
     recordings = np.bincount(outputs.truth, minlength=len(labels))
-    thresholds, medians = tune(outputs.framewise, outputs.active, (recordings / (recordings + TRUST)).tolist())
+    heard = np.concatenate([outputs.framewise, quiet.others])
+    active = np.concatenate([outputs.active, np.zeros(quiet.others.shape, bool)])
+    thresholds, medians = tune(heard, active, (recordings / (recordings + TRUST)).tolist())
     thresholds = raise_over_quiet(thresholds, smoothed(quiet.tone[0], medians), allowed=0)
     if quiet.ambience is not None:
         thresholds = raise_over_quiet(thresholds, smoothed(quiet.ambience[0], medians), RISES_IN_AMBIENCE)
@@ -221,7 +232,7 @@ def measure(args: argparse.Namespace) -> int:
     folder = RunFolder(args.run)
     config, labels = read_network(folder.network), folder.read_labels()
     network = load_network(folder.model, config)
-    corpus = read_corpus(args.data)
+    corpus = read_corpora(args.data)
     held = folder.still_held(corpus)
     if not {r.label for r in held}.intersection(labels):
         raise HtsatEdgeError(f"{args.run}: none of its labels has a held recording in --data")
@@ -234,7 +245,14 @@ def measure(args: argparse.Namespace) -> int:
         return score_windows(network, [window.log_mel for window in windows])[0]
 
     recorded = [sound for sound in sounds if sound.recording.label == BACKGROUND]
-    quiet = Quiet(tone=(hour(1), hour(2)), ambience=(hour(4, recorded), hour(3, recorded)) if recorded else None)
+    learned = [sound for sound in recorded if not sound.recording.held] or recorded
+    unheard = [sound for sound in recorded if sound.recording.held] or recorded
+    others = [scene.log_mel for scene in other_sounds(sounds, labels, config.front_end, HOUR)]
+    quiet = Quiet(
+        tone=(hour(1), hour(2)),
+        ambience=(hour(4, learned), hour(3, unheard)) if recorded else None,
+        others=score_windows(network, others)[0] if others else np.zeros((0, STEPS, len(labels)), np.float32),
+    )
     results = judge(apply(network, sounds, scenes, labels), quiet, sounds, scenes, labels)
     write_thresholds(folder.thresholds, results)
     with replacing(folder.figures) as part:
@@ -261,7 +279,14 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m htsat_edge.htsat.evaluate", description="Measure a model, and choose its thresholds."
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder that htsat_edge.htsat.train wrote")
-    parser.add_argument("--data", type=Path, required=True, help="the folder of recordings that it was trained on")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FOLDER",
+        help="the folders of recordings that it was trained on",
+    )
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: measure(args))
 

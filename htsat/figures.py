@@ -85,11 +85,12 @@ def labelled(sounds: Sequence[Sound], labels: Sequence[str]) -> list[Sound]:
 @torch.no_grad()
 def score_windows(network: nn.Module, log_mels: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
     """Return framewise (N, 32, C) and clipwise (N, C) of windows (1024, F)."""
-    outputs = [network(batch) for batch in torch.from_numpy(np.stack(log_mels)).split(16)]
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    outputs = [network(batch.to(device)) for batch in torch.from_numpy(np.stack(log_mels)).split(16)]
 
     def joined(name: str) -> FloatArray:
         parts: list[Tensor] = [getattr(output, name) for output in outputs]
-        return torch.cat(parts).numpy()
+        return torch.cat(parts).cpu().numpy()
 
     return joined("framewise"), joined("clipwise")
 
@@ -103,6 +104,17 @@ def room_tone(front_end: FrontEnd, count: int, seed: int, backgrounds: Sequence[
     """Return windows of stationary noise without an event; most of them with one of the `backgrounds` over it."""
     maker, rng = SceneMaker(backgrounds, [], front_end, augment=False), np.random.default_rng(seed)
     return [maker.mixture(rng, (0, 0)) for _ in range(count)]
+
+
+def other_sounds(sounds: Sequence[Sound], labels: Sequence[str], front_end: FrontEnd, count: int) -> list[Scene]:
+    """Return windows of sounds of other classes alone, as they are: every other one tiled, the same each time."""
+    others = [sound for sound in sounds if sound.recording.label not in labels]
+    maker, rng = SceneMaker(others, [], front_end, augment=False), np.random.default_rng(0)
+    if not maker.has_others:
+        return []
+    return [
+        maker.tiled(rng, labelled=False) if i % 2 else maker.mixture(rng, (1, 3), labelled=False) for i in range(count)
+    ]
 
 
 def held_scenes(sounds: Sequence[Sound], labels: Sequence[str], front_end: FrontEnd, count: int) -> list[Scene]:

@@ -8,7 +8,7 @@ from torch import nn
 
 from htsat_edge.htsat.checkpoint import load_network
 from htsat_edge.htsat.config import NetworkConfig
-from htsat_edge.htsat.network import HTSAT
+from htsat_edge.htsat.network import HTSAT, Block
 
 
 def make_network(config: NetworkConfig, outputs: int, init: Path | None) -> HTSAT:
@@ -41,6 +41,13 @@ def initialise_head(network: HTSAT) -> None:
     nn.init.normal_(network.tscam_conv.weight, std=0.01)
     assert network.tscam_conv.bias is not None
     nn.init.constant_(network.tscam_conv.bias, -3.0)
+
+
+def set_drop_path(network: HTSAT, share: float) -> None:
+    """Skip blocks at random in training: none of the first, up to `share` of the last (Huang et al. 2016)."""
+    blocks = [module for module in network.modules() if isinstance(module, Block)]
+    for i, block in enumerate(blocks):
+        block.drop = share * i / max(1, len(blocks) - 1)
 
 
 def freeze_backbone(network: HTSAT) -> None:

@@ -138,6 +138,8 @@ class Block(nn.Module):
     roll: Tensor
     unroll: Tensor
     mask: Tensor
+    drop = 0.0
+    """The share of windows for which each half of the block is skipped in training (stochastic depth)."""
 
     def __init__(self, channels: int, heads: int, side: int, shifted: bool) -> None:
         super().__init__()
@@ -155,8 +157,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens (B, N, C) -> (B, N, C)."""
-        x = x + self._attend(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        x = x + self._keep(self._attend(self.norm1(x)))
+        return x + self._keep(self.mlp(self.norm2(x)))
+
+    def _keep(self, x: Tensor) -> Tensor:
+        if not self.training or self.drop == 0:
+            return x
+        kept = torch.rand(len(x), 1, 1, device=x.device) >= self.drop
+        return x * (kept / (1 - self.drop)).to(x.dtype)
 
     def _attend(self, x: Tensor) -> Tensor:
         B, N, C = x.shape

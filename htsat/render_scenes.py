@@ -9,6 +9,11 @@ path from samples to events is measured.
 
 from __future__ import annotations
 
+from htsat_edge.runtime.common.interrupt import end_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
+
 import argparse
 import csv
 import sys
@@ -30,9 +35,10 @@ except ModuleNotFoundError as missing:
     refuse_without_extra("htsat_edge.htsat.render_scenes", "train", missing)
 
 from htsat_edge.evaluation.labels import BACKGROUND, Occurrence, join
-from htsat_edge.htsat.corpus import Recording, read_corpus, read_mono
-from htsat_edge.htsat.scenes import OTHERS, PAUSE_S, SHORT, SNR_DB, Rng, from_db
-from htsat_edge.htsat.settings import make_folder
+from htsat_edge.htsat.corpus import Recording, read_corpora, read_mono
+from htsat_edge.htsat.scenes import PAUSE_S, SNR_DB
+from htsat_edge.htsat.settings import Mix, make_folder
+from htsat_edge.htsat.variations import SHORT, Rng, from_db
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.config import read_csv
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -70,7 +76,7 @@ class Mixer:
         background = np.square(audio).mean()
         events: list[Occurrence] = []
         for _ in range(rng.integers(0, int(MOST_EVENTS_PER_S * seconds), endpoint=True)):
-            others = bool(self._others) and rng.random() < OTHERS
+            others = bool(self._others) and rng.random() < Mix().others_share
             label = str(rng.choice(self._others if others else self._known))
             event = self._draw(rng, label)
             event = event * np.sqrt(background * from_db(rng.uniform(*SNR_DB)) / np.square(event).mean())
@@ -113,11 +119,11 @@ class Mixer:
 def render(args: argparse.Namespace) -> int:
     """Run the command: write scenes."""
     labels = [row["label"] for row in read_csv(args.labels, ["label"])]
-    corpus = read_corpus(args.data)
+    corpus = read_corpora(args.data)
     # Backgrounds are too few to hold some back.
     recordings = [r for r in corpus if r.held or r.label == BACKGROUND]
     if not {r.label for r in recordings}.intersection(labels):
-        raise HtsatEdgeError(f"{args.data}: holds back no recording of the classes in {args.labels}")
+        raise HtsatEdgeError(f"--data: holds back no recording of the classes in {args.labels}")
     make_folder(args.out)
     mixer, rows = Mixer(recordings, labels), []
     for number in with_progress(range(args.count), "mixing"):
@@ -140,7 +146,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser(
         prog="python -m htsat_edge.htsat.render_scenes", description="Mix held recordings into labelled scenes."
     )
-    parser.add_argument("--data", type=Path, required=True, help="a corpus, as for htsat_edge.htsat.train")
+    parser.add_argument(
+        "--data", type=Path, nargs="+", required=True, metavar="FOLDER", help="corpora, as for htsat_edge.htsat.train"
+    )
     parser.add_argument("--labels", type=Path, required=True, help="CSV with a column `label`: the classes to label")
     parser.add_argument("--out", type=Path, required=True, help="folder for the scenes and their manifest.csv")
     parser.add_argument("--count", type=count, default=120, help="scenes (default 120)")

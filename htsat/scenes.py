@@ -1,39 +1,53 @@
 """Mix synthetic scenes with strong labels from recordings of single events.
 
-Mixing happens on power mel spectrograms, where incoherent sounds add up: one addition a scene in place of a Fourier
-transform, so scenes cost almost nothing. Gain, equaliser and low-pass are factors per band, reverberation is a decay in
-time; only a change of speed needs the waveform, so each recording is kept at several speeds.
+Mixing happens on power mel spectrograms, where incoherent sounds add up: one addition a sound in place of a Fourier
+transform, so scenes cost a millisecond or two. Only a change of speed needs the waveform, so each recording is kept at
+several speeds.
 """
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import numpy.typing as npt
-import scipy.signal
 import soxr
 
 from htsat_edge.evaluation.labels import BACKGROUND, Occurrence
+from htsat_edge.htsat.ambience import Ambience
 from htsat_edge.htsat.corpus import Recording, read_mono
 from htsat_edge.htsat.network import FRAMES, STEPS
+from htsat_edge.htsat.settings import Mix
+from htsat_edge.htsat.variations import (
+    SHORT,
+    Rng,
+    borrow_spectrum,
+    change_contrast,
+    colour,
+    crop,
+    from_db,
+    layer,
+    reverberate,
+    stretch,
+)
 from htsat_edge.runtime.common.arrays import BoolArray, FloatArray
 from htsat_edge.runtime.common.progress import with_progress
 from htsat_edge.runtime.dsp.log_mel import FrontEnd, LogMel, to_db
 
-Rng = np.random.Generator
 SPEEDS = (0.84, 0.92, 1.0, 1.09, 1.19)
 STEP_FRAMES = FRAMES // STEPS
 SNR_DB = (0.0, 30.0)
 """Level of an event above the background, on average over its frames and bands."""
-OTHERS = 0.1
-"""The share of events of unlabelled classes: mixed in, so that the network learns to ignore them."""
-SHORT = 150
-"""Frames; shorter sounds may come several times."""
 PAUSE_S = 0.15
 """Events of one class that are closer count as one, as in the labels of DESED (DCASE 2019 to 2023, task 4)."""
+
+
+Run = tuple[int, int, int]
+"""An event as index of its class, and frames of its onset and offset."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,7 @@ class Scene:
     log_mel: FloatArray
     """(1024, F) in dB."""
     target: FloatArray
-    """(32, classes): 1 where a class fills at least half of a step."""
+    """(32, classes): 1 where a class sounds; `Mix.nearest_steps` says how its ends are rounded."""
     events: tuple[Occurrence, ...]
     """Events of the labelled classes; those of one class are at least `PAUSE_S` apart."""
     duration_s: float
@@ -72,15 +86,23 @@ def load_sound(recording: Recording, front_end: FrontEnd, speeds: Sequence[float
 def load_sounds(
     recordings: Sequence[Recording], front_end: FrontEnd, task: str, speeds: Sequence[float] = SPEEDS
 ) -> list[Sound]:
-    """Load many recordings, with a progress bar."""
-    return [load_sound(recording, front_end, speeds) for recording in with_progress(recordings, task)]
+    """Load many recordings on all cores, with a progress bar."""
+    load = partial(load_sound, front_end=front_end, speeds=speeds)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # Decoding, resampling and transforming happen outside of Python's lock.
+        return [sound for _, sound in zip(with_progress(recordings, task), pool.map(load, recordings), strict=True)]
 
 
 class SceneMaker:
     """Draws scenes from sounds, for `labels` in this order; sounds of other classes are mixed in but not labelled."""
 
     def __init__(
-        self, sounds: Iterable[Sound], labels: Sequence[str], front_end: FrontEnd, augment: bool = True
+        self,
+        sounds: Iterable[Sound],
+        labels: Sequence[str],
+        front_end: FrontEnd,
+        augment: bool = True,
+        mix: Mix = Mix(),
     ) -> None:
         """Take sounds; `augment` varies each of them whenever it is drawn."""
         self._labels = list(labels)
@@ -88,49 +110,66 @@ class SceneMaker:
         self._mels = front_end.n_mels
         self._frame_s = front_end.frame_s
         self._augment = augment
+        self._mix = mix
         self._groups: dict[str, dict[str, list[Sound]]] = defaultdict(lambda: defaultdict(list))
         for sound in sounds:
             self._groups[sound.recording.label][sound.recording.group].append(sound)
         self._known = sorted(self._groups.keys() & self._index.keys())
         self._others = sorted(self._groups.keys() - self._index.keys() - {BACKGROUND})
+        counts = np.array([sum(map(len, self._groups[label].values())) for label in self._others], float)
+        self._other_weights = np.sqrt(counts) / np.sqrt(counts).sum()
+        recorded = partial(self._draw, label=BACKGROUND) if BACKGROUND in self._groups else None
+        self._ambience = Ambience(self._mels, mix, recorded)
 
-    def mixture(self, rng: Rng, events: tuple[int, int]) -> Scene:
-        """Return a scene of `events` (fewest, most) sounds anywhere on a background."""
-        power = self._background(rng)
+    def mixture(self, rng: Rng, events: tuple[int, int], labelled: bool = True) -> Scene:
+        """Return a scene of `events` (fewest, most) sounds anywhere on a background; at will none of a label."""
+        power = self._ambience.draw(rng)
         loudness = power.mean()
         active = np.zeros((FRAMES, len(self._labels)), bool)
+        draw = self._any if labelled else self._other
         for _ in range(rng.integers(events[0], events[1], endpoint=True)):
-            label = self._any(rng)
+            label = draw(rng)
             event = self._event(rng, label)
-            event = event * (loudness * from_db(rng.uniform(*SNR_DB)) / event.mean())
+            event = event * np.float32(loudness * from_db(rng.uniform(*SNR_DB)) / event.mean())
             if self._augment and rng.random() < 0.3:
                 event = reverberate(rng, event)
             for onset in self._onsets(rng, len(event)):
                 self._place(power, active, event, onset, self._index.get(label))
         return self._finish(rng, power, active)
 
-    def tiled(self, rng: Rng) -> Scene:
+    def tiled(self, rng: Rng, labelled: bool = True) -> Scene:
         """Return one sound, at times with a second, repeated and stretched as short recordings are at run time."""
-        labels = [str(rng.choice(self._known))]
+        draw = self._any if labelled else self._other
+        labels = [draw(rng)]
         if rng.random() < 0.4:
-            labels.append(self._any(rng))
-        power = np.zeros((FRAMES, self._mels))
+            labels.append(draw(rng))
+        power = np.zeros((FRAMES, self._mels), np.float32)
         active = np.zeros((FRAMES, len(self._labels)), bool)
         for label in labels:
             event = self._event(rng, label)[:FRAMES]
-            noise = self._background(rng)[: len(event)]
-            event = event + noise * (event.mean() * from_db(-rng.uniform(3, 50)) / noise.mean())
+            noise = self._ambience.draw(rng)[: len(event)]
+            event = event + noise * np.float32(event.mean() * from_db(-rng.uniform(3, 50)) / noise.mean())
             event = stretch(np.tile(event, (FRAMES // len(event), 1)), FRAMES)
             below_db = rng.uniform(0, 8) if power.any() else 0
-            power += event * (from_db(-below_db) / event.mean())
+            power += event * np.float32(from_db(-below_db) / event.mean())
             if label in self._index:
                 active[:, self._index[label]] = True
         return self._finish(rng, power, active)
 
+    @property
+    def has_others(self) -> bool:
+        """Whether there are sounds that are not labelled."""
+        return bool(self._others)
+
     def _any(self, rng: Rng) -> str:
-        """Draw a class: all labelled ones equally often, others rarely."""
-        others = bool(self._others) and rng.random() < OTHERS
-        return str(rng.choice(self._others if others else self._known))
+        """Draw a class: all labelled ones equally often, others with their share."""
+        if self._others and rng.random() < self._mix.others_share:
+            return self._other(rng)
+        return self._known[rng.integers(len(self._known))]
+
+    def _other(self, rng: Rng) -> str:
+        """Draw a class that is not labelled, one of many recordings more often."""
+        return self._others[rng.choice(len(self._others), p=self._other_weights)]
 
     def _draw(self, rng: Rng, label: str) -> FloatArray:
         """Draw a sound of a class; a group counts with the square root of its size, so that no pack dominates."""
@@ -157,17 +196,6 @@ class SceneMaker:
             event = borrow_spectrum(rng, event, self._draw(rng, other))
         return colour(rng, event)
 
-    def _background(self, rng: Rng) -> FloatArray:
-        """Return stationary noise of a random slope, most of the time with a recorded background over it."""
-        slope_db = np.linspace(0, rng.uniform(-45, 5), self._mels) + rng.normal(0, 2, self._mels)
-        power = from_db(slope_db) * rng.gamma(3.0, 1 / 3, (FRAMES, self._mels))
-        power *= 1e-3 / power.mean()
-        if BACKGROUND in self._groups and rng.random() < 0.8:
-            recorded = colour(rng, self._draw(rng, BACKGROUND))
-            recorded = np.resize(np.roll(recorded, rng.integers(len(recorded)), axis=0), (FRAMES, self._mels))
-            power += recorded * (1e-3 * from_db(rng.uniform(-5, 25)) / recorded.mean())
-        return power.astype(np.float32)
-
     def _onsets(self, rng: Rng, length: int) -> list[int]:
         """Return where an event begins; a short one may come several times."""
         onset = int(rng.integers(-length // 2, FRAMES - min(length, FRAMES) // 2))
@@ -186,105 +214,36 @@ class SceneMaker:
         if index is not None:
             active[begin:end, index] = True
 
-    def _finish(self, rng: Rng, power: npt.NDArray[np.floating], active: BoolArray) -> Scene:
+    def _finish(self, rng: Rng, power: FloatArray, active: BoolArray) -> Scene:
         level = from_db(rng.uniform(-30, 18)) / power.mean(axis=1).max()
-        share = active.reshape(STEPS, STEP_FRAMES, -1).mean(axis=1, dtype=np.float32)
-        log_mel = to_db(power * level).astype(np.float32)
-        return Scene(log_mel, np.minimum(2 * share, 1), self._occurrences(active), FRAMES * self._frame_s)
+        log_mel = to_db(power * np.float32(level))
+        runs = self._runs(active)
+        target = _nearest_steps(runs, len(self._labels)) if self._mix.nearest_steps else _filled_steps(active)
+        events = (Occurrence(begin * self._frame_s, end * self._frame_s, self._labels[k]) for k, begin, end in runs)
+        return Scene(log_mel, target, tuple(events), FRAMES * self._frame_s)
 
-    def _occurrences(self, active: BoolArray) -> tuple[Occurrence, ...]:
+    def _runs(self, active: BoolArray) -> list[Run]:
         """Return the runs of active frames of each class, joined where hardly a pause is between them."""
-        edges = np.diff(active.astype(np.int8), axis=0, prepend=0, append=0)
+        edges = np.diff(active.view(np.int8), axis=0, prepend=0, append=0)
         found = []
         for k in np.flatnonzero(active.any(axis=0)):
             onsets, offsets = np.flatnonzero(edges[:, k] == 1), np.flatnonzero(edges[:, k] == -1)
             paused = onsets[1:] - offsets[:-1] >= round(PAUSE_S / self._frame_s)
             onsets, offsets = onsets[np.r_[True, paused]], offsets[np.r_[paused, True]]
-            for onset, offset in zip(onsets, offsets, strict=True):
-                found.append(Occurrence(onset * self._frame_s, offset * self._frame_s, self._labels[k]))
-        return tuple(found)
+            found += [(int(k), int(begin), int(end)) for begin, end in zip(onsets, offsets, strict=True)]
+        return found
 
 
-def from_db(db: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Turn decibels into power."""
-    return np.power(10.0, np.asarray(db) / 10)
+def _filled_steps(active: BoolArray) -> FloatArray:
+    """Return targets (32, C) that are 1 from half a step on, and below that rise with the share that is filled."""
+    share = active.reshape(STEPS, STEP_FRAMES, -1).mean(axis=1, dtype=np.float32)
+    return np.minimum(2 * share, 1)
 
 
-def crop(rng: Rng, power: FloatArray) -> FloatArray:
-    """Take, at times, a part of a long sound, of at least a second."""
-    if len(power) <= SHORT or rng.random() < 0.5:
-        return power
-    length = max(100, int(rng.uniform(0.4, 1) * len(power)))
-    start = rng.integers(0, len(power) - length + 1)
-    return power[start : start + length]
-
-
-def layer(rng: Rng, power: FloatArray, other: FloatArray) -> FloatArray:
-    """Put another sound of the same class over a part of the first, 0 to 12 dB lower."""
-    other = other[: len(power)]
-    start = rng.integers(0, len(power) - len(other) + 1)
-    mixed = power.copy()
-    mixed[start : start + len(other)] += other * (power.mean() * from_db(-rng.uniform(0, 12)) / other.mean())
-    return mixed
-
-
-def stretch(power: FloatArray, length: int) -> FloatArray:
-    """Change the tempo at the same pitch, by taking the nearest frames."""
-    return power[np.linspace(0, len(power) - 1, length).round().astype(int)]
-
-
-def change_contrast(rng: Rng, power: FloatArray) -> FloatArray:
-    """Raise or lower the contrast between loud and quiet, around each band's mean level."""
-    level_db, spectrum_db = _levels(power)
-    return from_db(spectrum_db + rng.uniform(0.7, 1.25) * (level_db - spectrum_db)).astype(np.float32)
-
-
-def borrow_spectrum(rng: Rng, power: FloatArray, other: FloatArray) -> FloatArray:
-    """Move the long-term spectrum up to half-way to that of another sound.
-
-    After mixing of frequency-wise statistics (Kim et al., "Domain Generalization on Efficient Acoustic Scene
-    Classification using Residual Normalization", 2021), which helps with recordings from unknown devices.
-    """
-    level_db, spectrum_db = _levels(power)
-    difference_db = _levels(other)[1] - spectrum_db
-    shift_db = np.clip(difference_db - difference_db.mean(), -30, 30)
-    return from_db(level_db + rng.uniform(0, 0.5) * shift_db).astype(np.float32)
-
-
-def _levels(power: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return each frame and band, and each band's mean, in dB below the peak."""
-    power = power / power.max()
-    return to_db(power), to_db(power.mean(axis=0))
-
-
-def colour(rng: Rng, power: FloatArray) -> FloatArray:
-    """Imitate another microphone: a smooth random equaliser, at times a low-pass or a high-pass."""
-    mels = power.shape[1]
-    band = np.arange(mels)
-    gain_db = np.interp(band, np.linspace(0, mels - 1, 6), rng.normal(0, 4, 6))
-    if rng.random() < 0.4:
-        gain_db -= rng.uniform(3, 12) * np.maximum(band - rng.uniform(0.4, 1) * mels, 0)
-    if rng.random() < 0.2:
-        gain_db -= rng.uniform(2, 8) * np.maximum(rng.uniform(0, 0.25) * mels - band, 0)
-    return (power * from_db(gain_db)).astype(np.float32)
-
-
-def reverberate(rng: Rng, power: FloatArray) -> FloatArray:
-    """Add a diffuse room: an exponential decay with a random reverberation time; its tail is kept for 0.3 s."""
-    decay = 10 ** (-6 / (rng.uniform(0.15, 1.2) * 100))
-    wet = rng.uniform(0.1, 0.6)
-    padded = np.pad(power, ((0, 30), (0, 0)))
-    tail = scipy.signal.lfilter([1 - decay], [1, -decay], padded, axis=0)
-    return ((1 - wet) * padded + wet * tail).astype(np.float32)
-
-
-def mask_bands(rng: Rng, log_mel: FloatArray, widest_band: int = 8, longest: int = 32) -> None:
-    """Apply SpecAugment in place: two masks over frequency, one over time (HTS-AT, section 3.1; Park et al. 2019)."""
-    fill = log_mel.mean()
-    for _ in range(2):
-        width = rng.integers(0, widest_band + 1)
-        start = rng.integers(0, log_mel.shape[1] - width + 1)
-        log_mel[:, start : start + width] = fill
-    length = rng.integers(0, longest + 1)
-    start = rng.integers(0, log_mel.shape[0] - length + 1)
-    log_mel[start : start + length] = fill
+def _nearest_steps(runs: Iterable[Run], classes: int) -> FloatArray:
+    """Return targets (32, C): each event begins and ends at the step that is nearest, and fills at least one."""
+    target = np.zeros((STEPS, classes), np.float32)
+    for k, begin, end in runs:
+        first = min(round(begin / STEP_FRAMES), STEPS - 1)
+        target[first : max(round(end / STEP_FRAMES), first + 1), k] = 1
+    return target

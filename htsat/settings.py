@@ -33,6 +33,23 @@ class Phase(BaseModel):
         return self
 
 
+class Mix(BaseModel):
+    """What scenes are mixed of, and how they are labelled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    others_share: float = Field(default=0.1, ge=0, lt=1)
+    backgrounds: tuple[int, int] = (1, 1)
+    rough_share: float = Field(default=0.0, ge=0, le=1)
+    nearest_steps: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Mix:
+        if not 0 <= self.backgrounds[0] <= self.backgrounds[1]:
+            raise ValueError(f"backgrounds {list(self.backgrounds)}: want the fewest and the most")
+        return self
+
+
 class TrainConfig(BaseModel):
     """The keys of configs/train.yaml; the comments there explain each."""
 
@@ -45,12 +62,18 @@ class TrainConfig(BaseModel):
     batch: int = Field(8, gt=0)
     phases: tuple[Phase, ...] = (Phase(share=1, events=(0, 4)),)
     tiled_share: float = Field(0.3, ge=0, le=1)
+    quiet_share: float = Field(0.0, ge=0, le=1)
+    partial_share: float = Field(0.0, ge=0, le=1)
+    mix: Mix = Mix()
     learning_rate: float = Field(3e-3, gt=0, allow_inf_nan=False)
+    drop_path: float = Field(0.0, ge=0, lt=1)
     weight_decay: float = Field(0.05, ge=0, allow_inf_nan=False)
     ema: float = Field(0.998, gt=0, lt=1)
     clip_weight: float = Field(0.5, ge=0, allow_inf_nan=False)
+    late_weight: float = Field(1.0, gt=0, allow_inf_nan=False)
     freeze: bool = False
     seed: int = Field(1, ge=0)
+    validate_every: int = Field(500, gt=0)
 
     @model_validator(mode="after")
     def _whole(self) -> TrainConfig:

@@ -9,6 +9,11 @@ weights of a trained network in place of random ones, and a new head: fine-tunin
 
 from __future__ import annotations
 
+from htsat_edge.runtime.common.interrupt import end_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
+
 import argparse
 import csv
 import os
@@ -19,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
-from htsat_edge.runtime.common.command import Parser, refuse_without_extra, run
+from htsat_edge.runtime.common.command import Parser, refuse_without_extra, run, seed
 
 try:
     import torch
@@ -34,9 +39,9 @@ except ModuleNotFoundError as missing:
 from htsat_edge.evaluation.labels import BACKGROUND
 from htsat_edge.htsat.batches import Batches, identity_of, load_split
 from htsat_edge.htsat.config import NetworkConfig
-from htsat_edge.htsat.corpus import Recording, read_corpus
+from htsat_edge.htsat.corpus import Recording, read_corpora
 from htsat_edge.htsat.figures import apply, held_scenes
-from htsat_edge.htsat.initial import freeze_backbone, make_network
+from htsat_edge.htsat.initial import freeze_backbone, make_network, set_drop_path
 from htsat_edge.htsat.scenes import Scene, SceneMaker, Sound
 from htsat_edge.htsat.settings import RunFolder, TrainConfig, labels_of, read_training
 from htsat_edge.htsat.training import Training, without_auxiliary
@@ -44,11 +49,11 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing
 from htsat_edge.runtime.common.progress import with_progress
 
-VALIDATE_EVERY = 500
-"""Steps; a sixth of all in a short training."""
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SCENES = 128
 """Held scenes to validate on."""
+AHEAD = 4
+"""Batches that each process draws ahead."""
 
 
 @contextmanager
@@ -75,6 +80,7 @@ def open_training(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
     network = make_network(network_config, outputs, init)
+    set_drop_path(network, config.drop_path)
     if config.freeze:
         freeze_backbone(network)
     training = Training(network, config, device, identity_of(config, network_config, recordings, init))
@@ -89,12 +95,14 @@ def train(
     recordings: Sequence[Recording],
     out: Path,
     init: Path | None = None,
+    workers: int | None = None,
 ) -> None:
     """Train a network on the recordings of a corpus, or go on with that.
 
     The folder `out` holds the results, and a save that is written at each validation and when the training is stopped;
-    then KeyboardInterrupt is raised. `init` is a checkpoint to begin with. Raise an HtsatEdgeError where the corpus
-    lacks a class, or `out` holds another training or cannot be written; CheckFailed where the loss is not finite.
+    then KeyboardInterrupt is raised. `init` is a checkpoint to begin with; `workers` processes draw the scenes, by
+    default one for each core where a GPU trains. Raise an HtsatEdgeError where the corpus lacks a class, or `out` holds
+    another training or cannot be written; CheckFailed where the loss is not finite.
     """
     labels = labels_of(config, recordings)
     if not labels:
@@ -108,12 +116,12 @@ def train(
     sounds, held = load_split(recordings, labels, config.auxiliary, front_end)
     backgrounds = [sound for sound in sounds if sound.recording.label == BACKGROUND]
     scenes = held_scenes(held + backgrounds, labels, front_end, SCENES)
-    batches = Batches(SceneMaker(sounds, names, front_end), config)
+    batches = Batches(SceneMaker(sounds, names, front_end, mix=config.mix), config)
     with stop_requested() as stop:
         print(f"{len(sounds)} recordings to learn from, {len(held)} held; on {training.device.type}", flush=True)
         if training.step:
             print(f"going on from step {training.step} of {config.steps}")
-        for _ in learn(training, batches):
+        for _ in learn(training, batches, workers):
             due = is_due(training)
             if due:
                 validate(training, held, scenes, labels, folder)
@@ -124,21 +132,30 @@ def train(
                 raise KeyboardInterrupt
 
 
-def learn(training: Training, batches: Batches) -> Iterator[int]:
-    """Take the steps that are left; yield the number of steps after each."""
+def learn(training: Training, batches: Batches, workers: int | None = None) -> Iterator[int]:
+    """Take the steps that are left; yield the number of steps after each. `workers` draw the scenes."""
     todo = range(training.step, training.config.steps)
-    # A CPU that trains has no core left for drawing; a GPU would wait for it.
-    workers = 0 if training.device.type == "cpu" else os.cpu_count() or 0
-    loader = DataLoader(batches, batch_size=None, sampler=todo, num_workers=workers)
+    gpu = training.device.type != "cpu"
+    if workers is None:
+        # A CPU that trains has no core left for drawing; a GPU would wait for it.
+        workers = os.cpu_count() or 0 if gpu else 0
+    loader = DataLoader(
+        batches,
+        batch_size=None,
+        sampler=todo,
+        num_workers=workers,
+        pin_memory=gpu,
+        prefetch_factor=AHEAD if workers else None,
+    )
     for _, (log_mel, target) in zip(with_progress(todo, "training"), loader, strict=True):
         training.take_step(log_mel, target)
         yield training.step
 
 
 def is_due(training: Training) -> bool:
-    """Return whether the training is to be validated and saved at this step."""
-    steps = training.config.steps
-    return training.step % min(VALIDATE_EVERY, max(50, steps // 6)) == 0 or training.step == steps
+    """Return whether the training is to be validated and saved at this step; six times at least, if it is not short."""
+    steps, every = training.config.steps, training.config.validate_every
+    return training.step % min(every, max(50, steps // 6)) == 0 or training.step == steps
 
 
 def validate(
@@ -165,7 +182,7 @@ def write_curve(path: Path, rows: Sequence[dict[str, float]]) -> None:
 def start(args: argparse.Namespace) -> int:
     """Run the command."""
     config, network = read_training(args.config)
-    train(config, network, read_corpus(args.data), args.out, args.init)
+    train(config, network, read_corpora(args.data), args.out, args.init, args.workers)
     return 0
 
 
@@ -176,11 +193,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--data",
         type=Path,
+        nargs="+",
         required=True,
-        help="a folder of recordings, with a manifest.csv or a folder for each class",
+        metavar="FOLDER",
+        help="folders of recordings, each with a manifest.csv or a folder for each class",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--init", type=Path, metavar="CHECKPOINT", help="fine-tune these weights of the same network")
+    parser.add_argument(
+        "--workers",
+        type=seed,
+        metavar="N",
+        help="processes that draw scenes (default: one for each core where a GPU trains, else none)",
+    )
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: start(args))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 import time
 from pathlib import Path
@@ -19,6 +20,9 @@ from htsat_edge.htsat.settings import TrainConfig
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing
 
+READ_EVERY = 50
+"""Steps until losses are read: a GPU works ahead in between."""
+
 
 def make_optimisers(network: HTSAT, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """Return Muon for the matrices of the backbone, and AdamW for everything else that learns."""
@@ -26,7 +30,8 @@ def make_optimisers(network: HTSAT, config: TrainConfig) -> list[torch.optim.Opt
     matrices = [n for n, p in learning.items() if n.startswith("layers.") and p.ndim == 2 and "bias_table" not in n]
     rest = [p for name, p in learning.items() if name not in matrices]
     decay, lr = config.weight_decay, config.learning_rate
-    adam = torch.optim.AdamW(rest, lr=lr, weight_decay=0.0, betas=(0.9, 0.98))
+    fused = any(p.is_cuda for p in rest)  # one kernel in place of hundreds
+    adam = torch.optim.AdamW(rest, lr=lr, weight_decay=0.0, betas=(0.9, 0.98), fused=fused)
     if not matrices:
         return [adam]
     muon = torch.optim.Muon(
@@ -41,13 +46,17 @@ def learning_rate_factor(step: int, steps: int) -> float:
     return min((step + 1) / warm_up, (steps - step) / (steps - warm_up + 1))
 
 
-def loss_of(output: NetworkOutput, target: Tensor, clip_weight: float) -> Tensor:
+def loss_of(output: NetworkOutput, target: Tensor, clip_weight: float, late_weight: float = 1.0) -> Tensor:
     """Return the binary cross-entropy of the steps, plus `clip_weight` times that of the mean logits.
 
+    The last quarter of the steps, which a stream with a short look-ahead is read at, counts `late_weight` times.
     The second counts only classes that fill more than half of the window or are absent: where a class sounds for a
     moment, the mean of its logits ought to be low.
     """
-    framewise = functional.binary_cross_entropy_with_logits(output.logits, target)
+    weight = torch.ones(target.shape[1], device=target.device)
+    weight[-(target.shape[1] // 4) :] = late_weight
+    weight = (weight / weight.mean())[:, None]
+    framewise = functional.binary_cross_entropy_with_logits(output.logits, target, weight=weight)
     share = target.mean(1)
     clear = ((share == 0) | (share > 0.5)).float()
     clipwise = functional.binary_cross_entropy_with_logits(output.logits.mean(1), share.ceil(), weight=clear)
@@ -64,23 +73,28 @@ class Training:
         self.device = device
         self.network = network.to(device)
         self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+        # It is read at each step: on a GPU each would wait for the last to end.
+        self.average.n_averaged = self.average.n_averaged.cpu()
         self.optimisers = make_optimisers(network, config)
         self.step = 0
         self.seconds = 0.0
         """Time spent learning, over all starts."""
         self.losses: list[float] = []
         """Losses since the last row of the curve."""
+        self._latest: list[Tensor] = []
+        """Losses that are still on the device."""
         self.curve: list[dict[str, float]] = []
 
     def take_step(self, log_mel: Tensor, target: Tensor) -> None:
-        """Learn from a batch; raise CheckFailed where the loss is not finite."""
+        """Learn from a batch; raise CheckFailed where a loss, of this or of the last few steps, is not finite."""
         begun = time.monotonic()
+        # What the step draws at random depends on nothing before it: a stopped training goes on the same.
+        torch.manual_seed(self.config.seed + (self.step << 32))
         with torch.autocast(self.device.type, torch.bfloat16):
-            output = self.network(log_mel.to(self.device))
+            output = self.network(log_mel.to(self.device, non_blocking=True))
         output = output._replace(logits=output.logits.float())
-        loss = loss_of(output, target.to(self.device), self.config.clip_weight)
-        if not loss.isfinite():
-            raise CheckFailed(f"the loss is {loss.item()} at step {self.step}; lower learning_rate")
+        target = target.to(self.device, non_blocking=True)
+        loss = loss_of(output, target, self.config.clip_weight, self.config.late_weight)
         factor = learning_rate_factor(self.step, self.config.steps)
         for optimiser in self.optimisers:
             optimiser.zero_grad()
@@ -91,17 +105,31 @@ class Training:
         for optimiser in self.optimisers:
             optimiser.step()
         self.average.update_parameters(self.network)
-        self.losses.append(loss.item())
+        self._latest.append(loss.detach())
         self.step += 1
+        if len(self._latest) == READ_EVERY or self.step == self.config.steps:
+            self.read_losses()
         self.seconds += time.monotonic() - begun
+
+    def read_losses(self) -> None:
+        """Wait for the losses of the last steps; raise CheckFailed where one is not finite."""
+        if not self._latest:
+            return
+        losses = torch.stack(self._latest).tolist()
+        for i, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                step = self.step - len(losses) + i
+                raise CheckFailed(f"the loss is {loss} at step {step}; lower learning_rate")
+        self.losses += losses
+        self._latest = []
 
     def averaged(self) -> nn.Module:
         """Return a copy of the average, ready to infer."""
-        network = copy.deepcopy(self.average.module)
-        return network.cpu().eval()
+        return copy.deepcopy(self.average.module).eval()
 
     def add_to_curve(self, figures: dict[str, float]) -> None:
         """Add a row to the curve, and print it."""
+        self.read_losses()
         row = {"step": self.step, "minutes": self.seconds / 60, "loss": float(np.mean(self.losses)), **figures}
         print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
         self.curve.append(row)
@@ -109,6 +137,7 @@ class Training:
 
     def save(self, path: Path) -> None:
         """Write all that the training needs to go on; the file appears whole or not at all."""
+        self.read_losses()
         content = {name: getattr(self, name) for name in ("step", "seconds", "losses", "curve")}
         content |= {name: module.state_dict() for name, module in self._modules().items()}
         with replacing(path, RuntimeError) as part:  # torch raises it for a full disk
@@ -136,7 +165,7 @@ class Training:
 
 def without_auxiliary(network: nn.Module, classes: int) -> dict[str, Tensor]:
     """Return the weights of the finished model, with the outputs of the first `classes` classes alone."""
-    state = {name: value.contiguous() for name, value in network.state_dict().items()}
+    state = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
     for name in ("tscam_conv.weight", "tscam_conv.bias"):
         state[name] = state[name][:classes].contiguous()
     return state

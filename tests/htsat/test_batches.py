@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from torch.utils.data import DataLoader
 
@@ -16,10 +17,14 @@ from htsat_edge.htsat.settings import TrainConfig
 class Maker:
     """Draws scenes of noise."""
 
-    def tiled(self, rng):
-        return self.mixture(rng, (0, 0))
+    has_others = True
 
-    def mixture(self, rng, events):
+    def tiled(self, rng, labelled=True):
+        return self.mixture(rng, (0, 0), labelled)
+
+    def mixture(self, rng, events, labelled=True):
+        if not labelled:
+            return Scene(np.zeros((1024, 64), np.float32), np.zeros((32, 1), np.float32), (), 10.24)
         return Scene(rng.random((1024, 64), np.float32), rng.random((32, 1), np.float32), (), 10.24)
 
 
@@ -29,6 +34,19 @@ def test_batches_are_the_same_in_any_order_and_process():
     elsewhere = list(DataLoader(batches, batch_size=None, sampler=range(3, 5), num_workers=2))
     torch.testing.assert_close(backwards, [tuple(batch) for batch in elsewhere])
     assert not torch.equal(backwards[0][0], backwards[1][0])
+
+
+def test_a_share_of_the_scenes_is_without_labels_and_another_begins_with_silence():
+    config = TrainConfig(network="x", steps=10, batch=400, quiet_share=0.25)
+    assert (Batches(Maker(), config)[0][1].amax((1, 2)) == 0).float().mean() == pytest.approx(0.25, abs=0.07)
+    config = TrainConfig(network="x", steps=10, batch=100, partial_share=0.3)
+    log_mel, target = Batches(Maker(), config)[0]
+    silent = (log_mel[:, 0] == -100).all(1)
+    assert silent.float().mean() == pytest.approx(0.3, abs=0.15)
+    for scene, wanted in zip(log_mel[silent], target[silent], strict=True):
+        steps = int((scene == -100).all(1).sum()) // 32
+        assert not wanted[:steps].any()
+        assert wanted[steps:].all()
 
 
 def test_everything_that_a_training_depends_on_is_in_its_identity(tmp_path):

@@ -64,21 +64,24 @@ def accuracy(tiny_bundle):
 def manifest(tmp_path):
     path = tmp_path / "corpus.csv"
     path.write_text(
-        "package,version,class,split,licence,attribution\n"
-        "dogs,1.2,Dog,train,CC0,A. Author\ndogs,1.2,Dog,train,GPL-2,B. Author\nowls,3,Owl,val,CC0,C. Author\n"
+        "file,package,version,class,split,licence,attribution\n"
+        "1.flac,dogs,1.2,Dog,train,CC0,A. Author\n2.flac,dogs,1.2,Dog,train,GPL-2,B. Author\n"
+        "3.flac,owls,3,Owl,val,CC0,C. Author\n"
     )
     return path
 
 
-def test_the_card_has_the_figures(results, accuracy, manifest):
+def test_the_card_has_the_figures(results, accuracy, manifest, tmp_path):
+    synthetic = tmp_path / "synthetic.csv"
+    synthetic.write_text("file,class,split\na.flac,Siren,train\na.flac,Siren,train\nb.flac,Siren,val\n")
     text = card(
-        "{train} {held} {packages} {judged}\n{figures}\n{classes}\n{confused}\n"
+        "{train} {held} {packages} {judged} {synthetic} {synthetic_held}\n{figures}\n{classes}\n{confused}\n"
         "{scenes}\n{quantised}\n{ambience}; {errors}",
         results,
         accuracy,
-        manifest,
+        [manifest, synthetic],
     )
-    assert text.startswith("2 1 2 4\n")
+    assert text.startswith("2 1 2 4 2 1\n")
     assert "| F1 of 1 s segments of scenes | 0.50 (0.40–0.60) |" in text
     assert "| rises over a threshold in an hour of stationary noise | 1 |" in text
     assert "| the same with recorded backgrounds over it | 9 |" in text

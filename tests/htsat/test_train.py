@@ -46,8 +46,7 @@ def test_a_model_is_trained_and_loads(config, corpus, tmp_path):
 
 def test_a_stopped_training_ends_with_the_weights_of_one_run(config, corpus, tmp_path, monkeypatch):
     """Stopped after each of its steps, it is started again as often."""
-    change(config, steps=5)
-    monkeypatch.setattr("htsat_edge.htsat.train.VALIDATE_EVERY", 2)
+    change(config, steps=5, validate_every=2)
     assert run(config, corpus, tmp_path / "whole") == 0
     take_step = Training.take_step
 
@@ -67,8 +66,7 @@ def test_a_stopped_training_ends_with_the_weights_of_one_run(config, corpus, tmp
 
 
 def test_a_killed_training_goes_on_from_its_last_save(config, corpus, tmp_path, monkeypatch, capsys):
-    change(config, steps=5)
-    monkeypatch.setattr("htsat_edge.htsat.train.VALIDATE_EVERY", 2)
+    change(config, steps=5, validate_every=2)
     assert run(config, corpus, tmp_path / "whole") == 0
     take_step = Training.take_step
 
@@ -168,10 +166,10 @@ def test_a_label_of_which_nothing_is_held_is_one_line(config, corpus, tmp_path, 
 
 def test_a_full_disk_is_one_line_and_leaves_the_last_save(config, corpus, tmp_path):
     """The real error, of a process that may not write files as large as a model."""
-    change(config, steps=100_000)
+    change(config, steps=100_000, validate_every=2)
     limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
     limit += "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); import htsat_edge.htsat.train as t; "
-    limit += "t.VALIDATE_EVERY = 2; t.SCENES = 4; sys.exit(t.main(sys.argv[1:]))"
+    limit += "t.SCENES = 4; sys.exit(t.main(sys.argv[1:]))"
     command = [sys.executable, "-c", limit, "--config", config, "--data", corpus, "--out", tmp_path / "run"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2

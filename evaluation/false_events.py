@@ -1,0 +1,174 @@
+"""Count false events: play recordings of sounds that a model does not know, and of ambience, to it.
+
+python -m htsat_edge.evaluation.false_events BUNDLE [BUNDLE …] --clips MANIFEST [MANIFEST …]
+
+The recordings are those that the manifests hold back, of classes that are labels of none of the bundles, so that all
+bundles hear the same. Whatever a model reports of them is false. Recordings of `background` are played forwards and
+backwards until a minute is full.
+"""
+
+from __future__ import annotations
+
+from htsat_edge.runtime.common.interrupt import end_at_interrupt
+
+if __name__ == "__main__":
+    end_at_interrupt()
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from htsat_edge.evaluation.labels import BACKGROUND, refuse_missing
+from htsat_edge.evaluation.manifest import read_manifest
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.command import Parser, run
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.files import replacing
+from htsat_edge.runtime.common.progress import with_progress
+from htsat_edge.runtime.detector import Detector
+from htsat_edge.runtime.dsp.audio import AudioFile
+from htsat_edge.runtime.dsp.events import EventStart
+from htsat_edge.runtime.models.bundle import Bundle, load_bundle
+from htsat_edge.runtime.models.settings import Settings
+
+AMBIENCE_S = 60.0
+COLUMNS = ("of recordings", "macro", "labels a recording", "an hour of ambience", "most of them")
+
+
+@dataclass(frozen=True)
+class Played:
+    """The labels of the events that a model reported of a recording of one class."""
+
+    label: str
+    duration_s: float
+    events: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FalseEvents:
+    """What a model reported of recordings of other sounds and of ambience."""
+
+    others: Sequence[Played]
+    ambience: Sequence[Played]
+
+    @property
+    def share(self) -> float:
+        """Share of the recordings of other sounds that raise an event."""
+        return float(np.mean([bool(played.events) for played in self.others]))
+
+    @property
+    def macro_share(self) -> float:
+        """The same, as the mean over the classes of the recordings."""
+        classes = {played.label for played in self.others}
+        return float(np.mean([FalseEvents(self._of(label), ()).share for label in classes]))
+
+    @property
+    def labels_per_recording(self) -> float:
+        """Wrong labels for each recording of another sound."""
+        return float(np.mean([len(set(played.events)) for played in self.others]))
+
+    @property
+    def per_hour(self) -> float:
+        """Events in an hour of ambience."""
+        hours = sum(played.duration_s for played in self.ambience) / 3600
+        return sum(len(played.events) for played in self.ambience) / hours if hours else float("nan")
+
+    @property
+    def labels(self) -> Counter[str]:
+        """How many recordings of other sounds raised an event of each label."""
+        return Counter(label for played in self.others for label in set(played.events))
+
+    def _of(self, label: str) -> list[Played]:
+        return [played for played in self.others if played.label == label]
+
+    def row(self) -> list[str]:
+        """Return the row of a table with COLUMNS."""
+        most = ", ".join(f"{label} {count}" for label, count in self.labels.most_common(4)) or "–"
+        shares = [f"{100 * self.share:.1f} %", f"{100 * self.macro_share:.1f} %"]
+        return [*shares, f"{self.labels_per_recording:.2f}", f"{self.per_hour:.1f}", most]
+
+
+def held_recordings(manifests: Sequence[Path], labels: Iterable[str]) -> list[tuple[Path, str]]:
+    """Return the recordings, with their classes, that are held back (or all without splits) and of no such label."""
+    known = set(labels)
+    found: dict[Path, set[str]] = {}
+    for manifest in manifests:
+        rows = [row for row in read_manifest(manifest, classes=True) if row.held_back or not row.split]
+        refuse_missing(manifest, (row.path for row in rows))
+        for row in rows:
+            found.setdefault(row.path, set()).add(row.label or "")
+    return [(path, min(own)) for path, own in found.items() if not own & known]
+
+
+def listen(detector: Detector, path: Path, label: str) -> Played:
+    """Play a recording to a detector; ambience for a minute."""
+    file = AudioFile(path)
+    samples = np.concatenate(list(file.blocks(file.samples)))
+    if label == BACKGROUND:
+        samples = lengthen(samples, round(AMBIENCE_S * file.sample_rate))
+    detector.reset()
+    events = [*detector.push(samples), *detector.flush()]
+    started = tuple(event.label for event in events if isinstance(event, EventStart))
+    return Played(label, len(samples) / file.sample_rate, started)
+
+
+def lengthen(samples: FloatArray, length: int) -> FloatArray:
+    """Return so many samples: played forwards and backwards in turns, which has no clicks."""
+    return np.pad(samples, (0, max(0, length - len(samples))), mode="symmetric")[:length]
+
+
+def count_false(bundle: Bundle, recordings: Sequence[tuple[Path, str]], settings: Settings) -> FalseEvents:
+    """Play the recordings, all at one rate, to a model."""
+    rates = {AudioFile(path).sample_rate for path, _ in recordings}
+    played: list[Played] = []
+    for rate in rates:
+        with Detector.from_bundle(bundle, sample_rate=rate, settings=settings) as detector:
+            own = [(path, label) for path, label in recordings if AudioFile(path).sample_rate == rate]
+            played += [listen(detector, path, label) for path, label in with_progress(own, f"playing to {bundle.path}")]
+    others = [one for one in played if one.label != BACKGROUND]
+    return FalseEvents(others, [one for one in played if one.label == BACKGROUND])
+
+
+def start(args: argparse.Namespace) -> int:
+    """Run the command."""
+    bundles = [load_bundle(path) for path in args.bundles]
+    recordings = held_recordings(args.clips, (label for bundle in bundles for label in bundle.info.labels))
+    if not any(label != BACKGROUND for _, label in recordings):
+        raise HtsatEdgeError("--clips: hold back no recording of a class that no bundle has as a label")
+    settings = Settings(hop_s=args.hop, look_ahead_s=args.look_ahead)
+    found = {str(bundle.path): count_false(bundle, recordings, settings) for bundle in bundles}
+    others = next(iter(found.values())).others
+    print(f"{len(others)} recordings of {len({played.label for played in others})} other classes")
+    print(" | ".join(("model", *COLUMNS)))
+    for name, events in found.items():
+        print(" | ".join((name, *events.row())))
+    if args.out is not None:
+        content = {name: dict(zip(COLUMNS, events.row(), strict=True)) for name, events in found.items()}
+        with replacing(args.out) as part:
+            part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = Parser(
+        prog="python -m htsat_edge.evaluation.false_events",
+        description="Count the events that models report of sounds which they do not know.",
+    )
+    parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="models, the baseline first")
+    parser.add_argument("--clips", type=Path, nargs="+", required=True, metavar="MANIFEST", help="with classes")
+    parser.add_argument("--hop", type=float, metavar="S", help="seconds between windows (default: as for files)")
+    parser.add_argument("--look-ahead", type=float, metavar="S", help="(default: as for files)")
+    parser.add_argument("--out", type=Path, metavar="JSON", help="write the figures")
+    args = parser.parse_args(arguments)
+    return run(parser.prog, lambda: start(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""False events, of recordings of other sounds and of ambience."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from htsat_edge.evaluation.false_events import FalseEvents, Played, held_recordings, lengthen, main
+from htsat_edge.runtime.models.bundle import BUNDLED
+
+
+def test_figures_of_a_worked_example():
+    others = [Played("Train", 5, ("Engine", "Engine")), Played("Train", 5, ()), Played("Insect", 5, ())]
+    others.append(Played("Train", 5, ("Wind", "Engine")))
+    found = FalseEvents(others, [Played("background", 60, ("Wind",)), Played("background", 60, ())])
+    assert found.share == 0.5
+    assert found.macro_share == pytest.approx(1 / 3)  # two of three trains, no insect
+    assert found.labels_per_recording == 0.75
+    assert found.per_hour == 30
+    assert found.labels == {"Engine": 2, "Wind": 1}
+    assert found.row() == ["50.0 %", "33.3 %", "0.75", "30.0", "Engine 2, Wind 1"]
+
+
+def test_ambience_is_played_forwards_and_backwards():
+    np.testing.assert_array_equal(lengthen(np.array([1.0, 2, 3]), 8), [1, 2, 3, 3, 2, 1, 1, 2])
+    np.testing.assert_array_equal(lengthen(np.array([1.0, 2, 3]), 2), [1, 2])
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """Noise of three classes, one learned from, and ambience."""
+    rng, rows = np.random.default_rng(0), []
+    for label, split in [("Insect", "val"), ("Train", "train"), ("Rain", "val"), ("background", "val")]:
+        soundfile.write(tmp_path / f"{label}.flac", rng.normal(0, 0.05, 32_000), 32_000)
+        rows.append({"file": f"{label}.flac", "class": label, "group": label, "split": split})
+    with (tmp_path / "manifest.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    return tmp_path / "manifest.csv"
+
+
+def test_held_recordings_of_no_label_count(clips):
+    assert [label for _, label in held_recordings([clips], ["Rain"])] == ["Insect", "background"]
+
+
+def test_the_command_prints_a_row_a_model(clips, tmp_path, capsys):
+    out = tmp_path / "false.json"
+    assert main([str(BUNDLED), "--clips", str(clips), "--out", str(out)]) == 0
+    assert "1 recordings of 1 other classes" in capsys.readouterr().out
+    (row,) = json.loads(out.read_text()).values()
+    assert row["of recordings"] in ("0.0 %", "100.0 %")
+
+
+def test_without_other_sounds_it_is_one_line(clips, capsys):
+    clips.write_text(clips.read_text().replace("Insect,", "Rain,").replace("Rain.flac", "Insect.flac", 1))
+    assert main([str(BUNDLED), "--clips", str(clips)]) == 2
+    assert "hold back no recording" in capsys.readouterr().err
