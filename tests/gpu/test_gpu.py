@@ -1,13 +1,18 @@
 """Engines on a real GPU: python -m pytest tests/gpu -rsP
 
-Some run on any CUDA machine with pycuda, those with an engine where TensorRT, or TensorRT for RTX, supports the card.
+On any CUDA machine with pycuda and torch they run, with the network in torch in an engine's place; with engines, too,
+where TensorRT, or TensorRT for RTX, supports the card.
 """
 
 import contextlib
+import copy
 import io
 import os
 import shutil
 import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -46,20 +51,63 @@ def bundle(device, tmp_path_factory):
     return load_bundle(shutil.copytree(BUNDLED, folder, ignore=shutil.ignore_patterns("engines")))
 
 
-@pytest.fixture(scope="module", params=["fp32", "fp16", "int8"])
+class Loadable(NamedTuple):
+    """What a backend loads, and what it must give."""
+
+    precision: str
+    trt: Any
+    content: bytes
+    infer: Callable
+    """Scores windows as the engine ought to."""
+    snr_db: float
+    """The least SNR of the logits."""
+    cuda_graph: bool
+    """Whether it is used with a CUDA graph here."""
+    flavour: str
+
+
+@pytest.fixture(scope="module", params=["torch", "fp32", "fp16", "int8"])
 def engine(request, bundle):
-    """TensorRT, an engine's bytes, and its manifest."""
+    """Return a network in torch in an engine's place, or an engine."""
+    return stand_in(bundle) if request.param == "torch" else build(request.param, bundle)
+
+
+def stand_in(bundle):
+    torch = pytest.importorskip("torch")
+    from htsat_edge.configs import CONFIGS
+    from htsat_edge.export.stand_in import StandIn
+    from htsat_edge.htsat.config import read_network
+    from htsat_edge.htsat.network import HTSAT
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.manual_seed(0)
+    config = read_network(CONFIGS / "networks" / "bundled.yaml")
+    network = HTSAT(config.model_copy(update={"classes": len(bundle.info.labels)})).eval()
+
+    def infer(windows):
+        with torch.no_grad():
+            return SimpleNamespace(framewise=reference(torch.from_numpy(windows)).framewise.numpy())
+
+    trt, reference = StandIn(network, most=4), copy.deepcopy(network).cpu()
+    return Loadable("torch", trt, b"", infer, 60, has_cudart(), "torch")
+
+
+def build(precision, bundle):
     flavour = installed_flavour()
     if flavour is None:
         pytest.skip("no TensorRT is installed")
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors):
-        status = main([str(bundle.path), "--precision", request.param, "--batch", "1,1,4"])
+        status = main([str(bundle.path), "--precision", precision, "--batch", "1,1,4"])
     if status == 2 and flavour == "rtx" and "refuses the engine" in errors.getvalue():
         pytest.skip(errors.getvalue())  # TensorRT for RTX refuses a card of another kind
     assert status == 0, errors.getvalue()
-    (manifest,) = (p for p in read_manifests(bundle) if p.recipe.precision == request.param)
-    return load_tensorrt(flavour), read_engine(bundle, manifest), manifest
+    (manifest,) = (p for p in read_manifests(bundle) if p.recipe.precision == precision)
+    print(f"{precision}: {manifest.latency}")
+    least_db = {"fp32": 60, "fp16": 40, "int8": 30}[precision]
+    content, reference = read_engine(bundle, manifest), OrtBackend(bundle.graph("fp32"), bundle.info)
+    graph = manifest.latency.cuda_graph
+    return Loadable(precision, load_tensorrt(flavour), content, reference.infer, least_db, graph, flavour)
 
 
 @pytest.fixture(scope="module")
@@ -122,26 +170,23 @@ def test_the_context_from_a_worker_thread(device):
     assert found
 
 
-def test_answers_are_those_of_onnxruntime(engine, bundle, windows):
-    reference = OrtBackend(bundle.graph("fp32"), bundle.info)
-    trt, content, manifest = engine
-    backend = TrtBackend(trt, content, bundle.info)
+def test_answers_are_those_of_a_cpu(engine, bundle, windows):
+    backend = TrtBackend(engine.trt, engine.content, bundle.info)
     for size in (1, 3, 4, 9):
         batch = np.resize(windows, (size, *windows.shape[1:]))
-        found, wanted = backend.infer(batch), reference.infer(batch)
+        found, wanted = backend.infer(batch), engine.infer(batch)
         snr = snr_db(logits(wanted.framewise), logits(found.framewise))
-        print(f"{manifest.recipe.precision}, {size} windows: logit SNR {snr:.1f} dB")
-        assert snr > {"fp32": 60, "fp16": 40, "int8": 30}[manifest.recipe.precision]
+        print(f"{engine.precision}, {size} windows: logit SNR {snr:.1f} dB")
+        assert snr > engine.snr_db
     backend.close()
 
 
 def test_a_cuda_graph_gives_the_same(engine, bundle, windows):
     if not has_cudart():
         pytest.skip("cuda.bindings is not installed")
-    trt, content, manifest = engine
-    if manifest.recipe.flavour == "rtx":
+    if engine.flavour == "rtx":
         pytest.skip("TensorRT for RTX records graphs in its own way")
-    plain, recorded = (TrtBackend(trt, content, bundle.info, graph) for graph in (False, True))
+    plain, recorded = (TrtBackend(engine.trt, engine.content, bundle.info, graph) for graph in (False, True))
     for window in windows:
         assert same(plain.infer(window[None]), recorded.infer(window[None]))
     assert same(plain.infer(windows[:4]), recorded.infer(windows[:4]))
@@ -151,33 +196,31 @@ def test_a_cuda_graph_gives_the_same(engine, bundle, windows):
 
 
 def test_a_worker_thread_runs_an_engine(engine, bundle, windows):
-    trt, content, _ = engine
     found = []
 
     def work():
-        backend = TrtBackend(trt, content, bundle.info)
+        backend = TrtBackend(engine.trt, engine.content, bundle.info)
         found.append(backend.infer(windows[:1]))
         backend.close()
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    backend = TrtBackend(trt, content, bundle.info)
+    backend = TrtBackend(engine.trt, engine.content, bundle.info)
     assert same(found[0], backend.infer(windows[:1]))
     backend.close()
 
 
 def test_the_runtime_opens_the_engine(engine, bundle, windows):
-    latency = engine[2].latency
-    print(f"{engine[2].recipe.precision}: p50 {latency.p50_ms} ms, p99 {latency.p99_ms} ms, {latency}")
-    backend = open_backend(bundle, engine[2].recipe.precision, "tensorrt")
+    if engine.precision == "torch":
+        pytest.skip("the runtime opens engines alone")
+    backend = open_backend(bundle, engine.precision, "tensorrt")
     assert np.isfinite(backend.infer(windows[:1]).framewise).all()
     backend.close()
 
 
 def test_ten_thousand_windows_take_no_more_memory(engine, bundle, windows, device):
-    trt, content, manifest = engine
-    backend = TrtBackend(trt, content, bundle.info, manifest.latency.cuda_graph)
+    backend = TrtBackend(engine.trt, engine.content, bundle.info, engine.cuda_graph)
 
     def free():
         with device.current():
