@@ -134,7 +134,8 @@ class Version:
         found = self._backend.infer(window.log_mel[None])
         self._seconds.append(time.perf_counter() - begun)
         self._clipwise.append(found.clipwise[0])
-        self._events += self._stream.push(window, found.framewise[0])
+        # A score that is no number is no event here, and `compare` finds the model broken.
+        self._events += self._stream.push(window, np.nan_to_num(found.framewise[0], nan=0, posinf=0, neginf=0))
         return found
 
     def compare(self, window: Window, path: Path, wanted: Scores, found: Scores) -> None:

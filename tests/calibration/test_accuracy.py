@@ -20,6 +20,7 @@ from htsat_edge.calibration.quantize import main as quantize
 from htsat_edge.evaluation.budget import Accuracy
 from htsat_edge.export.cpu_graph import build_for_cpu
 from htsat_edge.runtime.common.config import read_json
+from htsat_edge.runtime.models.backends.ort import QUIET_DB
 from htsat_edge.runtime.models.bundle import load_bundle
 
 ROOT = Path(__file__).parent.parent.parent
@@ -169,8 +170,27 @@ def test_calibration_on_silence_is_named(bundle, clips, config, capsys, linears,
     assert "more: was it calibrated on other sounds than these?" in err
 
 
+def fail_on_sound(path):
+    """Make the scores of a graph NaN wherever a window is not quite silent, which is not seen when it is loaded."""
+    model = onnx.load(path)
+    (last,) = [node for node in model.graph.node if "framewise" in node.output]
+    last.output[list(last.output).index("framewise")] = "scores"
+    constants = {"threshold": QUIET_DB, "nothing": 0.0}
+    model.graph.initializer.extend(numpy_helper.from_array(np.float32(x), name) for name, x in constants.items())
+    model.graph.node.extend(
+        [
+            onnx.helper.make_node("ReduceMax", ["log_mel"], ["loudest"], keepdims=0),
+            onnx.helper.make_node("Sub", ["threshold", "loudest"], ["below"]),
+            onnx.helper.make_node("Sqrt", ["below"], ["root"]),
+            onnx.helper.make_node("Mul", ["root", "nothing"], ["bad"]),
+            onnx.helper.make_node("Add", ["scores", "bad"], ["framewise"]),
+        ]
+    )
+    onnx.save(model, path)
+
+
 def test_scores_that_are_no_numbers_are_never_good(bundle, clips, config, capsys):
-    multiply(bundle, "norm.1", np.nan)
+    fail_on_sound(bundle / "int8.onnx")
     assert accuracy(bundle, clips, "--config", config, "--precisions", "int8") == 1
     assert "int8: its scores are not finite numbers" in capsys.readouterr().err
     assert read_json(bundle / "accuracy.json", Accuracy).recommended["onnxruntime"] == "fp32"
@@ -298,7 +318,7 @@ def test_a_full_disk_leaves_the_bundle_alone(file, bundle, recordings, config, c
     before, write = contents(bundle), Path.write_text
 
     def full(path, text, **options):
-        if file in path.name:
+        if path.suffixes[-2:] == [Path(file).suffix, ".part"]:
             raise OSError(28, "No space left on device", str(path))
         return write(path, text, **options)
 
