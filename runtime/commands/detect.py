@@ -19,6 +19,7 @@ from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.command import print_error, require_matplotlib
 from htsat_edge.runtime.common.config import printable
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.marks import refuse_foreign
 from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.common.text import visible
 from htsat_edge.runtime.daemon.messages import TopScore, TopScores
@@ -50,10 +51,12 @@ def run(args: argparse.Namespace) -> int:
     status = 0
     for path, picture in zip(args.files, pictures, strict=True):
         try:
+            file = AudioFile(path)
+            drawn = [] if picture is None else name_pictures(picture, args, file)
             traced = picture is not None or args.top is not None
-            found = detect(path, info, backend, settings, args.start, args.channel, traced)
-            if picture is not None:
-                draw_all(picture, path.name, found, info, labels or info.labels)
+            found = detect(file, info, backend, settings, args.start, args.channel, traced)
+            if drawn:
+                draw_all(drawn, path.name, found, info, labels or info.labels)
             for one in found:
                 report(one, top_scores(one, info, settings, args.top) if args.top else [], args.json)
         except HtsatEdgeError as error:
@@ -64,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def detect(
-    path: Path,
+    file: AudioFile,
     info: ModelInfo,
     backend: Backend,
     settings: Settings,
@@ -76,8 +79,7 @@ def detect(
 
     Return what was found in the channel, or in each of them, which are then named as those of a microphone.
     """
-    file = AudioFile(path)
-    name = "stdin" if path == STDIN else printable(path)
+    name = "stdin" if file.path == STDIN else printable(file.path)
     channels: dict[str, Channel] = {name: channel} if channel != "each" else {}
     if channel == "each":
         channels = {f"{name}/{number}": number for number in range(1, file.channels + 1)}
@@ -98,19 +100,34 @@ def detect(
         for found, detector in zip(events, detectors, strict=True):
             found += detector.flush()
     except HtsatEdgeError as error:
-        raise HtsatEdgeError(f"{path}: {error}") from None
+        raise HtsatEdgeError(f"{file.path}: {error}") from None
     return [Detections(s, d.duration_s, e, t) for s, d, e, t in zip(channels, detectors, events, traces, strict=True)]
 
 
-def draw_all(picture: Path, title: str, found: Sequence[Detections], info: ModelInfo, labels: Sequence[str]) -> None:
-    """Draw what was found; where channels have their own events, draw a picture of each, with a number in its name."""
+def name_pictures(picture: Path, args: argparse.Namespace, file: AudioFile) -> list[Path]:
+    """Return where to draw a recording: where channels have their own events, one for each, with a number in its name.
+
+    Raise an HtsatEdgeError where a file that is not ours has a name that the user did not write.
+    """
+    from htsat_edge.runtime.commands.plot import has_mark
+
+    places = [picture]
+    if args.channel == "each" and file.channels > 1:
+        places = [picture.with_name(f"{picture.stem}-{number}.png") for number in range(1, file.channels + 1)]
+    for place in places:
+        if place != args.plot:
+            refuse_foreign("--plot", place, has_mark)
+    return places
+
+
+def draw_all(
+    places: Sequence[Path], title: str, found: Sequence[Detections], info: ModelInfo, labels: Sequence[str]
+) -> None:
+    """Draw what was found in each channel at its place."""
     from htsat_edge.runtime.commands.plot import draw
 
-    if len(found) == 1:
-        draw(picture, title, found[0], info, labels)
-        return
-    for number, one in enumerate(found, start=1):
-        draw(picture.with_name(f"{picture.stem}-{number}.png"), f"{title}, channel {number}", one, info, labels)
+    for number, (place, one) in enumerate(zip(places, found, strict=True), start=1):
+        draw(place, title if len(found) == 1 else f"{title}, channel {number}", one, info, labels)
 
 
 def top_scores(found: Detections, info: ModelInfo, settings: Settings, count: int) -> list[TopScore]:

@@ -10,9 +10,11 @@ from pathlib import Path
 import yaml
 
 from htsat_edge.runtime.common.config import parse, printable, read_yaml
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.text import LogFormatter
 from htsat_edge.runtime.daemon.config import DaemonConfig, MicrophoneConfig, PcmConfig, SourceConfig
 from htsat_edge.runtime.daemon.service import serve
+from htsat_edge.runtime.dsp.formats.pipe import is_pipe
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,12 +26,19 @@ def run(args: argparse.Namespace) -> int:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    return 0 if serve(lambda: read_config(args)) else 1
+    return 0 if serve(config, lambda: read_config(args, again=True)) else 1
 
 
-def read_config(args: argparse.Namespace) -> DaemonConfig:
-    """Return the configuration file, with the sources of the command line in place of its own where there are some."""
+def read_config(args: argparse.Namespace, again: bool = False) -> DaemonConfig:
+    """Return the configuration file, with the sources of the command line in place of its own where there are some.
+
+    Where it is read `again`, raise an HtsatEdgeError if it is a pipe, or empty, as while somebody writes it.
+    """
+    if again and args.config is not None and is_pipe(args.config):
+        raise HtsatEdgeError(f"{args.config}: is a pipe, which is read only once; start `htsat-edge listen` again")
     config = read_yaml(args.config, DaemonConfig) if args.config is not None else DaemonConfig()
+    if again and args.config is not None and not config.model_fields_set:
+        raise HtsatEdgeError(f"{args.config}: is empty; is it being written?")
     sources: list[SourceConfig] = []
     if args.device is not None:
         device = int(args.device) if args.device.isdecimal() else args.device

@@ -19,6 +19,7 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from htsat_edge.runtime.commands.report import Detections, clock
 from htsat_edge.runtime.common.files import replacing
+from htsat_edge.runtime.common.marks import PROGRAM
 from htsat_edge.runtime.common.text import visible
 from htsat_edge.runtime.dsp.events import EventEnd
 from htsat_edge.runtime.dsp.log_mel import hz_to_mel
@@ -32,8 +33,16 @@ NARROWEST_WITH_SCORE = 0.03
 FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans", "Droid Sans Fallback", "WenQuanYi Zen Hei", "IPAGothic")
 """Of which those that are installed have the letters that matplotlib's own font lacks."""
 TICKS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400)
+MARKED = 256
+"""Bytes at the beginning of a picture in which it says what has drawn it."""
 DYNAMIC_DB = 80
 """What is this far below the loudest is drawn black."""
+
+
+def has_mark(path: Path) -> bool:
+    """Return whether a file is a picture that htsat-edge has drawn; raise an OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return b"tEXtSoftware\0" + PROGRAM.encode() in file.read(MARKED)
 
 
 def draw(path: Path, title: str, found: Detections, info: ModelInfo, labels: Sequence[str]) -> None:
@@ -68,7 +77,7 @@ def _draw(path: Path, title: str, found: Detections, info: ModelInfo, labels: Se
     _draw_clock(bars, duration_s)
     try:
         with replacing(path) as part:
-            figure.savefig(part, dpi=110, format="png")
+            figure.savefig(part, dpi=110, format="png", metadata={"Software": PROGRAM})
     finally:
         plt.close(figure)
 

@@ -39,6 +39,26 @@ def begin_part(path: Path) -> tuple[Path, int]:
         os.close(descriptor)
 
 
+def place_part(part: Path, path: Path) -> bool:
+    """Give a file of `begin_part` that is finished the name `path`, unless that is taken; return whether it was free.
+
+    Raises
+    ------
+    OSError
+        It cannot be given, or somebody else has deleted the file.
+    """
+    try:
+        os.link(part, path, follow_symlinks=False)
+    except FileExistsError:
+        return False
+    except (OSError, NotImplementedError):  # not every file system has hard links
+        if os.path.lexists(path):
+            return False
+        part.replace(path)
+    part.unlink(missing_ok=True)
+    return True
+
+
 def refuse_unwritable(path: Path) -> None:
     """Raise an HtsatEdgeError if `replacing` could not write the file `path`; for use before long work."""
     if path.is_dir():

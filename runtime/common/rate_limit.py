@@ -45,7 +45,7 @@ class RepeatedWarnings:
 
     def close(self) -> None:
         """Log how many of each kind were left out."""
-        for known in self._kinds.values():
+        for known in list(self._kinds.values()):  # other threads may go on to warn
             if known.count:
                 self._logger.warning("%s (%d more since the last one)", known.text, known.count)
         self._kinds.clear()

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
 MOST_NODES = 100_000
 """Keys and values, each counted as often as it is repeated by its name (`*name`)."""
-
-
-class Loader(yaml.SafeLoader):
-    """PyYAML's loader of plain data, which refuses a key that is there twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """Return a mapping; raise a ConstructorError at a key that was there before."""
-        if isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                    if key.value in seen:
-                        raise yaml.constructor.ConstructorError(
-                            None, None, f"the key {key.value!r} is there twice", key.start_mark
-                        )
-                    seen.add(key.value)
-        return super().construct_mapping(node, deep)
+MERGE = "tag:yaml.org,2002:merge"
+"""The tag of the key `<<`."""
 
 
 def load(text: str) -> Any:
@@ -35,7 +21,7 @@ def load(text: str) -> Any:
     yaml.YAMLError
         It is not YAML, a key is there twice, or its repetitions have no end or are too many.
     """
-    loader = Loader(text)
+    loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
         if node is None:
@@ -48,7 +34,10 @@ def load(text: str) -> Any:
 
 
 def _count(node: Any, known: dict[int, int | None]) -> int:
-    """Return how many nodes a node has, with all that are repeated in it."""
+    """Return how many nodes a node has, with all that are repeated in it; refuse a key that is there twice.
+
+    The loader must not have begun: it merges what `<<` names into the nodes.
+    """
     if id(node) in known:
         count = known[id(node)]
         if count is None:
@@ -59,6 +48,16 @@ def _count(node: Any, known: dict[int, int | None]) -> int:
     if isinstance(node, yaml.SequenceNode):
         parts = node.value
     elif isinstance(node, yaml.MappingNode):
+        _refuse_twice([key for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
         parts = [part for pair in node.value for part in pair]
     known[id(node)] = total = 1 + sum(_count(part, known) for part in parts)
     return total
+
+
+def _refuse_twice(keys: Sequence[Any]) -> None:
+    """Raise a ConstructorError at a key that was there before; `1` and `"1"` are two."""
+    seen: set[tuple[str, str]] = set()
+    for key in keys:
+        if (key.tag, key.value) in seen and key.tag != MERGE:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is there twice", key.start_mark)
+        seen.add((key.tag, key.value))

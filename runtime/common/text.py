@@ -13,7 +13,7 @@ def visible(text: str) -> str:
 
 
 def shown(text: str) -> str:
-    """Return a text as an error or a log shows it: visible, and without the user parts of URLs."""
+    """Return a text as an error or a log shows it: visible, and without the user parts and queries of URLs."""
     return visible(without_user(text))
 
 

@@ -7,11 +7,16 @@ import urllib.parse
 
 USER = re.compile(r"(:/+)((?:[^\s/?#:]*:\S*|[^\s/?#]*)@)")
 """The user part of a URL. With a password it reaches to the last @: a password that is not escaped may hold / and ?."""
+QUERY = re.compile(r"(:/+[^\s?]*\?)\S+?(?=['\":;,.)\]>]*(?:\s|$))")
+"""The query of a URL, without the punctuation behind it. Cameras take passwords there, under names of their own."""
 
 
 def without_user(text: str) -> str:
-    """Return a text without the user parts of its URLs: `rtsp://me:secret@camera/1` is `rtsp://camera/1`."""
-    return USER.sub(r"\1", text)
+    """Return a text without the user parts and the queries of its URLs.
+
+    `rtsp://me:secret@camera/1` is `rtsp://camera/1`, and `http://camera/1?pwd=secret` is `http://camera/1?…`.
+    """
+    return QUERY.sub(r"\1…", USER.sub(r"\1", text))
 
 
 def user_part(url: str) -> str:

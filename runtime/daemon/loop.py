@@ -44,9 +44,9 @@ class Daemon:
         parts: Parts,
         notifier: Notifier,
         control: Control | None = None,
-        reread: Callable[[], DaemonConfig] | None = None,
+        reread: Callable[[], DaemonConfig | None] | None = None,
     ) -> None:
-        """Take over the parts; where `control` asks for it, `reread` reads the configuration again."""
+        """Take over the parts; where `control` asks for it, `reread` reads the configuration again, unless it ends."""
         self.parts, self._notifier = parts, notifier
         self._control, self._reread = control or Control(), reread
         self.wanted: DaemonConfig | None = None
@@ -121,9 +121,13 @@ class Daemon:
         return busy
 
     def _report_alive(self) -> None:
-        """Report to the watchdog, unless detection has failed for so long that only a new process can mend it."""
+        """Report to the watchdog, unless detection has failed for so long that only a new process can mend it.
+
+        It has failed where it works for none of the sources that give something.
+        """
         now = time.monotonic()
-        if all(session.failure is None for session in self.parts.sessions):
+        heard = [session for session in self.parts.sessions if not (session.feed.ended or session.feed.lost)]
+        if not heard or any(session.failure is None for session in heard):
             self._worked_s = now
         if now - self._worked_s < HOPELESS_S:
             self._notifier.alive()

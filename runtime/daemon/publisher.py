@@ -12,7 +12,7 @@ from htsat_edge.runtime.daemon.clock import SystemClock
 from htsat_edge.runtime.daemon.messages import OutputBack, OutputFailed, format_time
 from htsat_edge.runtime.daemon.outputs.clips import Clip
 from htsat_edge.runtime.daemon.outputs.sender import Output, Sender
-from htsat_edge.runtime.daemon.supervision import describe, warnings
+from htsat_edge.runtime.daemon.supervision import describe, kind_of, warnings
 
 
 class Reporter(Protocol):
@@ -81,14 +81,15 @@ class Publisher:
             try:
                 output.offer(message)
             except Exception as error:
-                self._refuse(output, describe(error))
+                self._refuse(output, error)
             else:
                 if self._refusing.pop(output.name, None) is not None:
                     self._notices.append((output, None))
 
-    def _refuse(self, output: Output[Any], reason: str) -> None:
+    def _refuse(self, output: Output[Any], error: Exception) -> None:
+        reason = describe(error)
         output.dropped += 1
-        warnings.warn(f"{output.name}: {reason}", f"{output.name}: {reason}; a message is lost")
+        warnings.warn(f"{output.name}: {kind_of(error)}", f"{output.name}: {reason}; a message is lost")
         if output.name not in self._refusing:
             self._notices.append((output, f"{reason}; messages are lost"))
         self._refusing[output.name] = reason

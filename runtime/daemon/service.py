@@ -13,21 +13,25 @@ from htsat_edge.runtime.daemon.assembly import assemble
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.loop import Control, Daemon
 from htsat_edge.runtime.daemon.notify import Notifier
+from htsat_edge.runtime.daemon.supervision import warnings
 
 logger = logging.getLogger(__name__)
 
 
 class TerminatedError(BaseException):
-    """SIGTERM has come while something was opened, which may wait for ever."""
+    """SIGTERM has come while something was opened or read, which may wait for ever."""
 
 
 class Service:
     """Runs one daemon after the other, each with the configuration that was read last."""
 
-    def __init__(self, read: Callable[[], DaemonConfig]) -> None:
-        """Prepare to run with the configuration that `read` returns."""
-        self._read, self._control, self._notifier = read, Control(), Notifier()
-        self._starting = False
+    def __init__(self, config: DaemonConfig, read: Callable[[], DaemonConfig]) -> None:
+        """Prepare to run with a configuration; where it has changed, `read` returns the new one."""
+        self._config, self._read = config, read
+        self._control, self._notifier = Control(), Notifier()
+        self._waiting = False
+        self._asked: type[BaseException] = TerminatedError
+        """What the last signal is raised as."""
         self._raised: type[BaseException] | None = None
         self.undelivered = 0
         """Messages for which no time was left at the end."""
@@ -36,39 +40,52 @@ class Service:
         """Run until SIGTERM, Ctrl-C or the end of every source."""
         with self._handling_signals():
             try:
-                config, daemon = self._start()
+                daemon: Daemon | None = self._start()
                 while daemon is not None:
                     self._run(daemon)
-                    config, daemon = self._restart(config, daemon.wanted)
+                    daemon = self._restart(daemon.wanted)
             except BaseException:  # libraries turn what a signal raises into errors of their own
                 if self._raised is None:
                     raise
                 if self._raised is KeyboardInterrupt:
                     raise KeyboardInterrupt from None
                 logger.warning("ended while it was started")
+            finally:
+                warnings.close()
 
-    def _start(self) -> tuple[DaemonConfig, Daemon | None]:
+    def _start(self) -> Daemon:
         with self._interruptible():
-            config = self._read()
-            return config, self._make(config)
+            return self._make(self._config)
 
-    def _restart(self, config: DaemonConfig, wanted: DaemonConfig | None) -> tuple[DaemonConfig, Daemon | None]:
-        """Return the configuration in force and a daemon for it; None where there is nothing more to do."""
+    def _restart(self, wanted: DaemonConfig | None) -> Daemon | None:
+        """Return a daemon for a new configuration, or for that in force; None where there is nothing more to do."""
         if wanted is None or self._control.ending:
-            return config, None
+            return None
         self._notifier.report(RELOADING="1")
         with self._interruptible():
             try:
                 daemon = self._make(wanted)
             except HtsatEdgeError as error:
-                daemon = self._make(config)
+                daemon = self._make(self._config)
                 daemon.report_rejected(error)
-                return config, daemon
+                return daemon
+        self._config = wanted
         daemon.report_loaded()
-        return wanted, daemon
+        return daemon
+
+    def _reread(self) -> DaemonConfig | None:
+        """Return the configuration as it is now; None where a signal has come meanwhile, which ends the daemon."""
+        try:
+            with self._interruptible():
+                return self._read()
+        except BaseException:
+            if self._raised is None:
+                raise
+            self._raised = None
+            return None
 
     def _make(self, config: DaemonConfig) -> Daemon:
-        return Daemon(assemble(config), self._notifier, self._control, self._read)
+        return Daemon(assemble(config), self._notifier, self._control, self._reread)
 
     def _run(self, daemon: Daemon) -> None:
         try:
@@ -89,28 +106,34 @@ class Service:
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
         """Have signals raise an exception in a `with` block, which may wait for a file for ever."""
-        self._starting = True
+        self._waiting = True
         try:
+            if self._control.ending:  # one has come just before
+                self._interrupt()
             yield
         finally:
-            self._starting = False
+            self._waiting = False
 
     def _end(self, number: int, _: Any) -> None:
         self._control.ending = True
-        if self._starting:
-            self._raised = KeyboardInterrupt if number == signal.SIGINT else TerminatedError
-            raise self._raised
+        self._asked = KeyboardInterrupt if number == signal.SIGINT else TerminatedError
+        if self._waiting:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        self._raised = self._asked
+        raise self._raised
 
     def _reload(self, *_: Any) -> None:
         self._control.reload = True
 
 
-def serve(read: Callable[[], DaemonConfig]) -> bool:
-    """Run the daemon with the configuration that `read` returns, until SIGTERM, Ctrl-C or the end of every source.
+def serve(config: DaemonConfig, read: Callable[[], DaemonConfig]) -> bool:
+    """Run the daemon with a configuration, until SIGTERM, Ctrl-C or the end of every source.
 
-    SIGHUP has the configuration read again; one with an error is rejected, and the previous one stays in force.
+    SIGHUP has `read` return it anew; one with an error is rejected, and the previous one stays in force.
     Return whether every message was delivered that no output had to drop before.
     """
-    service = Service(read)
+    service = Service(config, read)
     service.run()
     return service.undelivered == 0

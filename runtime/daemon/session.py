@@ -28,7 +28,7 @@ from htsat_edge.runtime.daemon.messages import (
     format_time,
 )
 from htsat_edge.runtime.daemon.sources.feed import Feed, Notice
-from htsat_edge.runtime.daemon.supervision import describe, warnings
+from htsat_edge.runtime.daemon.supervision import describe, kind_of, warnings
 from htsat_edge.runtime.detector import EventStream, WindowStream
 from htsat_edge.runtime.dsp.blocks import AudioBlock, Gap
 from htsat_edge.runtime.dsp.events import Event
@@ -182,7 +182,7 @@ class SourceSession:
         self._observe(lambda observer: observer.interrupted(self.end_s))
         if self.failure is None:
             text = f"detection failed: {reason}; it is begun again"
-            warnings.warn(reason, f"{self.feed.name}: {text}")
+            warnings.warn(f"{self.feed.name}: {kind_of(error)}", f"{self.feed.name}: {text}")
             messages.append(SourceLost(source=self.feed.name, time=self._now(), text=text))
         else:
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)

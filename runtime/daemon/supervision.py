@@ -22,9 +22,17 @@ def describe(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, HtsatEdgeError | OSError) and text:
         return text
+    return f"{type(error).__name__}{': ' if text else ''}{text}{_place(error)}"
+
+
+def kind_of(error: BaseException) -> str:
+    """Return what is the same for errors of one cause, whose texts may differ each time: their type and place."""
+    return f"{type(error).__name__}{_place(error)}"
+
+
+def _place(error: BaseException) -> str:
     places = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(places[-1].filename).name}:{places[-1].lineno})" if places else ""
-    return f"{type(error).__name__}{': ' if text else ''}{text}{place}"
+    return f" ({Path(places[-1].filename).name}:{places[-1].lineno})" if places else ""
 
 
 class Backoff:
@@ -108,6 +116,6 @@ class SupervisedThread:
     def _report_error(self, error: Exception) -> None:
         reason = describe(error)
         if not isinstance(error, HtsatEdgeError):
-            warnings.warn(f"{self.name}: {reason}", f"{self.name}: {reason}; it is begun again")
+            warnings.warn(f"{self.name}: {kind_of(error)}", f"{self.name}: {reason}; it is begun again")
             logger.debug("%s", self.name, exc_info=error)
         self._report(reason)

@@ -21,7 +21,7 @@ from htsat_edge.runtime.dsp.formats.wav import TRUNCATED
 
 SUFFIXES = {
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".caf", ".w64"),
-    *(".m4a", ".aac", ".wma", ".amr", ".wv"),
+    *(".aifc", ".au", ".m4a", ".aac", ".wma", ".amr", ".wv", ".spx", ".mp4", ".mkv", ".webm", ".3gp"),
 }
 """Of the names of recordings in a folder."""
 MP3_PADDING = 4 * 1152

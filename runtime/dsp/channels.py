@@ -99,7 +99,8 @@ class Downmix:
     def _mix(self, frames: FloatArray) -> FloatArray:
         if self._channel == "loudest" or self._cancelled:
             return frames[:, self._loudest]
-        used = frames if self._audible.all() else frames[:, self._audible]
+        # numpy adds what lies side by side in an order of its own, and a selection of columns does not.
+        used = frames if self._audible.all() else np.ascontiguousarray(frames[:, self._audible])
         with np.errstate(over="ignore", invalid="ignore"):  # whoever takes the samples looks for what is no number
             return np.asarray(used.mean(axis=1), np.float32)
 

@@ -9,7 +9,8 @@ import re
 import stat
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import soundfile
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.files import begin_part, is_part, replacing
+from htsat_edge.runtime.common.files import begin_part, is_part, place_part
 from htsat_edge.runtime.common.folders import try_folder
 from htsat_edge.runtime.common.marks import PROGRAM
 from htsat_edge.runtime.daemon.clock import CLOCK_SET
@@ -101,12 +102,15 @@ class ClipWriter(Sender[Clip]):
             raise RefusedError(f"a clip of {len(content) / 1e6:.1f} MB is larger than quota_mb")
         self._make_room(len(content))
         path = self.settings.folder / f"{clip.name}.{self.settings.format}"
-        for number in itertools.count(2):  # positions begin anew with the program
-            if not os.path.lexists(path):
-                break
-            path = path.with_name(f"{clip.name}_{number}.{self.settings.format}")
-        with replacing(path) as part:
+        part, _ = begin_part(path)
+        try:
             part.write_bytes(content)
+            for number in itertools.count(2):  # positions begin anew with the program
+                if place_part(part, path):
+                    break
+                path = path.with_name(f"{clip.name}_{number}.{self.settings.format}")
+        finally:
+            part.unlink(missing_ok=True)
         self._written[path.name] = self.sent + 1
 
     def _make_room(self, size: int) -> None:
@@ -119,27 +123,28 @@ class ClipWriter(Sender[Clip]):
             path.unlink(missing_ok=True)
             used -= length
 
-    def _list_clips(self) -> Iterator[tuple[int, float, int, Path]]:
-        """Yield when each clip of ours was written, its size, and its path; each file is looked into once.
+    def _list_clips(self) -> list[tuple[int, float, int, Path]]:
+        """Return when each clip of ours was written, its size, and its path; each file is looked into once.
 
         When is a number in this run, 0 before it, and a time. A clip of a clock that was wrong counts as just written.
         """
-        (known, self._seen), (order, self._written) = (self._seen, {}), (self._written, {})
-        now = time.time()
+        clips, seen, now = [], {}, time.time()
         for path in self.settings.folder.iterdir():
-            if NAME.fullmatch(path.name):
+            if not NAME.fullmatch(path.name):
+                continue
+            with suppress(FileNotFoundError):  # somebody has just deleted it
                 status = path.lstat()
                 key = (path.name, status.st_ino, status.st_mtime_ns)
-                ours = known[key] if key in known else stat.S_ISREG(status.st_mode) and has_mark(path)
-                self._seen[key] = ours
+                known = self._seen.get(key)
+                seen[key] = ours = stat.S_ISREG(status.st_mode) and has_mark(path) if known is None else known
                 if ours:
-                    number, written = order.get(path.name, 0), status.st_mtime
-                    if number:
-                        self._written[path.name] = number
-                    elif now >= CLOCK_SET and not CLOCK_SET <= written <= now + DAY_S:
+                    number, written = self._written.get(path.name, 0), status.st_mtime
+                    if not number and now >= CLOCK_SET and not CLOCK_SET <= written <= now + DAY_S:
                         written = now
-                        os.utime(path, (now, now))
-                    yield number, written, status.st_size, path
+                        os.utime(path, (now, now), follow_symlinks=False)
+                    clips.append((number, written, status.st_size, path))
+        self._seen, self._written = seen, {path.name: number for number, *_, path in clips if number}
+        return clips
 
 
 class ClipRecorder:

@@ -35,12 +35,12 @@ def has_mark(path: Path) -> bool:
         head = file.read(MOST_LINE)
     line, newline, _ = head.partition(b"\n")
     if not newline:
-        return len(head) < MOST_LINE and may_begin_line(head)
+        return len(head) < MOST_LINE and head.strip(b"\0") != b"" and may_begin_line(head)
     try:
         message = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
-    return isinstance(message, dict) and message.get("type") in TYPES and "source" in message
+    return line.startswith(BEGIN) and message.get("type") in TYPES and "source" in message
 
 
 def may_begin_line(half: bytes) -> bool:

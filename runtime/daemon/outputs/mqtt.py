@@ -28,6 +28,7 @@ RESTART_S = 10.0
 """After which paho's thread is started again, should it have ended."""
 ONLINE, OFFLINE = "online", "offline"
 UNREACHABLE = "the broker cannot be reached"
+UNCONFIRMED = "the broker does not confirm what it gets"
 
 
 class Mqtt(MessageSender):
@@ -39,6 +40,8 @@ class Mqtt(MessageSender):
     batch = 1
     patience_s = 5.0
     """A broker that is away for longer is a failure."""
+    confirm_s = 30.0
+    """One that is there, and has not confirmed a message for longer, too."""
 
     def __init__(self, settings: MqttConfig, sources: Sequence[str], labels: Sequence[str]) -> None:
         """Prepare to publish what is heard of these classes in these sources."""
@@ -59,7 +62,8 @@ class Mqtt(MessageSender):
         self._available = dict.fromkeys(sources, True)
         self._heard: deque[tuple[str, bytes]] = deque(maxlen=MOST_HEARD)
         self._connected = threading.Event()
-        self._greeted = False
+        self._connections = self._greeted = 0
+        """How many connections there were, and which of them has got what there is."""
         self._reason, self._fault = UNREACHABLE, ""
         """Why there is no connection; `_fault` is what waiting does not mend."""
         self._running_s = 0.0
@@ -113,7 +117,8 @@ class Mqtt(MessageSender):
         self._keep_running()
         if self._connected.is_set():
             self._catch_up()
-            self._report_success()
+            if not self._faults:  # else only a message shows that others can be sent
+                self._report_success()
         elif self._fault:
             self._report_failure(f"{self._fault}; it is tried again")
 
@@ -155,13 +160,17 @@ class Mqtt(MessageSender):
                 raise ConnectionError(self._fault or self._reason)
 
     def _publish(self, topic: str, content: str, retain: bool = False) -> None:
-        sent = self._client.publish(topic, content, qos=1, retain=retain)
+        sent, end_s = self._client.publish(topic, content, qos=1, retain=retain), time.monotonic() + self.confirm_s
         while not sent.is_published():
             # Through a loss of the connection paho keeps it and sends it again, so that it may come twice.
             sent.wait_for_publish(0.5)
             self._keep_running()
             if not self._connected.is_set() and (self._stop.is_set() or not self._connected.wait(self.patience_s)):
                 raise ConnectionError(self._fault or self._reason)
+            if self._late():
+                raise ConnectionError(UNCONFIRMED)
+            if time.monotonic() > end_s:  # paho goes on with it: another try would be another message
+                self._report_failure(f"{UNCONFIRMED}; it is waited for")
 
     # In paho's thread, which must not wait
 
@@ -169,7 +178,8 @@ class Mqtt(MessageSender):
         if reason.is_failure:
             self._fault = f"the broker refuses: {reason}"
             return
-        self._fault, self._greeted = "", False
+        self._fault = ""
+        self._connections += 1
         self._connected.set()
 
     def _on_disconnect(self, *_: Any) -> None:
@@ -196,9 +206,10 @@ class Mqtt(MessageSender):
 
     def _catch_up(self) -> None:
         """Publish to a broker, which may have forgotten, what there is and how it is, and what has come due."""
-        if not self._greeted:
-            self._greeted = True
+        connection = self._connections  # there may be another one in the meantime
+        if self._greeted != connection:
             self._greet()
+            self._greeted = connection
         for key, due_s in list(self._off_s.items()):
             if time.monotonic() >= due_s:
                 self._publish(self._topics.sensor(*key).state, "OFF", retain=True)

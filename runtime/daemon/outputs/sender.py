@@ -21,7 +21,8 @@ QUEUED = 1000
 """Items that a sender may be behind; what comes then is dropped, and counted."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 30.0
 TRIES = 8
-"""To send what cannot be sent, before it is set aside, so that what follows is sent."""
+"""To send what cannot be sent, before it is set aside, so that what follows is sent. After so many that fail one after
+the other, of one item or of several, an output does not work."""
 CLOSE_S = 5.0
 """For what is queued when the program ends."""
 logger = logging.getLogger(__name__)
@@ -46,7 +47,11 @@ class Sender(Generic[Item]):
         self._left = self._in_hand = 0
         self._queue: queue.Queue[Item | None] = queue.Queue(queued)  # None wakes the thread at the end
         self._notices: deque[str | None] = deque()
-        self._failing = self._refused = False
+        self._away = self._told = False
+        """Whether the destination cannot be reached; whether a failure was reported, and not yet that it works."""
+        self._faults = 0
+        """Tries and losses one after the other that came of the items."""
+        self._reporting = threading.Lock()  # who finds the queue full has a thread of its own
         self._stop = threading.Event()
         self._warnings = RepeatedWarnings(logger)
         self._end_s = 0.0
@@ -65,16 +70,13 @@ class Sender(Generic[Item]):
         try:
             self._queue.put_nowait(item)
         except queue.Full:
-            self._warnings.warn("full", f"{self.name}: is {self._queue.maxsize} items behind, and loses some")
-            self.dropped += 1
+            self.lose(1, f"is {self._queue.maxsize} items behind, and loses some", "full")
 
-    def lose(self, count: int, reason: str) -> None:
-        """Count items as lost, for a reason that is reported once."""
+    def lose(self, count: int, reason: str, kind: str = "lost") -> None:
+        """Count items as lost, for a reason that is reported once a while; `kind` is what that applies to."""
         self.dropped += count
-        self._warnings.warn("lost", f"{self.name}: {reason}")
-        if not self._refused:  # others may be accepted between two, which would be reported without end
-            self._refused = True
-            self._notices.append(reason)
+        self._faults += 1
+        self._report_fault(kind, reason)
 
     @property
     def waiting(self) -> int:
@@ -84,14 +86,13 @@ class Sender(Generic[Item]):
     @property
     def undelivered(self) -> int:
         """Items for which no time was left at the end; those of one that hangs, too."""
-        if self._stop.is_set() and self._thread.is_alive():
-            return self._left + self._in_hand + self._queued()
-        return self._left
+        queued = sum(item is not None for item in list(self._queue.queue))
+        return self._left + self._in_hand + queued if self._stop.is_set() else 0
 
     @property
     def failing(self) -> bool:
         """Whether it does not deliver at present."""
-        return self._failing
+        return self._away or self._faults >= TRIES
 
     def notices(self) -> Iterator[str | None]:
         """Yield since the last time why sending failed, and None when it worked again."""
@@ -131,14 +132,12 @@ class Sender(Generic[Item]):
         while not self._late():
             batch = self._next()
             if batch:
-                self._in_hand = len(batch)
                 self._deliver(batch)
-                self._in_hand = 0
             elif self._stop.is_set() and self._queue.empty():
                 break
             else:
                 self._try_idle()
-        self._leave(self._queued())
+        self._leave_queued()
         try:
             self.closed()
         finally:
@@ -151,7 +150,9 @@ class Sender(Generic[Item]):
             return []
         while len(batch) < self.batch and not self._queue.empty():
             batch.append(self._queue.get_nowait())
-        return [item for item in batch if item is not None]
+        items = [item for item in batch if item is not None]
+        self._in_hand = len(items)
+        return items
 
     def _deliver(self, batch: Sequence[Item]) -> None:
         pause_s = FIRST_PAUSE_S
@@ -159,7 +160,7 @@ class Sender(Generic[Item]):
             try:
                 self.send(batch)
             except RefusedError as error:
-                self.lose(len(batch), f"{error}; what is refused is lost")
+                self._give_up(batch, f"{error}; what is refused is lost", "refused")
                 return
             except Exception as error:  # whatever an output fails of, it goes on
                 self.failures += 1
@@ -168,11 +169,15 @@ class Sender(Generic[Item]):
                     for item in batch:
                         self._deliver([item])
                     return
-                if not outage and tries >= TRIES:
-                    self._set_aside(batch, reason)
-                    return
-                if outage or (tries > 1 and not self._refused):
+                if outage:
                     self._report_failure(f"{reason}; it is tried again")
+                elif tries < TRIES:
+                    self._faults += 1
+                    if tries == 2:
+                        self._report_fault("again", f"{reason}; it is tried again")
+                else:
+                    self._give_up(batch, f"{reason}; what cannot be sent is set aside after {TRIES} tries", "aside")
+                    return
                 if self._pause(pause_s):
                     self._leave(len(batch))
                     return
@@ -180,32 +185,48 @@ class Sender(Generic[Item]):
                 continue
             self._report_success()
             self.sent += len(batch)
+            self._in_hand -= len(batch)
             return
 
-    def _queued(self) -> int:
-        return sum(item is not None for item in list(self._queue.queue))
-
     def _leave(self, count: int) -> None:
-        """Count items for which no time was left at the end."""
+        """Count items in hand for which no time was left at the end."""
+        self._in_hand -= count
         self._left += count
         self.dropped += count
 
-    def _set_aside(self, batch: Sequence[Item], reason: str) -> None:
-        """Give up items that cannot be sent."""
-        logger.debug("%s: set aside: %.1000r", self.name, batch)
-        self.lose(len(batch), f"{reason}; what cannot be sent is set aside after {TRIES} tries")
+    def _leave_queued(self) -> None:
+        while not self._queue.empty():
+            self._in_hand = int(self._queue.get_nowait() is not None)
+            self._leave(self._in_hand)
+
+    def _give_up(self, batch: Sequence[Item], reason: str, kind: str) -> None:
+        """Lose items that cannot be sent."""
+        logger.debug("%s: lost: %.1000r", self.name, batch)
+        self.lose(len(batch), reason, kind)
+        self._in_hand -= len(batch)
 
     def _report_failure(self, reason: str) -> None:
-        if not self._failing:
-            self._failing = True
-            logger.warning("%s: %s", self.name, reason)
-            self._notices.append(reason)
+        """Report that the destination cannot be reached."""
+        with self._reporting:
+            if not self._away:
+                self._away = self._told = True
+                logger.warning("%s: %s", self.name, reason)
+                self._notices.append(reason)
+
+    def _report_fault(self, kind: str, reason: str) -> None:
+        """Report a fault, of each kind once a while: what works between two would be reported without end."""
+        with self._reporting:
+            if self._warnings.warn(kind, f"{self.name}: {reason}"):
+                self._told = True
+                self._notices.append(reason)
 
     def _report_success(self) -> None:
-        if self._failing:
-            self._failing = False
-            logger.warning("%s: works again", self.name)
-            self._notices.append(None)
+        with self._reporting:
+            self._away, self._faults = False, 0
+            if self._told:
+                self._told = False
+                logger.warning("%s: works again", self.name)
+                self._notices.append(None)
 
     def _pause(self, pause_s: float) -> bool:
         """Wait before the next try; return whether there is no time left for one."""

@@ -56,9 +56,9 @@ class Deadline:
 
     def watch(self, connected: socket.socket) -> None:
         """Cut this connection at the moment, too, whatever is made of the socket."""
-        if self.over:
-            raise TimeoutError
         self._sockets.append(connected.dup())
+        if self.over:  # looked at last: what is cut in between may not have had it yet
+            raise TimeoutError
 
     def _cut(self) -> None:
         for connected in self._sockets:

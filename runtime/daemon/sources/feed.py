@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.daemon.clock import SourceClock
+from htsat_edge.runtime.daemon.clock import MOST_SLOPE, SourceClock
 from htsat_edge.runtime.daemon.messages import SourceBack, SourceFailed, SourceLost
 from htsat_edge.runtime.daemon.sources.pace import Pace
 from htsat_edge.runtime.daemon.sources.ring import RingBuffer
@@ -20,6 +21,7 @@ RING_S = 10.0
 """How far detection may be behind before samples are lost."""
 INVALID_S = 3.0
 """Of such samples, after which a source counts as lost."""
+logger = logging.getLogger(__name__)
 SourceChange = type[SourceLost] | type[SourceBack] | type[SourceFailed]
 
 
@@ -44,6 +46,8 @@ class Feed:
         self._pace: Pace | None = None
         self._sieve: Sieve | None = None
         self._invalid = False
+        self._rate_counts = live
+        """Whether it is to be said that samples come faster or slower than they should."""
         self._ended = False
         self.lost = False
         """Whether nothing comes from the source at present."""
@@ -74,7 +78,7 @@ class Feed:
         self._sift(self._sieve.push(samples))
         if self._invalid and not self._sieve.lost:
             self._invalid = False
-            self.report_back("sound")
+            self.report_back("the sound")
         elif self._sieve.lost > INVALID_S * self._rings[-1].sample_rate:
             self.report_lost(f"it gives {INVALID}; it is heard again when it gives others")
             self._invalid = True
@@ -89,6 +93,7 @@ class Feed:
         ring = self._rings[-1]
         if ring.waiting_s <= RING_S / 2:
             return
+        self._rate_counts = False  # samples come as fast as they are read
         while ring.waiting_s > RING_S / 2 and not stop.is_set():
             stop.wait(0.002)
         if self._pace is not None:
@@ -101,13 +106,14 @@ class Feed:
             self._notify(SourceLost, reason)
 
     def report_back(self, what: str) -> None:
-        """Report that the source is back, where it was reported lost; `what` is such as "microphone"."""
+        """Report that the source is back, where it was reported lost; `what` is such as "the microphone"."""
         if self.lost and not self._invalid:
             self.lost = False
-            self._notify(SourceBack, f"the {what} is back")
+            self._notify(SourceBack, f"{what} is back")
 
     def report_failed(self, reason: str) -> None:
         """Report that the source has failed for good."""
+        self.lost = True
         self._notify(SourceFailed, reason)
 
     def end(self) -> None:
@@ -135,6 +141,7 @@ class Feed:
                 continue
             if self.live and isinstance(item, AudioBlock):
                 self.clock.observe(item.end_s, time.monotonic() - ring.waiting_s)
+                self._look_at_rate(ring.sample_rate)
             return item
         return None
 
@@ -147,6 +154,14 @@ class Feed:
     def ended(self) -> bool:
         """Whether all was read and nothing more comes."""
         return self._ended and not self._notices and all(ring.idle for ring in self._rings)
+
+    def _look_at_rate(self, declared: int) -> None:
+        """Log, once, that samples come at another rate than was declared."""
+        drift = self.clock.drift_ppm / 1e6
+        if self._rate_counts and abs(drift) > MOST_SLOPE:
+            self._rate_counts = False
+            text = "%s: gives %.0f samples a second, but %d are declared: is its sample rate right?"
+            logger.warning(text, self.name, declared / (1 + drift), declared)
 
     def _put(self, parts: Iterable[FloatArray | float]) -> None:
         """Write what has come, and record what is missing."""

@@ -73,7 +73,7 @@ class Ffmpeg:
         if shutil.which("ffmpeg") is None:
             raise HtsatEdgeError(f"{name}: needs ffmpeg: sudo apt install ffmpeg")
         self._name, self._settings = name, settings
-        self._decode = ["-vn", "-f", "f32le", "-ac", "1", "-ar", str(sample_rate), "pipe:1"]
+        self._decode = ["-vn", "-f", "wav", "-c:a", "pcm_f32le", "-ar", str(sample_rate), "pipe:1"]
         self._scripted = settings.password is not None and self._can_script()
         self.command()
         if settings.password is not None and not self._scripted:

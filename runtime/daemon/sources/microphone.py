@@ -225,7 +225,7 @@ class MicrophoneSource:
                 self._delivering = True
                 self._thread.worked()
                 for feed in self.feeds:
-                    feed.report_back("microphone")
+                    feed.report_back("the microphone")
 
         return callback
 

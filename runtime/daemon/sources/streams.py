@@ -21,9 +21,12 @@ from htsat_edge.runtime.daemon.sources.ffmpeg import Ffmpeg
 from htsat_edge.runtime.daemon.supervision import SupervisedThread, describe
 from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.dsp.channels import Downmix
+from htsat_edge.runtime.dsp.formats import wav
 from htsat_edge.runtime.dsp.formats.pipe import is_pipe
 
 BLOCK_S = 0.1
+READ_BYTES = 1 << 14
+"""From ffmpeg at a time: about as much audio."""
 LIVE = ("rtsp:", "rtmp:", "rtp:", "srt:", "udp:")
 """Streams that do not wait to be read."""
 AGAIN = "; it is tried again until it is there"
@@ -105,6 +108,8 @@ class PcmSource(ThreadSource):
         super().__init__(feed)
         self._settings = settings
         self._decoder = Decoder(settings.format, settings.channels, settings.sample_rate, feed.name)
+        self._given = 0
+        """Frames that the feed has got, or knows to be lost."""
         try:
             self._descriptor = sys.stdin.fileno() if descriptor is None else descriptor
         except (AttributeError, OSError, ValueError):
@@ -113,7 +118,8 @@ class PcmSource(ThreadSource):
     def _run(self) -> None:
         (feed,) = self.feeds
         rate, decoder, given, alive = self._settings.sample_rate, self._decoder, False, time.monotonic()
-        feed.open(rate)
+        feed.open(rate, (decoder.frames - self._given) / rate, "samples could not be taken")
+        self._given = decoder.frames
         try:
             while not self._stop.is_set():
                 if not select.select([self._descriptor], [], [], 0.2)[0]:
@@ -125,8 +131,10 @@ class PcmSource(ThreadSource):
                     continue
                 content = os.read(self._descriptor, decoder.bytes_of(rate, BLOCK_S))
                 if not content:
+                    feed.report_failed("stdin has ended")
                     break
                 feed.arrive(decoder.decode(content))
+                self._given = decoder.frames
                 alive = time.monotonic()
                 if not given:
                     feed.report_back("stdin")
@@ -145,6 +153,7 @@ class FfmpegSource(ThreadSource):
         super().__init__(feed)
         self._ffmpeg = Ffmpeg(feed.name, settings, sample_rate)
         self._settings, self._rate, self._stall_s = settings, sample_rate, stall_s
+        self._decoder = WavDecoder(feed.name)
         self._last_s: float | None = None
 
     def _run(self) -> None:
@@ -167,8 +176,8 @@ class FfmpegSource(ThreadSource):
 
     def _read(self, audio: int, errors: int) -> None:
         (feed,) = self.feeds
-        decoder, given, alive, printed = Decoder("f32le", 1), False, time.monotonic(), b""
-        waiting = [audio, errors]
+        given, alive, printed, waiting = False, time.monotonic(), b"", [audio, errors]
+        self._decoder.begin()
         while not self._stop.is_set():
             ready = select.select(waiting, [], [], 0.2)[0]
             if errors in ready:  # also so that ffmpeg never waits to print
@@ -180,19 +189,23 @@ class FfmpegSource(ThreadSource):
                 if time.monotonic() - alive > self._stall_s:
                     raise HtsatEdgeError(f"it gave nothing for {self._stall_s:g} s")
                 continue
-            content = os.read(audio, decoder.bytes_of(self._rate, BLOCK_S))
+            content = os.read(audio, READ_BYTES)
             if not content:
                 if errors in waiting:
                     printed += os.read(errors, 4096)
                 raise HtsatEdgeError(self._ffmpeg.explain(printed.decode(errors="replace")))
-            samples, alive = decoder.decode(content), time.monotonic()
+            samples, alive = self._decoder.decode(content), time.monotonic()
+            if not len(samples):
+                continue
             if not given:
-                lost_s = 0.0 if self._last_s is None else alive - self._last_s - len(samples) / self._rate
-                feed.open(self._rate, max(0.0, lost_s), "the stream was interrupted")
-            self._last_s = alive
+                begun = alive - len(samples) / self._rate
+                lost_s = 0.0 if self._last_s is None else max(0.0, begun - self._last_s)
+                feed.open(self._rate, lost_s, "the stream was interrupted")
+                self._last_s = begun  # nothing is lost twice where what follows fails
             feed.arrive(samples)
+            self._last_s = alive
             if not given:
-                feed.report_back("stream")
+                feed.report_back("the stream")
                 self._thread.worked()
                 given = True
             if not self._settings.url.startswith(LIVE):
@@ -205,20 +218,58 @@ class Decoder:
     def __init__(self, sample_format: str, channels: int, sample_rate: int = 48_000, name: str = "") -> None:
         """Prepare for a format and channels; the log names the source where its channels cannot be mixed."""
         self._type, self._width, self._full_scale = TYPES[sample_format]
-        self._channels, self._mix = channels, Downmix(channels, sample_rate, name=name)
+        self.channels, self._mix = channels, Downmix(channels, sample_rate, name=name)
+        self._rest = b""
+        self.frames = 0
+        """Those that were taken, also where what follows has failed."""
+
+    def begin(self) -> None:
+        """Begin anew with the bytes; the channels are mixed as before."""
         self._rest = b""
 
     def bytes_of(self, sample_rate: int, seconds: float) -> int:
         """Return how many bytes so much audio takes."""
-        return round(sample_rate * seconds) * self._channels * self._width
+        return round(sample_rate * seconds) * self.channels * self._width
 
     def decode(self, content: bytes) -> FloatArray:
         """Take bytes; return the samples (S,) that they complete."""
         content = self._rest + content
-        whole = len(content) - len(content) % (self._channels * self._width)
+        whole = len(content) - len(content) % (self.channels * self._width)
         self._rest = content[whole:]
+        self.frames += whole // (self.channels * self._width)
         samples = np.frombuffer(content[:whole], np.uint8).reshape(-1, self._width)
         if missing := np.dtype(self._type).itemsize - self._width:
             samples = np.pad(samples, ((0, 0), (missing, 0)))  # little-endian: the lowest byte comes first
-        frames = samples.view(self._type).reshape(-1, self._channels)
+        frames = samples.view(self._type).reshape(-1, self.channels)
         return self._mix.push((frames / np.float32(self._full_scale)).astype(np.float32))
+
+
+class WavDecoder:
+    """Turns a WAV of floats as ffmpeg writes it, in parts of any length, into samples (S,), all channels mixed.
+
+    To mix them is not left to ffmpeg: those that cancel each other would be silence.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        """Prepare for any channels; the log names the source where they cannot be mixed."""
+        self._name, self._head = name, b""
+        self._decoder: Decoder | None = None
+        self._begun = False
+
+    def begin(self) -> None:
+        """Begin with another WAV; as many channels as before are mixed as before."""
+        self._head, self._begun = b"", False
+
+    def decode(self, content: bytes) -> FloatArray:
+        """Take bytes; return the samples (S,) that they complete."""
+        if not self._begun:
+            self._head += content
+            header = wav.header(self._head)
+            if header is None:
+                return np.empty(0, np.float32)
+            content, self._begun = self._head[header.start :], True
+            if self._decoder is None or self._decoder.channels != header.channels:
+                self._decoder = Decoder("f32le", header.channels, header.sample_rate, self._name)
+            self._decoder.begin()
+        assert self._decoder is not None
+        return self._decoder.decode(content)

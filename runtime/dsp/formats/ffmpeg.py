@@ -13,6 +13,7 @@ import numpy as np
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.dsp.formats import wav
 
 BLOCK = 1 << 16
 """Frames at a time where they are only counted."""
@@ -85,17 +86,14 @@ class FfmpegReader:
     def _header(self) -> tuple[int, int]:
         """Read the head of the WAV that ffmpeg writes; return its rate and channels."""
         assert self._process.stdout is not None
-        pipe, rate, channels = self._process.stdout, 0, 0
-        pipe.read(12)
-        while len(chunk := pipe.read(8)) == 8 and chunk[:4] != b"data":
-            content = pipe.read(int.from_bytes(chunk[4:], "little"))
-            if chunk[:4] == b"fmt ":
-                channels, rate = int.from_bytes(content[2:4], "little"), int.from_bytes(content[4:8], "little")
-        if len(chunk) < 8 or not channels or not rate:
-            self._process.wait()
-            errors = self._errors()
-            raise HtsatEdgeError("no audio" if NO_AUDIO in self._logged() else errors[0] if errors else "no audio")
-        return rate, channels
+        content = b""
+        while more := self._process.stdout.read(1):
+            content += more
+            if header := wav.header(content):
+                return header.sample_rate, header.channels
+        self._process.wait()
+        errors = self._errors()
+        raise HtsatEdgeError("no audio" if NO_AUDIO in self._logged() else errors[0] if errors else "no audio")
 
     def _errors(self) -> list[str]:
         lines = [re.fullmatch(r"(?:\[[^]]* @ \w+\] )?\[(?:error|fatal)\] (.*)", line) for line in self._lines()]

@@ -6,11 +6,12 @@ several files.
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
 from typing import NamedTuple
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.dsp.formats.content import Content
+from htsat_edge.runtime.dsp.formats.mpeg import after_tags
 from htsat_edge.runtime.dsp.formats.splice import Mended
 from htsat_edge.runtime.dsp.formats.wav import TRUNCATED
 
@@ -43,6 +44,8 @@ class Extent(NamedTuple):
     """Whether the last frame is complete."""
     end: int
     """Where the last complete frame ends, in bytes."""
+    start: int = 0
+    """Where it begins, in bytes; before it may be a tag."""
 
 
 def mend(path: Path) -> Mended | None:
@@ -59,11 +62,11 @@ def mend(path: Path) -> Mended | None:
     if length is None or (length.found == length.declared and length.end == size):
         return None
     if length.found == length.declared:
-        return Mended(b"", 0, length.end)
+        return Mended(b"", length.start, length.end)
     if length.declared > length.found and not length.whole:
         raise HtsatEdgeError(TRUNCATED)
-    with path.open("rb") as file:
-        head = file.read(HEAD)
+    with Content(path) as content:
+        head = content[length.start : length.start + HEAD]
     fields = int.from_bytes(head[18:26], "big")  # 20 bits of rate, 3 of channels, 5 of sample size, 36 of length
     total = length.found if 0 < length.found < 1 << 36 else 0
     rate, new = fields >> 44, (fields >> 36 << 36 | total).to_bytes(8, "big")
@@ -74,23 +77,24 @@ def mend(path: Path) -> Mended | None:
     )
     claim += f", but {length.found} samples ({length.found / rate:.3f} s) are there" if rate else ""
     # The checksum of all samples is that of another length.
-    return Mended(head[:18] + new + bytes(16), HEAD, length.end, claim)
+    return Mended(head[:18] + new + bytes(16), length.start + HEAD, length.end, claim)
 
 
 def measure(path: Path) -> Extent | None:
     """Find the first and the last frame of a FLAC; return None where the file is none, or has no frame."""
-    with path.open("rb") as file:
-        if file.read(4) != b"fLaC":
-            return None
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return _measure(content)
+    with Content(path) as content:
+        start = after_tags(content)
+        content.skip(start)
+        extent = _measure(content) if content[:4] == b"fLaC" else None
+        return None if extent is None else extent._replace(start=start, end=start + extent.end)
 
 
-def _measure(content: mmap.mmap) -> Extent | None:
+def _measure(content: Content) -> Extent | None:
     at, last = 4, False
     while not last and at + 4 <= len(content):
-        last = bool(content[at] & 0x80)
-        at += 4 + int.from_bytes(content[at + 1 : at + 4], "big")
+        kind, *size = content[at : at + 4]
+        last = bool(kind & 0x80)
+        at += 4 + int.from_bytes(size, "big")
     first = _frame(content, at)
     if first is None or len(content) < HEAD:
         return None
@@ -105,20 +109,21 @@ def _measure(content: mmap.mmap) -> Extent | None:
     return Extent(found, declared, False, final.at)
 
 
-def _last_frame(content: mmap.mmap, first: Frame, end: int) -> tuple[Frame, bool]:
+def _last_frame(content: Content, first: Frame, end: int) -> tuple[Frame, bool]:
     """Return the frame that ends at `end`, and True; or the last that begins, and False."""
-    like, at = content[first.at : first.at + 2], end
+    low = max(first.at, end - TAIL)
+    like, tail, at = content[first.at : first.at + 2], content[low:end], end - low
     begun: list[Frame] = []
-    while len(begun) < TRIES and (at := content.rfind(like, max(first.at, end - TAIL), at)) >= 0:
-        frame = _frame(content, at)
-        if frame is not None and (frame.first > first.first or at == first.at):
+    while len(begun) < TRIES and (at := tail.rfind(like, 0, at)) >= 0:
+        frame = _frame(content, low + at)
+        if frame is not None and (frame.first > first.first or low + at == first.at):
             begun.append(frame)
-            if _crc16(content[at:end]) == 0:
+            if _crc16(tail[at:]) == 0:
                 return frame, True
     return begun[0] if begun else first, False
 
 
-def _frame(content: mmap.mmap, at: int) -> Frame | None:
+def _frame(content: Content, at: int) -> Frame | None:
     """Return the frame whose header stands here, None where none does."""
     header = content[at : at + 16]
     if len(header) < 6 or header[0] != 0xFF or header[1] & 0xFE != 0xF8 or header[3] & 1:

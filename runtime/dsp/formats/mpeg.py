@@ -6,10 +6,10 @@ variable bitrate, a joined or a truncated one, is cut short without a word.
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
 from typing import NamedTuple
 
+from htsat_edge.runtime.dsp.formats.content import Content
 from htsat_edge.runtime.dsp.formats.splice import Mended
 
 BITRATES_KBPS = {
@@ -42,11 +42,8 @@ class Length(NamedTuple):
 
 def measure(path: Path) -> Length | None:
     """Count the frames of an MP3; return None where the file is none."""
-    with path.open("rb") as file:
-        if not _is_mp3(file.read(3)):
-            return None
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return _measure(content)
+    with Content(path) as content:
+        return _measure(content) if _is_mp3(content[:3]) else None
 
 
 def mend(path: Path, length: Length) -> Mended | None:
@@ -58,10 +55,9 @@ def mend(path: Path, length: Length) -> Mended | None:
     return None if (length.start, length.end) == (0, size) else Mended(b"", length.start, length.end)
 
 
-def _measure(content: mmap.mmap) -> Length | None:
-    at = frames = found = start = end = 0
-    while content[at : at + 3] == b"ID3":
-        at = _next_frame(content, at)
+def _measure(content: Content) -> Length | None:
+    frames = found = start = end = 0
+    at = after_tags(content)
     if _is_other(content[at : at + 4]):
         return None
     declared: int | None = None
@@ -84,7 +80,15 @@ def _measure(content: mmap.mmap) -> Length | None:
     return Length(found, declared, True, start, end) if frames > 1 else None
 
 
-def _next_frame(content: mmap.mmap, at: int) -> int:
+def after_tags(content: Content) -> int:
+    """Return how many bytes the ID3v2 tags take that a file begins with."""
+    at = 0
+    while content[at : at + 3] == b"ID3":
+        at = _next_frame(content, at)
+    return at
+
+
+def _next_frame(content: Content, at: int) -> int:
     """Return the position after an ID3 tag, or after junk up to two headers in a row."""
     if content[at : at + 3] == b"ID3":
         # An ID3v2 tag gives its size in four groups of seven bits.
@@ -92,7 +96,7 @@ def _next_frame(content: mmap.mmap, at: int) -> int:
         return at + 10 + (a << 21 | b << 14 | c << 7 | d)
     if content[at : at + 3] == b"TAG":
         return at + 128
-    while (at := content.find(b"\xff", at + 1)) >= 0:
+    while (at := content.find(0xFF, at + 1)) >= 0:
         frame = _frame(content[at : at + 4])
         if frame is not None and _frame(content[at + frame[0] : at + frame[0] + 4]) is not None:
             return at

@@ -6,10 +6,10 @@ was encoded, and loses the upper octave where that was 32 kHz.
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
 from typing import NamedTuple
 
+from htsat_edge.runtime.dsp.formats.content import Content
 from htsat_edge.runtime.dsp.formats.splice import Mended
 
 HEADER = 27
@@ -35,14 +35,11 @@ class Shape(NamedTuple):
 
 def measure(path: Path) -> Shape | None:
     """Walk the pages of an Ogg file; return None where the file is none."""
-    with path.open("rb") as file:
-        if file.read(4) != b"OggS":
-            return None
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return _measure(content)
+    with Content(path) as content:
+        return _measure(content) if content[:4] == b"OggS" else None
 
 
-def _measure(content: mmap.mmap) -> Shape:
+def _measure(content: Content) -> Shape:
     at = streams = 0
     flags = ENDS
     while at < len(content):

@@ -13,7 +13,7 @@ import soundfile
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.dsp.formats import ffmpeg, flac, ogg, wav
+from htsat_edge.runtime.dsp.formats import ffmpeg, flac, iff, ogg, wav
 from htsat_edge.runtime.dsp.formats.splice import Mended, Splice
 
 WITHOUT_FFMPEG = "wav, flac, ogg, opus, mp3, aiff, caf or w64"
@@ -102,7 +102,7 @@ def mend(path: Path) -> Mended | None:
     HtsatEdgeError
         The file is cut. The message names no file.
     """
-    return wav.mend(path) or flac.mend(path) or ogg.mend(path)
+    return wav.mend(path) or flac.mend(path) or ogg.mend(path) or iff.mend(path)
 
 
 def open_reader(path: Path, mended: Mended | None) -> Reader:

@@ -6,13 +6,13 @@ counted the header itself. Chunks of metadata may follow the samples.
 
 from __future__ import annotations
 
-import mmap
 import re
 import struct
 from pathlib import Path
 from typing import NamedTuple
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.dsp.formats.content import Content
 from htsat_edge.runtime.dsp.formats.splice import Mended
 
 UNKNOWN_BYTES, ROUGHLY = 1 << 31, 1 << 16
@@ -38,6 +38,16 @@ class Header(NamedTuple):
     start: int
     """Where they begin."""
 
+    @property
+    def channels(self) -> int:
+        """Return how many there are, at least one."""
+        return int.from_bytes(self.fmt[10:12], "little") or 1
+
+    @property
+    def sample_rate(self) -> int:
+        """Return the samples of a channel in a second."""
+        return int.from_bytes(self.fmt[12:16], "little")
+
 
 def mend(path: Path) -> Mended | None:
     """Return how to read a WAV whose header is wrong about its length; None where it is right, or the file no WAV.
@@ -47,31 +57,28 @@ def mend(path: Path) -> Mended | None:
     HtsatEdgeError
         The header promises far more than is there: the file was cut. The message names no file.
     """
-    with path.open("rb") as file:
-        if file.read(4) not in (b"RIFF", b"RF64"):
-            return None
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return _mend(content)
+    with Content(path) as content:
+        return _mend(content) if content[:4] in (b"RIFF", b"RF64") else None
 
 
-def _mend(content: mmap.mmap) -> Mended | None:
-    header = _header(content)
-    if header is None:
+def _mend(content: Content) -> Mended | None:
+    head = header(content)
+    if head is None:
         return None
-    frame, second = struct.unpack_from("<H", header.fmt, 20)[0] or 1, struct.unpack_from("<I", header.fmt, 16)[0]
-    found = _measure(content, header, frame)
+    frame, second = struct.unpack_from("<H", head.fmt, 20)[0] or 1, struct.unpack_from("<I", head.fmt, 16)[0]
+    found = _measure(content, head, frame)
     found -= found % frame  # a part of a frame cannot be heard
-    if header.declared - header.declared % frame == found:
+    if head.declared - head.declared % frame == found:
         return None
 
     def length(count: int) -> str:
         return f"{count} bytes of samples" + (f" ({count / second:.3f} s)" if second else "")
 
-    claim = f"claims {length(header.declared)}, but {length(found)} are there"
-    return Mended(_new_head(header.fmt, found), header.start, header.start + found, claim)
+    claim = f"claims {length(head.declared)}, but {length(found)} are there"
+    return Mended(_new_head(head.fmt, found), head.start, head.start + found, claim)
 
 
-def _header(content: mmap.mmap) -> Header | None:
+def header(content: bytes | Content) -> Header | None:
     """Return what stands before the samples; None where that is not complete."""
     at, fmt, long = 12, b"", None
     while at + 8 <= len(content):
@@ -88,27 +95,27 @@ def _header(content: mmap.mmap) -> Header | None:
     return None
 
 
-def _measure(content: mmap.mmap, header: Header, frame: int) -> int:
+def _measure(content: Content, head: Header, frame: int) -> int:
     """Return how many bytes of samples are there, in frames of `frame` bytes."""
-    there, declared = len(content) - header.start, header.declared
+    there, declared = len(content) - head.start, head.declared
     if declared > there:
         unknown = declared >= UNKNOWN_BYTES - ROUGHLY and (declared + ROUGHLY) % UNKNOWN_BYTES < 2 * ROUGHLY
-        if declared - there > header.start and not unknown:  # more than a writer that counted the header itself
+        if declared - there > head.start and not unknown:  # more than a writer that counted the header itself
             raise HtsatEdgeError(TRUNCATED)
-        return there - _trailing(content, header.start)
+        return there - _trailing(content, head.start)
     declared += declared % 2 if frame % 2 == 0 else 0
     wrapped = range(declared, there + 1, 1 << 32)  # what a field of 32 bits cannot hold is missing
     for length in wrapped:
-        if there - length <= 1 or _is_metadata(content, header.start + length):
+        if there - length <= 1 or _is_metadata(content, head.start + length):
             return length
-    trailing = _trailing(content, header.start)
+    trailing = _trailing(content, head.start)
     for length in wrapped:
-        if length and not trailing and _is_empty(content, header.start + length):
+        if length and not trailing and _is_empty(content, head.start + length):
             return length
     return there - trailing
 
 
-def _is_metadata(content: mmap.mmap, at: int, whole: bool = False) -> bool:
+def _is_metadata(content: Content, at: int, whole: bool = False) -> bool:
     """Return whether chunks follow each other from here to the end; the last may be cut unless `whole`."""
     if at + 8 > len(content):
         return False
@@ -123,13 +130,13 @@ def _is_metadata(content: mmap.mmap, at: int, whole: bool = False) -> bool:
     return at >= len(content) or not whole
 
 
-def _is_empty(content: mmap.mmap, at: int) -> bool:
+def _is_empty(content: Content, at: int) -> bool:
     """Return whether only zeros follow, to fill the last block of a disk."""
     parts = (content[i : i + TAIL] for i in (len(content) - TAIL, *range(at, len(content), TAIL)) if i >= at)
     return not any(part.strip(b"\0") for part in parts)  # the last first: it is the quickest to tell samples
 
 
-def _trailing(content: mmap.mmap, start: int) -> int:
+def _trailing(content: Content, start: int) -> int:
     """Return how many bytes at the end are chunks of metadata, where no length says where they begin."""
     tail = max(start, len(content) - TAIL)
     for match in re.finditer(b"|".join(METADATA), content[tail:]):
@@ -142,7 +149,7 @@ def _is_name(name: bytes) -> bool:
     return len(name) == 4 and name.isascii() and name.decode("ascii").isprintable()
 
 
-def _size(content: mmap.mmap, at: int) -> int:
+def _size(content: bytes | Content, at: int) -> int:
     return int.from_bytes(content[at + 4 : at + 8], "little")
 
 

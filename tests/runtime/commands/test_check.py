@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 import sys
 from pathlib import Path
 
@@ -81,7 +82,9 @@ def test_a_stream_is_heard_and_stdin_only_named(tiny_bundle, monkeypatch, tmp_pa
     monkeypatch.setattr(sys, "stdin", None)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     program = tmp_path / "ffmpeg"
-    program.write_text("#!/bin/sh\nhead -c 256000 /dev/zero\n")
+    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, 1, 32_000, 4 * 32_000, 4, 32)
+    (tmp_path / "head").write_bytes(b"RIFF\xff\xff\xff\xffWAVE" + fmt + b"data\xff\xff\xff\xff")
+    program.write_text(f"#!/bin/sh\ncat {tmp_path}/head; head -c 256000 /dev/zero\n")
     program.chmod(0o755)
     found = results_of(config)["source gate"]
     assert (found.ok, found.text) == (True, "it gives -200 dBFS")

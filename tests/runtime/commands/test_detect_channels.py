@@ -61,6 +61,26 @@ def test_each_channel_has_events_of_its_own(write, events, farmyard, command, tm
     assert sorted(file.name for file in tmp_path.glob("*.png")) == ["x-1.png", "x-2.png", "x-3.png"]
 
 
+def test_a_picture_never_takes_the_place_of_a_file_that_nobody_named(tiny_bundle, noise, command, tmp_path):
+    mono, rate = soundfile.read(noise, dtype="float32")
+    path, folder = tmp_path / "a.wav", tmp_path / "pictures"
+    soundfile.write(path, np.stack([mono, mono], axis=1), rate)
+    folder.mkdir()
+    each = ("detect", path, "--bundle", tiny_bundle, "--channel", "each", "--plot")
+    whole = ("detect", path, "--bundle", tiny_bundle, "--plot")
+    for options, place, name in ((each, "x.png", "x-2.png"), (each, "", "a.wav-2.png"), (whole, "", "a.wav.png")):
+        assert command(*options, folder / place)[0] == 0
+        assert command(*options, folder / place)[0] == 0  # over its own
+        for picture in folder.iterdir():
+            picture.unlink()
+        (folder / name).write_bytes(b"\x89PNG of mine")
+        status, out, err = command(*options, folder / place)
+        assert (status, out) == (2, "")
+        assert f"--plot: {folder / name}: was not written by htsat-edge, and is left as it is" in err
+        assert [file.read_bytes() for file in folder.iterdir()] == [b"\x89PNG of mine"]
+        (folder / name).unlink()
+
+
 def test_standard_input_is_a_recording(tiny_bundle, noise, command, tmp_path):
     options = ["--bundle", tiny_bundle, "--threshold", "0.3", "--json", "--plot", tmp_path]
     run = [sys.executable, "-m", "htsat_edge", "detect", "-", *options]

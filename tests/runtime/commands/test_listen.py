@@ -1,5 +1,9 @@
 """The configuration that `htsat-edge listen` and `check` run with; the daemon itself is in ../daemon."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +15,8 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import DaemonConfig
 
 
-def config_of(*arguments):
-    return read_config(make_parser().parse_args(["listen", *map(str, arguments)]))
+def config_of(*arguments, again=False):
+    return read_config(make_parser().parse_args(["listen", *map(str, arguments)]), again)
 
 
 @pytest.fixture
@@ -100,3 +104,41 @@ def test_a_name_that_is_no_text_is_replaced(tmp_path):
     (source,) = config_of(Path("\udcff.wav")).sources
     assert source.name == "\ufffd.wav"
     assert source.file == Path("\udcff.wav")
+
+
+def test_a_configuration_that_comes_through_a_pipe_is_read_once(farmyard):
+    """It was read twice; the second time it was empty, as the default is."""
+    reader, writer = os.pipe()
+    os.write(writer, f"detection: {{labels: [Fowl]}}\nsources: [{{name: yard, file: {farmyard}}}]\n".encode())
+    os.close(writer)
+    done = subprocess.run(
+        [sys.executable, "-m", "htsat_edge", "listen", "--config", f"/dev/fd/{reader}"],
+        pass_fds=[reader],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    os.close(reader)
+    labels = {message.get("label") for message in map(json.loads, done.stdout.splitlines())}
+    assert labels == {None, "Fowl"}
+
+
+def test_a_pipe_is_not_read_again(tmp_path):
+    os.mkfifo(tmp_path / "detector.yaml")
+    with pytest.raises(HtsatEdgeError, match="is a pipe, which is read only once; start `htsat-edge listen` again"):
+        config_of("--config", tmp_path / "detector.yaml", again=True)
+
+
+@pytest.mark.parametrize("content", ["", "# sources:\n", "{}"])
+def test_an_empty_file_is_not_taken_for_a_changed_configuration(content, tmp_path):
+    """As it is for a moment while it is written: the daemon would listen to the default microphone."""
+    path = tmp_path / "detector.yaml"
+    path.write_text(content)
+    assert config_of("--config", path) == DaemonConfig()
+    with pytest.raises(HtsatEdgeError, match=r"detector.yaml: is empty; is it being written\?$"):
+        config_of("--config", path, "a.wav", again=True)
+
+
+def test_without_a_file_there_is_nothing_to_read_again():
+    assert config_of(again=True) == DaemonConfig()

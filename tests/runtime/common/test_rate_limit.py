@@ -46,3 +46,21 @@ def test_after_the_end_it_begins_anew(limited):
     limited(0, "a", "one")
     limited.close()
     assert limited(1, "a", "two")
+
+
+def test_a_warning_of_another_thread_while_it_ends_is_no_error(caplog):
+    """As of an HTTP server's: here it comes from within the log."""
+    logger = logging.getLogger("x")
+    warnings = RepeatedWarnings(logger, 600.0, lambda: 0.0)
+
+    class Another(logging.Handler):
+        def emit(self, record):
+            warnings.warn("b", "two")
+
+    for _ in range(2):
+        warnings.warn("a", "one")
+    handler = Another()
+    logger.addHandler(handler)
+    warnings.close()
+    logger.removeHandler(handler)
+    assert caplog.messages == ["one", "two", "one (1 more since the last one)"]

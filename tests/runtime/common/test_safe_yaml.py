@@ -30,11 +30,23 @@ def test_names_for_what_is_repeated_stay_useful():
     assert load(text)["second"] == {"rate": 1, "gate": 2}
 
 
+def test_what_was_merged_may_be_merged_again():
+    """A merge puts the keys of what it names beside those that stand there."""
+    text = "base: &base {rate: 1}\np: {q: &x {<<: *base, rate: 2}}\nb: {<<: *x}\n"
+    assert load(text) == {"base": {"rate": 1}, "p": {"q": {"rate": 2}}, "b": {"rate": 2}}
+
+
+def test_a_number_and_its_text_are_two_keys():
+    assert load("1: a\n'1': b\n") == {1: "a", "1": "b"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("a: 1\nb: 2\na: 3\n", "the key 'a' is there twice\n.*line 3"),
         ("- {x: {y: 1, y: 2}}\n", "the key 'y' is there twice"),
+        ("base: &base {k: 1}\na: {<<: *base, k: 2, k: 3}\n", "the key 'k' is there twice\n.*line 2"),
+        ("1: a\n1: b\n", "the key '1' is there twice"),
         ("a: &a [*a]\n", "what is named on line 1 repeats itself within itself"),
         ("a: !!python/object/apply:os.system [true]\n", "could not determine a constructor"),
         ("a: 1\n---\na: 2\n", "expected a single document"),

@@ -22,6 +22,7 @@ def test_only_what_shows_as_it_is_stays(text, seen):
 
 def test_errors_and_logs_show_no_password():
     assert shown("a\n rtsp://me:secret@cam/1: refused") == r"a\n rtsp://cam/1: refused"
+    assert shown("http://cam/1?user=me&pwd=secret\n") == r"http://cam/1?…\n"
     try:
         raise KeyError("x")
     except KeyError:

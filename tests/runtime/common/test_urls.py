@@ -13,13 +13,17 @@ from htsat_edge.runtime.common.urls import check_host, check_url, user_part, wit
         ("http:/me:secret@host/x.wav", "http:/host/x.wav"),
         ("'http://me:secret@[::1]:80/': refused, and ftp://a:b@c too", "'http://[::1]:80/': refused, and ftp://c too"),
         ("http://host/@me", "http://host/@me"),
-        ("http://host/a?b=c@d", "http://host/a?b=c@d"),
+        ("http://host/a?b=c@d", "http://host/a?…"),
+        ("rtsp://cam/1?user=me&pwd=se'c:r,et", "rtsp://cam/1?…"),
+        ("rtsp://me:a@cam/1?pwd=b: refused? No", "rtsp://cam/1?…: refused? No"),
+        ("['srt://cam:9000?passphrase=secret', 'http:/cam?t0k3n#x']", "['srt://cam:9000?…', 'http:/cam?…']"),
+        ("what is http://host? and a?b=c", "what is http://host? and a?b=c"),
         ("http://host:80/a", "http://host:80/a"),
         ("me@example.org", "me@example.org"),
         ("", ""),
     ],
 )
-def test_a_url_is_printed_without_its_user_part(text, printed):
+def test_a_url_is_printed_without_what_may_be_secret(text, printed):
     assert without_user(text) == printed
 
 

@@ -102,6 +102,19 @@ def test_a_step_is_no_drift(steps):
     assert clock.drift_ppm == pytest.approx(80, abs=120)
 
 
+@pytest.mark.parametrize("ppm", [88_435, -81_250, 2_000_000, -20_000])
+def test_a_rate_that_is_not_what_was_declared_shifts_no_time_for_long(ppm):
+    """48 000 Hz that are really 44 100: times were wrong by up to 10.6 s, and there was no drift."""
+    clock, rng, worst = SourceClock(), np.random.default_rng(0), 0.0
+    for number in range(1, 12_000):
+        position = 0.1 * number
+        clock.observe(position, 1000 + position * (1 + ppm / 1e6) + rng.exponential(0.01))
+        if position > 310:
+            worst = max(worst, abs(clock.at(position) - (1000 + position * (1 + ppm / 1e6))))
+    assert worst < 0.1
+    assert clock.drift_ppm == pytest.approx(ppm, abs=600)
+
+
 def test_a_step_back_is_seen_at_once():
     """No sample comes before it was recorded."""
     clock = SourceClock()

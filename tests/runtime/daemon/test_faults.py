@@ -1,6 +1,7 @@
 """A fault in every thread of the daemon in turn: it is reported, /healthz is false, it passes, nothing else suffers."""
 
 import os
+import struct
 import sys
 import threading
 import urllib.error
@@ -138,9 +139,11 @@ def make_source(tmp_path, monkeypatch):
                 return streams.PcmSource(PcmConfig(sample_rate=RATE), feed, reader)
             case "ffmpeg":
                 (tmp_path / "sound.f32").write_bytes(SOUND.tobytes())
+                fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, 1, RATE, 4 * RATE, 4, 32)
+                (tmp_path / "head").write_bytes(b"RIFF\xff\xff\xff\xffWAVE" + fmt + b"data\xff\xff\xff\xff")
                 program = tmp_path / "bin" / "ffmpeg"
                 program.parent.mkdir()
-                program.write_text(f"#!/bin/sh\nwhile cat {tmp_path}/sound.f32; do :; done\n")
+                program.write_text(f"#!/bin/sh\ncat {tmp_path}/head\nwhile cat {tmp_path}/sound.f32; do :; done\n")
                 program.chmod(0o755)
                 monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
                 return streams.FfmpegSource(StreamConfig(url="http://x/y"), feed, RATE)

@@ -145,8 +145,17 @@ def test_a_lost_source_is_not_healthy(collect, sessions):
     assert not healthy
     assert not report["healthy"]
     assert [report["sources"][name]["heard"] for name in ("yard", "gate")] == [True, False]
-    sessions[1].feed.report_back("microphone")
+    sessions[1].feed.report_back("the microphone")
     assert collect.health()[0]
+
+
+def test_a_source_that_has_failed_for_good_is_not_healthy(collect, sessions):
+    """Beside another, a recording that breaks off was well."""
+    sessions[1].feed.report_failed("it breaks off")
+    sessions[1].feed.end()
+    healthy, report = collect.health()
+    assert not healthy
+    assert [report["sources"][name]["heard"] for name in ("yard", "gate")] == [True, False]
 
 
 def test_an_input_fault_is_not_healthy(collect, sessions):

@@ -6,6 +6,7 @@ import pytest
 from htsat_edge.runtime.daemon.clock import SystemClock
 from htsat_edge.runtime.daemon.messages import ConfigLoaded, OutputBack, OutputFailed
 from htsat_edge.runtime.daemon.publisher import Publisher
+from htsat_edge.runtime.daemon.supervision import warnings
 
 NOON = datetime.fromisoformat("2026-11-26T12:00:00+00:00")
 
@@ -99,3 +100,17 @@ def test_an_output_that_cannot_take_a_message_disturbs_no_other(kept_output, mak
     assert broken.got == make_events(1, first=3)
     assert (type(other.got[-1]), other.got[-1].output) == (OutputBack, "broken")
     assert not publisher.failing(broken)
+
+
+def test_an_output_that_fails_with_another_text_each_time_is_one_warning(kept_output, make_events, system, caplog):
+    warnings.close()  # of other tests
+    caplog.clear()
+    broken, numbers = kept_output("broken"), iter(range(50))
+
+    def fail(_):
+        raise ValueError(f"odd: {next(numbers)}")
+
+    broken.offer = fail
+    Publisher([broken], system).publish(make_events(50))
+    assert len(caplog.records) == 1
+    assert broken.dropped == 50

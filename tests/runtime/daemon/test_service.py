@@ -128,6 +128,10 @@ def test_sighup_reads_the_configuration_again_and_rejects_a_bad_one(service, sam
     _, unknown, secret = service.published(state="config_rejected")
     assert "'Nothing' is no class of this model" in unknown["text"]
     assert "the environment has no NOT_THERE" in secret["text"]
+    service.config.write_text("")  # as an editor does before it writes
+    service.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: len(service.published(state="config_rejected")) == 4)
+    assert service.published(state="config_rejected")[-1]["text"] == f"{service.config}: is empty; is it being written?"
     service.play(samples[12 * RATE : 20 * RATE])
     service.write_config(detection={"labels": ["Fowl"]})
     service.process.send_signal(signal.SIGHUP)

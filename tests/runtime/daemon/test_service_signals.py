@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from htsat_edge.runtime.daemon import service
 from htsat_edge.runtime.daemon.config import DaemonConfig, OutputsConfig, SourceConfig, WebhookConfig
 from htsat_edge.runtime.daemon.outputs import sender
 from htsat_edge.runtime.daemon.service import Service, serve
+from htsat_edge.runtime.daemon.supervision import warnings
 
 
 @pytest.fixture
@@ -39,22 +41,59 @@ def wait_for_ever(tmp_path):
     return wait
 
 
-@pytest.mark.parametrize("where", ["while the configuration is read", "while something is opened"])
-def test_sigterm_ends_a_start_that_waits_for_a_file(where, wait_for_ever, monkeypatch, caplog):
+def test_sigterm_ends_a_start_that_waits_for_a_file(wait_for_ever, monkeypatch, caplog):
     """It did nothing: the file was opened again."""
-    steps = {"while the configuration is read": DaemonConfig, "while something is opened": lambda: None}
-    steps[where] = lambda: wait_for_ever(signal.SIGTERM)
-    read, assemble = steps.values()
-    monkeypatch.setattr(service, "assemble", lambda _: assemble())
+    monkeypatch.setattr(service, "assemble", lambda _: wait_for_ever(signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
-    assert serve(read)
+    assert serve(DaemonConfig(), DaemonConfig)
     assert "ended while it was started" in caplog.text
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_ctrl_c_ends_a_start_that_waits_for_a_file(wait_for_ever):
+def test_ctrl_c_ends_a_start_that_waits_for_a_file(wait_for_ever, monkeypatch):
+    monkeypatch.setattr(service, "assemble", lambda _: wait_for_ever(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        serve(lambda: wait_for_ever(signal.SIGINT))
+        serve(DaemonConfig(), DaemonConfig)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_just_before_something_is_opened_ends_the_start(number, monkeypatch):
+    """It was noted only, and the start went on to wait for ever."""
+    monkeypatch.setattr(service, "assemble", lambda _: pytest.fail("it was begun"))
+    run = Service(DaemonConfig(), DaemonConfig)
+    run._end(number, None)
+    with pytest.raises(KeyboardInterrupt) if number == signal.SIGINT else nullcontext():
+        run.run()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_daemon_that_waits_for_its_configuration(number, make_parts, wait_for_ever, monkeypatch):
+    """SIGTERM did nothing; and what was heard before is published, as at any end."""
+    parts = make_parts()
+    parts.sources[0].feed.open(2000)
+    parts.sources[0].feed.write(np.zeros(9600, np.float32))
+    monkeypatch.setattr(service, "assemble", lambda _: parts)
+    run = Service(DaemonConfig(), lambda: wait_for_ever(number))
+    run._control.reload = True
+    run.run()
+    assert [message.state for message in parts.kept] == ["listening"]
+    assert sum(parts.model.batches) == 3
+
+
+def test_warnings_that_were_left_out_are_counted_at_the_end(make_parts, monkeypatch, caplog):
+    warnings.close()  # of other tests
+    caplog.clear()
+    parts = make_parts()
+
+    def start():
+        for _ in range(3):
+            warnings.warn("yard", "odd")
+        parts.sources[0].feed.end()
+
+    parts.sources[0].start = start
+    monkeypatch.setattr(service, "assemble", lambda _: parts)
+    serve(DaemonConfig(), DaemonConfig)
+    assert [record.message for record in caplog.records] == ["odd", "odd (2 more since the last one)"]
 
 
 def test_sighup_is_ignored_before_the_daemon_handles_it_and_a_reading_program_still_ends_at_it(monkeypatch):
@@ -79,8 +118,8 @@ def test_messages_that_were_never_delivered_are_counted_at_the_end(tmp_path, fre
         sources=[SourceConfig(name="yard", file=tmp_path / "short.wav")],
         outputs=OutputsConfig(stdout=False, webhook=WebhookConfig(url=f"http://127.0.0.1:{free_port()}/")),
     )
-    run = Service(lambda: config)
+    run = Service(config, lambda: config)
     run.run()
     assert run.undelivered == 1  # that it listens
     assert "webhook 127.0.0.1: 1 were not delivered" in caplog.text
-    assert not serve(lambda: config)
+    assert not serve(config, lambda: config)

@@ -12,6 +12,7 @@ from htsat_edge.runtime.daemon.config import HealthConfig
 from htsat_edge.runtime.daemon.messages import GapMessage, SourceBack, SourceLost
 from htsat_edge.runtime.daemon.session import LONGEST_PAUSE_S, SourceSession
 from htsat_edge.runtime.daemon.sources.feed import Feed
+from htsat_edge.runtime.daemon.supervision import warnings
 from htsat_edge.runtime.dsp.blocks import AudioBlock, Gap
 from htsat_edge.runtime.dsp.events import EventEnd, EventStart
 from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
@@ -74,6 +75,15 @@ def test_a_failure_is_reported_once_and_what_is_not_scored_is_one_gap(session):
     (back,) = messages
     assert (type(back), back.text) == (SourceBack, "detection works again")
     assert not session.lost
+
+
+def test_failures_that_come_and_go_with_another_text_each_time_are_one_warning(session, caplog):
+    warnings.close()  # of other tests
+    caplog.clear()
+    for number in range(20):
+        session.abandon(HtsatEdgeError(f"{number} bytes are missing"))
+        session.failure = None
+    assert len(caplog.records) == 1
 
 
 def test_an_open_event_ends_where_its_scores_do(session):

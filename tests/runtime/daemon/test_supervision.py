@@ -6,7 +6,7 @@ import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon import supervision
-from htsat_edge.runtime.daemon.supervision import Backoff, SupervisedThread, describe
+from htsat_edge.runtime.daemon.supervision import Backoff, SupervisedThread, describe, kind_of
 
 
 def caught(error):
@@ -79,6 +79,40 @@ def test_work_that_fails_is_begun_again_until_it_is_done(run, caplog, monkeypatc
         f"yard: {odd}; it is begun again",
         "yard: [Errno 5] Input/output error; it is begun again",
     ]
+
+
+def test_an_error_that_says_something_else_each_time_is_one_kind(run, caplog, monkeypatch):
+    """A thousand reasons were a thousand kinds, each logged, and none forgotten."""
+    limited = supervision.RepeatedWarnings(logging.getLogger("x"))
+    monkeypatch.setattr(supervision, "warnings", limited)
+    numbers = iter(range(5))
+
+    def work():
+        for number in numbers:
+            raise ValueError(f"odd: {number}")
+
+    run(work)
+    limited.close()
+    first, rest = (record.message for record in caplog.records)
+    assert "odd: 0" in first
+    assert "odd: 4" in rest
+    assert rest.endswith("(4 more since the last one)")
+
+
+def test_a_kind_of_error_is_its_type_and_place():
+    def one():
+        raise ValueError
+
+    def other():
+        raise ValueError
+
+    def kind(work):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011
+            work()
+        return kind_of(caught.value)
+
+    assert kind(one) == kind(one) != kind(other)
+    assert kind_of(ValueError()) != kind_of(KeyError())
 
 
 def test_work_that_fails_without_end_ends_when_it_is_stopped(run):

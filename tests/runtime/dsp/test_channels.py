@@ -122,6 +122,15 @@ def test_any_chunking_gives_the_same(channel, wait):
         assert downmix(channels, channel, sizes, wait).tobytes() == whole.tobytes()
 
 
+@pytest.mark.parametrize("silent", [0, 1])
+def test_any_chunking_gives_the_same_bits_for_many_channels(silent):
+    """numpy adds nine numbers in another order where they do not lie side by side."""
+    channels = [noise(1, seed) for seed in range(10)] + [np.zeros(RATE, np.float32)] * silent
+    whole = downmix(channels, wait=False)
+    for sizes in ([1], [7, 100], [99]):
+        assert downmix(channels, sizes=sizes, wait=False).tobytes() == whole.tobytes()
+
+
 def test_samples_that_are_no_numbers_do_not_decide():
     broken = X.copy()
     broken[5] = np.nan

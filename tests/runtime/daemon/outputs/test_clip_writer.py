@@ -65,14 +65,14 @@ def test_a_clock_that_is_set_does_not_change_which_clips_are_the_oldest(wrong, t
     for name, at in zip(names, (1.77e9, wrong), strict=True):
         os.utime(tmp_path / f"{name}.wav", (at, at))
     writer = ClipWriter(ClipsConfig(folder=tmp_path, **settings))
-    replace = Path.replace
+    link = os.link
     for number in (1, 2):
 
-        def wrongly_timed(part, target, number=number):
+        def wrongly_timed(part, target, number=number, **options):
             os.utime(part, (wrong - number, wrong - number))
-            return replace(part, target)
+            link(part, target, **options)
 
-        monkeypatch.setattr(Path, "replace", wrongly_timed)
+        monkeypatch.setattr(os, "link", wrongly_timed)
         writer.send([Clip(f"19700101T00005{number}_yard_New", np.zeros(16_000, np.float32), 16_000)])
         writer.sent += 1
     left = {path.name for path in tmp_path.iterdir()}
@@ -105,6 +105,106 @@ def test_the_umask_is_obeyed(umask, mode, tmp_path):
         os.umask(before)
     (path,) = tmp_path.iterdir()
     assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_clip_that_goes_while_the_folder_is_looked_at_is_no_failure(tmp_path, monkeypatch):
+    """Nor is anything forgotten of it where the folder cannot be read."""
+    names = [f"20260101T00000{number}_yard_Dog" for number in range(3)]
+    writer = write(tmp_path, names, format="wav", quota_mb=0.15)
+    lstat, order = Path.lstat, dict(writer._written)
+
+    def fail(path):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "lstat", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        writer.send([Clip("20260101T000009_yard_Dog", np.zeros(16_000, np.float32), 16_000)])
+    assert writer._written == order
+
+    def vanish(path):
+        if names[0] in path.name:
+            path.unlink(missing_ok=True)
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", vanish)
+    for number in (3, 4):
+        writer.send([Clip(f"20260101T00000{number}_yard_Dog", np.zeros(16_000, np.float32), 16_000)])
+    left = sorted(path.name[14:15] for path in tmp_path.iterdir())
+    assert left == ["1", "2", "3", "4"]
+
+
+def test_a_clip_that_goes_before_its_time_is_mended_is_no_failure(tmp_path, monkeypatch):
+    write(tmp_path, ["19700101T000025_yard_Dog"])
+    (path,) = tmp_path.iterdir()
+    os.utime(path, (25, 25))
+    utime = os.utime
+
+    def late(path, times, **options):
+        Path(path).unlink()
+        utime(path, times, **options)
+
+    monkeypatch.setattr(os, "utime", late)
+    write(tmp_path, ["20260101T000000_yard_Dog"])
+    assert [path.name for path in tmp_path.iterdir()] == ["20260101T000000_yard_Dog.flac"]
+
+
+def test_two_daemons_of_one_folder_never_overwrite_each_others_clips(tmp_path, monkeypatch):
+    """The other one writes the same name just after this one has seen that it is free."""
+    write(tmp_path / "theirs", ["0000001.50_yard_Dog"], seconds=2)
+    (theirs,) = (tmp_path / "theirs").iterdir()
+    content, link, folder = theirs.read_bytes(), os.link, tmp_path / "clips"
+    lexists = os.path.lexists
+
+    def raced(part, path, **options):
+        if theirs.exists():
+            theirs.replace(path)
+        link(part, path, **options)
+
+    def free(path):
+        there = lexists(path)
+        if theirs.exists():
+            theirs.replace(path)
+        return there
+
+    monkeypatch.setattr(os, "link", raced)
+    monkeypatch.setattr(os.path, "lexists", free)
+    write(folder, ["0000001.50_yard_Dog"])
+    assert (folder / "0000001.50_yard_Dog.flac").read_bytes() == content
+    assert {path.name for path in folder.iterdir()} == {"0000001.50_yard_Dog.flac", "0000001.50_yard_Dog_2.flac"}
+
+
+def test_a_part_that_another_daemon_deletes_at_its_start_is_written_again(tmp_path, monkeypatch):
+    writer, link, others = ClipWriter(ClipsConfig(folder=tmp_path)), os.link, []
+
+    def after_a_start(part, path, **options):
+        if not others:
+            others.append(ClipWriter(ClipsConfig(folder=tmp_path)))
+            others[0].start()
+        link(part, path, **options)
+
+    monkeypatch.setattr(os, "link", after_a_start)
+    writer.start()
+    writer.put(Clip("0000001.50_yard_Dog", np.zeros(16_000, np.float32), 16_000))
+    writer.close()
+    others[0].close()
+    assert (writer.sent, writer.dropped, writer.failures) == (1, 0, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["0000001.50_yard_Dog.flac"]
+
+
+@pytest.mark.parametrize("error", [PermissionError(1, "Operation not permitted"), NotImplementedError()])
+def test_a_file_system_without_second_names_takes_clips_too(error, tmp_path, monkeypatch):
+    """As that of a memory stick."""
+
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(os, "link", refuse)
+    for _ in range(2):
+        write(tmp_path, ["0000001.50_yard_Dog"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "0000001.50_yard_Dog.flac",
+        "0000001.50_yard_Dog_2.flac",
+    ]
 
 
 def test_no_link_in_the_folder_is_followed(tmp_path):

@@ -4,6 +4,7 @@ import gc
 import shutil
 import socket
 import subprocess
+import threading
 
 import pytest
 from pydantic import ValidationError
@@ -120,6 +121,72 @@ def test_a_broker_that_is_not_there_says_why(free_port, begin, make_events, wait
     output.offer(*make_events(1))
     wait_for(lambda: output.failures > 2)
     assert output._reason == "the broker cannot be reached: Connection refused"
+
+
+def test_a_broker_that_confirms_nothing_is_reported_and_gets_no_other_message(broker, connect, make_events, wait_for):
+    """While the connection stands; at the end nobody waits for it."""
+    output = connect()
+    wait_for(lambda: broker.last("htsat-edge/status") == "online" and output.waiting == 0)
+    output.confirm_s = 0.1
+    handle, held = output._client._handle_pubackcomp, threading.Event()
+    output._client._handle_pubackcomp = lambda kind: 0 if held.is_set() else handle(kind)
+    held.set()
+    output.offer(*make_events(1))
+    assert first_notice(output, wait_for) == "the broker does not confirm what it gets; it is waited for"
+    assert output.failing
+    held.clear()
+    output._client._sock_close()  # paho sends it again through the next connection
+    wait_for(lambda: output.sent == 1)
+    wait_for(lambda: list(output.notices()) == [None])
+    assert (output.failing, output.failures) == (False, 0)
+
+
+def test_one_that_waits_for_a_confirmation_ends(broker, connect, make_events, wait_for, monkeypatch):
+    monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.sender.CLOSE_S", 0.1)
+    output = connect()
+    wait_for(lambda: broker.last("htsat-edge/gate/dog") == "OFF")
+    output._client._handle_pubackcomp = lambda _: 0
+    output.offer(*make_events(1))
+    wait_for(lambda: broker.all("htsat-edge/yard/event"))
+    output.close()
+    wait_for(lambda: not output._thread.is_alive(), 60)
+    assert output.undelivered == 1
+
+
+def test_a_connection_that_stands_is_no_message_that_was_sent(broker, connect, make_events, wait_for):
+    """One that cannot be published is a failure until another one is."""
+    output = connect()
+    wait_for(lambda: broker.last("htsat-edge/gate/dog") == "OFF")
+    publish, idle, idled = output._publish, output.idle, []
+
+    def fail(topic, *_):
+        raise ValueError("bug")
+
+    output._publish = fail
+    output.offer(*make_events(1))
+    wait_for(lambda: output.dropped == 1)
+    output._publish, output.idle = publish, lambda: idled.append(idle())
+    wait_for(lambda: len(idled) == 2)
+    assert output.failing
+    assert None not in output.notices()
+    output.offer(*make_events(1, first=1))
+    wait_for(lambda: output.sent == 1)
+    assert not output.failing
+
+
+def test_a_greeting_that_fails_is_sent_again(broker, connect, wait_for, monkeypatch):
+    """Though the connection stands."""
+    greet, failed = Mqtt._greet, []
+
+    def fail(output):
+        if not failed:
+            failed.append(True)
+            raise RuntimeError("Message publish failed")
+        greet(output)
+
+    monkeypatch.setattr(Mqtt, "_greet", fail)
+    connect()
+    wait_for(lambda: broker.last("htsat-edge/status") == "online", 60)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -116,11 +116,10 @@ def test_a_slow_one_never_makes_anybody_wait_and_what_it_loses_is_counted(start,
     assert sender.dropped >= 400
     assert sender.failures == 0
     assert sender.got == sorted(sender.got, key=lambda message: message.id)
-    more = sender.dropped - 1
-    assert caplog.messages == [
-        "kept: is 10 items behind, and loses some",
-        f"kept: is 10 items behind, and loses some ({more} more since the last one)",
-    ]
+    more, full = sender.dropped - 1, "is 10 items behind, and loses some"
+    logged = [full, "works again", f"{full} ({more} more since the last one)"]
+    assert caplog.messages == [f"kept: {text}" for text in logged]
+    assert list(sender.notices()) == [full, None]
 
 
 def test_the_first_that_is_lost_is_reported(make_events, caplog):
@@ -157,7 +156,8 @@ def test_what_is_refused_for_good_is_not_sent_again_and_reported_once(start, mak
     sender.close()
     assert sender.got == make_events(1, first=1)
     assert (sender.sent, sender.dropped, sender.failures) == (1, 2, 0)
-    assert list(sender.notices()) == ["no; what is refused is lost"]
+    assert list(sender.notices()) == ["no; what is refused is lost", None]
+    assert not sender.failing
     assert caplog.messages[-1] == "kept: no; what is refused is lost (1 more since the last one)"
 
 
@@ -248,7 +248,7 @@ def test_what_cannot_be_sent_is_set_aside_and_the_others_go_on(error, batch, sta
     reason = " ".join(str(error).split())
     notices = [f"{reason}; it is tried again", f"{reason}; what cannot be sent is set aside after {TRIES} tries"]
     assert list(sender.notices()) == [*notices, None]
-    logged = [*notices, "works again", f"{notices[1]} (2 more since the last one)"]
+    logged = [*notices, "works again", *(f"{notice} (2 more since the last one)" for notice in notices)]
     assert caplog.messages == [f"kept: {text}" for text in logged]
 
 

@@ -12,7 +12,7 @@ import pytest
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import Secret, WebhookConfig
 from htsat_edge.runtime.daemon.outputs.sender import TRIES
-from htsat_edge.runtime.daemon.outputs.webhook import Webhook
+from htsat_edge.runtime.daemon.outputs.webhook import Deadline, Webhook
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
 
@@ -112,6 +112,7 @@ def test_a_server_that_refuses_all_is_one_warning_and_counted(server, make_event
     for message in make_events(30):
         output.offer(message)
     wait_for(lambda: output.dropped == 30)
+    assert output.failing
     assert caplog.messages == ["webhook 127.0.0.1: answered 404 Not Found; what is refused is lost"]
     output.close()
     assert caplog.messages[1:] == [f"{caplog.messages[0]} (29 more since the last one)"]
@@ -150,7 +151,7 @@ def test_what_the_server_refuses_for_good_is_lost_and_the_rest_goes_on(server, p
     assert [content["id"] for content, _ in server.got] == [1, 3]
     assert (output.dropped, output.failures) == (1, 0)
     assert "webhook 127.0.0.1: answered 400 Bad Request; what is refused is lost" in caplog.text
-    assert list(output.notices()) == ["answered 400 Bad Request; what is refused is lost"]
+    assert list(output.notices()) == ["answered 400 Bad Request; what is refused is lost", None]
 
 
 def test_without_a_token_nothing_is_sent_of_one(server, post, make_events):
@@ -187,7 +188,7 @@ def test_a_server_that_fails_or_refuses_is_reported_to_the_other_outputs(start_d
     daemon = start_daemon(outputs={"webhook": WebhookConfig(url=server.url)})
     daemon.feed.open(32_000)
     daemon.source.write(samples)
-    wait_for(lambda: daemon.states().count("output_failed") == 2)
+    wait_for(lambda: daemon.states().count("output_back") == 2)
     messages = daemon.end()
     name = "webhook 127.0.0.1"
     assert [
@@ -196,9 +197,25 @@ def test_a_server_that_fails_or_refuses_is_reported_to_the_other_outputs(start_d
         ("output_failed", name, "HTTP Error 503: Service Unavailable; it is tried again"),
         ("output_back", name, None),
         ("output_failed", name, "answered 400 Bad Request; what is refused is lost"),
+        ("output_back", name, None),
     ]
     others = [message for message in messages if "output" not in message]
     assert [content for content, _ in server.got] == [*others[:2], *others[3:]]
+
+
+def test_a_connection_that_is_made_at_the_deadline_is_cut_too():
+    """Whichever comes first: nothing else would ever end what it waits for."""
+    deadline, (here, there) = Deadline(1000), socket.socketpair()
+
+    class Late:
+        def dup(self):
+            deadline._end_s = 0
+            deadline._cut()
+            return here
+
+    with here, there, pytest.raises(TimeoutError), deadline.enforced():
+        deadline.watch(Late())
+    assert here.fileno() == -1
 
 
 @pytest.mark.parametrize("head", [OK + b"\r\n", b"HTTP/1.1 405 Method Not Allowed\r\n\r\n"])

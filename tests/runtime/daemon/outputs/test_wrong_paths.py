@@ -27,6 +27,10 @@ FOREIGN = {
     "types.jsonl": b'{"type": "FeatureCollection", "features": []}\n',
     "list.json": b'["type", "source"]\n',
     "zeros.img": bytes(100_000),
+    "a few zeros": bytes(900),
+    "brackets": b"[" * 60_000 + b"\n",
+    "nested.json": b'{"type": ' * 60_000 + b"\n",
+    "theirs.jsonl": b'{"source": "yard", "type": "start"}\n',
     "letter in the end": b'{"type": "start", "source": "yard"}\nand this was added by hand',
     "one.db": b"SQLite format 3\0" + RNG.randbytes(4000),
 }
@@ -126,7 +130,7 @@ def test_a_log_of_another_program_that_was_not_yet_written_back_stays(tmp_path):
 def test_what_is_ours_is_taken(tmp_path, make_events):
     """Whole, new and empty, or only begun when the power was cut."""
     (event,) = make_events(1)
-    for content in (b"", b"{", event.encoded.encode()[:50], bytes(900), event.encoded.encode() + b"\n{\0\0\0"):
+    for content in (b"", b"{", event.encoded.encode()[:50] + bytes(900), event.encoded.encode() + b"\n{\0\0\0"):
         (tmp_path / "events.jsonl").write_bytes(content)
         output = JsonLinesFile(JsonLinesConfig(path=tmp_path / "events.jsonl"))
         output.start()

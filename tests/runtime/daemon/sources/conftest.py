@@ -1,10 +1,13 @@
-"""A virtual microphone: PulseAudio, into which recordings are played and from which PortAudio records."""
+"""Feeds, and a virtual microphone: PulseAudio, into which recordings are played and from which PortAudio records."""
 
 import os
 import shutil
 import subprocess
+import threading
 
 import pytest
+
+from htsat_edge.runtime.daemon.sources.feed import Feed
 
 
 class VirtualMicrophone:
@@ -77,3 +80,47 @@ def cards(tmp_path):
         if usb:
             (card / "usbid").write_text(f"{usb}\n")
     return tmp_path
+
+
+@pytest.fixture
+def news():
+    return threading.Event()
+
+
+@pytest.fixture
+def feed(news):
+    return Feed("yard", news, live=True)
+
+
+@pytest.fixture
+def read_all(feed, news):
+    """Returns what the feed gives until it ends; what it reports goes into `reported`."""
+
+    def read(reported=None):
+        found, reported = [], [] if reported is None else reported
+        while not feed.ended:
+            item = feed.read()
+            if item is not None:
+                found.append(item)
+            else:
+                news.wait(0.05)
+                news.clear()
+            reported.extend(feed.notices())
+        return found
+
+    return read
+
+
+@pytest.fixture
+def start():
+    """Starts a source, and stops it after the test."""
+    started = []
+
+    def begin(source):
+        started.append(source)
+        source.start()
+        return source
+
+    yield begin
+    for source in started:
+        source.stop()

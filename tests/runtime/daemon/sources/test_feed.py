@@ -158,15 +158,16 @@ def test_a_reader_that_is_further_behind_than_the_ring_is_long_loses_samples(fee
 
 
 def test_lost_and_back_are_reported_once(feed):
-    feed.report_back("microphone")  # it never was lost
+    feed.report_back("the microphone")  # it never was lost
     assert not feed.lost
     feed.report_lost("unplugged")
     feed.report_lost("unplugged, still")
     assert feed.lost
-    feed.report_back("microphone")
-    feed.report_back("microphone")
+    feed.report_back("the microphone")
+    feed.report_back("the microphone")
     assert not feed.lost
     feed.report_failed("it is broken")
+    assert feed.lost  # for good
     assert list(feed.notices()) == [
         Notice(SourceLost, "unplugged"),
         Notice(SourceBack, "the microphone is back"),
@@ -207,7 +208,7 @@ def test_a_source_that_gives_no_numbers_for_long_is_lost_until_it_does(value, fe
     for _ in range(20):
         feed.write(np.full(100, value, np.float32))
     assert feed.lost
-    feed.report_back("stream")  # another connection is no cure
+    feed.report_back("the stream")  # another connection is no cure
     assert feed.lost
     for _ in range(11):
         feed.write(ones(100))
@@ -258,3 +259,42 @@ def test_what_is_held_is_written_before_what_follows(act, feed, monkeypatch):
     found = [item for item in read_all(feed) if isinstance(item, Gap) or item.start_s > 5]
     assert found[0] == Gap(pytest.approx(4.0), pytest.approx(6.0), "the source was interrupted")
     assert (found[1].start_s, found[1].end_s) == pytest.approx((6.0, 6.1))
+
+
+def hear(feed, declared, real, minutes, monkeypatch):
+    """Let a feed hear a source whose rate is not what it says."""
+    now = [0.0]
+    monkeypatch.setattr("htsat_edge.runtime.daemon.sources.feed.time.monotonic", lambda: now[0])
+    feed.open(declared)
+    for _ in range(round(60 * minutes * real / declared)):
+        now[0] += declared / real
+        feed.write(np.zeros(declared, np.float32))
+        feed.read()
+
+
+@pytest.mark.parametrize(("declared", "real"), [(480, 441), (441, 480), (480, 160)])
+def test_a_rate_that_is_not_what_was_declared_is_said_once(declared, real, feed, monkeypatch, caplog):
+    """Times were wrong by up to 10 s, and nothing said so."""
+    hear(feed, declared, real, 30, monkeypatch)
+    (record,) = caplog.records
+    assert record.message == (
+        f"yard: gives {real} samples a second, but {declared} are declared: is its sample rate right?"
+    )
+    assert feed.clock.drift_ppm == pytest.approx(1e6 * (declared / real - 1), rel=1e-3)
+
+
+@pytest.mark.parametrize("real", [480, 480.2])
+def test_a_rate_that_is_about_right_is_not_said(real, feed, monkeypatch, caplog):
+    hear(feed, 480, real, 10, monkeypatch)
+    assert caplog.records == []
+
+
+def test_a_recording_that_comes_through_a_pipe_has_no_rate(feed, monkeypatch, caplog):
+    """It comes as fast as it is read."""
+    feed.open(480)
+    feed.write(np.zeros(480 * 6, np.float32))
+    stop = threading.Event()
+    stop.set()
+    feed.wait_for_room(stop)
+    hear(feed, 480, 960, 10, monkeypatch)
+    assert caplog.records == []

@@ -4,6 +4,7 @@ import http.server
 import os
 import shutil
 import socket
+import struct
 import threading
 import time
 
@@ -11,58 +12,20 @@ import numpy as np
 import pytest
 import soundfile
 
-from htsat_edge.runtime.daemon.config import PcmConfig, StreamConfig
+from htsat_edge.runtime.daemon.config import StreamConfig
 from htsat_edge.runtime.daemon.messages import SourceBack, SourceFailed, SourceLost
-from htsat_edge.runtime.daemon.sources.feed import RING_S, Feed, Notice
-from htsat_edge.runtime.daemon.sources.streams import Decoder, FfmpegSource, FileSource, PcmSource
+from htsat_edge.runtime.daemon.sources.feed import RING_S, Notice
+from htsat_edge.runtime.daemon.sources.streams import Decoder, FfmpegSource, FileSource, WavDecoder
 from htsat_edge.runtime.dsp.blocks import AudioBlock, Gap
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg: sudo apt install ffmpeg")
 
 
-@pytest.fixture
-def news():
-    return threading.Event()
-
-
-@pytest.fixture
-def feed(news):
-    return Feed("yard", news, live=True)
-
-
-@pytest.fixture
-def read_all(feed, news):
-    """Returns what the feed gives until it ends; what it reports goes into `reported`."""
-
-    def read(reported=None):
-        found, reported = [], [] if reported is None else reported
-        while not feed.ended:
-            item = feed.read()
-            if item is not None:
-                found.append(item)
-            else:
-                news.wait(0.05)
-                news.clear()
-            reported.extend(feed.notices())
-        return found
-
-    return read
-
-
-@pytest.fixture
-def start():
-    """Starts a source, and stops it after the test."""
-    started = []
-
-    def begin(source):
-        started.append(source)
-        source.start()
-        return source
-
-    yield begin
-    for source in started:
-        source.stop()
+def wav_head(channels, rate=32_000):
+    """What ffmpeg writes before floats without an end."""
+    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, channels, rate, rate * 4 * channels, 4 * channels, 32)
+    return b"RIFF\xff\xff\xff\xffWAVE" + fmt + b"LIST\4\0\0\0INFOdata\xff\xff\xff\xff"
 
 
 def joined(found):
@@ -104,58 +67,6 @@ def test_a_file_that_is_stopped_ends(farmyard, feed, wait_for):
     assert feed.ended
 
 
-@pytest.mark.parametrize(
-    ("sample_format", "dtype", "scale"),
-    [("s16le", "<i2", 2**15), ("s24le", "<i4", 2**23), ("s32le", "<i4", 2**31), ("f32le", "<f4", 1)],
-)
-@pytest.mark.parametrize("channels", [1, 2])
-def test_a_pipe_is_read_in_parts_of_any_length(sample_format, dtype, scale, channels, feed, start, read_all):
-    rng = np.random.default_rng(0)
-    frames = rng.uniform(-0.5, 0.5, (48_000, channels))
-    content = (frames * scale).astype(dtype)
-    wanted = (content / np.float32(scale)).astype(np.float32).mean(axis=1)
-    if sample_format == "s24le":  # the highest byte of 32 bits only repeats the sign
-        content = content.view(np.uint8).reshape(-1, 4)[:, :3]
-    reader, writer = os.pipe()
-    start(PcmSource(PcmConfig(sample_rate=48_000, format=sample_format, channels=channels), feed, reader))
-
-    def write():
-        left = content.tobytes()
-        while left:
-            size = int(rng.integers(1, 9000))
-            os.write(writer, left[:size])
-            left = left[size:]
-        os.close(writer)
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    np.testing.assert_allclose(joined(read_all()), wanted, atol=1e-6)
-    thread.join()
-    os.close(reader)
-
-
-def test_a_pipe_that_gives_nothing_for_long_is_lost_until_it_does(feed, start, wait_for, monkeypatch):
-    monkeypatch.setattr("htsat_edge.runtime.daemon.sources.streams.STALL_S", 0.1)
-    reader, writer = os.pipe()
-    start(PcmSource(PcmConfig(sample_rate=48_000), feed, reader))
-    wait_for(lambda: feed.lost)
-    os.write(writer, bytes(9600))
-    wait_for(lambda: not feed.lost)
-    os.close(writer)
-    wait_for(lambda: feed._ended)
-    os.close(reader)
-    assert [notice.state for notice in feed.notices()][:2] == [SourceLost, SourceBack]
-
-
-def test_a_pipe_that_is_closed_under_it_is_reported(feed, start, read_all, tmp_path):
-    descriptor = os.open(tmp_path, os.O_RDONLY)  # a folder cannot be read
-    reported = []
-    start(PcmSource(PcmConfig(sample_rate=48_000), feed, descriptor))
-    read_all(reported)
-    os.close(descriptor)
-    assert reported == [Notice(SourceFailed, "stdin cannot be read: Is a directory")]
-
-
 def test_24_bits_reach_full_scale():
     decoded = Decoder("s24le", 1).decode(
         bytes([0xFF, 0xFF, 0x7F, 0x00, 0x00, 0x80, 0x01, 0x00, 0x00, 0xFF, 0xFF, 0xFF])
@@ -173,6 +84,39 @@ def test_any_parts_decode_to_the_same():
         np.testing.assert_array_equal(
             np.concatenate(found), np.arange(-300, 300).reshape(-1, 2).mean(axis=1).astype(np.float32) / 2**15
         )
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_a_wav_decodes_to_the_same_in_any_parts(channels):
+    frames = np.random.default_rng(0).normal(0, 0.1, (3000, channels)).astype("<f4")
+    content = wav_head(channels) + frames.tobytes()
+    for size in (1, 7, 100, len(content)):
+        decoder = WavDecoder()
+        found = [decoder.decode(content[at : at + size]) for at in range(0, len(content), size)]
+        np.testing.assert_array_equal(np.concatenate(found), frames.mean(axis=1))
+
+
+def test_channels_that_cancel_are_said_once_however_often_the_stream_begins_anew(caplog):
+    x = np.random.default_rng(0).normal(0, 0.1, 6400).astype("<f4")
+    content, decoder = wav_head(2) + np.stack([x, -x], axis=1).tobytes(), WavDecoder("gate")
+    first = decoder.decode(content + b"abc")
+    decoder.begin()
+    np.testing.assert_array_equal(first[3200:], x[3200:])  # what came before it was known is mixed
+    np.testing.assert_array_equal(decoder.decode(content), x)
+    decoder.begin()
+    np.testing.assert_array_equal(decoder.decode(wav_head(1) + x.tobytes()), x)
+    assert len(caplog.messages) == 1
+
+
+@needs_ffmpeg
+def test_a_stream_whose_channels_cancel_is_heard(farmyard, feed, start, wait_for, tmp_path):
+    """ffmpeg's own mix of them is silence."""
+    wanted, rate = soundfile.read(farmyard, dtype="float32")
+    soundfile.write(tmp_path / "x.wav", np.stack([wanted, -wanted], axis=1), rate, "FLOAT")
+    start(FfmpegSource(StreamConfig(url=str(tmp_path / "x.wav"), options=["-stream_loop", "-1"]), feed, rate))
+    wait_for(lambda: feed.behind_s > 1)
+    found = joined(iter(feed.read, None))
+    np.testing.assert_array_equal(found[rate // 10 :], wanted[rate // 10 : len(found)])
 
 
 @pytest.fixture
@@ -242,7 +186,9 @@ def test_a_stream_that_is_not_there_is_found_when_it_is(serve, feed, farmyard, s
 
 @pytest.fixture
 def script(tmp_path, monkeypatch):
-    """Puts a shell script in ffmpeg's place."""
+    """Puts a shell script in ffmpeg's place; the file `head` is how what ffmpeg writes begins."""
+
+    (tmp_path / "head").write_bytes(wav_head(1))
 
     def put(text):
         program = tmp_path / "bin" / "ffmpeg"
@@ -279,7 +225,8 @@ def test_a_stream_that_works_is_soon_tried_again_however_long_it_was_away(script
             pass
 
     script(
-        f"echo try >> {tmp_path}/tries; [ $(wc -l < {tmp_path}/tries) = 4 ] && head -c 128000 /dev/zero; exit 0",
+        f"echo try >> {tmp_path}/tries; [ $(wc -l < {tmp_path}/tries) = 4 ] || exit 0\n"
+        f"cat {tmp_path}/head; head -c 128000 /dev/zero"
     )
     monkeypatch.undo()
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
@@ -290,9 +237,9 @@ def test_a_stream_that_works_is_soon_tried_again_however_long_it_was_away(script
     assert feed.behind_s == 1
 
 
-def test_what_lies_between_two_tries_is_lost_and_no_more(script, feed, start, wait_for):
+def test_what_lies_between_two_tries_is_lost_and_no_more(script, feed, start, wait_for, tmp_path):
     """Every try begins with 0.1 s of sound, which was recorded before it came."""
-    script("sleep 0.2; dd if=/dev/zero bs=12800 count=1 2>&-")
+    script(f"sleep 0.2; head -c 12800 /dev/zero | cat {tmp_path}/head -")
     found, begun = [], time.monotonic()
     start(FfmpegSource(StreamConfig(url="rtsp://x"), feed, 32_000))
     wait_for(lambda: found.extend(iter(feed.read, None)) or sum(isinstance(item, Gap) for item in found) >= 6)
@@ -300,9 +247,29 @@ def test_what_lies_between_two_tries_is_lost_and_no_more(script, feed, start, wa
     assert all(item.end_s - item.start_s >= 0.1 for item in found if isinstance(item, Gap))
 
 
-def test_what_ffmpeg_complains_of_does_not_stop_it(script, feed, start, wait_for):
+def test_samples_that_could_not_be_taken_are_lost_once(script, feed, start, wait_for, tmp_path, monkeypatch):
+    """Of every second ffmpeg the samples fail, after the feed was opened."""
+    script(f"cat {tmp_path}/head; head -c 12800 /dev/zero; sleep 0.2")
+    opened, arrive, opens, found, begun = feed.open, feed.arrive, [], [], time.monotonic()
+
+    def fail(samples):
+        if len(opens) % 2 == 0:
+            raise ValueError("no room")
+        arrive(samples)
+
+    monkeypatch.setattr(feed, "open", lambda *arguments: opens.append(arguments) or opened(*arguments))
+    monkeypatch.setattr(feed, "arrive", fail)
+    start(FfmpegSource(StreamConfig(url="rtsp://x"), feed, 32_000))
+    wait_for(lambda: found.extend(iter(feed.read, None)) or len(opens) >= 10)
+    found.extend(iter(feed.read, None))
+    assert sum(isinstance(item, Gap) for item in found) >= 3
+    assert found[-1].end_s < 0.1 + (time.monotonic() - begun) + 0.3
+
+
+def test_what_ffmpeg_complains_of_does_not_stop_it(script, feed, start, wait_for, tmp_path):
     """A pipe that nobody reads would block it after 64 kB of complaints."""
     script(
+        f"cat {tmp_path}/head\n"
         "for i in 1 2 3 4; do head -c 100000 /dev/zero | tr '\\0' x >&2; head -c 128000 /dev/zero; done\n"
         "echo the end >&2"
     )

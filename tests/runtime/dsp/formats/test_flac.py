@@ -26,7 +26,7 @@ def declare(path, total):
 @pytest.mark.parametrize("channels", [1, 2])
 def test_frames_are_found(rate, length, channels, noise, tmp_path, write):
     path = write(tmp_path / "x.flac", np.repeat(noise[:length, None], channels, axis=1), rate)
-    assert flac.measure(path) == (length, length, True, path.stat().st_size)
+    assert flac.measure(path) == (length, length, True, path.stat().st_size, 0)
     assert flac.mend(path) is None
 
 
@@ -87,6 +87,18 @@ def test_a_copy_that_was_cut_is_refused(cut, noise, tmp_path, write):
         read(path)
 
 
+@pytest.mark.parametrize("total", [0, 50_000, 96_000])
+@pytest.mark.parametrize("tags", [1, 2])
+@pytest.mark.parametrize("behind", [b"", b"TAG".ljust(128)])
+def test_a_tag_at_the_beginning_hides_nothing(total, tags, behind, noise, tmp_path, write, caplog):
+    path = write(tmp_path / "x.flac", noise)
+    wanted = read(path)
+    declare(path, total)
+    path.write_bytes((b"ID3\4\0\0\0\0\2\x0a" + bytes(266)) * tags + path.read_bytes() + behind)
+    np.testing.assert_array_equal(read(path), wanted)
+    assert len(caplog.messages) == (total != 96_000)
+
+
 @pytest.mark.parametrize("total", [0, 96_000])
 def test_a_tag_at_the_end_is_no_damage(total, noise, tmp_path, write):
     path = write(tmp_path / "x.flac", noise)
@@ -104,7 +116,7 @@ def test_blocks_of_several_lengths(ffmpeg, noise, tmp_path):
     for size in ("192", "1000", "4608"):
         command = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", source, "-frame_size", size, path]
         subprocess.run(command, check=True)
-        assert flac.measure(path) == (96_000, 96_000, True, path.stat().st_size)
+        assert flac.measure(path) == (96_000, 96_000, True, path.stat().st_size, 0)
 
 
 @pytest.mark.parametrize(

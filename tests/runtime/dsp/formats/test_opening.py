@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from htsat_edge.runtime.dsp.audio import AudioFile
+from htsat_edge.runtime.dsp.audio import SUFFIXES, AudioFile
 from htsat_edge.runtime.dsp.formats import ffmpeg
 from htsat_edge.runtime.dsp.formats.opening import SoundFileReader, open_reader
 
@@ -76,6 +76,11 @@ def test_amr_is_read(tmp_path, decode, capfd):
     path.write_bytes(b"#!AMR\n" + b"".join(b"\x3c" + rng.bytes(31) for _ in range(1000)))
     check(path, decode, 90.0, capfd)
     assert AudioFile(path).sample_rate == 8000
+
+
+def test_what_can_be_read_is_found_in_a_folder():
+    names = [*LOSSLESS, *LOSSY, "x.amr", "x.au", "x.aifc", "x.3gp"]
+    assert {f".{name.rpartition('.')[2]}" for name in names} <= SUFFIXES
 
 
 @pytest.mark.parametrize(("name", "kind"), [("x.flac", SoundFileReader), ("x.m4a", ffmpeg.FfmpegReader)])
