@@ -122,10 +122,6 @@ class Mqtt(MessageSender):
         elif self._fault:
             self._report_failure(f"{self._fault}; it is tried again")
 
-    def is_outage(self, error: Exception) -> bool:
-        """Return whether an error is the broker's; paho has RuntimeErrors of its own for a lost connection."""
-        return isinstance(error, RuntimeError) or super().is_outage(error)
-
     def closed(self) -> None:
         """Publish that nothing is heard any more, and disconnect."""
         if self._connected.is_set():
@@ -160,7 +156,14 @@ class Mqtt(MessageSender):
                 raise ConnectionError(self._fault or self._reason)
 
     def _publish(self, topic: str, content: str, retain: bool = False) -> None:
-        sent, end_s = self._client.publish(topic, content, qos=1, retain=retain), time.monotonic() + self.confirm_s
+        sent = self._client.publish(topic, content, qos=1, retain=retain)
+        try:
+            self._await_confirmation(sent)
+        except RuntimeError as error:  # paho's, where the connection was lost before it could send
+            raise ConnectionError(self._fault or self._reason) from error
+
+    def _await_confirmation(self, sent: Any) -> None:
+        end_s = time.monotonic() + self.confirm_s
         while not sent.is_published():
             # Through a loss of the connection paho keeps it and sends it again, so that it may come twice.
             sent.wait_for_publish(0.5)
