@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from htsat_edge.runtime.common.config import parse, printable, read_yaml
-from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.text import LogFormatter
 from htsat_edge.runtime.daemon.config import DaemonConfig, MicrophoneConfig, PcmConfig, SourceConfig
 from htsat_edge.runtime.daemon.service import serve
@@ -18,26 +18,31 @@ from htsat_edge.runtime.dsp.formats.pipe import is_pipe
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; return 1 where messages were not delivered."""
+    """Run the command; return 2 where a source has failed before all ended, 1 where messages were not delivered."""
     config = read_config(args)
     if args.print_config:
         print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
         return 0
+    if config.outputs.stdout and sys.__stdout__ is None and not config.outputs.others:  # whoever began it has closed it
+        raise CheckFailed("stdout is closed, and `outputs` has nothing else: all messages would be lost")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    return 0 if serve(config, lambda: read_config(args, again=True)) else 1
+    return serve(config, lambda: read_config(args, again=True))
 
 
 def read_config(args: argparse.Namespace, again: bool = False) -> DaemonConfig:
     """Return the configuration file, with the sources of the command line in place of its own where there are some.
 
-    Where it is read `again`, raise an HtsatEdgeError if it is a pipe, or empty, as while somebody writes it.
+    Where it is read `again`, raise an HtsatEdgeError if there is none, if it is a pipe, or if it is empty, as while
+    somebody writes it.
     """
-    if again and args.config is not None and is_pipe(args.config):
+    if again and args.config is None:
+        raise HtsatEdgeError("there is no configuration file that could have changed (--config)")
+    if again and is_pipe(args.config):
         raise HtsatEdgeError(f"{args.config}: is a pipe, which is read only once; start `htsat-edge listen` again")
     config = read_yaml(args.config, DaemonConfig) if args.config is not None else DaemonConfig()
-    if again and args.config is not None and not config.model_fields_set:
+    if again and not config.model_fields_set:
         raise HtsatEdgeError(f"{args.config}: is empty; is it being written?")
     sources: list[SourceConfig] = []
     if args.device is not None:

@@ -40,11 +40,24 @@ def read_text(path: Path) -> str:
 
 def read_yaml(path: Path, model: type[Model]) -> Model:
     """Return a YAML file as a `model`; raise an HtsatEdgeError where it is none."""
+    text = read_text(path)
     try:
-        content = safe_yaml.load(read_text(path))
+        content = safe_yaml.load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise HtsatEdgeError(f"{path}: is not YAML: {without_user(' '.join(str(error).split()))}") from None
+        raise HtsatEdgeError(f"{path}: is not YAML: {without_user(_explain(error, text))}") from None
     return parse(path, {} if content is None else content, model)
+
+
+def _explain(error: Exception, text: str) -> str:
+    """Return what is wrong in a YAML text, and on which line; without its excerpt, which may hold a secret."""
+    match error:
+        case yaml.MarkedYAMLError(problem_mark=yaml.Mark(line=line)):
+            wrong = ", ".join(filter(None, (error.context, error.problem)))
+        case yaml.reader.ReaderError():
+            wrong, line = f"the character {text[error.position]!r} is not allowed", text.count("\n", 0, error.position)
+        case _:
+            return " ".join(str(error).split())
+    return f"{wrong}, on line {line + 1}"
 
 
 def read_json(path: Path, model: type[Model]) -> Model:

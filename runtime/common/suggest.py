@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+NEAR = 0.65
+"""Share of letters that two names have in common, in order: Dgo and Dog are 0.67, Katze and Water 0.6."""
+
 
 def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """Return ", meant X?" with the known name nearest to `name`, upper and lower case alike, else `otherwise`."""
     by_name = {one.casefold(): one for one in known}
-    found = difflib.get_close_matches(name.casefold(), by_name, n=1)
+    found = difflib.get_close_matches(name.casefold(), by_name, n=1, cutoff=NEAR)
     return f", meant {by_name[found[0]]}?" if found else otherwise

@@ -9,14 +9,35 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.urls import check_host, check_url, user_part, without_user
 
+TOPIC = r"^[^#+\s/$\x00-\x1f]([^#+\x00-\x1f]*[^#+/\s\x00-\x1f])?$"
+SOURCE_NAME = r"^[^\s#+][^#+\x00-\x1f]*$"
+WEB_URL = r"^https?://.+$"
+
+
+def _matching(pattern: str, wanted: str) -> AfterValidator:
+    """Return a check that a whole text matches a pattern; its error says in words what is wanted."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise PydanticCustomError("text", wanted)
+        return text
+
+    return AfterValidator(check)
+
+
 Share = Annotated[float, Field(gt=0, lt=1)]
 Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(gt=0, lt=65536)]
-Topic = Annotated[str, Field(max_length=1000, pattern=r"^[^#+\s/$\x00-\x1f]([^#+\x00-\x1f]*[^#+/\s\x00-\x1f])?$")]
+Topic = Annotated[
+    str,
+    Field(max_length=1000, json_schema_extra={"pattern": TOPIC}),
+    _matching(TOPIC, "want text without #, + and control characters, no / or space at its ends, no $ at its beginning"),
+]
 """Of MQTT, to publish under: without wildcards, and with no level left empty at its ends."""
 PASSWORD = "{password}"
 """Where a stream's password stands in its URL and its options."""
@@ -166,7 +187,11 @@ class PcmConfig(Section):
 class SourceConfig(Section):
     """Something to listen to: one of microphone, stream, stdin and file."""
 
-    name: Annotated[str, Field(min_length=1, pattern=r"^[^\s#+][^#+\x00-\x1f]*$")]
+    name: Annotated[
+        str,
+        Field(min_length=1, json_schema_extra={"pattern": SOURCE_NAME}),
+        _matching(SOURCE_NAME, "want text without #, + and control characters, no space at its beginning"),
+    ]
     """Of the source in messages and topics."""
     microphone: MicrophoneConfig | None = None
     stream: StreamConfig | None = None
@@ -231,7 +256,7 @@ class MqttConfig(Section):
 class WebhookConfig(Section):
     """An HTTP endpoint that gets each message as JSON, by POST."""
 
-    url: Annotated[str, Field(pattern=r"^https?://")]
+    url: Annotated[str, Field(json_schema_extra={"pattern": WEB_URL}), _matching(WEB_URL, "want http://… or https://…")]
     token: Secret | None = None
     """Sent as `Authorization: Bearer …`."""
     timeout_s: Seconds = 10.0
@@ -283,6 +308,11 @@ class OutputsConfig(Section):
     webhook: WebhookConfig | None = None
     clips: ClipsConfig | None = None
     metrics: MetricsConfig | None = None
+
+    @property
+    def others(self) -> bool:
+        """Whether there is another output than stdout."""
+        return any((self.json_lines, self.store, self.mqtt, self.webhook, self.clips, self.metrics))
 
 
 class DaemonConfig(Section):

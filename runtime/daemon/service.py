@@ -35,6 +35,8 @@ class Service:
         self._raised: type[BaseException] | None = None
         self.undelivered = 0
         """Messages for which no time was left at the end."""
+        self.failed = False
+        """Whether the sources have ended the program, and one of them has failed."""
 
     def run(self) -> None:
         """Run until SIGTERM, Ctrl-C or the end of every source."""
@@ -92,6 +94,8 @@ class Service:
             daemon.run()
         finally:
             self.undelivered += sum(sender.undelivered for sender in daemon.parts.publisher.senders)
+        if daemon.wanted is None and not self._control.ending:
+            self.failed = any(session.feed.failed for session in daemon.parts.sessions)
 
     @contextmanager
     def _handling_signals(self) -> Iterator[None]:
@@ -128,12 +132,15 @@ class Service:
         self._control.reload = True
 
 
-def serve(config: DaemonConfig, read: Callable[[], DaemonConfig]) -> bool:
+def serve(config: DaemonConfig, read: Callable[[], DaemonConfig]) -> int:
     """Run the daemon with a configuration, until SIGTERM, Ctrl-C or the end of every source.
 
     SIGHUP has `read` return it anew; one with an error is rejected, and the previous one stays in force.
-    Return whether every message was delivered that no output had to drop before.
+    Return the exit status: 2 where the sources have ended it, and one had failed; 1 where messages were not delivered
+    at the end, beside those that an output had to drop before.
     """
     service = Service(config, read)
     service.run()
-    return service.undelivered == 0
+    if service.failed:
+        return 2
+    return 1 if service.undelivered else 0

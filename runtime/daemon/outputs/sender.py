@@ -49,6 +49,8 @@ class Sender(Generic[Item]):
         self._notices: deque[str | None] = deque()
         self._away = self._told = False
         """Whether the destination cannot be reached; whether a failure was reported, and not yet that it works."""
+        self._reason = ""
+        """Of the last failure, where nothing was sent since."""
         self._faults = 0
         """Tries and losses one after the other that came of the items."""
         self._reporting = threading.Lock()  # who finds the queue full has a thread of its own
@@ -112,7 +114,8 @@ class Sender(Generic[Item]):
         self.end()
         self._thread.join(max(0.0, self._end_s - time.monotonic()) + FIRST_PAUSE_S)
         if self.undelivered:
-            logger.warning("%s: %d were not delivered when the program ended", self.name, self.undelivered)
+            reason = f": {self._reason}" if self._reason else ""
+            logger.warning("%s: %d were not delivered when the program ended%s", self.name, self.undelivered, reason)
 
     def send(self, batch: Sequence[Item]) -> None:
         """Send items; an exception means that it failed, and that they are to be sent again."""
@@ -164,7 +167,8 @@ class Sender(Generic[Item]):
                 return
             except Exception as error:  # whatever an output fails of, it goes on
                 self.failures += 1
-                reason, outage = " ".join(str(error).split()) or repr(error), self.is_outage(error)
+                self._reason = reason = " ".join(str(error).split()) or repr(error)
+                outage = self.is_outage(error)
                 if not outage and len(batch) > 1:  # one of them is at fault, and the others are not
                     for item in batch:
                         self._deliver([item])
@@ -183,6 +187,7 @@ class Sender(Generic[Item]):
                     return
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
+            self._reason = ""
             self._report_success()
             self.sent += len(batch)
             self._in_hand -= len(batch)

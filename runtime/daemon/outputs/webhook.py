@@ -20,8 +20,6 @@ from htsat_edge.runtime.daemon.outputs.sender import MessageSender, RefusedError
 
 AGAIN = (408, 425, 429)
 """Answers to a request that may be accepted later, beside the server's own faults from 500 on."""
-MOST_ANSWER = 1 << 16
-"""Bytes of an answer that are read: what it says is not used."""
 
 
 class Deadline:
@@ -162,16 +160,12 @@ class Webhook(MessageSender):
             self._headers["Authorization"] = f"Bearer {token}"
 
     def _ask(self, method: str, content: bytes | None) -> None:
-        """Send a request, and read a little of the answer."""
+        """Send a request, and wait for the head of the answer: what else it says is not used, and may have no end."""
         request = urllib.request.Request(self._settings.url, content, self._headers, method=method)
         deadline = Deadline(self._settings.timeout_s)
         opener = urllib.request.build_opener(WatchedHandler(deadline), NoRedirects)
-        with (
-            deadline.enforced(),
-            opener.open(request, timeout=self._settings.timeout_s) as answer,
-            suppress(OSError, http.client.HTTPException),  # the message was taken, however the answer ends
-        ):
-            answer.read(MOST_ANSWER)
+        with deadline.enforced():
+            opener.open(request, timeout=self._settings.timeout_s).close()
 
     def is_outage(self, error: Exception) -> bool:
         """Return whether an error is the server's; one that it has at each try is the message's."""

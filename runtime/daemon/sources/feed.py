@@ -51,6 +51,8 @@ class Feed:
         self._ended = False
         self.lost = False
         """Whether nothing comes from the source at present."""
+        self.failed = False
+        """Whether the source has failed for good."""
 
     # For the thread that writes
 
@@ -112,7 +114,13 @@ class Feed:
             self._notify(SourceBack, f"{what} is back")
 
     def report_failed(self, reason: str) -> None:
-        """Report that the source has failed for good."""
+        """Report, and log, that the source has failed for good."""
+        self.failed = True
+        logger.warning("%s: %s", self.name, reason)
+        self.report_ended(reason)
+
+    def report_ended(self, reason: str) -> None:
+        """Report that a source which might have gone on for ever gives nothing more."""
         self.lost = True
         self._notify(SourceFailed, reason)
 

@@ -131,7 +131,7 @@ class PcmSource(ThreadSource):
                     continue
                 content = os.read(self._descriptor, decoder.bytes_of(rate, BLOCK_S))
                 if not content:
-                    feed.report_failed("stdin has ended")
+                    feed.report_ended("stdin has ended")
                     break
                 feed.arrive(decoder.decode(content))
                 self._given = decoder.frames

@@ -35,9 +35,12 @@ def keep(path: Path) -> IO[Any] | None:
     HtsatEdgeError
         The path is neither a file nor a pipe, or there is no room. The message names no file.
     """
-    mode = os.fstat(0).st_mode if path == STDIN else path.stat().st_mode
+    status = os.fstat(0) if path == STDIN else path.stat()
+    mode = status.st_mode
     if stat.S_ISDIR(mode):
         raise HtsatEdgeError("is a directory, want a recording")
+    if stat.S_ISCHR(mode) and status.st_rdev == Path(os.devnull).stat().st_rdev:
+        raise HtsatEdgeError("is empty")
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         raise HtsatEdgeError("is a device, want a recording; `htsat-edge listen` reads microphones")
     if path != STDIN and not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):

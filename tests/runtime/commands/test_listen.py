@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import yaml
 
 from htsat_edge.runtime.commands.cli import make_parser
@@ -100,6 +102,28 @@ def test_a_recording_that_is_named_twice_is_refused(names, command, farmyard, tm
     assert command("listen", *names) == (2, "", f"htsat-edge: sources: {names[0]} is there twice\n")
 
 
+def test_a_recording_that_breaks_off_is_a_line_on_stderr_and_bad_input(noise, tmp_path):
+    """It was exit status 0 and nothing on stderr; the other recordings are heard to their end."""
+    samples, rate = soundfile.read(noise)
+    soundfile.write(tmp_path / "cut.flac", np.tile(samples, 10), rate)
+    content = bytearray((tmp_path / "cut.flac").read_bytes())
+    content[len(content) // 2 : -50_000] = bytes(len(content) - len(content) // 2 - 50_000)
+    (tmp_path / "cut.flac").write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-m", "htsat_edge", "listen", "cut.flac", noise.name],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("WARNING htsat_edge.runtime.daemon.sources.feed: cut.flac: ")
+    states = {(message["source"], message.get("state")) for message in map(json.loads, done.stdout.splitlines())}
+    assert states >= {("cut.flac", "source_failed"), (noise.name, "listening")}
+    assert (noise.name, "source_failed") not in states
+
+
 def test_a_name_that_is_no_text_is_replaced(tmp_path):
     (source,) = config_of(Path("\udcff.wav")).sources
     assert source.name == "\ufffd.wav"
@@ -140,5 +164,26 @@ def test_an_empty_file_is_not_taken_for_a_changed_configuration(content, tmp_pat
         config_of("--config", path, "a.wav", again=True)
 
 
-def test_without_a_file_there_is_nothing_to_read_again():
-    assert config_of(again=True) == DaemonConfig()
+@pytest.mark.parametrize("arguments", [(), ("--stdin", 48_000), ("a.wav",)])
+def test_without_a_file_there_is_nothing_to_read_again(arguments):
+    """The sources were begun anew, and the log said that a changed configuration was in force."""
+    with pytest.raises(HtsatEdgeError, match=r"^there is no configuration file that could have changed \(--config\)$"):
+        config_of(*arguments, again=True)
+
+
+def test_a_closed_stdout_is_no_output(noise):
+    """All events were thrown away, with exit status 0."""
+    command = [sys.executable, "-m", "htsat_edge", "listen", str(noise)]
+    done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command], capture_output=True, text=True, timeout=120)
+    wanted = "htsat-edge: stdout is closed, and `outputs` has nothing else: all messages would be lost\n"
+    assert (done.returncode, done.stderr) == (1, wanted)
+
+
+def test_a_closed_stdout_beside_another_output(noise, tmp_path):
+    (tmp_path / "detector.yaml").write_text("outputs: {json_lines: {path: events.jsonl}}")
+    command = [sys.executable, "-m", "htsat_edge", "listen", "--config", "detector.yaml", str(noise)]
+    done = subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", *command], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"listening"' in (tmp_path / "events.jsonl").read_text()

@@ -79,6 +79,24 @@ def test_a_key_that_is_there_twice_is_refused(read, what, path):
     assert fails(read, path, Settings).startswith(f"{path}: is not {what}: the key 'runs' is there twice")
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: 1\nb: {c: 2,\n   c: me}\n", "the key 'c' is there twice, on line 3"),
+        (
+            "a: 1\nb: [me:hunter2\n",
+            "while parsing a flow sequence, expected ',' or ']', but got '<stream end>', on line 3",
+        ),
+        ("a: 1\nb: \x01\n", "the character '\\x01' is not allowed, on line 2"),
+        ("a: &a [*a]\n", "what is named on line 1 repeats itself within itself"),
+    ],
+)
+def test_what_is_no_yaml_is_named_with_its_line_and_not_repeated(content, message, path):
+    """The excerpt of the file ran into the sentence."""
+    path.write_text(content)
+    assert fails(read_yaml, path, Settings) == f"{path}: is not YAML: {message}"
+
+
 def test_what_is_no_file(tmp_path):
     assert fails(read_text, tmp_path / "absent") == f"{tmp_path}/absent: no such file"
     assert fails(read_text, tmp_path) == f"{tmp_path}: is a directory, want a file"

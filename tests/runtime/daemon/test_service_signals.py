@@ -45,7 +45,7 @@ def test_sigterm_ends_a_start_that_waits_for_a_file(wait_for_ever, monkeypatch, 
     """It did nothing: the file was opened again."""
     monkeypatch.setattr(service, "assemble", lambda _: wait_for_ever(signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
-    assert serve(DaemonConfig(), DaemonConfig)
+    assert serve(DaemonConfig(), DaemonConfig) == 0
     assert "ended while it was started" in caplog.text
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -121,5 +121,25 @@ def test_messages_that_were_never_delivered_are_counted_at_the_end(tmp_path, fre
     run = Service(config, lambda: config)
     run.run()
     assert run.undelivered == 1  # that it listens
-    assert "webhook 127.0.0.1: 1 were not delivered" in caplog.text
-    assert not serve(config, lambda: config)
+    (record,) = [one.message for one in caplog.records if "not delivered" in one.message]
+    assert record.startswith(
+        "webhook 127.0.0.1: 1 were not delivered when the program ended: <urlopen error [Errno 111]"
+    )
+    assert serve(config, lambda: config) == 1
+
+
+@pytest.mark.parametrize("ending", [False, True])
+def test_a_source_that_failed_counts_where_the_sources_have_ended_the_program(ending, make_parts, monkeypatch):
+    """Not where a signal has: a daemon that was stopped on purpose has done what it should."""
+    parts = make_parts()
+
+    def start():
+        parts.sources[0].feed.report_failed("it breaks off")
+        if ending:
+            signal.raise_signal(signal.SIGTERM)
+        else:
+            parts.sources[0].feed.end()
+
+    parts.sources[0].start = start
+    monkeypatch.setattr(service, "assemble", lambda _: parts)
+    assert serve(DaemonConfig(), DaemonConfig) == (0 if ending else 2)

@@ -144,10 +144,11 @@ def test_a_broker_that_confirms_nothing_is_reported_and_gets_no_other_message(br
 def test_one_that_waits_for_a_confirmation_ends(broker, connect, make_events, wait_for, monkeypatch):
     monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.sender.CLOSE_S", 0.1)
     output = connect()
-    wait_for(lambda: broker.last("htsat-edge/gate/dog") == "OFF")
-    output._client._handle_pubackcomp = lambda _: 0
     output.offer(*make_events(1))
-    wait_for(lambda: broker.all("htsat-edge/yard/event"))
+    wait_for(lambda: output.sent == 1)
+    output._client._handle_pubackcomp = lambda _: 0
+    output.offer(*make_events(1, first=1))
+    wait_for(lambda: len(broker.all("htsat-edge/yard/event")) == 2)
     output.close()
     wait_for(lambda: not output._thread.is_alive(), 60)
     assert output.undelivered == 1
@@ -156,7 +157,8 @@ def test_one_that_waits_for_a_confirmation_ends(broker, connect, make_events, wa
 def test_a_connection_that_stands_is_no_message_that_was_sent(broker, connect, make_events, wait_for):
     """One that cannot be published is a failure until another one is."""
     output = connect()
-    wait_for(lambda: broker.last("htsat-edge/gate/dog") == "OFF")
+    output.offer(*make_events(1))
+    wait_for(lambda: output.sent == 1)
     publish, idle, idled = output._publish, output.idle, []
 
     def fail(topic, *_):
@@ -170,7 +172,7 @@ def test_a_connection_that_stands_is_no_message_that_was_sent(broker, connect, m
     assert output.failing
     assert None not in output.notices()
     output.offer(*make_events(1, first=1))
-    wait_for(lambda: output.sent == 1)
+    wait_for(lambda: output.sent == 2)
     assert not output.failing
 
 

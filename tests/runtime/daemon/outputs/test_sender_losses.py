@@ -120,7 +120,7 @@ def test_what_is_left_at_the_end_is_counted_once_while_the_end_hangs_too(make_ev
     assert ended.wait(60)
     sender.close()
     assert (sender.undelivered, sender.dropped) == (125, 125)
-    assert caplog.messages[-1] == "lossy: 125 were not delivered when the program ended"
+    assert caplog.messages[-1] == "lossy: 125 were not delivered when the program ended: away"
     go_on.set()
 
 

@@ -64,14 +64,17 @@ def test_an_answer_without_end_is_not_read_to_its_end(head, talk, make_events, w
     assert (output.failures, output.dropped) == (0, 0)
 
 
-def test_a_byte_a_while_is_cut_off_at_the_deadline(talk, make_events, wait_for):
-    """After the head, which says that the message was taken."""
-    output = Webhook(WebhookConfig(url=talk(OK + b"\r\n", b"x", 0.02), timeout_s=0.5))
+@pytest.mark.parametrize("head", [OK + b"\r\n", OK + b"Content-Length: 1000\r\n\r\n"])
+def test_an_answer_of_a_byte_a_while_holds_up_no_other_message(head, talk, make_events, wait_for):
+    """Each took until the deadline, so that `listen` lost what `check` called well."""
+    output = Webhook(WebhookConfig(url=talk(head, b"x", 0.02), timeout_s=1000))
+    assert output.check() == "127.0.0.1 answers"
     output.start()
-    output.offer(*make_events(1))
-    wait_for(lambda: output.sent == 1 and talk.cut)
+    for message in make_events(3):
+        output.offer(message)
+    wait_for(lambda: output.sent == 3 and len(talk.cut) == 4)
     output.close()
-    assert output.dropped == 0
+    assert (output.failures, output.dropped) == (0, 0)
 
 
 @pytest.mark.parametrize("endless", [b"H", b"HTTP/1.1 100 Continue\r\n\r\n"])

@@ -176,6 +176,14 @@ def test_lost_and_back_are_reported_once(feed):
     assert list(feed.notices()) == []
 
 
+def test_a_failure_is_logged_and_kept_and_an_end_is_neither(feed, caplog):
+    feed.report_ended("stdin has ended")
+    assert (feed.lost, feed.failed, caplog.messages) == (True, False, [])
+    feed.report_failed("it breaks off")
+    assert (feed.failed, caplog.messages) == (True, ["yard: it breaks off"])
+    assert [notice.state for notice in feed.notices()] == [SourceFailed, SourceFailed]
+
+
 def test_whatever_happens_is_news():
     news = threading.Event()
     feed = Feed("yard", news, live=True)

@@ -99,9 +99,9 @@ def test_no_room_for_a_pipe(monkeypatch, own_temporary_folder):
     assert list(own_temporary_folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["/dev/null", "/dev/zero"])
-def test_a_device_is_no_recording(name):
-    with pytest.raises(HtsatEdgeError, match=rf"{name}: is a device, want a recording"):
+@pytest.mark.parametrize(("name", "wrong"), [("/dev/null", "is empty"), ("/dev/zero", "is a device, want a recording")])
+def test_a_device_is_no_recording(name, wrong):
+    with pytest.raises(HtsatEdgeError, match=rf"^{name}: {wrong}"):
         AudioFile(Path(name))
 
 
