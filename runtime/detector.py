@@ -329,7 +329,8 @@ def detect_file(
     Raises
     ------
     HtsatEdgeError
-        The recording or the bundle cannot be read, it has no such channel, or the settings do not fit the model.
+        The recording or the bundle cannot be read, the recording is damaged or breaks off, it has no such channel, or
+        the settings do not fit the model. `htsat-edge detect` reports what comes before the damage.
 
     Examples
     --------

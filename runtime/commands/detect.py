@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
                 draw_all(drawn, path.name, found, info, labels or info.labels)
             for one in found:
                 report(one, top_scores(one, info, settings, args.top) if args.top else [], args.json)
+            if found[0].failure is not None:
+                raise found[0].failure
         except HtsatEdgeError as error:
             print_error("htsat-edge", error)
             status = 2
@@ -77,7 +79,8 @@ def detect(
 ) -> list[Detections]:
     """Stream a recording, which began at `start`, through the detector, with a progress bar on a terminal.
 
-    Return what was found in the channel, or in each of them, which are then named as those of a microphone.
+    Return what was found in the channel, or in each of them, which are then named as those of a microphone: up to where
+    the recording is damaged. Raise an HtsatEdgeError where nothing of it can be heard.
     """
     name = "stdin" if file.path == STDIN else printable(file.path)
     channels: dict[str, Channel] = {name: channel} if channel != "each" else {}
@@ -93,15 +96,24 @@ def detect(
         for source, trace in zip(channels, traces, strict=True)
     ]
     events: list[list[Event]] = [[] for _ in channels]
-    for blocks in _with_progress(file, list(channels.values())):
-        for found, detector, samples in zip(events, detectors, blocks, strict=True):
-            found += detector.push(samples)
+    failure: HtsatEdgeError | None = None
+    try:
+        for blocks in _with_progress(file, list(channels.values())):
+            for found, detector, samples in zip(events, detectors, blocks, strict=True):
+                found += detector.push(samples)
+    except HtsatEdgeError as error:
+        if detectors[0].duration_s == 0:
+            raise
+        failure = error
     try:
         for found, detector in zip(events, detectors, strict=True):
             found += detector.flush()
     except HtsatEdgeError as error:
-        raise HtsatEdgeError(f"{file.path}: {error}") from None
-    return [Detections(s, d.duration_s, e, t) for s, d, e, t in zip(channels, detectors, events, traces, strict=True)]
+        raise failure or HtsatEdgeError(f"{file.path}: {error}") from None
+    return [
+        Detections(source, detector.duration_s, found, trace, failure)
+        for source, detector, found, trace in zip(channels, detectors, events, traces, strict=True)
+    ]
 
 
 def name_pictures(picture: Path, args: argparse.Namespace, file: AudioFile) -> list[Path]:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.text import visible
 from htsat_edge.runtime.daemon.messages import TopScore
 from htsat_edge.runtime.dsp.events import Event, EventEnd
@@ -25,6 +26,8 @@ class Detections:
     events: list[Event]
     trace: Trace | None
     """What it looked like to the model, where somebody wants to know."""
+    failure: HtsatEdgeError | None = None
+    """Why no more of it could be read."""
 
     @property
     def ended(self) -> list[EventEnd]:

@@ -17,7 +17,6 @@ from htsat_edge.runtime.common.text import visible
 from htsat_edge.runtime.dsp.channels import Channel, Downmix, check_channel
 from htsat_edge.runtime.dsp.formats import ffmpeg, mpeg, ogg, pipe
 from htsat_edge.runtime.dsp.formats.opening import Reader, SoundFileReader, mend, open_reader
-from htsat_edge.runtime.dsp.formats.wav import TRUNCATED
 
 SUFFIXES = {
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".caf", ".w64"),
@@ -55,12 +54,15 @@ class AudioFile:
         Raises
         ------
         HtsatEdgeError
-            It cannot be read whole.
+            Nothing of it can be read, or only a part where more is there. One that is damaged or breaks off is read up
+            to there.
         """
         self.path = path
         self._name = "stdin" if path == pipe.STDIN else visible(str(path))
         self._padding = 0
         """Samples that may be missing at the end."""
+        self._damaged = False
+        """Whether it is known that not all of it can be read."""
         with self._reported():
             self._kept = pipe.keep(path)
             self._content = path
@@ -70,9 +72,8 @@ class AudioFile:
             if self._content.stat().st_size == 0:
                 raise HtsatEdgeError("is empty")
             # libsndfile would read what there is, and warn on the terminal at most.
-            _check_ogg(ogg.measure(self._content))
             mp3 = mpeg.measure(self._content)
-            _check_mp3(mp3)
+            self._damaged = _is_damaged_ogg(ogg.measure(self._content)) or _is_damaged_mp3(mp3)
             self._mended = mend(self._content) if mp3 is None else mpeg.mend(self._content, mp3)
             with closing(open_reader(self._content, self._mended)) as reader:
                 self.sample_rate, self.channels = reader.sample_rate, reader.channels
@@ -84,10 +85,9 @@ class AudioFile:
                 self.samples = self._measure(reader, mp3)
                 """Samples of one channel: to the sample, but roughly where ffmpeg decodes."""
                 self._scale = self._find_scale(reader) if reader.is_float else 1.0
-        if self._mended is not None and self._mended.claim is not None:
-            # Who writes to a pipe cannot know the length.
-            level = logging.WARNING if self._kept is None else logging.INFO
-            logger.log(level, "%s: its header %s; all of them are read", self._name, self._mended.claim)
+        if self._mended is not None and self._mended.note is not None:
+            level = logging.INFO if self._kept is not None and self._mended.is_open else logging.WARNING
+            logger.log(level, "%s: %s", self._name, self._mended.note)
 
     def blocks(self, length: int, channel: Channel = "mix") -> Iterator[FloatArray]:
         """Yield one channel of the recording, or the mix of all, in blocks (S,) of about `length` samples.
@@ -104,9 +104,17 @@ class AudioFile:
             for channel in channels:
                 check_channel(channel, self.channels)
         mixes = [Downmix(self.channels, self.sample_rate, channel, self._name, wait=True) for channel in channels]
-        for frames in self.frames(length):
-            yield [mix.push(frames) for mix in mixes]
-        yield [mix.flush() for mix in mixes]
+        failure: HtsatEdgeError | None = None
+        try:
+            for frames in self.frames(length):
+                yield [mix.push(frames) for mix in mixes]
+        except HtsatEdgeError as error:  # all that is there before it is heard first
+            failure = error
+        held = [mix.flush() for mix in mixes]
+        if any(map(len, held)):
+            yield held
+        if failure is not None:
+            raise failure
 
     def frames(self, length: int) -> Iterator[FloatArray]:
         """Yield the recording in blocks (S, channels) of at most `length` samples; raise as `blocks` does."""
@@ -137,14 +145,14 @@ class AudioFile:
             raise HtsatEdgeError("has no samples")
         if samples >= UNKNOWN_SAMPLES:
             raise HtsatEdgeError("does not say how long it is, as if written to a pipe; convert it to wav")
-        if reader.is_cut:
-            raise HtsatEdgeError(TRUNCATED)
         if mp3 is not None:
             _refuse_part(mp3.found, samples)
             # An estimate from the first bitrate may be too long as well: that does no harm.
             samples = min(samples, mp3.found)
         if reader.file.format == "MP3":
             self._padding = MP3_PADDING
+        elif reader.file.subtype.startswith("MPEG_LAYER"):
+            self._padding = 2 * MP3_PADDING  # the header of a WAV counts what the decoder takes off as well
         return samples
 
     def _find_scale(self, reader: Reader) -> float:
@@ -182,7 +190,7 @@ class AudioFile:
         """Raise where the recording ended too soon, and log what was wrong with it."""
         complaint = reader.finish()
         if not isinstance(reader, ffmpeg.FfmpegReader):
-            if done < self.samples - self._padding:
+            if self._damaged or done < self.samples - self._padding:
                 raise self._truncated(done)
             return
         if done == 0:
@@ -193,8 +201,10 @@ class AudioFile:
             logger.warning("%s: ffmpeg reports: %s", self._name, visible(complaint))
 
     def _truncated(self, done: int) -> HtsatEdgeError:
-        where, mend_it = TRUNCATED.split(";")
-        return HtsatEdgeError(f"{where} after {done / self.sample_rate:.3f} s;{mend_it}")
+        at_s = done / self.sample_rate
+        return HtsatEdgeError(
+            f"is truncated or damaged after {at_s:.3f} s; copy it again, or convert what is left of it"
+        )
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
@@ -209,24 +219,21 @@ class AudioFile:
             raise HtsatEdgeError(f"{self._name}: cannot be read: {error.strerror}") from None
 
 
-def _check_ogg(shape: ogg.Shape | None) -> None:
-    if shape is None:
-        return
-    if not shape.whole:
-        raise HtsatEdgeError(TRUNCATED)
-    if shape.streams > 1:
+def _is_damaged_ogg(shape: ogg.Shape | None) -> bool:
+    """Return whether the end is missing; raise where libsndfile would stop before it."""
+    if shape is not None and shape.streams > 1:
         streams = f"{shape.streams} Ogg streams one after the other"
         raise HtsatEdgeError(f"is {streams}, of which only the first can be read; split it")
+    return shape is not None and not shape.whole
 
 
-def _check_mp3(length: mpeg.Length | None) -> None:
+def _is_damaged_mp3(length: mpeg.Length | None) -> bool:
+    """Return whether frames are missing; raise where libsndfile would stop before the end."""
     if length is None:
-        return
-    declared = length.declared
-    if not length.whole or (declared is not None and length.found < declared - MP3_PADDING):
-        raise HtsatEdgeError(TRUNCATED)
-    if declared is not None:
-        _refuse_part(length.found, declared)
+        return False
+    if length.declared is not None:
+        _refuse_part(length.found, length.declared)
+    return not length.whole or (length.declared is not None and length.found < length.declared - MP3_PADDING)
 
 
 def _refuse_part(found: int, declared: int) -> None:

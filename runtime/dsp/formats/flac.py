@@ -9,11 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.formats.content import Content
 from htsat_edge.runtime.dsp.formats.mpeg import after_tags
 from htsat_edge.runtime.dsp.formats.splice import Mended
-from htsat_edge.runtime.dsp.formats.wav import TRUNCATED
 
 STREAMINFO = 8
 """Where the block begins that describes the whole."""
@@ -51,12 +49,8 @@ class Extent(NamedTuple):
 def mend(path: Path) -> Mended | None:
     """Return how to read a FLAC whose head is wrong about its length, or behind whose frames there is more.
 
-    Return None where there is nothing to mend, or the file is no FLAC.
-
-    Raises
-    ------
-    HtsatEdgeError
-        The head promises more than is there, and the last frame is cut. The message names no file.
+    Return None where there is nothing to mend, the file is no FLAC, or it was cut: the head promises more than is
+    there, and the last frame is not whole. The decoder will find the end missing.
     """
     length, size = measure(path), path.stat().st_size
     if length is None or (length.found == length.declared and length.end == size):
@@ -64,7 +58,7 @@ def mend(path: Path) -> Mended | None:
     if length.found == length.declared:
         return Mended(b"", length.start, length.end)
     if length.declared > length.found and not length.whole:
-        raise HtsatEdgeError(TRUNCATED)
+        return None
     with Content(path) as content:
         head = content[length.start : length.start + HEAD]
     fields = int.from_bytes(head[18:26], "big")  # 20 bits of rate, 3 of channels, 5 of sample size, 36 of length
@@ -77,7 +71,10 @@ def mend(path: Path) -> Mended | None:
     )
     claim += f", but {length.found} samples ({length.found / rate:.3f} s) are there" if rate else ""
     # The checksum of all samples is that of another length.
-    return Mended(head[:18] + new + bytes(16), length.start + HEAD, length.end, claim)
+    note = f"its header {claim}; all of them are read"
+    return Mended(
+        head[:18] + new + bytes(16), length.start + HEAD, length.end, note, length.declared == 0 and length.whole
+    )
 
 
 def measure(path: Path) -> Extent | None:

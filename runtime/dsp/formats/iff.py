@@ -1,6 +1,7 @@
-"""Find the samples of an AIFF, CAF or AU whose header promises fewer than are there.
+"""Find the samples of an AIFF, CAF or AU whose header promises fewer than are there, or more.
 
-A header is written before the samples. It is wrong where the writer was killed, or its field was too small. Sizes are
+A header is written before the samples. It is wrong where the writer was killed, its field was too small, or the file is
+a copy that broke off. Sizes are
 big-endian, and chunks of metadata may follow the samples, but for AU.
 """
 
@@ -33,7 +34,7 @@ AU, AU_SIZE = b".snd", slice(8, 12)
 
 
 def mend(path: Path) -> Mended | None:
-    """Return how to read all samples of an AIFF, CAF or AU; None where its header does not hide any."""
+    """Return how to read all samples of an AIFF, CAF or AU; None where its header is right about them."""
     with Content(path) as content:
         kind = content[:4]
         if kind == AU and len(content) >= AU_SIZE.stop:
@@ -51,16 +52,20 @@ def mend(path: Path) -> Mended | None:
 
 
 def _mend(content: Content, field: slice, start: int, before: int) -> Mended | None:
-    """Return how to read what follows `start` to its end, where the size in this field is less."""
+    """Return how to read what follows `start` to its end, where the size in this field is another."""
     there, declared = len(content) - start, int.from_bytes(content[field], "big")
     rest = there - declared
-    if rest <= 1 or there <= before or (rest < BLOCK and not content[start + declared :].strip(b"\0")):
-        return None  # zeros fill the last block of a disk
     width = field.stop - field.start
-    size = min(there, (1 << 8 * width) - 1)  # which means, to the end
+    to_end = (1 << 8 * width) - 1
+    if rest in (0, 1) or there <= before or declared == to_end:
+        return None
+    if 0 < rest < BLOCK and not content[start + declared :].strip(b"\0"):
+        return None  # zeros fill the last block of a disk
+    size = min(there, to_end)
     head = content[: field.start] + size.to_bytes(width, "big") + content[field.stop : start]
     claim = f"claims {max(0, declared - before)} bytes of samples, but {there - before} are there"
-    return Mended(head, start, len(content), claim)
+    note = f"its header {claim}; all of them are read"
+    return Mended(head, start, len(content), note, declared <= before)
 
 
 def _find(content: Content, layout: Layout) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from pathlib import Path
 from typing import Protocol
@@ -86,22 +85,9 @@ class SoundFileReader:
         if self._splice is not None:
             self._splice.close()
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether libsndfile found less than a header other than that of a WAV promises."""
-        log = self.file.extra_info
-        sizes = re.findall(r"^SSND\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
-        return any(int(found) < int(declared) for declared, found in sizes)
-
 
 def mend(path: Path) -> Mended | None:
-    """Return how to read a file whose head is wrong, None where it is right.
-
-    Raises
-    ------
-    HtsatEdgeError
-        The file is cut. The message names no file.
-    """
+    """Return how to read a file whose head is wrong, None where it is right."""
     return wav.mend(path) or flac.mend(path) or ogg.mend(path) or iff.mend(path)
 
 

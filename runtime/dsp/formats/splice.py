@@ -18,8 +18,10 @@ class Mended(NamedTuple):
     """Where in the file that which follows the head begins."""
     end: int
     """Where it ends, in bytes."""
-    claim: str | None = None
-    """What the real head claims, where a user should know: "claims 10 s, but 27 s are there"."""
+    note: str | None = None
+    """What a user should know: "its header claims 10 s, but 27 s are there; all of them are read"."""
+    is_open: bool = False
+    """Whether the real head leaves the length open, as who writes to a pipe must."""
 
 
 class Splice(io.RawIOBase):

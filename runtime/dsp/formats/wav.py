@@ -1,7 +1,7 @@
 """Find the samples of a WAV whose header is wrong about them (RIFF; RF64 by EBU Tech 3306).
 
 A header is written before the samples. It is wrong where the writer was killed, wrote to a pipe, passed 4 GB, or
-counted the header itself. Chunks of metadata may follow the samples.
+counted the header itself, and where a copy broke off. Chunks of metadata may follow the samples.
 """
 
 from __future__ import annotations
@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.dsp.formats import mpeg
 from htsat_edge.runtime.dsp.formats.content import Content
 from htsat_edge.runtime.dsp.formats.splice import Mended
 
+KINDS = (b"RIFF", b"RF64")
+"""How a WAV begins."""
+PCM = b"\1\0"
+"""The format of plain samples."""
 UNKNOWN_BYTES, ROUGHLY = 1 << 31, 1 << 16
-"""Writers to a pipe put about this (sox, arecord) or twice as much (ffmpeg) in place of the length."""
+"""Writers to a pipe put about this (sox, arecord), twice as much (ffmpeg) or 0 in place of the length."""
 METADATA = (
     *(b"LIST", b"bext", b"iXML", b"guan", b"wamd", b"id3 ", b"ID3 ", b"cue ", b"smpl", b"fact", b"PEAK", b"JUNK"),
     *(b"junk", b"PAD ", b"FLLR", b"_PMX", b"axml", b"chna", b"afsp", b"inst", b"plst", b"cart", b"r64m", b"umid"),
@@ -25,7 +30,6 @@ METADATA = (
 """Chunks that recorders and editors put after the samples."""
 TAIL = 1 << 20
 """Bytes at the end of a file among which such chunks are searched for."""
-TRUNCATED = "is truncated or damaged; copy it again, or convert what is left of it"
 
 
 class Header(NamedTuple):
@@ -55,27 +59,43 @@ def mend(path: Path) -> Mended | None:
     Raises
     ------
     HtsatEdgeError
-        The header promises far more than is there: the file was cut. The message names no file.
+        The samples are larger than the header has room for. The message names no file.
     """
     with Content(path) as content:
-        return _mend(content) if content[:4] in (b"RIFF", b"RF64") else None
+        return _mend(content) if content[:4] in KINDS else None
 
 
 def _mend(content: Content) -> Mended | None:
     head = header(content)
     if head is None:
         return None
+    _check_bits(head)
     frame, second = struct.unpack_from("<H", head.fmt, 20)[0] or 1, struct.unpack_from("<I", head.fmt, 16)[0]
     found = _measure(content, head, frame)
     found -= found % frame  # a part of a frame cannot be heard
     if head.declared - head.declared % frame == found:
-        return None
+        rest = len(content) - head.start - found
+        if content[head.start + found : head.start + found + 4] not in KINDS:
+            return None
+        note = f"behind its samples follow {rest} bytes of another recording, which are not read; split it"
+        return Mended(_new_head(head.fmt, found), head.start, head.start + found, note)
 
     def length(count: int) -> str:
         return f"{count} bytes of samples" + (f" ({count / second:.3f} s)" if second else "")
 
     claim = f"claims {length(head.declared)}, but {length(found)} are there"
-    return Mended(_new_head(head.fmt, found), head.start, head.start + found, claim)
+    note = f"its header {claim}; all of them are read"
+    unknown = (head.declared + ROUGHLY) % UNKNOWN_BYTES < 2 * ROUGHLY and not 0 < head.declared < ROUGHLY
+    return Mended(_new_head(head.fmt, found), head.start, head.start + found, note, unknown)
+
+
+def _check_bits(head: Header) -> None:
+    """Raise where samples do not fit into the bytes that they take."""
+    frame, bits = struct.unpack_from("<2H", head.fmt, 20)
+    if head.channels * bits > 8 * frame and head.fmt[8:10] == PCM:
+        raise HtsatEdgeError(
+            f"its header claims samples of {bits} bits, but {head.channels} of them in {frame} bytes; write it anew"
+        )
 
 
 def header(content: bytes | Content) -> Header | None:
@@ -99,9 +119,6 @@ def _measure(content: Content, head: Header, frame: int) -> int:
     """Return how many bytes of samples are there, in frames of `frame` bytes."""
     there, declared = len(content) - head.start, head.declared
     if declared > there:
-        unknown = declared >= UNKNOWN_BYTES - ROUGHLY and (declared + ROUGHLY) % UNKNOWN_BYTES < 2 * ROUGHLY
-        if declared - there > head.start and not unknown:  # more than a writer that counted the header itself
-            raise HtsatEdgeError(TRUNCATED)
         return there - _trailing(content, head.start)
     declared += declared % 2 if frame % 2 == 0 else 0
     wrapped = range(declared, there + 1, 1 << 32)  # what a field of 32 bits cannot hold is missing
@@ -137,8 +154,15 @@ def _is_empty(content: Content, at: int) -> bool:
 
 
 def _trailing(content: Content, start: int) -> int:
-    """Return how many bytes at the end are chunks of metadata, where no length says where they begin."""
-    tail = max(start, len(content) - TAIL)
+    """Return how many bytes at the end are metadata, in chunks or tags, where no length says where they begin."""
+    tail, end = max(start, len(content) - TAIL), len(content)
+    if end - 128 >= tail and content[end - 128 : end - 125] == b"TAG":
+        end -= 128
+    for match in re.finditer(rb"ID3[\2-\4]\0", content[tail:end]):
+        if mpeg.after_tags(content, tail + match.start()) == end:
+            return len(content) - tail - match.start()
+    if end < len(content):
+        return 128
     for match in re.finditer(b"|".join(METADATA), content[tail:]):
         if _is_metadata(content, tail + match.start(), whole=True):
             return len(content) - tail - match.start()

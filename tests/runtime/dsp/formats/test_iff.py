@@ -49,6 +49,17 @@ def test_a_header_that_promises_too_little(name, declared, made, caplog):
     assert caplog.messages[0] == f"{path}: its header {claim}; all of them are read"
 
 
+@pytest.mark.parametrize("cut", [2, 3, 45, 400_001])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_copy_that_broke_off_is_read_to_its_last_sample(name, cut, made, caplog):
+    path = made(name)
+    wanted = read(path)
+    path.write_bytes(path.read_bytes()[:-cut])
+    np.testing.assert_array_equal(read(path), wanted[: (1_152_000 - cut) // 2])
+    claim = f"claims 1152000 bytes of samples, but {1_152_000 - cut} are there"
+    assert caplog.messages[0] == f"{path}: its header {claim}; all of them are read"
+
+
 @pytest.mark.parametrize("name", ["x.aiff", "x.caf"])
 def test_metadata_behind_the_samples_is_no_sound(name, made, caplog):
     path = made(name)

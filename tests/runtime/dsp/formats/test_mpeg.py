@@ -98,7 +98,7 @@ def test_the_decoder_sees_no_tags(before, after, noise, tmp_path, write, capfd):
     path.write_bytes(before + content + after)
     mended = mpeg.mend(path, mpeg.measure(path))
     start = len(before)
-    assert mended == (None if start == len(after) == 0 else (b"", start, start + len(content), None))
+    assert mended == (None if start == len(after) == 0 else (b"", start, start + len(content), None, False))
     np.testing.assert_array_equal(np.concatenate(list(AudioFile(path).blocks(1000))), wanted)
     assert capfd.readouterr().err == ""
 
@@ -108,4 +108,12 @@ def test_a_tag_may_be_that_of_something_else(start, tmp_path):
     """In which a few bytes look like frames."""
     tag = b"ID3\x04\x00\x00\x00\x00\x01\x02" + bytes(130)
     assert measure(tmp_path, tag + tag + start + frames(3)) is None
+    assert measure(tmp_path, start + bytes(60) + frames(9)) is None
     assert measure(tmp_path, tag + tag + frames(3)) == (3 * 1152, None, True)
+
+
+@pytest.mark.parametrize("cut", [1, 300, 416])
+def test_the_first_frame_may_be_cut(cut, tmp_path):
+    assert measure(tmp_path, frames(9)[cut:]) == (8 * 1152, None, True)
+    assert measure(tmp_path, frames(3)[cut:]) is None
+    assert measure(tmp_path, b"\0\0\0\x20ftypisom" + bytes(20) + frames(9)) is None

@@ -58,7 +58,7 @@ def test_opus_is_decoded_at_its_own_rate(rate, noise, tmp_path, write, decode):
     """libsndfile would decode at that of what was encoded. Of noise, ffmpeg's own decoder makes other noise."""
     path = write(tmp_path / "x.opus", noise, rate)
     mended = ogg.mend(path)
-    assert (len(mended.head), mended.end, mended.claim) == (mended.start, path.stat().st_size, None)
+    assert (len(mended.head), mended.end, mended.note) == (mended.start, path.stat().st_size, None)
     file = AudioFile(path)
     assert file.sample_rate == 48_000
     found, wanted = np.concatenate(list(file.blocks(1000))), decode(path, options=["-c:a", "libopus"])[:, 0]

@@ -29,6 +29,7 @@ LOSSY = {
     "8k.mp3": ("-ar", "8000", "-b:a", "8k"),
     "stereo.mp3": (*STEREO, "-b:a", "64k"),
     "untagged.mp3": ("-ar", "44100", "-b:a", "128k", "-write_xing", "0"),
+    "mp3.wav": ("-c:a", "libmp3lame", "-ar", "44100"),
     "x.ogg": ("-c:a", "libvorbis"),
     "x.opus": ("-c:a", "libopus"),
     "x.m4a": ("-c:a", "aac"),
