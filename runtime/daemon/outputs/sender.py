@@ -49,7 +49,7 @@ class Sender(Generic[Item]):
         self._notices: deque[str | None] = deque()
         self._away = self._told = False
         """Whether the destination cannot be reached; whether a failure was reported, and not yet that it works."""
-        self._reason = ""
+        self._last_failure = ""
         """Of the last failure, where nothing was sent since."""
         self._faults = 0
         """Tries and losses one after the other that came of the items."""
@@ -114,7 +114,7 @@ class Sender(Generic[Item]):
         self.end()
         self._thread.join(max(0.0, self._end_s - time.monotonic()) + FIRST_PAUSE_S)
         if self.undelivered:
-            reason = f": {self._reason}" if self._reason else ""
+            reason = f": {self._last_failure}" if self._last_failure else ""
             logger.warning("%s: %d were not delivered when the program ended%s", self.name, self.undelivered, reason)
 
     def send(self, batch: Sequence[Item]) -> None:
@@ -167,7 +167,7 @@ class Sender(Generic[Item]):
                 return
             except Exception as error:  # whatever an output fails of, it goes on
                 self.failures += 1
-                self._reason = reason = " ".join(str(error).split()) or repr(error)
+                self._last_failure = reason = " ".join(str(error).split()) or repr(error)
                 outage = self.is_outage(error)
                 if not outage and len(batch) > 1:  # one of them is at fault, and the others are not
                     for item in batch:
@@ -187,7 +187,7 @@ class Sender(Generic[Item]):
                     return
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 continue
-            self._reason = ""
+            self._last_failure = ""
             self._report_success()
             self.sent += len(batch)
             self._in_hand -= len(batch)
