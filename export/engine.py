@@ -6,6 +6,7 @@ allow layers in half precision and in 8 bits; from 10 on networks are strongly t
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections import defaultdict
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.progress import Phases
@@ -25,6 +26,7 @@ from htsat_edge.runtime.models.engines import NAMES, Recipe
 if TYPE_CHECKING:
     import onnx
 
+Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 SOURCES: dict[bool, dict[str, tuple[str, ...]]] = {
     True: {"fp32": ("fp32",), "fp16": ("fp16", "fp32"), "int8": ("int8_fp16", "int8")},
@@ -96,6 +98,26 @@ def load_graph(trt: ModuleType, bundle: Bundle, recipe: Recipe) -> onnx.ModelPro
         ) from None
 
 
+def in_thread(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Run calls in another thread, so that this one hears Ctrl-C; the work goes on then, and the process must end."""
+
+    @functools.wraps(work)
+    def call(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+        result = Future[Result]()
+
+        def run() -> None:
+            try:
+                result.set_result(work(*arguments, **options))
+            except BaseException as error:
+                result.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        return result.result()
+
+    return call
+
+
+@in_thread
 def build(
     trt: ModuleType,
     model: onnx.ModelProto,
@@ -109,17 +131,6 @@ def build(
     An interrupt is raised here while TensorRT works on in another thread: the process must end then. In this thread the
     interrupt could be lost, since TensorRT catches whatever comes out of the logger and the monitor that it calls.
     """
-    return in_thread(lambda: _build(trt, model, recipe, window, timing_cache, phases))
-
-
-def _build(
-    trt: ModuleType,
-    model: onnx.ModelProto,
-    recipe: Recipe,
-    window: tuple[int, int],
-    timing_cache: bytes,
-    phases: Phases,
-) -> Built:
     log = logger_of(trt)
     log.errors.clear()
     builder = create(trt.Builder, log)
@@ -189,20 +200,6 @@ def parse(trt: ModuleType, network: Any, log: Any, model: onnx.ModelProto, recip
         f"{recipe.graph}.onnx: {version} refuses {where}: {' '.join(error.desc().split())}; was the file edited? "
         "python -m htsat_edge.export.to_onnx and htsat_edge.calibration.quantize write graphs that it accepts"
     )
-
-
-def in_thread(work: Callable[[], Result]) -> Result:
-    """Run work in another thread, so that this one hears Ctrl-C; the work goes on then, and the process must end."""
-    result = Future[Result]()
-
-    def run() -> None:
-        try:
-            result.set_result(work())
-        except BaseException as error:
-            result.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return result.result()
 
 
 def monitor(trt: ModuleType, phases: Phases) -> Any:

@@ -40,6 +40,7 @@ from htsat_edge.runtime.daemon.sources.microphone import choose_channels, choose
 from htsat_edge.runtime.daemon.sources.streams import AGAIN
 from htsat_edge.runtime.daemon.supervision import describe
 from htsat_edge.runtime.dsp.blocks import AudioBlock
+from htsat_edge.runtime.dsp.level import deviation_dbfs
 from htsat_edge.runtime.models.backends.ort import OrtBackend
 from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo, load_bundle
 from htsat_edge.runtime.models.settings import Settings
@@ -154,7 +155,7 @@ def hear(source: Source, news: threading.Event) -> str:
     finally:
         source.stop()
     samples = np.concatenate([block.samples for block in heard])
-    return f"it gives {20 * np.log10(max(float(samples.std()), 1e-10)):.0f} dBFS"
+    return f"it gives {deviation_dbfs(samples):.0f} dBFS"
 
 
 def check_microphone(settings: MicrophoneConfig) -> str:

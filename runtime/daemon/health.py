@@ -10,6 +10,7 @@ import scipy.fft
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.daemon.config import HealthConfig
+from htsat_edge.runtime.dsp.level import deviation_dbfs
 from htsat_edge.runtime.dsp.log_mel import hann
 
 FULL_SCALE = 0.99
@@ -115,8 +116,8 @@ class HealthMonitor:
 
     def _measure(self, second: FloatArray) -> dict[str, float]:
         """Return how much of what is wrong a second has, relative to the limit above which it is a problem."""
-        mean, spread = float(second.mean()), float(second.std())
-        self.level_dbfs = 20 * np.log10(max(spread, 1e-10))
+        mean = float(second.mean())
+        self.level_dbfs = deviation_dbfs(second)
         if second.min() == second.max():
             return {"constant" if second[0] else "digital zero": np.inf}
         clipped_percent = 100 * float(np.mean(np.abs(second) >= FULL_SCALE))

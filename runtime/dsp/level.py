@@ -1,4 +1,4 @@
-"""The level of a log-mel."""
+"""The level of samples, and of a log-mel."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.dsp.log_mel import FrontEnd, hann, mel_edges_hz
 
 SPAN_S = 0.1
+
+
+def deviation_dbfs(samples: FloatArray) -> float:
+    """Return the level of samples of any shape: their standard deviation in dBFS, from -200 on."""
+    return 20 * float(np.log10(max(float(samples.std()), 1e-10)))
 
 
 def level_dbfs(log_mel: FloatArray, front_end: FrontEnd) -> float:

@@ -15,6 +15,7 @@ from htsat_edge.runtime.daemon.sources.microphone import CARDS, MOST_MIXED, load
 from htsat_edge.runtime.daemon.sources.names import read_name
 from htsat_edge.runtime.daemon.sources.sieve import INVALID
 from htsat_edge.runtime.dsp.audio import LOUDEST
+from htsat_edge.runtime.dsp.level import deviation_dbfs
 
 MEASURE_S = 0.5
 OPEN_S = 3.0
@@ -70,7 +71,7 @@ def measure_level(sd: Any, number: int, channels: int, rate: int) -> tuple[float
     samples = np.concatenate(blocks)
     if not (np.abs(samples) <= LOUDEST).all():
         return None, f"gives {INVALID}"
-    return 20 * float(np.log10(max(samples.std(), 1e-10))), None
+    return deviation_dbfs(samples), None
 
 
 def stable_id(name: str, cards: Path = CARDS) -> str | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 import subprocess
 import urllib.parse
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.urls import without_user
 from htsat_edge.runtime.daemon.config import PASSWORD, StreamConfig
+from htsat_edge.runtime.dsp.formats.ffmpeg import is_installed
 
 SCRIPTED = 5
 """The first version of ffmpeg whose scripts may hold options."""
@@ -70,7 +70,7 @@ class Ffmpeg:
 
     def __init__(self, name: str, settings: StreamConfig, sample_rate: int) -> None:
         """Prepare to decode at `sample_rate` Hz; raise an HtsatEdgeError without ffmpeg, or where that cannot work."""
-        if shutil.which("ffmpeg") is None:
+        if not is_installed():
             raise HtsatEdgeError(f"{name}: needs ffmpeg: sudo apt install ffmpeg")
         self._name, self._settings = name, settings
         self._decode = ["-vn", "-f", "wav", "-c:a", "pcm_f32le", "-ar", str(sample_rate), "pipe:1"]

@@ -14,6 +14,11 @@ BLOCK = 1 << 16
 """Bytes that are read at least: most headers lie close together."""
 
 
+def is_chunk_name(name: bytes) -> bool:
+    """Return whether bytes may be the name of a chunk, as in files made of chunks (RIFF, IFF, CAF)."""
+    return len(name) == 4 and name.isascii() and name.decode("ascii").isprintable()
+
+
 class Content:
     """A file that is sliced like bytes; its length is that of when it was opened."""
 

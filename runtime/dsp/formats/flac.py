@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from htsat_edge.runtime.dsp.formats.content import Content
+from htsat_edge.runtime.dsp.formats.crc import Crc
 from htsat_edge.runtime.dsp.formats.mpeg import after_tags
-from htsat_edge.runtime.dsp.formats.splice import Mended
+from htsat_edge.runtime.dsp.formats.splice import Mended, all_read
 
 STREAMINFO = 8
 """Where the block begins that describes the whole."""
@@ -20,6 +21,10 @@ TAIL = 1 << 20
 """Bytes at the end among which the last frame begins: eight channels of 65 535 samples rarely take more."""
 TRIES = 4
 """Of headers that may be that of the last frame: samples rarely look like one."""
+
+
+CRC8, CRC16 = Crc(0x07, 8), Crc(0x8005, 16)
+"""Of the header of a frame, and of a whole one."""
 
 
 class Frame(NamedTuple):
@@ -71,7 +76,7 @@ def mend(path: Path) -> Mended | None:
     )
     claim += f", but {length.found} samples ({length.found / rate:.3f} s) are there" if rate else ""
     # The checksum of all samples is that of another length.
-    note = f"its header {claim}; all of them are read"
+    note = all_read(claim)
     return Mended(
         head[:18] + new + bytes(16), length.start + HEAD, length.end, note, length.declared == 0 and length.whole
     )
@@ -115,7 +120,7 @@ def _last_frame(content: Content, first: Frame, end: int) -> tuple[Frame, bool]:
         frame = _frame(content, low + at)
         if frame is not None and (frame.first > first.first or low + at == first.at):
             begun.append(frame)
-            if _crc16(tail[at:]) == 0:
+            if CRC16(tail[at:]) == 0:
                 return frame, True
     return begun[0] if begun else first, False
 
@@ -142,7 +147,7 @@ def _frame(content: Content, at: int) -> Frame | None:
         case _:
             samples = 1 << size_code
     after += {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
-    if after >= len(header) or _crc8(header[:after]) != header[after]:
+    if after >= len(header) or CRC8(header[:after]) != header[after]:
         return None
     usual = int.from_bytes(content[STREAMINFO + 2 : STREAMINFO + 4], "big")
     return Frame(at, number if header[1] & 1 else number * usual, samples)
@@ -160,31 +165,3 @@ def _coded(content: bytes) -> tuple[int, int]:
     for byte in content[1:ones]:
         number = number << 6 | byte & 0x3F
     return number, ones
-
-
-def _table(polynomial: int, bits: int) -> list[int]:
-    rows = []
-    for byte in range(256):
-        value = byte << bits - 8
-        for _ in range(8):
-            value = (value << 1) ^ (polynomial if value >> bits - 1 else 0)
-            value &= (1 << bits) - 1
-        rows.append(value)
-    return rows
-
-
-CRC8, CRC16 = _table(0x07, 8), _table(0x8005, 16)
-
-
-def _crc8(content: bytes) -> int:
-    value = 0
-    for byte in content:
-        value = CRC8[value ^ byte]
-    return value
-
-
-def _crc16(content: bytes) -> int:
-    value = 0
-    for byte in content:
-        value = CRC16[value >> 8 ^ byte] ^ (value << 8 & 0xFFFF)
-    return value

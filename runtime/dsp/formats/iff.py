@@ -1,8 +1,7 @@
 """Find the samples of an AIFF, CAF or AU whose header promises fewer than are there, or more.
 
 A header is written before the samples. It is wrong where the writer was killed, its field was too small, or the file is
-a copy that broke off. Sizes are
-big-endian, and chunks of metadata may follow the samples, but for AU.
+a copy that broke off. Sizes are big-endian, and chunks of metadata may follow the samples, but for AU.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from htsat_edge.runtime.dsp.formats.content import BLOCK, Content
-from htsat_edge.runtime.dsp.formats.splice import Mended
+from htsat_edge.runtime.dsp.formats.content import BLOCK, Content, is_chunk_name
+from htsat_edge.runtime.dsp.formats.splice import Mended, all_read
 
 
 class Layout(NamedTuple):
@@ -64,7 +63,7 @@ def _mend(content: Content, field: slice, start: int, before: int) -> Mended | N
     size = min(there, to_end)
     head = content[: field.start] + size.to_bytes(width, "big") + content[field.stop : start]
     claim = f"claims {max(0, declared - before)} bytes of samples, but {there - before} are there"
-    note = f"its header {claim}; all of them are read"
+    note = all_read(claim)
     return Mended(head, start, len(content), note, declared <= before)
 
 
@@ -80,8 +79,7 @@ def _find(content: Content, layout: Layout) -> int | None:
 
 def _is_chunk(content: Content, at: int, layout: Layout) -> bool:
     """Return whether a chunk of metadata stands here, complete."""
-    name = content[at : at + 4]
-    named = len(name) == 4 and name.isascii() and name.decode("ascii").isprintable()
+    named = is_chunk_name(content[at : at + 4])
     return named and at + 4 + layout.width <= len(content) and _after(content, at, layout) <= len(content) + 1
 
 

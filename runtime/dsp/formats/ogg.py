@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from htsat_edge.runtime.dsp.formats.content import Content
+from htsat_edge.runtime.dsp.formats.crc import Crc
 from htsat_edge.runtime.dsp.formats.splice import Mended
 
 HEADER = 27
@@ -17,7 +18,8 @@ HEADER = 27
 BEGINS, ENDS = 2, 4
 """Flags of the first and the last page of a stream."""
 CHECKSUM = slice(22, 26)
-"""Of a page: polynomial 0x04C11DB7, of the page with zeros here."""
+"""Of a page: the check of the page with zeros here."""
+CRC32 = Crc(0x04C1_1DB7, 32)
 OPUS, OPUS_RATE = b"OpusHead", slice(12, 16)
 """How the first packet of Opus begins, and where in it the rate of what was encoded stands (RFC 7845, section 5.1)."""
 OPUS_HZ = 48_000
@@ -68,14 +70,5 @@ def mend(path: Path) -> Mended | None:
         return None
     page[rate] = OPUS_HZ.to_bytes(4, "little")
     page[CHECKSUM] = bytes(4)
-    page[CHECKSUM] = _crc32(page).to_bytes(4, "little")
+    page[CHECKSUM] = CRC32(page).to_bytes(4, "little")
     return Mended(bytes(page), len(page), path.stat().st_size)
-
-
-def _crc32(content: bytes | bytearray) -> int:
-    value = 0
-    for byte in content:
-        value ^= byte << 24
-        for _ in range(8):
-            value = (value << 1 ^ (0x04C1_1DB7 if value >> 31 else 0)) & 0xFFFF_FFFF
-    return value

@@ -24,6 +24,11 @@ class Mended(NamedTuple):
     """Whether the real head leaves the length open, as who writes to a pipe must."""
 
 
+def all_read(claim: str) -> str:
+    """Return the note on a head that claims another length than is there."""
+    return f"its header {claim}; all of them are read"
+
+
 class Splice(io.RawIOBase):
     """Read a file as it was mended."""
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.formats import mpeg
-from htsat_edge.runtime.dsp.formats.content import Content
-from htsat_edge.runtime.dsp.formats.splice import Mended
+from htsat_edge.runtime.dsp.formats.content import Content, is_chunk_name
+from htsat_edge.runtime.dsp.formats.splice import Mended, all_read
 
 KINDS = (b"RIFF", b"RF64")
 """How a WAV begins."""
@@ -84,7 +84,7 @@ def _mend(content: Content) -> Mended | None:
         return f"{count} bytes of samples" + (f" ({count / second:.3f} s)" if second else "")
 
     claim = f"claims {length(head.declared)}, but {length(found)} are there"
-    note = f"its header {claim}; all of them are read"
+    note = all_read(claim)
     unknown = (head.declared + ROUGHLY) % UNKNOWN_BYTES < 2 * ROUGHLY and not 0 < head.declared < ROUGHLY
     return Mended(_new_head(head.fmt, found), head.start, head.start + found, note, unknown)
 
@@ -136,14 +136,14 @@ def _is_metadata(content: Content, at: int, whole: bool = False) -> bool:
     """Return whether chunks follow each other from here to the end; the last may be cut unless `whole`."""
     if at + 8 > len(content):
         return False
-    at += int(at % 2 and not _is_name(content[at : at + 4]))  # a chunk of odd length is padded, by most writers
+    at += int(at % 2 and not is_chunk_name(content[at : at + 4]))  # a chunk of odd length is padded, by most writers
     while at + 8 <= len(content):
         name, after = content[at : at + 4], at + 8 + _size(content, at)
-        if not _is_name(name):
+        if not is_chunk_name(name):
             return False
         if after > len(content):
             return not whole and name in METADATA
-        at = after + int(after % 2 and not _is_name(content[after : after + 4]))
+        at = after + int(after % 2 and not is_chunk_name(content[after : after + 4]))
     return at >= len(content) or not whole
 
 
@@ -167,10 +167,6 @@ def _trailing(content: Content, start: int) -> int:
         if _is_metadata(content, tail + match.start(), whole=True):
             return len(content) - tail - match.start()
     return 0
-
-
-def _is_name(name: bytes) -> bool:
-    return len(name) == 4 and name.isascii() and name.decode("ascii").isprintable()
 
 
 def _size(content: bytes | Content, at: int) -> int:
