@@ -128,8 +128,9 @@ def build(
 ) -> Built:
     """Compile a graph whose window is (T, F); raise an HtsatEdgeError that says what TensorRT refuses, and where.
 
-    An interrupt is raised here while TensorRT works on in another thread: the process must end then. In this thread the
-    interrupt could be lost, since TensorRT catches whatever comes out of the logger and the monitor that it calls.
+    An interrupt is raised in the caller's thread while TensorRT works on in another one: the process must end then. In
+    one thread the interrupt could be lost, since TensorRT catches whatever comes out of the logger and the monitor that
+    it calls.
     """
     log = logger_of(trt)
     log.errors.clear()
