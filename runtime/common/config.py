@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -27,9 +28,11 @@ def printable(path: Path) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file; raise an HtsatEdgeError where it cannot be read."""
+    """Return the text of a file, UTF-8 or UTF-16 with its mark; raise an HtsatEdgeError where it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
+        encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+        return io.TextIOWrapper(io.BytesIO(content), encoding).read()
     except FileNotFoundError:
         raise HtsatEdgeError(f"{path}: no such file") from None
     except IsADirectoryError:

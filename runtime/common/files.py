@@ -7,6 +7,7 @@ a link there, and it carries a mark, so that what a power cut has left of ours c
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -22,6 +23,16 @@ PREFIX = ".replacing."
 """How the name of a folder begins in which several files wait for their places."""
 PART_PREFIX, PART_SUFFIX = ".htsat-edge-", ".part"
 """Of the name of a file that waits for its place."""
+
+
+def sha256_of(*paths: Path) -> str:
+    """Return the hash of the content of files, one after the other; files may be larger than memory."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
 
 
 def is_part(path: Path) -> bool:

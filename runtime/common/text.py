@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from htsat_edge.runtime.common.urls import without_user
 
@@ -15,6 +16,20 @@ def visible(text: str) -> str:
 def shown(text: str) -> str:
     """Return a text as an error or a log shows it: visible, and without the user parts and queries of URLs."""
     return visible(without_user(text))
+
+
+def listed(names: Iterable[object], most: int = 3, separator: str = ", ") -> str:
+    """Return names for a message, of many the first few and how many more there are: a, b, c and 412 more."""
+    texts = [str(name) for name in names]
+    if len(texts) <= most + 1:  # "and 1 more" would be as long as the name
+        return separator.join(texts)
+    return f"{separator.join(texts[:most])} and {len(texts) - most} more"
+
+
+def in_one_line(error: object, most: int = 300) -> str:
+    """Return the message of a library's error in one line, of a long one the beginning."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= most else f"{text[: most - 2]} …"
 
 
 class LogFormatter(logging.Formatter):

@@ -22,7 +22,7 @@ def level_dbfs(log_mel: FloatArray, front_end: FrontEnd) -> float:
     that of its bands times half their bases.
     """
     edges = mel_edges_hz(front_end)
-    half_bases = (edges[2:] - edges[:-2]) / 2
+    half_bases = (edges[2:] - edges[:-2]) / 2 / front_end.mel_stretch
     spectra = (10 ** (log_mel.astype(np.float64) / 10)) @ half_bases
     power = spectra * 2 / (front_end.n_fft * float(np.sum(hann(front_end.n_fft) ** 2)))
     count = max(1, round(SPAN_S / front_end.frame_s))

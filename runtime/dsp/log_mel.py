@@ -40,6 +40,10 @@ class FrontEnd(BaseModel):
     """Hz."""
     fmax: float = Field(14_000.0, gt=0)
     """Hz; above half the sample rate the upper filters are empty, as in the Speech Commands checkpoint."""
+    mel_sample_rate: int | None = Field(None, gt=0, le=1_000_000)
+    """Hz of the recordings for which the filters were made, if others are heard with them, as in Microsoft's CLAP: what
+    they take for fmin and fmax is then higher or lower by the ratio of the rates.
+    """
 
     @model_validator(mode="after")
     def _consistent(self) -> FrontEnd:
@@ -53,6 +57,11 @@ class FrontEnd(BaseModel):
     def frame_s(self) -> float:
         """Seconds between frames."""
         return self.hop / self.sample_rate
+
+    @property
+    def mel_stretch(self) -> float:
+        """Hz of the recordings for one Hz of the filters."""
+        return self.sample_rate / (self.mel_sample_rate or self.sample_rate)
 
 
 def hz_to_mel(hz: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -70,7 +79,7 @@ def mel_to_hz(mel: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def mel_edges_hz(front_end: FrontEnd) -> npt.NDArray[np.float64]:
     """Return edges in Hz (n_mels + 2,): a triangle begins at one, peaks at the next and ends at the one after."""
     edges_mel = np.linspace(hz_to_mel(front_end.fmin), hz_to_mel(front_end.fmax), front_end.n_mels + 2)
-    return mel_to_hz(edges_mel)
+    return mel_to_hz(edges_mel) * front_end.mel_stretch
 
 
 def mel_filters(front_end: FrontEnd) -> FloatArray:
@@ -79,7 +88,7 @@ def mel_filters(front_end: FrontEnd) -> FloatArray:
     edges_hz = mel_edges_hz(front_end)
     low, centre, high = (edges_hz[i : i + front_end.n_mels] for i in range(3))
     triangles = np.minimum((bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre))
-    return (np.maximum(triangles, 0) * 2 / (high - low)).astype(np.float32)
+    return (np.maximum(triangles, 0) * 2 * front_end.mel_stretch / (high - low)).astype(np.float32)
 
 
 def hann(length: int) -> FloatArray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import platform
 from collections.abc import Iterable
@@ -15,8 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from htsat_edge.runtime.common.config import read_json
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.files import sha256_of
 from htsat_edge.runtime.common.suggest import suggest
 from htsat_edge.runtime.dsp.log_mel import FrontEnd
+from htsat_edge.runtime.models.external import external_files
 
 MODEL_FILE = "model.json"
 ACCURACY_FILE = "accuracy.json"
@@ -48,6 +49,8 @@ class Quantization(BaseModel):
     """Linear layers of the backbone that stayed in floating point."""
     logit_snr_db: dict[str, FiniteFloat]
     """By graph, the SNR of its logits to those of fp32.onnx, on windows that were held back."""
+    sha256: dict[str, str] = {}
+    """By graph, the hash of what was written. Empty in bundles of a time when it was not kept."""
     versions: dict[str, str]
 
 
@@ -158,9 +161,28 @@ class Bundle:
         """Return the precisions that the bundle has graphs of."""
         return [file.stem for file in sorted(self.path.glob("*.onnx")) if not file.stem.endswith("-audio")]
 
+    def files(self, precision: str) -> list[Path]:
+        """Return the files of a graph: the ONNX file, and where its weights lie outside it, those that hold them.
+
+        Raise an HtsatEdgeError where one is missing.
+        """
+        graph = self.graph(precision)
+        return [graph, *external_files(graph)]
+
     def sha256(self, precision: str) -> str:
-        """Return the hash of a graph's file."""
-        return hashlib.sha256(self.graph(precision).read_bytes()).hexdigest()
+        """Return the hash of a graph, over all its files."""
+        return sha256_of(*self.files(precision))
+
+    def size(self, precision: str) -> int:
+        """Return the bytes of a graph, over all its files."""
+        return sum(path.stat().st_size for path in self.files(precision))
+
+    def is_own(self, precision: str) -> bool | None:
+        """Return whether a graph is what calibration/quantize.py wrote here; None where no hash of it was kept."""
+        made = self.info.quantization
+        if made is None or precision not in made.logit_snr_db:
+            return False
+        return made.sha256[precision] == self.sha256(precision) if precision in made.sha256 else None
 
     def recommended(self) -> str:
         """Return the precision that was measured to be best on onnxruntime.
@@ -178,7 +200,7 @@ class Bundle:
             return full
         for name in ("fp32", precision):
             known = measured.graphs.get(name)
-            if name not in self.precisions() or known is None or known.sha256 != self.sha256(name):
+            if known is None or not self._has(name, known.sha256):
                 logger.warning(
                     "%s: was measured with another %s.onnx; %s is used. "
                     "python -m htsat_edge.calibration.accuracy measures again",
@@ -188,6 +210,12 @@ class Bundle:
                 )
                 return full
         return precision
+
+    def _has(self, precision: str, sha256: str) -> bool:
+        try:
+            return self.sha256(precision) == sha256
+        except HtsatEdgeError:  # it is not there, or not whole
+            return False
 
 
 def load_bundle(path: Path | str = BUNDLED) -> Bundle:

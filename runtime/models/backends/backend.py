@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.text import listed
 from htsat_edge.runtime.models.bundle import MODEL_FILE, ModelInfo
 
 
@@ -22,6 +23,8 @@ class Scores(NamedTuple):
 
 
 OUTPUTS = list(Scores._fields)
+FLOATS = ("float32", "float16")
+"""Types of inputs and outputs; a graph in half precision is given, and gives, float32 by a cast at its edge."""
 
 
 class Backend(Protocol):
@@ -45,14 +48,16 @@ def check_windows(log_mel: FloatArray, window: Sequence[int]) -> None:
         raise ValueError(f"want log_mel of shape (B, {window[0]}, {window[1]}), not {log_mel.shape}")
 
 
-def check_shapes(what: str, shapes: Mapping[str, Sequence[int]], info: ModelInfo) -> None:
+def check_shapes(what: str, shapes: Mapping[str, Sequence[object]], info: ModelInfo) -> None:
     """Raise an HtsatEdgeError where the tensors of a model are not those that model.json describes.
 
-    `shapes` has the shape of each tensor by its name, without the batch axis; `what` names the model in the message.
+    `shapes` has the shape of each tensor by its name, without the batch axis; lengths that are no number above 0 are
+    not known. `what` names the model in the message.
     """
     if not shapes.keys() >= {"log_mel", *OUTPUTS}:
         raise HtsatEdgeError(
-            f"{what}: want the input log_mel and the outputs {', '.join(OUTPUTS)}; is this the model of a bundle?"
+            f"{what}: want the input log_mel and the outputs {', '.join(OUTPUTS)}, not {listed(shapes) or 'none'}; "
+            "is this the model of a bundle?"
         )
     classes = len(info.labels)
     for name, want in {
@@ -60,8 +65,24 @@ def check_shapes(what: str, shapes: Mapping[str, Sequence[int]], info: ModelInfo
         "framewise": [info.steps, classes],
         "clipwise": [classes],
     }.items():
-        if list(shapes[name]) != want:
+        found = [length if isinstance(length, int) and length > 0 else "?" for length in shapes[name]]
+        if len(found) != len(want) or any(
+            length not in ("?", wanted) for length, wanted in zip(found, want, strict=True)
+        ):
             raise HtsatEdgeError(
                 f"{what}: its {name} has the shape {list(shapes[name])} for a window, but by the frames, steps and "
                 f"{classes} labels of {MODEL_FILE} it must be {want}"
+            )
+
+
+def check_types(what: str, types: Mapping[str, str]) -> None:
+    """Raise an HtsatEdgeError where the input or an output of a model is neither float32 nor float16.
+
+    `types` has the type of each tensor by its name; `what` names the model in the message.
+    """
+    for name in ("log_mel", *OUTPUTS):
+        if types[name] not in FLOATS:
+            raise HtsatEdgeError(
+                f"{what}: its {name} is {types[name]}, want {' or '.join(FLOATS)}; convert the graph with "
+                "float32 inputs and outputs"
             )

@@ -97,6 +97,12 @@ def test_what_is_no_yaml_is_named_with_its_line_and_not_repeated(content, messag
     assert fails(read_yaml, path, Settings) == f"{path}: is not YAML: {message}"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_as_programs_write_it(encoding, path):
+    path.write_bytes("Käse\r\nRegen\n".encode(encoding))
+    assert read_text(path) == "Käse\nRegen\n"
+
+
 def test_what_is_no_file(tmp_path):
     assert fails(read_text, tmp_path / "absent") == f"{tmp_path}/absent: no such file"
     assert fails(read_text, tmp_path) == f"{tmp_path}: is a directory, want a file"

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from htsat_edge.runtime.common.text import LogFormatter, shown, visible
+from htsat_edge.runtime.common.text import LogFormatter, in_one_line, listed, shown, visible
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,23 @@ def test_errors_and_logs_show_no_password():
         record = logging.LogRecord("a", logging.INFO, "", 1, "%s\x1b", ("http://me:secret@cam",), sys.exc_info())
     lines = LogFormatter("%(levelname)s %(message)s").format(record).splitlines()
     assert (lines[0], lines[-1]) == (r"INFO http://cam\x1b", "KeyError: 'x'")
+
+
+@pytest.mark.parametrize(
+    ("names", "seen"),
+    [
+        ([], ""),
+        (["a"], "a"),
+        (list("abcd"), "a, b, c, d"),
+        (list("abcde"), "a, b, c and 2 more"),
+        (range(415), "0, 1, 2 and 412 more"),
+    ],
+)
+def test_many_names_are_counted(names, seen):
+    assert listed(names) == seen
+
+
+def test_of_a_long_message_the_beginning_is_in_one_line():
+    assert in_one_line(ValueError("two\n  lines")) == "two lines"
+    assert in_one_line("x" * 300) == "x" * 300
+    assert in_one_line("word " * 100) == f"{('word ' * 100)[:298]} …"

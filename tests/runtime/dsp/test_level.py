@@ -56,3 +56,10 @@ def test_a_frame_may_be_longer_than_a_tenth_of_a_second():
 def test_fewer_frames_than_a_tenth_of_a_second_are_no_span():
     log_mel = np.full((10, 64), -30, np.float32)
     assert level_dbfs(log_mel, FrontEnd()) == pytest.approx(level_dbfs(np.tile(log_mel, (5, 1)), FrontEnd()))
+
+
+def test_filters_that_were_made_for_another_rate():
+    """As in Microsoft's CLAP: they lie elsewhere, and the level stays."""
+    front_end = FrontEnd(mel_sample_rate=24_000)
+    log_mel = LogMel(front_end)(sine(1000, 0.1).astype(np.float32))
+    assert level_dbfs(log_mel, front_end) == pytest.approx(-23, abs=0.5)

@@ -12,6 +12,7 @@ from htsat_edge.runtime.dsp.log_mel import (
     TooShortError,
     hann,
     hz_to_mel,
+    mel_edges_hz,
     mel_filters,
     mel_to_hz,
 )
@@ -24,6 +25,16 @@ CASES = ["clip10", "clip5", "clip1", "clip12p5", "clip10_quiet"]
 def test_mel_filters_are_the_references(name, sample_rate):
     golden = np.load(DATA / "goldens" / "mel_filters.npz")[name]
     np.testing.assert_allclose(mel_filters(FrontEnd(sample_rate=sample_rate)).T, golden, atol=1e-8)
+
+
+def test_filters_that_were_made_for_another_rate():
+    """Microsoft's CLAP hears 44.1 kHz with the filters of 32 kHz: the same matrix, whose bins are other frequencies."""
+    front_end = FrontEnd(sample_rate=44_100, mel_sample_rate=32_000)
+    np.testing.assert_allclose(mel_filters(front_end), mel_filters(FrontEnd(sample_rate=32_000)), atol=1e-7)
+    np.testing.assert_allclose(mel_edges_hz(front_end)[[0, -1]], [50 * 44.1 / 32, 14_000 * 44.1 / 32])
+    seconds = np.arange(44_100) / 44_100
+    tone = np.sin(2 * np.pi * mel_edges_hz(front_end)[41] * seconds).astype(np.float32)
+    assert LogMel(front_end)(tone)[20].argmax() == 40
 
 
 def test_window_is_periodic():

@@ -1,0 +1,117 @@
+"""Graphs of others on onnxruntime: in half precision at the edge, with a fixed batch, with shapes not known."""
+
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.models.backends.ort import OrtBackend
+from htsat_edge.runtime.models.bundle import load_bundle
+
+
+@pytest.fixture
+def bundle(tiny_bundle, tmp_path):
+    return load_bundle(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def save(bundle):
+    """Put a changed graph into the bundle; return its path."""
+
+    def save(change):
+        model = onnx.load(bundle.graph("fp32"))
+        change(model.graph)
+        onnx.save(model, bundle.path / "fp32.onnx")
+        return bundle.path / "fp32.onnx"
+
+    return save
+
+
+@pytest.fixture(scope="module")
+def windows():
+    return np.random.default_rng(0).normal(-40, 20, (5, 1024, 64)).astype(np.float32)
+
+
+def with_ends(kind):
+    """Give a graph inputs and outputs of another type."""
+
+    def change(graph):
+        for value, first in [*((x, True) for x in graph.input), *((x, False) for x in graph.output)]:
+            inner, name = f"{value.name}.inner", value.name
+            for node in graph.node:
+                for names in (node.input, node.output):
+                    names[:] = [inner if x == name else x for x in names]
+            value.type.tensor_type.elem_type = kind
+            if first:
+                graph.node.insert(0, helper.make_node("Cast", [name], [inner], to=TensorProto.FLOAT))
+            else:
+                graph.node.append(helper.make_node("Cast", [inner], [name], to=kind))
+
+    return change
+
+
+def test_half_inputs_and_outputs_are_taken(bundle, save, windows):
+    wanted = OrtBackend(bundle.graph(), bundle.info).infer(windows)
+    found = OrtBackend(save(with_ends(TensorProto.FLOAT16)), bundle.info).infer(windows)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours.dtype == np.float32
+        np.testing.assert_allclose(ours, theirs, atol=3e-2)
+
+
+@pytest.mark.parametrize("kind", ["DOUBLE", "INT32", "BFLOAT16"])
+def test_other_types_are_one_line(kind, bundle, save):
+    path = save(with_ends(getattr(TensorProto, kind)))
+    with pytest.raises(HtsatEdgeError) as caught:
+        OrtBackend(path, bundle.info)
+    message = str(caught.value)
+    assert f"{path}: its log_mel is tensor({kind.lower()}), want float32 or float16; convert" in message or (
+        kind == "BFLOAT16" and "onnxruntime cannot load it" in message
+    )
+    assert "\n" not in message
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_graph_with_a_fixed_batch_scores_any_number_of_windows(batch, threads, bundle, save, windows):
+    wanted = OrtBackend(bundle.graph(), bundle.info).infer(windows)
+
+    def fix(graph):
+        for value in [*graph.input, *graph.output]:
+            value.type.tensor_type.shape.dim[0].dim_value = batch
+
+    backend = OrtBackend(save(fix), bundle.info, threads)
+    for count in (1, 3, 5):
+        found = backend.infer(windows[:count])
+        for ours, theirs in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(ours, theirs[:count], atol=1e-5)
+
+
+def test_lengths_that_the_graph_does_not_say_are_seen_when_it_runs(bundle, save, windows):
+    def forget(graph):
+        for value in graph.output:
+            for dim in value.type.tensor_type.shape.dim:
+                dim.dim_param = "unknown"
+
+    path = save(forget)
+    assert OrtBackend(path, bundle.info).infer(windows[:1]).framewise.shape == (1, 32, 10)
+    fewer = bundle.info.model_copy(update={"labels": bundle.info.labels[:7]})
+    with pytest.raises(HtsatEdgeError, match=r"its framewise has the shape \[32, 10\] for a window, but by the frames"):
+        OrtBackend(path, fewer)
+
+
+def test_the_tensors_of_another_graph_are_named_but_not_all_of_them(bundle, save):
+    def rename(graph):
+        for i in range(50):
+            graph.node.append(helper.make_node("Identity", ["framewise"], [f"more {i}"]))
+            graph.output.append(helper.make_tensor_value_info(f"more {i}", TensorProto.FLOAT, None))
+        for node in graph.node:
+            node.input[:] = ["mel" if name == "log_mel" else name for name in node.input]
+        graph.input[0].name = "mel"
+
+    with pytest.raises(HtsatEdgeError) as caught:
+        OrtBackend(save(rename), bundle.info)
+    assert "not mel, framewise, clipwise and 51 more; is this the model of a bundle?" in str(caught.value)

@@ -1,0 +1,113 @@
+"""Weights outside the ONNX file: found without the onnx package, beside onnx as the twin."""
+
+import contextlib
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper, numpy_helper
+from onnx.external_data_helper import uses_external_data
+
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
+from htsat_edge.runtime.models.external import external_files
+
+
+@pytest.fixture(scope="module")
+def outside(tiny_bundle, tmp_path_factory):
+    """The tiny bundle with its weights in a file of their own."""
+    folder = shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("outside") / "bundle")
+    model = onnx.load(folder / "fp32.onnx")
+    onnx.save(model, folder / "fp32.onnx", save_as_external_data=True, location="fp32.onnx.data")
+    return folder
+
+
+@pytest.fixture
+def bundle(outside, tmp_path):
+    return load_bundle(shutil.copytree(outside, tmp_path / "bundle"))
+
+
+def test_a_graph_with_its_weights_outside_scores_the_same(bundle, tiny_bundle):
+    assert external_files(bundle.path / "fp32.onnx") == [bundle.path / "fp32.onnx.data"]
+    assert (bundle.path / "fp32.onnx").stat().st_size < 200_000
+    window = np.random.default_rng(0).normal(-40, 20, (1, 1024, 64)).astype(np.float32)
+    ours, whole = (open_backend(b, "fp32").infer(window) for b in (bundle, load_bundle(tiny_bundle)))
+    np.testing.assert_array_equal(ours.framewise, whole.framewise)
+
+
+def test_it_belongs_to_the_hash_and_to_the_size(bundle):
+    before, data = bundle.sha256("fp32"), bundle.path / "fp32.onnx.data"
+    assert bundle.size("fp32") == data.stat().st_size + (bundle.path / "fp32.onnx").stat().st_size
+    content = bytearray(data.read_bytes())
+    content[-1] ^= 1
+    data.write_bytes(content)
+    assert bundle.sha256("fp32") != before
+
+
+def test_a_graph_that_is_whole_has_the_hash_of_its_file():
+    assert load_bundle(BUNDLED).is_own("int8") is True
+    assert external_files(BUNDLED / "fp32.onnx") == []
+
+
+@pytest.mark.parametrize("where", ["backend", "hash"])
+def test_one_that_is_missing_is_one_line(where, bundle):
+    (bundle.path / "fp32.onnx.data").unlink()
+    with pytest.raises(HtsatEdgeError) as caught:
+        open_backend(bundle, "fp32") if where == "backend" else bundle.sha256("fp32")
+    assert str(caught.value) == (
+        f"{bundle.path / 'fp32.onnx'}: its weights are in fp32.onnx.data, which is missing; copy it into {bundle.path} "
+        "too"
+    )
+
+
+@pytest.mark.parametrize("location", ["../other", "/etc/passwd", "sub/../../other"])
+def test_a_file_outside_the_folder_is_refused(location, tmp_path):
+    tensor = numpy_helper.from_array(np.zeros(4, np.float32), "x")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    graph = helper.make_graph([], "g", [], [], initializer=[tensor])
+    (tmp_path / "x.onnx").write_bytes(helper.make_model(graph).SerializeToString())
+    with pytest.raises(HtsatEdgeError, match="which is outside its folder"):
+        external_files(tmp_path / "x.onnx")
+
+
+def test_the_files_of_each_tensor_are_found_also_in_nodes(bundle, tmp_path):
+    model = onnx.load(bundle.path / "fp32.onnx")
+    weight = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 2)
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["more"], value=weight))
+    path = tmp_path / "many" / "fp32.onnx"
+    path.parent.mkdir()
+    onnx.save(
+        model,
+        path,
+        save_as_external_data=True,
+        all_tensors_to_one_file=False,
+        size_threshold=1000,
+        convert_attribute=True,
+    )
+    there = onnx.load(path, load_external_data=False)
+    tensors = [*there.graph.initializer, there.graph.node[0].attribute[0].t]
+    wanted = {
+        entry.value for x in tensors if uses_external_data(x) for entry in x.external_data if entry.key == "location"
+    }
+    assert len(wanted) > 50
+    assert {path.name for path in external_files(path)} == wanted
+
+
+@given(noise=st.binary(max_size=200), place=st.integers(0, 10**6), cut=st.booleans())
+@settings(deadline=None, max_examples=100)
+def test_what_is_no_graph_has_none(noise, place, cut, outside):
+    """And raises nothing: whoever loads it says what is wrong."""
+    content = bytearray((outside / "fp32.onnx").read_bytes())
+    place %= len(content)
+    content[place : place + len(noise)] = noise
+    path = outside / "noise.onnx"
+    path.write_bytes(content[:place] if cut else content)
+    with contextlib.suppress(HtsatEdgeError):  # the name of the file may be hit: it is missing then, or outside
+        assert {x.name for x in external_files(path)} <= {"fp32.onnx.data"}
+    path.unlink()
