@@ -1,10 +1,12 @@
 """Explain why the outputs of a graph differ from those of the graph that it was made from.
 
-Both graphs have the same names for the same tensors, since one was made from the other (`made_from` in accuracy.py).
+Both graphs have the same names for the same tensors, since one was made from the other (`made_from` in accuracy.py). Of
+another tool's graph, what has kept its name is compared.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,11 +16,14 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from onnxruntime import InferenceSession
 
-from htsat_edge.calibration.graphs import CENTRED
-from htsat_edge.calibration.observe import LINEAR_OPS, SHRINK, find_linears, is_lopsided, with_outputs
+from htsat_edge.calibration.graphs import CENTRED, with_float_ends
+from htsat_edge.calibration.observe import SHRINK, is_lopsided, with_outputs
+from htsat_edge.calibration.plain import plain
+from htsat_edge.calibration.structure import LINEAR_OPS, survey
 from htsat_edge.evaluation.budget import Budget
 from htsat_edge.evaluation.metrics import snr_db
 from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.text import listed
 from htsat_edge.runtime.models.backends.ort import open_session
 
 INPUT = "log_mel"
@@ -26,6 +31,8 @@ AT_ONCE = 40
 """Tensors that are compared in one run: all of them would fill the memory of a small device."""
 SPARSE = 37
 """One value in so many is compared with a range; odd, so that every channel is met."""
+ADDED_DB = 3.0
+"""A layer that adds no more than this did not cause the difference."""
 CLEAN_DB = 40.0
 """Tensors this close count as equal: eight bits done well give no more."""
 
@@ -69,6 +76,7 @@ def explain(
     budget
         Says how much noise a range may add.
     """
+    original, suspect = plain(original), plain(with_float_ends(suspect))
     found = find_faults(original, suspect)
     if not probes:
         return found
@@ -80,7 +88,8 @@ def explain(
             f"{worst.excess_db:.0f} dB more noise than the best range, allowed are {budget.range_excess_db:g}"
             + (f"; the same goes for {more} more: was it calibrated on other sounds than these?" if more else "")
         )
-    if broken and (entry := find_entry(original, suspect, probes[0])) is not None:
+    entry = find_entry(original, suspect, probes[0]) if broken else None
+    if entry is not None and entry.before_db - entry.after_db > ADDED_DB:
         found.append(
             f"the difference comes from {entry.layer}: its input is within {entry.before_db:.0f} dB, its output within "
             f"{entry.after_db:.0f} dB"
@@ -100,13 +109,15 @@ def find_entry(original: onnx.ModelProto, suspect: onnx.ModelProto, window: Floa
         and {*node.input[:1], *node.output} <= shared
     ]
     names = list(dict.fromkeys(name for node in layers for name in (node.input[0], node.output[0])))
-    found: dict[str, float] = {}
+    found: dict[str, float] = {}  # without those that another tool has given another shape
     sessions = [open_session(with_outputs(graph, names).SerializeToString()) for graph in (original, suspect)]
     for name, wanted, got in zip(names, *(_tensors(session, names, window) for session in sessions), strict=True):
         # Only the variation of a channel over the tokens counts; its mean may have moved to the bias.
         tokens = tuple(range(wanted.ndim - 1))
-        found[name] = min(CLEAN_DB, snr_db(wanted - wanted.mean(axis=tokens), got - got.mean(axis=tokens)))
-    entries = [Entry(node.name, found[node.input[0]], found[node.output[0]]) for node in layers]
+        if wanted.shape == got.shape:
+            found[name] = min(CLEAN_DB, snr_db(wanted - wanted.mean(axis=tokens), got - got.mean(axis=tokens)))
+    ends = [(node.name, node.input[0], node.output[0]) for node in layers]
+    entries = [Entry(layer, found[x], found[y]) for layer, x, y in ends if x in found and y in found]
     return max(entries, key=lambda entry: entry.before_db - entry.after_db, default=None)
 
 
@@ -116,16 +127,16 @@ def find_faults(original: onnx.ModelProto, suspect: onnx.ModelProto) -> list[str
     Only the inputs of the backbone's linear layers may be, each with one scale: NVIDIA's parser accepts one for each
     channel without a warning, and gets it wrong. Signed ones, which are for TensorRT, must have the zero point 0.
     """
-    linears = {linear.input for linear in find_linears(original)}
-    found = []
+    linears = {linear.input for linear in survey(original, "fp32.onnx")[0]}
+    found: dict[str, list[str]] = defaultdict(list)
     for name, step, zero, _ in _quantisers(suspect):
         if name not in linears:
-            found.append(f"{name} is in 8 bits, but only inputs of linear layers may be")
+            found["in 8 bits, but only inputs of linear layers may be"].append(name)
         elif step.size > 1:
-            found.append(f"{name} has a scale for each channel in place of one, which TensorRT gets wrong")
-        elif zero.dtype == np.int8 and zero.any():
-            found.append(f"{name} has the zero point {int(zero)} in place of 0, which TensorRT refuses")
-    return found
+            found["quantised with a scale for each channel in place of one, which TensorRT gets wrong"].append(name)
+        elif zero.dtype == np.int8 and zero.size == 1 and zero.any():
+            found[f"quantised with the zero point {zero.item()} in place of 0, which TensorRT refuses"].append(name)
+    return [f"{listed(names)} {'is' if len(names) == 1 else 'are'} {fault}" for fault, names in found.items()]
 
 
 def compare_ranges(
@@ -158,10 +169,13 @@ def _quantisers(model: onnx.ModelProto) -> list[Quantiser]:
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     found = []
     for node in model.graph.node:
-        if node.op_type == "QuantizeLinear" and node.input[0] not in constants:
-            name, step, zero = node.input
+        if node.op_type != "QuantizeLinear" or node.input[0] in constants or node.input[1] not in constants:
+            continue
+        name, step, *given = node.input
+        zero = constants.get(given[0]) if given else np.uint8(0)
+        if zero is not None and np.issubdtype(zero.dtype, np.integer):
             shift = float(constants[f"{name}.1"]) if name.endswith(CENTRED) else 0.0
-            found.append(Quantiser(name.removesuffix(CENTRED), constants[step], constants[zero], shift))
+            found.append(Quantiser(name.removesuffix(CENTRED), constants[step], np.asarray(zero), shift))
     return found
 
 
@@ -179,8 +193,9 @@ def _range(name: str, values: FloatArray, quantiser: Quantiser) -> TensorRange:
     if limits.min < 0 and not is_lopsided(low, high):  # symmetric about zero
         low, high = min(low, -high), max(high, -low)
     best = min((error(low * share, high * share) for share in SHRINK if high > low), default=0.0)
-    begin = (limits.min - int(quantiser.zero)) * float(quantiser.step) + quantiser.shift
-    covered = float(quantiser.step) * steps
+    step = float(quantiser.step.item())
+    begin = (limits.min - int(quantiser.zero.item())) * step + quantiser.shift
+    covered = step * steps
     excess_db = 10 * np.log10(max(error(begin, begin + covered), 1e-30) / max(best, 1e-30))
     return TensorRange(name, covered / max(high - low, 1e-30), float(excess_db))
 
@@ -195,6 +210,8 @@ def _shared(original: onnx.ModelProto, suspect: onnx.ModelProto) -> list[str]:
 
 def _tensors(session: InferenceSession, names: Sequence[str], window: FloatArray) -> Iterator[FloatArray]:
     """Yield tensors of a graph for a window (T, F)."""
+    batch = session.get_inputs()[0].shape[0]
+    count = batch if isinstance(batch, int) and batch > 0 else 1  # another tool's graph may take a fixed number
     for begin in range(0, len(names), AT_ONCE):
-        for value in session.run(list(names[begin : begin + AT_ONCE]), {INPUT: window[None]}):
-            yield np.asarray(value, np.float32)
+        for value in session.run(list(names[begin : begin + AT_ONCE]), {INPUT: np.repeat(window[None], count, axis=0)}):
+            yield np.asarray(value[: len(value) // count], np.float32)

@@ -4,39 +4,87 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from htsat_edge.evaluation import datasets
-from htsat_edge.evaluation.datasets import Dataset
-from htsat_edge.evaluation.labels import Labelled, refuse_mixed
-from htsat_edge.evaluation.manifest import read_labelled
-from htsat_edge.evaluation.windows import find_recordings, is_silent, windows_of
+from htsat_edge.evaluation.datasets import Dataset, read_dataset
+from htsat_edge.evaluation.datasets.checking import check
+from htsat_edge.evaluation.datasets.names import is_near
+from htsat_edge.evaluation.datasets.splits import to_measure_on
+from htsat_edge.evaluation.labels import Labelled, refuse_mixed, refuse_overlaps, unknown_label
+from htsat_edge.evaluation.windows import is_silent, windows_of
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.models.bundle import ModelInfo
 
+NAMELESS = "of classes that are no label of AudioSet"
 PROBES = 16
 """Windows, spread over the recordings, on which the inside of a graph is compared."""
-LATE_S = 0.5
-"""An event may end this much after its recording: labels are rounded."""
 
 
 def read_material(args: argparse.Namespace, info: ModelInfo) -> Dataset:
-    """Return the recordings that the arguments name, with their labels."""
-    if args.fold is not None and args.dataset != "esc50":
-        raise HtsatEdgeError("--fold: is for --dataset esc50 alone")
-    if args.dataset == "esc50":
-        return datasets.esc50(args.clips, info.labels, args.fold)
-    if args.dataset:
-        return datasets.READERS[args.dataset](args.clips, info.labels)
-    manifests = [path for path in args.clips if path.suffix.lower() == ".csv"]
-    if not manifests:
-        return Dataset([Labelled(path) for path in find_recordings(args.clips)])
-    if len(manifests) < len(args.clips):
-        raise HtsatEdgeError("--clips: want manifests, or recordings without labels, not both")
-    found = [labelled for path in manifests for labelled in read_labelled(path, info.labels)]
-    refuse_mixed("--clips", found)
-    return Dataset(found)
+    """Return the recordings that the arguments name, with their labels; without those that are learned from."""
+    where = f"--clips {', '.join(map(str, args.clips))}"
+    found = leave_out_nameless(read_dataset(args.clips, args.dataset, args.fold), info.labels)
+    recordings = to_measure_on(found.recordings, found.name)
+    if not recordings:
+        raise HtsatEdgeError(f"{where}: names no recording to measure on")
+    classes = fit_classes(found.classes, info.labels)
+    labels = info.labels if classes is None else list(classes)
+    if found.name == "folders" and not any(is_near(name, labels) for name in found.labels):
+        print(f"{where}: no folder has the name of a label of the model: measured without labels")
+        found = replace(found, recordings=[Labelled(r.path, split=r.split) for r in found.recordings])
+        recordings = to_measure_on(found.recordings, found.name)
+    refuse_unknown(recordings, labels)
+    refuse_mixed("--clips", recordings)
+    for recording in recordings:
+        refuse_overlaps(f"{recording.where}: {recording.path.name}", recording.events or ())
+    found = check(args.clips, found)
+    return replace(found, recordings=to_measure_on(found.recordings, found.name), classes=classes)
+
+
+def leave_out_nameless(dataset: Dataset, labels: Sequence[str]) -> Dataset:
+    """Return a set without the classes that are none of AudioSet's labels, unless the model has them; print which.
+
+    Recordings in which nothing else sounds are left out and counted.
+    """
+    gone = {name for name, own in (dataset.classes or {}).items() if not own and name not in labels}
+    if dataset.classes is None or not gone:
+        return dataset
+    print(f"not measured, as they are no labels of AudioSet: {', '.join(sorted(gone))}")
+    alone = [recording for recording in dataset.recordings if recording.labels and recording.labels <= gone]
+    kept = dataset.without(NAMELESS, alone, alone[0].where if alone else "")
+    recordings = [
+        replace(
+            recording,
+            labels=None if recording.labels is None else recording.labels - gone,
+            events=None if recording.events is None else tuple(e for e in recording.events if e.label not in gone),
+        )
+        for recording in kept.recordings
+    ]
+    classes = {name: own for name, own in dataset.classes.items() if name not in gone}
+    return replace(kept, recordings=recordings, classes=classes)
+
+
+def refuse_unknown(recordings: Sequence[Labelled], labels: Sequence[str]) -> None:
+    """Raise an HtsatEdgeError where a recording has a class that is not among the labels of the model."""
+    for recording in recordings:
+        for name in sorted(recording.labels or ()):
+            if name not in labels:
+                raise unknown_label(recording.where or str(recording.path), name, labels)
+
+
+def fit_classes(classes: Mapping[str, list[str]] | None, labels: Sequence[str]) -> Mapping[str, list[str]] | None:
+    """Return the labels of the model that belong to each class of a set; a model may have the classes themselves."""
+    if classes is None:
+        return None
+    if set(classes) <= set(labels):
+        return {name: [name] for name in classes}
+    known = {name: [label for label in own if label in labels] for name, own in classes.items()}
+    for name, own in known.items():
+        if not own:
+            raise HtsatEdgeError(f"--clips: the model has none of the labels that belong to {name}")
+    return known
 
 
 def with_classes(info: ModelInfo, classes: Mapping[str, list[str]] | None) -> ModelInfo:
@@ -44,18 +92,6 @@ def with_classes(info: ModelInfo, classes: Mapping[str, list[str]] | None) -> Mo
     if classes is None:
         return info
     return info.model_copy(update={"labels": list(classes), "thresholds": {}, "median_steps": {}})
-
-
-def refuse_unreadable(recording: Labelled) -> None:
-    """Raise an HtsatEdgeError where a recording cannot be opened, or ends before its events."""
-    file = AudioFile(recording.path)
-    duration_s = file.samples / file.sample_rate
-    for event in recording.events or ():
-        if event.onset_s >= duration_s or event.offset_s > duration_s + LATE_S:
-            raise HtsatEdgeError(
-                f"{recording.path}: lasts {duration_s:.3f} s, but its labels have {event.label} from "
-                f"{event.onset_s:g} to {event.offset_s:g} s"
-            )
 
 
 def probe_windows(recordings: Sequence[Labelled], info: ModelInfo) -> list[FloatArray]:

@@ -14,15 +14,11 @@ import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization.calibrate import HistogramCollector
 
+from htsat_edge.calibration.structure import Linear
 from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.models.backends.ort import open_session
 
 METHODS = ("mse", "minmax", "percentile", "entropy")
-BACKBONE = "layers."
-"""Prefix of the backbone's layers; the front end, the stretch, the patches and the head are not quantised."""
-LINEAR_OPS = ("MatMul", "Gemm")
-"""The operation of a linear layer in fp32.onnx, and in cpu-fp32.onnx."""
 BINS = 2048
 PERCENTILE = 99.999
 STRIDE = 5
@@ -34,17 +30,6 @@ LOPSIDED = 0.5
 """Middle of a range over half its width: beyond this, a symmetric range would be at least half as wide again."""
 
 Range = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Linear:
-    """A product with a constant weight."""
-
-    name: str
-    """Name of its node."""
-    input: str
-    weight: str
-    """(C_in, C_out)."""
 
 
 @dataclass(frozen=True)
@@ -90,21 +75,6 @@ class Observed:
 def is_lopsided(low: float, high: float) -> bool:
     """Return whether symmetric integers would waste most of a bit on a range, as on that of GELU's output."""
     return abs(low + high) > LOPSIDED * (high - low)
-
-
-def find_linears(model: onnx.ModelProto) -> list[Linear]:
-    """Return the linear layers of the backbone, in order; raise an HtsatEdgeError if there are none."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    found = [
-        Linear(node.name, node.input[0], node.input[1])
-        for node in model.graph.node
-        if node.op_type in LINEAR_OPS and node.name.startswith(BACKBONE) and node.input[1] in constants
-    ]
-    if not found:
-        raise HtsatEdgeError(
-            "fp32.onnx: has no linear layer that can be quantised; was it made by python -m htsat_edge.export.to_onnx?"
-        )
-    return found
 
 
 def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:

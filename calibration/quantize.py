@@ -26,19 +26,20 @@ except ModuleNotFoundError as missing:
     refuse_without_extra("quantize.py", "calibration", missing)
 
 from htsat_edge.calibration.graphs import GRAPHS
-from htsat_edge.calibration.observe import METHODS, Linear
+from htsat_edge.calibration.observe import METHODS
 from htsat_edge.calibration.quantizer import Maker, Quantizer
 from htsat_edge.calibration.selection import FEWEST, MaterialWindow, draw, split
 from htsat_edge.calibration.sensitivity import fewest_in_float, measure
-from htsat_edge.runtime.common.errors import CheckFailed
-from htsat_edge.runtime.common.files import replacing_several
+from htsat_edge.calibration.structure import Linear
+from htsat_edge.evaluation.datasets.options import add_options
+from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
+from htsat_edge.runtime.common.files import replacing_several, sha256_of
 from htsat_edge.runtime.common.machine import installed_versions
+from htsat_edge.runtime.common.text import listed
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.bundle import CPU_FP32, MODEL_FILE, Bundle, Quantization, load_bundle
 
 COUNT = 64
-CHANGED = (*(f"{name}.onnx" for name in GRAPHS), MODEL_FILE)
-"""The files of a bundle that are written or removed; model.json last, since it describes the others."""
 TOLERANCE_DB = 30.0
 """A graph whose logits are further than this from the float ones is of no use, and a sign that something is wrong."""
 
@@ -46,11 +47,12 @@ TOLERANCE_DB = 30.0
 def quantize(args: argparse.Namespace) -> int:
     """Write the graphs that the arguments name into the bundle, or leave it as it was."""
     bundle = load_bundle(args.bundle)
+    refuse_foreign(bundle, args.graphs)
     open_backend(bundle, "fp32").close()  # a damaged graph is reported before the recordings are read
     cpu = CPU_FP32 if CPU_FP32 in bundle.precisions() and "cpu-int8" in args.graphs else None
     if cpu is not None:
         open_backend(bundle, cpu, "onnxruntime").close()
-    windows, log_mels = draw(args.clips, bundle.info, args.count, args.seed)
+    windows, log_mels = draw(args.clips, bundle.info, args.count, args.seed, args.dataset, args.fold)
     learned, held = split(windows)
     quantizer = Quantizer(
         onnx.load(bundle.graph("fp32")),
@@ -69,7 +71,8 @@ def quantize(args: argparse.Namespace) -> int:
         for name, make in makers.items()
     }
     snrs = measure_graphs(quantizer, graphs, args.budget)
-    stale = [name for name in GRAPHS if name in bundle.precisions() and name not in graphs]
+    others = [name for name in GRAPHS if name in bundle.precisions() and name not in graphs]
+    stale = [name for name in others if bundle.is_own(name) is not False]
     provenance = Quantization(
         fp32_sha256=bundle.sha256("fp32"),
         method=method,
@@ -81,9 +84,23 @@ def quantize(args: argparse.Namespace) -> int:
         logit_snr_db={name: round(snr, 1) for name, snr in snrs.items()},
         versions=installed_versions("htsat-edge", "onnx", "onnxruntime", "numpy"),
     )
-    write(bundle, graphs, provenance)
+    write(bundle, graphs, provenance, stale)
+    eight_bits = len(quantizer.linears) - len(in_float)
+    if graphs.keys() != {"fp16"}:
+        missed = f", not {listed(quantizer.missed)}" if quantizer.missed else ""
+        print(f"{eight_bits} of {len(quantizer.linears) + len(quantizer.missed)} linear layers are in 8 bits{missed}")
     report(bundle, provenance, [windows[i] for i in learned], [windows[i] for i in held], stale)
     return 0
+
+
+def refuse_foreign(bundle: Bundle, names: Sequence[str]) -> None:
+    """Raise an HtsatEdgeError where a graph would be replaced that was not written by this script."""
+    foreign = [name for name in names if name in bundle.precisions() and bundle.is_own(name) is False]
+    if foreign:
+        raise HtsatEdgeError(
+            f"{bundle.graph(foreign[0])}: was not written by quantize.py, and would be replaced; move it away, or "
+            "leave it out with --graphs"
+        )
 
 
 def choose_float(
@@ -142,15 +159,20 @@ def measure_graphs(
     return snrs
 
 
-def write(bundle: Bundle, graphs: Mapping[str, onnx.ModelProto], provenance: Quantization) -> None:
+def write(
+    bundle: Bundle, graphs: Mapping[str, onnx.ModelProto], provenance: Quantization, stale: Sequence[str]
+) -> None:
     """Put the graphs into the bundle, and into model.json how they were made: everything or nothing.
 
-    Graphs of an earlier calibration are removed: model.json would no longer describe them.
+    Graphs of an earlier calibration, `stale`, are removed: model.json would no longer describe them.
     """
-    info = bundle.info.model_copy(update={"quantization": provenance})
-    with replacing_several(bundle.path, CHANGED) as folder:
+    # model.json comes last, since it describes the others.
+    changed = (*(f"{name}.onnx" for name in [*graphs, *stale]), MODEL_FILE)
+    with replacing_several(bundle.path, changed) as folder:
         for name, model in graphs.items():
             onnx.save(model, folder / f"{name}.onnx")
+        written = provenance.model_copy(update={"sha256": {n: sha256_of(folder / f"{n}.onnx") for n in graphs}})
+        info = bundle.info.model_copy(update={"quantization": written})
         text = info.model_dump_json(indent=2, exclude_none=True) + "\n"
         (folder / MODEL_FILE).write_text(text, encoding="utf-8")
 
@@ -171,12 +193,12 @@ def report(
             "cpu-int8 was made from fp32.onnx: python -m htsat_edge.export.to_onnx --cpu writes a graph that makes it "
             "faster"
         )
-    whole = bundle.graph("fp32").stat().st_size
+    whole = bundle.size("fp32")
     apart = {window.path for window in learned}.isdisjoint(window.path for window in held)
     others = "of other recordings" if apart else "of the same recordings"
     print(f"calibrated on {len(learned)} windows by {provenance.method}, measured on {len(held)} {others}")
     for name, snr in snrs.items():
-        size = bundle.graph(name).stat().st_size
+        size = bundle.size(name)
         print(f"{bundle.graph(name)}: {size / 1e6:.1f} MB, {size / whole:.2f} of fp32, logits within {snr:.1f} dB")
     if "cpu-int8" in snrs:
         print(
@@ -206,8 +228,9 @@ def main(arguments: list[str] | None = None) -> int:
         nargs="+",
         required=True,
         metavar="PATH",
-        help="recordings, folders of them, or manifests with a column `file`: such as the microphone will record",
+        help="recordings, folders of them, manifests or a data set: such as the microphone will record",
     )
+    add_options(parser)
     parser.add_argument(
         "--count", type=count, default=COUNT, help=f"windows to choose (default {COUNT}, at least {FEWEST})"
     )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import onnx
-from onnx.numpy_helper import to_array as array
 from onnxruntime.quantization import QuantType
 
 from htsat_edge.calibration.graphs import Rounded, round_weights, to_half, to_int8
-from htsat_edge.calibration.observe import Linear, Observed, Range, find_linears, observe
+from htsat_edge.calibration.observe import Observed, Range, observe
+from htsat_edge.calibration.plain import plain, read_constant
 from htsat_edge.calibration.sensitivity import logits_of
+from htsat_edge.calibration.structure import Linear, find_linears, survey
 from htsat_edge.evaluation.metrics import snr_db
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -41,10 +44,12 @@ class Quantizer:
         on_cpu
             cpu-fp32.onnx: the same layers in other operations, of which cpu-int8 is made.
         """
-        self.model = model
+        refuse_batches(model)
+        self.model = model = plain(model)
         self.linears = find_linears(model)
-        self._on_cpu = on_cpu
-        self._twins = {} if on_cpu is None else twins(self.linears, model, on_cpu)
+        self.missed = survey(model, "fp32.onnx")[1]
+        self._on_cpu = None if on_cpu is None else plain(on_cpu)
+        self._twins = [] if self._on_cpu is None else twins(self.linears, model, self._on_cpu)
         self._held = held
         self._logits = logits_of(model, held)
         self._observed: Observed = observe(model, self.linears, with_progress(list(windows), "calibrating"))
@@ -58,9 +63,10 @@ class Quantizer:
         rounded, ranges = self._rounded, self._ranges[method, kind]
         if kind != QuantType.QUInt8 or self._on_cpu is None:
             return to_int8(self.model, linears, rounded, ranges, kind)
-        pairs = [(linear, twin) for linear in linears for twin in self._twins[linear.weight]]
-        own_ranges = {twin.input: ranges[linear.input] for linear, twin in pairs}
-        return to_int8(self._on_cpu, [twin for _, twin in pairs], rounded, own_ranges, kind)
+        chosen = [twin for twin in self._twins if {*twin.sources} <= {*linears}]
+        own = {twin.linear.weight: twin.gather(rounded) for twin in chosen}
+        own_ranges = {twin.linear.input: ranges[twin.sources[0].input] for twin in chosen}
+        return to_int8(self._on_cpu, [twin.linear for twin in chosen], own, own_ranges, kind)
 
     def makers(self, method: str, cpu_method: str) -> Mapping[str, Maker]:
         """Return how each of GRAPHS is made, with ranges by these methods."""
@@ -82,20 +88,67 @@ class Quantizer:
         return max(methods, key=lambda method: self.snr_db(self.int8(method, kind, self.linears)))
 
 
-def twins(linears: Sequence[Linear], model: onnx.ModelProto, other: onnx.ModelProto) -> dict[str, list[Linear]]:
-    """Return the same layers in another graph of the same network, by the name of their weight.
+def refuse_batches(model: onnx.ModelProto) -> None:
+    """Raise an HtsatEdgeError where fp32.onnx takes a fixed number of windows other than one, as calibrating does."""
+    (batch,) = (x.type.tensor_type.shape.dim[0].dim_value for x in model.graph.input if x.name == "log_mel")
+    if batch > 1:
+        raise HtsatEdgeError(
+            f"fp32.onnx: takes {batch} windows at a time and no other number; want one that takes 1, or any number"
+        )
 
-    A layer has several twins where the other graph takes its tokens in pieces. Raise an HtsatEdgeError where a weight
-    is missing or differs.
+
+class Twin(NamedTuple):
+    """A linear layer of another graph of the same network, by its columns."""
+
+    linear: Linear
+    sources: list[Linear]
+    """Where each of its columns is in the first graph: the layer, all with the same input."""
+    columns: list[int]
+    """The column of that layer."""
+
+    def gather(self, rounded: Mapping[str, Rounded]) -> Rounded:
+        """Return its weight in 8 bits."""
+        parts = [rounded[source.weight] for source in self.sources]
+        return Rounded(
+            np.stack([part.integers[:, j] for part, j in zip(parts, self.columns, strict=True)], axis=1),
+            np.array([part.scale[j] for part, j in zip(parts, self.columns, strict=True)], np.float32),
+        )
+
+
+def twins(linears: Sequence[Linear], model: onnx.ModelProto, other: onnx.ModelProto) -> list[Twin]:
+    """Return the layers of another graph of the same network, found by the columns of their weights.
+
+    A layer has several twins where the other graph takes its tokens in pieces. Several layers have one where a tool
+    has joined those with the same input. Raise an HtsatEdgeError where a column is missing or differs.
     """
-    found: dict[str, list[Linear]] = {}
-    for linear in find_linears(other):
-        found.setdefault(linear.weight, []).append(linear)
-    ours, theirs = ({tensor.name: tensor for tensor in graph.graph.initializer} for graph in (model, other))
+    places: dict[bytes, dict[str, tuple[Linear, int]]] = {}
     for linear in linears:
-        if linear.weight not in found or not np.array_equal(array(ours[linear.weight]), array(theirs[linear.weight])):
-            raise HtsatEdgeError(
-                f"{CPU_FP32}.onnx: its {linear.name} is not that of fp32.onnx; "
-                "python -m htsat_edge.export.to_onnx --cpu writes both"
-            )
+        for j, column in enumerate(_columns(model, linear)):
+            places.setdefault(column, {}).setdefault(linear.input, (linear, j))
+    found = []
+    for linear in find_linears(other, f"{CPU_FP32}.onnx"):
+        candidates = [places.get(column, {}) for column in _columns(other, linear)]
+        shared = next((name for name in candidates[0] if all(name in each for each in candidates)), None)
+        if shared is None:
+            raise _no_twin(linear)
+        chosen = [each[shared] for each in candidates]
+        found.append(Twin(linear, [source for source, _ in chosen], [j for _, j in chosen]))
+    known = {source for twin in found for source in twin.sources}
+    for linear in linears:
+        if linear not in known:
+            raise _no_twin(linear)
     return found
+
+
+def _columns(model: onnx.ModelProto, linear: Linear) -> list[bytes]:
+    """Return a hash of each column of a layer's weight."""
+    weight = read_constant(model.graph, linear.weight)
+    assert weight is not None
+    return [hashlib.blake2b(column.tobytes(), digest_size=16).digest() for column in weight.T]
+
+
+def _no_twin(linear: Linear) -> HtsatEdgeError:
+    return HtsatEdgeError(
+        f"{CPU_FP32}.onnx: its {linear.name} is not that of fp32.onnx; "
+        "python -m htsat_edge.export.to_onnx --cpu writes both"
+    )

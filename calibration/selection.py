@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from htsat_edge.evaluation.datasets.checking import UNDECODABLE, refuse_many
 from htsat_edge.evaluation.windows import find_recordings, is_silent, windows_of
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -43,7 +44,14 @@ class MaterialWindow:
     """The upper end of its spectrum."""
 
 
-def draw(paths: Sequence[Path], info: ModelInfo, count: int, seed: int) -> tuple[list[MaterialWindow], FloatArray]:
+def draw(
+    paths: Sequence[Path],
+    info: ModelInfo,
+    count: int,
+    seed: int,
+    layout: str | None = None,
+    fold: int | None = None,
+) -> tuple[list[MaterialWindow], FloatArray]:
     """Choose windows over the whole material, from the quietest to the liveliest.
 
     All windows are ordered by activity and cut into `count` parts. Each part gives one window, from the folder, and
@@ -53,13 +61,15 @@ def draw(paths: Sequence[Path], info: ModelInfo, count: int, seed: int) -> tuple
     Parameters
     ----------
     paths
-        Recordings, folders and manifests, as `find_recordings` takes them.
+        Recordings, folders, manifests and data sets, as `find_recordings` takes them.
     info
         The model, which says what a window is.
     count
         How many windows to choose; all, where there are fewer.
     seed
         Seed of the choice.
+    layout, fold
+        As `find_recordings` takes them.
 
     Returns
     -------
@@ -72,7 +82,7 @@ def draw(paths: Sequence[Path], info: ModelInfo, count: int, seed: int) -> tuple
     """
     if count < FEWEST:
         raise HtsatEdgeError(f"--count {count}: want at least {FEWEST} windows")
-    recordings = find_recordings(paths)
+    recordings = find_recordings(paths, layout, fold)
     known, silent = _survey(recordings, info)
     if len(known) < FEWEST:
         reason = f", and {silent} silent ones" if silent else ""
@@ -102,17 +112,34 @@ def _survey(recordings: Sequence[Path], info: ModelInfo) -> tuple[list[MaterialW
     """Return every different window, and the number of silent ones."""
     known: dict[str, MaterialWindow] = {}
     silent = 0
+    damaged: list[str] = []
     for path in with_progress(recordings, "looking for windows"):
-        file = AudioFile(path)
-        for number, window in enumerate(windows_of(file, info)):
-            if is_silent(window):
-                silent += 1
-                continue
-            sha256 = hashlib.sha256(np.round(window).astype(np.int16).tobytes()).hexdigest()
-            activity = float(window.mean(axis=1).std())
-            highest_hz = min(file.sample_rate / 2, upper_end_hz(window, info.front_end))
-            known.setdefault(sha256, MaterialWindow(path, number, sha256, activity, highest_hz))
+        try:
+            own = list(_windows_in(path, info))
+        except HtsatEdgeError as error:
+            damaged.append(str(error))
+            continue
+        silent += own.count(None)
+        for window in own:
+            if window is not None:
+                known.setdefault(window.sha256, window)
+    if damaged:
+        refuse_many(len(damaged), len(recordings), f"are {UNDECODABLE}", damaged[0])
+        print(f"left out: {len(damaged)} of {len(recordings)} recordings: {UNDECODABLE}, the first: {damaged[0]}")
     return list(known.values()), silent
+
+
+def _windows_in(path: Path, info: ModelInfo) -> Iterator[MaterialWindow | None]:
+    """Yield the windows of a recording; None for a silent one."""
+    file = AudioFile(path)
+    for number, window in enumerate(windows_of(file, info)):
+        if is_silent(window):
+            yield None
+            continue
+        sha256 = hashlib.sha256(np.round(window).astype(np.int16).tobytes()).hexdigest()
+        activity = float(window.mean(axis=1).std())
+        highest_hz = min(file.sample_rate / 2, upper_end_hz(window, info.front_end))
+        yield MaterialWindow(path, number, sha256, activity, highest_hz)
 
 
 def upper_end_hz(window: FloatArray, front_end: FrontEnd) -> float:

@@ -10,16 +10,15 @@ import numpy as np
 import onnx
 from pydantic import BaseModel
 
-from htsat_edge.calibration.observe import Linear, with_outputs
+from htsat_edge.calibration.observe import with_outputs
+from htsat_edge.calibration.structure import Linear, name_of_logits
+from htsat_edge.evaluation.playback import logits
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.config import read_json
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing
 from htsat_edge.runtime.common.progress import with_progress
 from htsat_edge.runtime.models.backends.ort import open_session
-
-LOGITS = "logits"
-"""The scores before the sigmoid, where a difference shows at every level."""
 
 
 class Sensitivity(BaseModel):
@@ -32,11 +31,15 @@ class Sensitivity(BaseModel):
 
 
 def logits_of(model: onnx.ModelProto, windows: FloatArray) -> FloatArray:
-    """Return the logits (N, 32, C) of windows (N, T, F), run one at a time."""
-    session = open_session(with_outputs(model, [LOGITS]).SerializeToString())
-    return np.concatenate(
-        [session.run([LOGITS], {"log_mel": window[None]})[0].astype(np.float32) for window in windows]
-    )
+    """Return the logits (N, 32, C) of windows (N, T, F), run one at a time.
+
+    They are the scores before the sigmoid, where a difference shows at every level.
+    """
+    name = name_of_logits(model)
+    tensor = name or "framewise"
+    session = open_session(with_outputs(model, [tensor]).SerializeToString())
+    found = [session.run([tensor], {"log_mel": window[None]})[0].astype(np.float32) for window in windows]
+    return np.concatenate(found if name else [logits(scores) for scores in found])
 
 
 def measure(

@@ -24,8 +24,10 @@ from pathlib import Path
 
 import numpy as np
 
-from htsat_edge.evaluation.labels import BACKGROUND, refuse_missing
-from htsat_edge.evaluation.manifest import read_manifest
+from htsat_edge.evaluation.datasets.checking import read_checked
+from htsat_edge.evaluation.datasets.options import add_options
+from htsat_edge.evaluation.datasets.splits import to_measure_on
+from htsat_edge.evaluation.labels import BACKGROUND
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.command import Parser, run
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -94,15 +96,17 @@ class FalseEvents:
         return [*shares, f"{self.labels_per_recording:.2f}", f"{self.per_hour:.1f}", most]
 
 
-def held_recordings(manifests: Sequence[Path], labels: Iterable[str]) -> list[tuple[Path, str]]:
+def held_recordings(
+    paths: Sequence[Path], labels: Iterable[str], layout: str | None = None, fold: int | None = None
+) -> list[tuple[Path, str]]:
     """Return the recordings, with their classes, that are held back (or all without splits) and of no such label."""
     known = set(labels)
-    found: dict[Path, set[str]] = {}
-    for manifest in manifests:
-        rows = [row for row in read_manifest(manifest, classes=True) if row.held_back or not row.split]
-        refuse_missing(manifest, (row.path for row in rows))
-        for row in rows:
-            found.setdefault(row.path, set()).add(row.label or "")
+    found: dict[Path, frozenset[str]] = {}
+    dataset = read_checked(paths, layout, fold)
+    for recording in to_measure_on(dataset.recordings, dataset.name):
+        if recording.labels is None:
+            raise HtsatEdgeError(f"--clips: {recording.path.name} has no class")
+        found[recording.path] = found.get(recording.path, frozenset()) | (recording.labels or {BACKGROUND})
     return [(path, min(own)) for path, own in found.items() if not own & known]
 
 
@@ -138,7 +142,9 @@ def count_false(bundle: Bundle, recordings: Sequence[tuple[Path, str]], settings
 def start(args: argparse.Namespace) -> int:
     """Run the command."""
     bundles = [load_bundle(path) for path in args.bundles]
-    recordings = held_recordings(args.clips, (label for bundle in bundles for label in bundle.info.labels))
+    recordings = held_recordings(
+        args.clips, (label for bundle in bundles for label in bundle.info.labels), args.dataset, args.fold
+    )
     if not any(label != BACKGROUND for _, label in recordings):
         raise HtsatEdgeError("--clips: hold back no recording of a class that no bundle has as a label")
     settings = Settings(hop_s=args.hop, look_ahead_s=args.look_ahead)
@@ -162,7 +168,8 @@ def main(arguments: list[str] | None = None) -> int:
         description="Count the events that models report of sounds which they do not know.",
     )
     parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="models, the baseline first")
-    parser.add_argument("--clips", type=Path, nargs="+", required=True, metavar="MANIFEST", help="with classes")
+    parser.add_argument("--clips", type=Path, nargs="+", required=True, metavar="PATH", help="recordings with classes")
+    add_options(parser)
     parser.add_argument("--hop", type=float, metavar="S", help="seconds between windows (default: as for files)")
     parser.add_argument("--look-ahead", type=float, metavar="S", help="(default: as for files)")
     parser.add_argument("--out", type=Path, metavar="JSON", help="write the figures")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,10 @@ from htsat_edge.runtime.common.suggest import suggest
 
 BACKGROUND = "background"
 """The class of recordings, or rows of a manifest, in which no labelled class sounds."""
+SPLITS = ("train", "val", "test")
+"""Learned from; held back, to choose by and to measure on; held back, only to measure on."""
+MOST_MISSING = 0.1
+"""The share of the recordings of a list that may be missing."""
 
 
 class Occurrence(NamedTuple):
@@ -33,6 +37,16 @@ class Labelled:
     """The classes that sound in it; None where they are unknown."""
     events: tuple[Occurrence, ...] | None = None
     """When they sound; None where that is unknown."""
+    split: str = ""
+    """One of SPLITS; empty where none is given."""
+    group: str = ""
+    """Recordings that are alike (one device, one day, one author) and share a split; empty for the file itself."""
+    fold: str = ""
+    """The part of a cross-validation; empty where the set has none."""
+    backgrounds_s: tuple[tuple[float, float], ...] = ()
+    """Onset and offset of parts in which no class sounds, where such parts are named."""
+    where: str = field(default="", compare=False)
+    """The table and the row that say so, for messages."""
 
 
 def refuse_mixed(where: str, recordings: Sequence[Labelled]) -> None:
@@ -47,12 +61,24 @@ def refuse_mixed(where: str, recordings: Sequence[Labelled]) -> None:
         )
 
 
-def refuse_missing(where: Path, recordings: Iterable[Path]) -> None:
-    """Raise an HtsatEdgeError where a recording that `where` names is not on disk."""
+def refuse_missing(where: Path, recordings: Iterable[Path]) -> set[Path]:
+    """Return those of the recordings that are not on disk.
+
+    Raise an HtsatEdgeError where they are more than a tenth of those that `where` names: it names others, then.
+    """
     named = list(dict.fromkeys(recordings))
-    missing = [recording for recording in named if not recording.is_file()]
-    if missing:
+    missing = [recording for recording in named if not is_there(recording)]
+    if len(missing) > MOST_MISSING * len(named):
         raise HtsatEdgeError(f"{where}: {len(missing)} of {len(named)} recordings are missing, first {missing[0]}")
+    return set(missing)
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is a file; names that no file can have are those of none."""
+    try:
+        return path.is_file()
+    except OSError:  # it is too long
+        return False
 
 
 def refuse_overlaps(where: str, events: Iterable[Occurrence]) -> None:

@@ -13,12 +13,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.progress import Phases
-from htsat_edge.runtime.models.backends.backend import check_shapes
+from htsat_edge.runtime.common.text import in_one_line, listed
+from htsat_edge.runtime.models.backends.backend import check_shapes, check_types
 from htsat_edge.runtime.models.backends.trt import create, logger_of
 from htsat_edge.runtime.models.bundle import Bundle
 from htsat_edge.runtime.models.engines import NAMES, Recipe
@@ -80,22 +82,47 @@ def load_graph(trt: ModuleType, bundle: Bundle, recipe: Recipe) -> onnx.ModelPro
         import onnx
     except ModuleNotFoundError:
         raise HtsatEdgeError("building needs onnx: pip install onnx") from None
-    from htsat_edge.calibration.graphs import to_half
+    from htsat_edge.calibration.graphs import is_half, to_half, with_float_ends
 
     path = bundle.graph(recipe.graph)
     try:
+        bundle.files(recipe.graph)  # onnx' message for one that is missing is long
         model = onnx.load(path)
-        tensors = [*model.graph.input, *model.graph.output]
-        shapes = {x.name: [d.dim_value for d in x.type.tensor_type.shape.dim][1:] for x in tensors}
-        check_shapes(str(path), shapes, bundle.info)
-        halve = is_typed(trt) and recipe.precision != "fp32" and not recipe.graph.endswith("fp16")
+        tensors = {x.name: x.type.tensor_type for x in [*model.graph.input, *model.graph.output]}
+        shapes = {name: [d.dim_value for d in x.shape.dim] for name, x in tensors.items()}
+        check_shapes(str(path), {name: shape[1:] for name, shape in shapes.items()}, bundle.info)
+        names = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()} | {1: "float32"}
+        check_types(str(path), {name: names[x.elem_type] for name, x in tensors.items()})
+        check_batch(path, shapes["log_mel"][0], recipe.batch)
+        check_operations(path, model)
+        model = with_float_ends(model)
+        halve = is_typed(trt) and recipe.precision != "fp32" and not is_half(model)
         return to_half(model) if halve else model
-    except HtsatEdgeError:
-        raise
+    except HtsatEdgeError as error:
+        raise HtsatEdgeError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     except Exception as error:  # neither protobuf's nor onnx' errors share a class of their own
         raise HtsatEdgeError(
-            f"{path}: is not an ONNX file that an engine can be built from: {' '.join(str(error).split())}"
+            f"{path}: is not an ONNX file that an engine can be built from: {in_one_line(error)}"
         ) from None
+
+
+def check_batch(path: Path, fixed: int, batch: tuple[int, int, int]) -> None:
+    """Raise an HtsatEdgeError where a graph takes a fixed number of windows, and an engine should take another."""
+    if fixed > 0 and batch != (fixed, fixed, fixed):
+        raise HtsatEdgeError(
+            f"{path}: takes {fixed} window{'s' * (fixed > 1)} at a time and no other number, but --batch is "
+            f"{','.join(map(str, batch))}: give --batch {fixed}"
+        )
+
+
+def check_operations(path: Path, model: onnx.ModelProto) -> None:
+    """Raise an HtsatEdgeError where a graph has its 8 bits in operations on integers, of which TensorRT knows none."""
+    found = {x.op_type for x in model.graph.node if x.op_type.startswith("QLinear") or x.op_type.endswith("Integer")}
+    if found:
+        raise HtsatEdgeError(
+            f"{path}: computes in {listed(sorted(found))}, which TensorRT does not know; quantise with QuantizeLinear "
+            "and DequantizeLinear (QDQ) in place of operations on integers, and with ranges that are fixed"
+        )
 
 
 def in_thread(work: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -186,10 +213,10 @@ def parse(trt: ModuleType, network: Any, log: Any, model: onnx.ModelProto, recip
         by_op[node.op_type].append(node.name)
     unknown = {op: names for op, names in by_op.items() if not parser.supports_operator(op)}
     if unknown:
-        listed = ", ".join(f"{op} ({len(names)} nodes, first {names[0]})" for op, names in sorted(unknown.items()))
+        ops = listed(f"{op} ({len(names)} nodes, first {names[0]})" for op, names in sorted(unknown.items()))
         raise HtsatEdgeError(
-            f"{recipe.graph}.onnx: {version} does not know {listed}: the graph is newer than its parser; "
-            "python -m htsat_edge.export.to_onnx writes one that 8.6 knows"
+            f"{recipe.graph}.onnx: {version} does not know {ops}: they are newer than its parser, or a tool's own; "
+            "python -m htsat_edge.export.to_onnx writes a graph that 8.6 knows"
         )
     if parser.parse(model.SerializeToString()):
         return
@@ -197,8 +224,12 @@ def parse(trt: ModuleType, network: Any, log: Any, model: onnx.ModelProto, recip
     at = error.node()
     known = 0 <= at < len(model.graph.node)
     where = f"node {at} {model.graph.node[at].name}, operation {model.graph.node[at].op_type}" if known else "the graph"
+    reason = in_one_line(error.desc())
+    hint = "was the file edited?"
+    if "zero point" in reason.lower():
+        hint = "it takes 8 bits with the zero point 0 alone (ActivationSymmetric and WeightSymmetric in onnxruntime)."
     raise HtsatEdgeError(
-        f"{recipe.graph}.onnx: {version} refuses {where}: {' '.join(error.desc().split())}; was the file edited? "
+        f"{recipe.graph}.onnx: {version} refuses {where}: {reason}; {hint} "
         "python -m htsat_edge.export.to_onnx and htsat_edge.calibration.quantize write graphs that it accepts"
     )
 

@@ -149,7 +149,8 @@ class EngineBuilder:
         self.store.write_engine(recipe, done.engine)
         if done.timing_cache:
             self.store.write_timing_cache(done.timing_cache)
-        calibration = info.quantization.model_dump_json() if info.quantization and recipe.precision == "int8" else None
+        own = recipe.precision == "int8" and self.bundle.is_own(recipe.graph) is not False
+        calibration = info.quantization.model_dump_json() if info.quantization and own else None
         return EngineManifest(
             recipe=recipe,
             requested=requested,

@@ -11,7 +11,6 @@ if __name__ == "__main__":
     end_at_interrupt()
 
 import argparse
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -33,14 +32,16 @@ from safetensors.torch import save_file
 
 from htsat_edge.export.cpu_graph import build_for_cpu
 from htsat_edge.export.graph import OPSET, build, build_with_front_end
-from htsat_edge.htsat.checkpoint import load_network
+from htsat_edge.htsat.checkpoint import load_checkpoint, weight_files
+from htsat_edge.htsat.checkpoint.claims import check_order
 from htsat_edge.htsat.config import NetworkConfig, read_network
 from htsat_edge.htsat.front_end import TorchLogMel
+from htsat_edge.htsat.label_file import read_label_file
 from htsat_edge.htsat.network import FRAMES, HTSAT, STEPS, NetworkOutput
 from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.common.config import parse, read_csv, read_json
+from htsat_edge.runtime.common.config import parse, read_json
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
-from htsat_edge.runtime.common.files import replacing_folder
+from htsat_edge.runtime.common.files import replacing_folder, sha256_of
 from htsat_edge.runtime.common.machine import installed_versions
 from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd
 from htsat_edge.runtime.models.backends.backend import Scores
@@ -62,16 +63,6 @@ class Tuning(BaseModel):
 
     thresholds: dict[str, float] = {}
     median_steps: dict[str, int] = {}
-
-
-def read_labels(path: Path, classes: int) -> list[str]:
-    """Return the column `label` of a label file; raise an HtsatEdgeError unless it names each of `classes` once."""
-    labels = [row["label"] for row in read_csv(path, ["label"])]
-    if len(labels) != classes:
-        raise HtsatEdgeError(f"{path}: has {len(labels)} labels, but the network has {classes} classes")
-    if repeated := {label for label in labels if labels.count(label) > 1}:
-        raise HtsatEdgeError(f"{path}: listed twice: {', '.join(sorted(repeated))}")
-    return labels
 
 
 def step_seconds(frames: int, frame_s: float) -> float:
@@ -145,18 +136,21 @@ def export(args: argparse.Namespace) -> int:
     """Run the command: write a bundle."""
     check_out(args.out)
     config = read_network(args.network)
+    labels = read_label_file(args.labels, config.classes)
     info = {
         "name": args.name or args.network.stem,
-        "front_end": config.front_end.model_dump(),
+        "front_end": config.front_end.model_dump(exclude_none=True),
         "frames": args.frames,
         "steps": STEPS,
         "step_s": step_seconds(args.frames, config.front_end.frame_s),
         "loss": config.loss,
-        "labels": read_labels(args.labels, config.classes),
+        "labels": labels.labels,
         **(read_json(args.thresholds, Tuning).model_dump() if args.thresholds else {}),
     }
     parse(args.thresholds or args.network, info, ModelInfo)
-    network = load_network(args.checkpoint, config)
+    loaded = load_checkpoint(args.checkpoint, config, args.ema, args.at)
+    check_order(args.labels, labels.labels, loaded.class_names)
+    network = loaded.network
     graphs = {"fp32.onnx": build(network, args.frames)}
     if args.cpu:
         graphs["cpu-fp32.onnx"] = build_for_cpu(network, args.frames)
@@ -172,6 +166,9 @@ def export(args: argparse.Namespace) -> int:
         for name, model in graphs.items():
             onnx.save(model, folder / name)
         (folder / MODEL_FILE).write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{args.checkpoint}: {loaded.taken}")
+    if labels.ordered_by:
+        print(f"{args.labels}: its rows were put in the order of {labels.ordered_by}")
     for name, differences in checks.items():
         nodes, size = len(graphs[name].graph.node), (args.out / name).stat().st_size
         worst = max(differences.values())
@@ -183,7 +180,7 @@ def provenance(checkpoint: Path, config: NetworkConfig, checks: dict[str, dict[s
     """Return where a bundle comes from, and how far its graphs are from torch."""
     return {
         "checkpoint": checkpoint.name,
-        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "checkpoint_sha256": sha256_of(*weight_files(checkpoint)),
         "network": config.model_dump(exclude={"front_end"}, mode="json"),
         "opset": OPSET,
         "versions": installed_versions("htsat-edge", "torch", "onnx", "onnxruntime", "numpy"),
@@ -201,13 +198,20 @@ def frames(text: str) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = Parser(prog="to_onnx.py", description="Export a checkpoint of HTS-AT as a bundle for the runtime.")
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a .ckpt, .pt or .safetensors file")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="a file of torch or safetensors, or a folder of transformers",
+    )
     parser.add_argument(
         "--network", type=Path, required=True, help="its description, such as configs/networks/audioset.yaml"
     )
     parser.add_argument(
-        "--labels", type=Path, required=True, help="CSV with a column `label`, in the order of the outputs"
+        "--labels", type=Path, required=True, help="their names: a table, a list in JSON, or a label a line"
     )
+    parser.add_argument("--ema", action="store_true", help="take the averaged copy of the weights (EMA)")
+    parser.add_argument("--at", metavar="PLACE", help="where the weights are, if the checkpoint holds several networks")
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundle")
     parser.add_argument(
         "--frames",

@@ -11,17 +11,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from htsat_edge.htsat.checkpoint import weight_files
 from htsat_edge.htsat.config import NetworkConfig
 from htsat_edge.htsat.corpus import Recording
 from htsat_edge.htsat.network import STEPS
 from htsat_edge.htsat.scenes import STEP_FRAMES, Scene, SceneMaker, Sound, load_sounds
-from htsat_edge.htsat.settings import TrainConfig
+from htsat_edge.htsat.settings import Example, TrainConfig
 from htsat_edge.htsat.variations import mask_bands
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.files import sha256_of
 from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd
 
 Batch = tuple[Tensor, Tensor]
-"""log_mel (B, T, F) and target (B, 32, classes)."""
+"""log_mel (B, T, F), and target (B, 32, classes) of scenes or (B, classes) of clips."""
 UNLABELLED = (0, 4)
 """Fewest and most events of a scene without labels."""
 SILENCE_DB = 10 * np.log10(FLOOR_POWER)
@@ -30,17 +32,25 @@ SILENCE_DB = 10 * np.log10(FLOOR_POWER)
 class Batches(Dataset[Batch]):
     """The batch of each step, the same for the same step and seed in any process."""
 
-    def __init__(self, maker: SceneMaker, config: TrainConfig) -> None:
+    def __init__(self, maker: SceneMaker, config: TrainConfig, part: slice = slice(None)) -> None:
+        """Take a maker of scenes, and which part of each batch is wanted."""
         self._maker = maker
         self._config = config
+        self._part = part
 
     def __getitem__(self, step: int) -> Batch:
-        rng = np.random.default_rng((self._config.seed, step))
-        scenes = [self._draw(rng, step) for _ in range(self._config.batch)]
-        for scene in scenes:
+        seed, batch = self._config.seed, self._config.batch
+        if self._config.draw == "batch":  # one after the other: the whole batch has to be drawn for any part of it
+            rngs = [np.random.default_rng((seed, step))] * batch
+        else:
+            rngs = [np.random.default_rng((seed, step, i)) for i in range(batch)[self._part]]
+        scenes = [self._draw(rng, step) for rng in rngs]
+        for rng, scene in zip(rngs, scenes, strict=True):
             mask_bands(rng, scene.log_mel)
             if rng.random() < self._config.partial_share:
                 silence_begin(rng, scene)
+        if self._config.draw == "batch":
+            scenes = scenes[self._part]
         log_mel = np.stack([scene.log_mel for scene in scenes])
         target = np.stack([scene.target for scene in scenes])
         return torch.from_numpy(log_mel), torch.from_numpy(target)
@@ -86,7 +96,7 @@ def load_split(
     )
 
 
-def identity_of(config: TrainConfig, network: NetworkConfig, recordings: Sequence[Recording], init: Path | None) -> str:
+def identity_of(config: TrainConfig, network: NetworkConfig, recordings: Sequence[Example], init: Path | None) -> str:
     """Return a hash of all that a training depends on, with recordings by name and size.
 
     A training with another hash must not go on from its save.
@@ -99,5 +109,5 @@ def identity_of(config: TrainConfig, network: NetworkConfig, recordings: Sequenc
         )
     digest = hashlib.sha256("\n".join(parts).encode())
     if init is not None:
-        digest.update(init.read_bytes())
+        digest.update(sha256_of(*weight_files(init)).encode())
     return digest.hexdigest()

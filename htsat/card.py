@@ -11,7 +11,6 @@ if __name__ == "__main__":
     end_at_interrupt()
 
 import argparse
-import hashlib
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -32,7 +31,7 @@ from htsat_edge.htsat.report import SHORT, Results
 from htsat_edge.htsat.settings import RunFolder
 from htsat_edge.runtime.common.config import read_csv, read_json, read_text
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.files import replacing
+from htsat_edge.runtime.common.files import replacing, sha256_of
 from htsat_edge.runtime.models.bundle import ACCURACY_FILE, load_bundle
 
 TEMPLATE = CONFIGS / "cards" / "bundled.md"
@@ -116,7 +115,7 @@ def write(args: argparse.Namespace) -> int:
     folder = RunFolder(args.run)
     results = read_json(folder.figures, Results)
     bundle = load_bundle(args.out)
-    if hashlib.sha256(folder.model.read_bytes()).hexdigest() != bundle.info.provenance["checkpoint_sha256"]:
+    if sha256_of(folder.model) != bundle.info.provenance["checkpoint_sha256"]:
         raise HtsatEdgeError(
             f"{args.out}: holds other weights than {args.run}, which was evaluated; export those first"
         )

@@ -1,33 +1,27 @@
-"""Read a labelled corpus of recordings: a folder with a manifest, or with one folder for each class."""
+"""Take from labelled recordings the parts in which a single class sounds, to mix scenes of."""
 
 from __future__ import annotations
 
-import zlib
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import soxr
 
-from htsat_edge.evaluation.labels import BACKGROUND, refuse_missing
-from htsat_edge.evaluation.manifest import read_manifest
+from htsat_edge.evaluation.datasets.checking import LATE_S, SILENT, read_checked
+from htsat_edge.evaluation.datasets.files import list_files
+from htsat_edge.evaluation.datasets.names import refuse_near
+from htsat_edge.evaluation.datasets.splits import to_learn_from
+from htsat_edge.evaluation.labels import BACKGROUND, Labelled
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.dsp import audio
 from htsat_edge.runtime.dsp.audio import AudioFile
 
-SUFFIXES = audio.SUFFIXES | {".aif", ".aiff"}
-HELD = 0.2
-"""The share of the groups of a class that is held back for validation, where no split is given."""
 QUIET_DB = -30.0
 """The ends of a recording that are this far below its loudest moment are cut off."""
 MOMENT_S = 0.02
-SILENT = 1e-4
-LATE_S = 0.05
-"""An offset may lie this much behind the end: labels are rounded."""
 
 
 @dataclass(frozen=True)
@@ -50,80 +44,76 @@ class Recording:
         return self.split == "val"
 
 
-def read_corpus(folder: Path) -> list[Recording]:
-    """Read a corpus, with a split for every recording.
+def read_corpora(paths: Sequence[Path], layout: str | None = None, fold: int | None = None) -> list[Recording]:
+    """Read recordings to mix scenes of, with a split for each; print what was read, and what was left out.
 
     Parameters
     ----------
-    folder
-        Has a manifest.csv (evaluation/manifest.py), or a folder of recordings for each class.
+    paths
+        Folders of one data set, or of several, each with a manifest.csv, or a folder for each class, or of any layout
+        that evaluation/datasets/ knows. With tables among them, they are one data set.
+    layout, fold
+        As `read_dataset` takes them.
 
     Raises
     ------
     HtsatEdgeError
-        The folder is not a corpus, or one without recordings to learn from or held back; the message says why.
+        The paths hold no data set, or none with recordings to learn from and recordings held back.
     """
-    manifest = folder / "manifest.csv"
-    if manifest.exists():
-        return _read_manifest(manifest)
-    if not folder.is_dir():
-        raise HtsatEdgeError(f"{folder}: no such folder")
-    recordings = []
-    for place in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        if not place.name.isprintable():
-            raise HtsatEdgeError(f"{folder}: the name of the folder {place.name!r} cannot be a label")
-        own = [path for path in sorted(place.iterdir()) if path.suffix.lower() in SUFFIXES]
-        if not own:
-            raise HtsatEdgeError(f"{place}: holds no recording; put some into it, or remove it")
-        recordings += [Recording(path, place.name, f"{place.name}/{path.name}", "") for path in own]
-    if not recordings:
-        raise HtsatEdgeError(f"{folder}: has neither a manifest.csv nor a folder of recordings for each class")
-    return _complete(folder, choose_splits(recordings))
+    recordings: list[Recording] = []
+    for own in apart(paths):
+        where = ", ".join(map(str, own))
+        dataset = read_checked(own, layout, fold)
+        labelled = [recording for recording in dataset.recordings if recording.labels is not None]
+        if not labelled:
+            raise HtsatEdgeError(f"{where}: has neither a manifest.csv with classes nor a folder for each class")
+        found, untold = split_up(to_learn_from(labelled))
+        if untold:
+            print(f"  {untold} recordings more left out: several classes at once, without times")
+        hint = "; with `examples: clips` in the training file, recordings are learned from whole" if untold else ""
+        recordings += _complete(where, found, hint)
+    refuse_near({r.label: str(r.path) for r in recordings if r.label != BACKGROUND}.items())
+    return recordings
 
 
-def read_corpora(folders: Sequence[Path]) -> list[Recording]:
-    """Read several corpora, as `read_corpus` does one."""
-    return [recording for folder in folders for recording in read_corpus(folder)]
+def read_corpus(folder: Path) -> list[Recording]:
+    """Read one corpus, as `read_corpora` does several."""
+    return read_corpora([folder])
 
 
-def _read_manifest(path: Path) -> list[Recording]:
-    """Read a manifest with classes; without splits, choose them. Rows with the split `test` are left out."""
-    rows = read_manifest(path, classes=True)
-    refuse_missing(path, (row.path for row in rows if row.split != "test"))
-    recordings = [
-        Recording(row.path, row.label or "", row.group, row.split, *(row.span_s or (0.0, None)))
-        for row in rows
-        if row.split != "test"
-    ]
-    return _complete(path, recordings if any(row.split for row in rows) else choose_splits(recordings))
+def split_up(recordings: Iterable[Labelled]) -> tuple[list[Recording], int]:
+    """Return the parts in which one class sounds, and how many recordings have several classes without times."""
+    parts: list[Recording] = []
+    untold = 0
+    for recording in recordings:
+        labels, events = recording.labels or frozenset(), recording.events or ()
+        own = [(event.label, event.onset_s, event.offset_s) for event in events]
+        own += [(BACKGROUND, *span) for span in recording.backgrounds_s]
+        if own:
+            parts += [
+                Recording(recording.path, label, recording.group, recording.split, onset_s, offset_s)
+                for label, onset_s, offset_s in own
+            ]
+        elif len(labels) > 1:
+            untold += 1
+        else:
+            parts.append(Recording(recording.path, min(labels, default=BACKGROUND), recording.group, recording.split))
+    return parts, untold
 
 
-def _complete(where: Path, recordings: list[Recording]) -> list[Recording]:
+def apart(paths: Sequence[Path]) -> list[list[Path]]:
+    """Return each folder as a data set of its own; or all paths as one, where not all are folders with recordings."""
+    several = all(path.is_dir() and list_files([path]).recordings for path in paths)
+    return [[path] for path in paths] if several else [list(paths)]
+
+
+def _complete(where: str, recordings: list[Recording], hint: str) -> list[Recording]:
     """Return the recordings; raise an HtsatEdgeError unless there are some to learn from, and some held back."""
     found = {recording.held for recording in recordings if recording.label != BACKGROUND}
     for held, purpose in ((False, "to learn from"), (True, "held back (split val), to measure on")):
         if held not in found:
-            raise HtsatEdgeError(f"{where}: has no recording {purpose}")
+            raise HtsatEdgeError(f"{where}: has no recording {purpose}{hint}")
     return recordings
-
-
-def choose_splits(recordings: Iterable[Recording]) -> list[Recording]:
-    """Hold back a fifth of the groups of each class, and at least one of two; the same groups each time.
-
-    A group that holds several classes is in one split, too.
-    """
-    recordings = list(recordings)
-    groups: dict[str, set[str]] = defaultdict(set)
-    for recording in recordings:
-        groups[recording.label].add(recording.group)
-    split: dict[str, str] = {}
-    for _, own in sorted(groups.items(), key=lambda item: (len(item[1]), item[0])):
-        wanted = max(1, round(HELD * len(own))) if len(own) > 1 else 0
-        held = sum(split.get(group) == "val" for group in own)
-        free = sorted(own - split.keys(), key=lambda group: (zlib.crc32(group.encode()), group))
-        for i, group in enumerate(free):
-            split[group] = "val" if i < wanted - held else "train"
-    return [replace(recording, split=split[recording.group]) for recording in recordings]
 
 
 def read_mono(recording: Recording, sample_rate: int) -> FloatArray:

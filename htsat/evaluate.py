@@ -2,8 +2,8 @@
 
 python -m htsat_edge.htsat.evaluate RUN --data FOLDER
 
-It writes into RUN: thresholds.json for `export/to_onnx.py --thresholds`; figures.json with every figure; and
-report.html, a page to look at before a model is shipped.
+It writes into RUN: figures.json with every figure; report.html, a page to look at before a model is shipped; and for a
+training on scenes, thresholds.json for `export/to_onnx.py --thresholds`. One on clips is measured on whole clips.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if __name__ == "__main__":
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from htsat_edge.runtime.common.command import Parser, refuse_without_extra, run
 try:
     import numpy as np
     import numpy.typing as npt
-    import torch  # noqa: F401
+    import torch
 
     from htsat_edge.evaluation.event_scores import PSDS1, PSDS2, EventScores, Timed
 except ModuleNotFoundError as missing:
@@ -33,16 +34,20 @@ except ModuleNotFoundError as missing:
         raise
     refuse_without_extra("htsat_edge.htsat.evaluate", "train", missing)
 
+from htsat_edge.evaluation.datasets.options import add_options
 from htsat_edge.evaluation.labels import BACKGROUND
 from htsat_edge.evaluation.metrics import Interval
 from htsat_edge.htsat.checkpoint import load_network
+from htsat_edge.htsat.clip_figures import ClipResults, apply_to_clips, judge_clips, write_clip_page
+from htsat_edge.htsat.clips import LabelledClip, Spectrograms
 from htsat_edge.htsat.config import read_network
-from htsat_edge.htsat.corpus import read_corpora
+from htsat_edge.htsat.corpus import Recording, read_corpora
 from htsat_edge.htsat.figures import Outputs, apply, held_scenes, labelled, other_sounds, room_tone, score_windows
 from htsat_edge.htsat.network import STEPS
 from htsat_edge.htsat.report import ClassFigures, Results, write_page
 from htsat_edge.htsat.scenes import Scene, Sound, load_sounds
 from htsat_edge.htsat.settings import RunFolder
+from htsat_edge.htsat.sources import read_clips
 from htsat_edge.runtime.common.arrays import BoolArray, FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing
@@ -230,12 +235,20 @@ def _by_label(
 def measure(args: argparse.Namespace) -> int:
     """Run the command: measure a training."""
     folder = RunFolder(args.run)
+    if (args.examples or folder.read_examples()) == "clips":
+        print(measure_clips(folder, read_clips(args.data, args.dataset, args.fold)).line())
+    else:
+        print(measure_scenes(folder, read_corpora(args.data, args.dataset, args.fold)).line())
+    return 0
+
+
+def measure_scenes(folder: RunFolder, corpus: Sequence[Recording]) -> Results:
+    """Measure a training on its held parts of recordings and on scenes of them; write what the command writes."""
     config, labels = read_network(folder.network), folder.read_labels()
     network = load_network(folder.model, config)
-    corpus = read_corpora(args.data)
     held = folder.still_held(corpus)
     if not {r.label for r in held}.intersection(labels):
-        raise HtsatEdgeError(f"{args.run}: none of its labels has a held recording in --data")
+        raise HtsatEdgeError(f"{folder.path}: none of its labels has a held recording in --data")
     backgrounds = [r for r in corpus if r.label == BACKGROUND and r not in held]
     sounds = load_sounds([*held, *backgrounds], config.front_end, "reading", speeds=(1.0,))
     scenes = held_scenes(sounds, labels, config.front_end, SCENES)
@@ -255,12 +268,33 @@ def measure(args: argparse.Namespace) -> int:
     )
     results = judge(apply(network, sounds, scenes, labels), quiet, sounds, scenes, labels)
     write_thresholds(folder.thresholds, results)
-    with replacing(folder.figures) as part:
-        part.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    write_results(folder, results)
     with replacing(folder.page) as part:
         write_page(part, results, folder.read_curve())
-    print(results.line())
-    return 0
+    return results
+
+
+def measure_clips(folder: RunFolder, clips: Sequence[LabelledClip]) -> ClipResults:
+    """Measure a training on its held clips, whole; write figures and page."""
+    config, labels = read_network(folder.network), folder.read_labels()
+    network = load_network(folder.model, config)
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    held = folder.still_held([clip for clip in clips if clip.held])
+    if not any(clip.labels.intersection(labels) for clip in held):
+        raise HtsatEdgeError(f"{folder.path}: none of its labels has a held recording in --data")
+    spectrograms = Spectrograms(held, config.front_end, "reading")
+    workers = 0 if spectrograms.in_memory else os.cpu_count() or 0
+    results = judge_clips(apply_to_clips(network, spectrograms, held, labels, workers), held, labels)
+    write_results(folder, results)
+    with replacing(folder.page) as part:
+        write_clip_page(part, results, folder.read_curve())
+    return results
+
+
+def write_results(folder: RunFolder, results: Results | ClipResults) -> None:
+    """Write the figures."""
+    with replacing(folder.figures) as part:
+        part.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def write_thresholds(path: Path, results: Results) -> None:
@@ -286,6 +320,12 @@ def main(arguments: list[str] | None = None) -> int:
         required=True,
         metavar="FOLDER",
         help="the folders of recordings that it was trained on",
+    )
+    add_options(parser)
+    parser.add_argument(
+        "--examples",
+        choices=["scenes", "clips"],
+        help="what to measure on (default: what it was trained on): scenes and parts of recordings, or whole clips",
     )
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: measure(args))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from htsat_edge.htsat.checkpoint import load_network
+from htsat_edge.htsat.checkpoint import load_checkpoint
 from htsat_edge.htsat.config import NetworkConfig
 from htsat_edge.htsat.network import HTSAT, Block
 
@@ -14,13 +14,14 @@ from htsat_edge.htsat.network import HTSAT, Block
 def make_network(config: NetworkConfig, outputs: int, init: Path | None) -> HTSAT:
     """Return a network with so many classes to train.
 
-    Its weights are random, or those of the checkpoint `init` (which `config` describes) except for the head.
+    Its weights are random, or those of the checkpoint `init` except for the head: `config` describes its network, but
+    the number of classes and the front end may be others.
     """
     network = HTSAT(config.model_copy(update={"classes": outputs}))
     if init is None:
         initialise(network)
         return network
-    trained = load_network(init, config).state_dict()
+    trained = load_checkpoint(init, config, to_fine_tune=True).network.state_dict()
     network.load_state_dict({k: v for k, v in trained.items() if not k.startswith("tscam_conv.")}, strict=False)
     initialise_head(network)
     return network

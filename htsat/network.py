@@ -140,6 +140,8 @@ class Block(nn.Module):
     mask: Tensor
     drop = 0.0
     """The share of windows for which each half of the block is skipped in training (stochastic depth)."""
+    part = (0, 1)
+    """Which of how many equal parts of a batch it sees: it draws for the whole batch."""
 
     def __init__(self, channels: int, heads: int, side: int, shifted: bool) -> None:
         super().__init__()
@@ -163,7 +165,8 @@ class Block(nn.Module):
     def _keep(self, x: Tensor) -> Tensor:
         if not self.training or self.drop == 0:
             return x
-        kept = torch.rand(len(x), 1, 1, device=x.device) >= self.drop
+        part, parts = self.part
+        kept = torch.rand(parts * len(x), 1, 1, device=x.device).chunk(parts)[part] >= self.drop
         return x * (kept / (1 - self.drop)).to(x.dtype)
 
     def _attend(self, x: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
 from pydantic import BaseModel
 
@@ -94,6 +95,7 @@ class Results(BaseModel):
 
 def write_page(path: Path, results: Results, curve: Sequence[dict[str, float]]) -> None:
     """Write an HTML page that needs no other file."""
+    labels = [c.label for c in results.classes]
     parts = [
         "<h1>The model on held recordings</h1>",
         page.table(["figure", "value (90 % of resamples)"], results.table()),
@@ -111,7 +113,7 @@ def write_page(path: Path, results: Results, curve: Sequence[dict[str, float]]) 
         ),
         "<h2>Confusion</h2>",
         "<p>Whole recordings: the class of the row, and the class that scores highest.</p>",
-        page.plot(lambda figure: draw_confusion(figure, results), (8, 7)),
+        page.plot(lambda figure: draw_counts(figure, np.array(results.confusion), labels), (8, 7)),
     ]
     page.write(path, "Evaluation", parts)
 
@@ -123,7 +125,8 @@ def draw_curve(figure: Figure, curve: Sequence[dict[str, float]]) -> None:
     loss.plot(steps, [row["loss"] for row in curve])
     loss.set(xlabel="step", ylabel="loss", ylim=(0, None))
     for name in ("accuracy", "clip_map", "frame_map"):
-        scores.plot(steps, [row[name] for row in curve], label=name)
+        if name in curve[0]:  # a training on clips has no frames, and no accuracy where they have several classes
+            scores.plot(steps, [row[name] for row in curve], label=name)
     scores.set(xlabel="step", ylim=(0, 1))
     scores.legend()
 
@@ -144,11 +147,9 @@ def draw_classes(figure: Figure, classes: Sequence[ClassFigures]) -> None:
     figure.legend(loc="outside upper center", ncols=2)
 
 
-def draw_confusion(figure: Figure, results: Results) -> None:
-    """Draw the confusion matrix, rows scaled to one."""
+def draw_counts(figure: Figure, counts: npt.NDArray[np.intp], labels: Sequence[str]) -> None:
+    """Draw a confusion matrix (C, C), rows scaled to one."""
     axes = figure.subplots()
-    counts = np.array(results.confusion)
-    labels = [c.label for c in results.classes]
     axes.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
     for i, j in zip(*np.nonzero(counts), strict=True):
         share = counts[i, j] / counts[i].sum()

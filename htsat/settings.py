@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from htsat_edge.evaluation.labels import BACKGROUND
 from htsat_edge.htsat.config import NetworkConfig, read_network
-from htsat_edge.htsat.corpus import Recording
 from htsat_edge.runtime.common.config import read_csv, read_yaml
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing
@@ -50,12 +50,42 @@ class Mix(BaseModel):
         return self
 
 
+class Augment(BaseModel):
+    """How whole recordings are varied whenever they are drawn; the defaults are the paper's, where it has one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    balance: float = Field(default=1.0, ge=0, le=1)
+    mixup: float = Field(default=0.5, ge=0, allow_inf_nan=False)
+    mixup_share: float = Field(default=1.0, ge=0, le=1)
+    gain_db: float = Field(default=0.0, ge=0, le=100)
+    shift: bool = True
+    time_masks: tuple[int, int] = (2, 64)
+    band_masks: tuple[int, int] = (2, 8)
+
+    @model_validator(mode="after")
+    def _not_negative(self) -> Augment:
+        for name in ("time_masks", "band_masks"):
+            masks = getattr(self, name)
+            if min(masks) < 0:
+                raise ValueError(f"{name} {list(masks)}: want how many, and the most that each covers")
+        return self
+
+
+SCENE_KEYS = frozenset(
+    {"phases", "tiled_share", "quiet_share", "partial_share", "mix", "draw", "clip_weight", "late_weight"}
+)
+CLIP_KEYS = frozenset({"augment"})
+"""Keys of one kind of examples only: given for the other, they would do nothing without a word."""
+
+
 class TrainConfig(BaseModel):
-    """The keys of configs/train.yaml; the comments there explain each."""
+    """The keys of configs/train.yaml and configs/train-esc50.yaml; the comments there explain each."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     network: Path
+    examples: Literal["scenes", "clips"] = "scenes"
     labels: list[str] = []
     auxiliary: list[str] = []
     steps: int = Field(gt=0)
@@ -65,10 +95,16 @@ class TrainConfig(BaseModel):
     quiet_share: float = Field(0.0, ge=0, le=1)
     partial_share: float = Field(0.0, ge=0, le=1)
     mix: Mix = Mix()
+    augment: Augment = Augment()
+    draw: Literal["batch", "example"] = "batch"
+    optimiser: Literal["muon", "adamw"] = "muon"
     learning_rate: float = Field(3e-3, gt=0, allow_inf_nan=False)
+    schedule: Literal["linear", "cosine"] = "linear"
+    warm_up_steps: int | None = Field(None, ge=0)
     drop_path: float = Field(0.0, ge=0, lt=1)
     weight_decay: float = Field(0.05, ge=0, allow_inf_nan=False)
     ema: float = Field(0.998, gt=0, lt=1)
+    average_last: float = Field(0.0, ge=0, le=1)
     clip_weight: float = Field(0.5, ge=0, allow_inf_nan=False)
     late_weight: float = Field(1.0, gt=0, allow_inf_nan=False)
     freeze: bool = False
@@ -85,7 +121,16 @@ class TrainConfig(BaseModel):
         total = sum(phase.share for phase in self.phases)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"phases: their shares add up to {total:g}, want 1")
+        if foreign := sorted(self.unused & self.model_fields_set):
+            raise ValueError(f"{', '.join(foreign)}: not with examples: {self.examples}, which do not use it")
+        if self.warm_up_steps is not None and self.warm_up_steps >= self.steps:
+            raise ValueError(f"warm_up_steps {self.warm_up_steps}: want fewer than all {self.steps} steps")
         return self
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """The keys that training on the other kind of examples has."""
+        return SCENE_KEYS if self.examples == "clips" else CLIP_KEYS
 
     def events_at(self, step: int) -> tuple[int, int]:
         """Return the fewest and the most events of a scene at this step."""
@@ -106,9 +151,31 @@ def read_training(path: Path) -> tuple[TrainConfig, NetworkConfig]:
     return config, read_network(network)
 
 
-def labels_of(config: TrainConfig, recordings: Sequence[Recording]) -> list[str]:
+class Example(Protocol):
+    """A recording to learn from or to measure on: a part with one class, or a whole clip with any number of them."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def onset_s(self) -> float: ...
+    @property
+    def offset_s(self) -> float | None: ...
+    @property
+    def held(self) -> bool: ...
+
+
+Kind = TypeVar("Kind", bound=Example)
+
+
+def labels_of(config: TrainConfig, classes: Iterable[str]) -> list[str]:
     """Return the classes to learn: those of the training file, or every class of the corpus."""
-    return config.labels or sorted({r.label for r in recordings} - {BACKGROUND, *config.auxiliary})
+    return config.labels or sorted({*classes} - {BACKGROUND, *config.auxiliary})
 
 
 @dataclass(frozen=True)
@@ -138,6 +205,11 @@ class RunFolder:
         return self.path / "held.csv"
 
     @property
+    def training(self) -> Path:
+        """The settings of the training."""
+        return self.path / "training.yaml"
+
+    @property
     def curve(self) -> Path:
         """The figures every few hundred steps."""
         return self.path / "curve.csv"
@@ -162,11 +234,15 @@ class RunFolder:
         """All that a stopped training needs to go on."""
         return self.path / "state.pt"
 
-    def create(self, network: NetworkConfig, labels: Sequence[str], recordings: Sequence[Recording]) -> None:
+    def create(
+        self, config: TrainConfig, network: NetworkConfig, labels: Sequence[str], recordings: Sequence[Example]
+    ) -> None:
         """Make the folder, before the work rather than after it, and write the files that describe the model."""
         make_folder(self.path)
-        with replacing(self.network) as part:
-            part.write_text(yaml.safe_dump(network.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        settings = self._own(config).model_dump(mode="json", exclude=set(config.unused))
+        for path, content in ((self.network, network.model_dump(mode="json")), (self.training, settings)):
+            with replacing(path) as part:
+                part.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
         with replacing(self.labels) as part, part.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([["label"], *([label] for label in labels)])
         with replacing(self.held) as part, part.open("w", newline="", encoding="utf-8") as file:
@@ -174,10 +250,22 @@ class RunFolder:
                 [HELD_COLUMNS, *(_held_row(r) for r in recordings if r.held)]
             )
 
-    def still_held(self, recordings: Sequence[Recording]) -> list[Recording]:
+    def still_held(self, recordings: Sequence[Kind]) -> list[Kind]:
         """Return those of the recordings that the training never learned from."""
         known = {tuple(row[name] for name in HELD_COLUMNS) for row in read_csv(self.held, HELD_COLUMNS)}
         return [recording for recording in recordings if _held_row(recording) in known]
+
+    def _own(self, config: TrainConfig) -> TrainConfig:
+        """Return a training file as it stands here, beside the network file."""
+        return config.model_copy(update={"network": Path(self.network.name)})
+
+    def is_of(self, config: TrainConfig) -> bool:
+        """Return whether the folder holds a training with these settings."""
+        return self.training.exists() and read_yaml(self.training, TrainConfig) == self._own(config)
+
+    def read_examples(self) -> Literal["scenes", "clips"]:
+        """Return what the training learned from; older ones, which say nothing, from scenes."""
+        return read_yaml(self.training, TrainConfig).examples if self.training.exists() else "scenes"
 
     def read_curve(self) -> list[dict[str, float]]:
         """Return the rows of the curve."""
@@ -191,7 +279,7 @@ class RunFolder:
 HELD_COLUMNS = ("class", "group", "file", "onset")
 
 
-def _held_row(recording: Recording) -> tuple[str, str, str, str]:
+def _held_row(recording: Example) -> tuple[str, str, str, str]:
     return recording.label, recording.group, recording.path.name, str(recording.onset_s)
 
 

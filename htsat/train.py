@@ -1,10 +1,12 @@
-"""Train a network on synthetic scenes.
+"""Train a network, on synthetic scenes or on whole clips.
 
 python -m htsat_edge.htsat.train --config configs/train.yaml --data FOLDER --out RUN
+torchrun --nproc-per-node 4 -m htsat_edge.htsat.train --config configs/train-audioset.yaml --data FOLDER --out RUN
 
 A training may be stopped at any moment. Started again with the same arguments, it goes on from its last save and ends
 with the same weights (on the same machine, with the same number of threads). `--init CHECKPOINT` begins with the
-weights of a trained network in place of random ones, and a new head: fine-tuning on classes of one's own.
+weights of a trained network in place of random ones, and a new head: fine-tuning on classes of one's own. Several
+processes of torchrun, each with a GPU, share every batch and train as one would (processes.py).
 """
 
 from __future__ import annotations
@@ -30,28 +32,27 @@ try:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import save_file
-    from torch.utils.data import DataLoader
+    from torch.utils.data import DataLoader, Dataset
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
         raise
     refuse_without_extra("htsat_edge.htsat.train", "train", missing)
 
-from htsat_edge.evaluation.labels import BACKGROUND
-from htsat_edge.htsat.batches import Batches, identity_of, load_split
+from htsat_edge.evaluation.datasets.options import add_options
+from htsat_edge.htsat.batches import Batch, identity_of
+from htsat_edge.htsat.clips import LabelledClip
 from htsat_edge.htsat.config import NetworkConfig
 from htsat_edge.htsat.corpus import Recording, read_corpora
-from htsat_edge.htsat.figures import apply, held_scenes
 from htsat_edge.htsat.initial import freeze_backbone, make_network, set_drop_path
-from htsat_edge.htsat.scenes import Scene, SceneMaker, Sound
-from htsat_edge.htsat.settings import RunFolder, TrainConfig, labels_of, read_training
+from htsat_edge.htsat.processes import Processes, joined
+from htsat_edge.htsat.settings import Example, RunFolder, TrainConfig, labels_of, read_training
+from htsat_edge.htsat.sources import TrainingData, open_clips, open_scenes, read_clips
 from htsat_edge.htsat.training import Training, without_auxiliary
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing
 from htsat_edge.runtime.common.progress import with_progress
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SCENES = 128
-"""Held scenes to validate on."""
 AHEAD = 4
 """Batches that each process draws ahead."""
 
@@ -71,19 +72,21 @@ def stop_requested() -> Iterator[Event]:
 def open_training(
     config: TrainConfig,
     network_config: NetworkConfig,
-    recordings: Sequence[Recording],
+    recordings: Sequence[Example],
     outputs: int,
     save: Path,
     init: Path | None,
+    processes: Processes = Processes(),
 ) -> Training:
     """Return a training as `save` has it, or where there is no save, at step 0."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
     network = make_network(network_config, outputs, init)
     set_drop_path(network, config.drop_path)
+    processes.share(network)
     if config.freeze:
         freeze_backbone(network)
-    training = Training(network, config, device, identity_of(config, network_config, recordings, init))
+    identity = identity_of(config, network_config, recordings, init)
+    training = Training(network, config, identity, processes)
     if save.exists():
         training.restore(save)
     return training
@@ -92,62 +95,86 @@ def open_training(
 def train(
     config: TrainConfig,
     network_config: NetworkConfig,
-    recordings: Sequence[Recording],
+    recordings: Sequence[Recording] | Sequence[LabelledClip],
     out: Path,
     init: Path | None = None,
     workers: int | None = None,
+    processes: Processes = Processes(),
 ) -> None:
-    """Train a network on the recordings of a corpus, or go on with that.
+    """Train a network on parts of recordings, or on clips, as `config.examples` says; or go on with that.
 
     The folder `out` holds the results, and a save that is written at each validation and when the training is stopped;
-    then KeyboardInterrupt is raised. `init` is a checkpoint to begin with; `workers` processes draw the scenes, by
+    then KeyboardInterrupt is raised. `init` is a checkpoint to begin with; `workers` processes draw the examples, by
     default one for each core where a GPU trains. Raise an HtsatEdgeError where the corpus lacks a class, or `out` holds
     another training or cannot be written; CheckFailed where the loss is not finite.
     """
-    labels = labels_of(config, recordings)
+    labels = labels_of(
+        config, {name for r in recordings for name in (r.labels if isinstance(r, LabelledClip) else [r.label])}
+    )
     if not labels:
         raise HtsatEdgeError("--data: has no class to learn, only auxiliary ones")
-    names, front_end, folder = [*labels, *config.auxiliary], network_config.front_end, RunFolder(out)
-    training = open_training(config, network_config, recordings, len(names), folder.state, init)
-    folder.create(network_config.model_copy(update={"classes": len(labels), "loss": "bce"}), labels, recordings)
+    part, folder = processes.part(config.batch), RunFolder(out)
+    outputs = len(labels) + len(config.auxiliary)
+    training = open_training(config, network_config, recordings, outputs, folder.state, init, processes)
+    if not processes.agree(training.step):
+        raise HtsatEdgeError(f"--out {out}: has a save for some of the processes only; all machines must share it")
+    if workers is None:
+        # A CPU that trains has no core left for drawing; a GPU would wait for it.
+        workers = (os.cpu_count() or 0) // processes.local_count if training.device.type != "cpu" else 0
+    if processes.first:
+        learned = network_config.model_copy(update={"classes": len(labels)})
+        if config.examples == "scenes":  # whatever the loss of the checkpoint was
+            learned = learned.model_copy(update={"loss": "bce"})
+        folder.create(config, learned, labels, recordings)
     if training.step == config.steps:
         print(f"{out}: is trained")
         return
-    sounds, held = load_split(recordings, labels, config.auxiliary, front_end)
-    backgrounds = [sound for sound in sounds if sound.recording.label == BACKGROUND]
-    scenes = held_scenes(held + backgrounds, labels, front_end, SCENES)
-    batches = Batches(SceneMaker(sounds, names, front_end, mix=config.mix), config)
+    if config.examples == "clips":
+        clips = [clip for clip in recordings if isinstance(clip, LabelledClip)]
+        source = open_clips(clips, labels, config, network_config, processes, workers)
+    else:
+        parts = [recording for recording in recordings if isinstance(recording, Recording)]
+        source = open_scenes(parts, labels, config, network_config.front_end, part)
+    take_steps(training, source, labels, folder, workers)
+
+
+def take_steps(
+    training: Training, source: TrainingData, labels: Sequence[str], folder: RunFolder, workers: int
+) -> None:
+    """Take the steps that are left; validate and save, and stop in all processes after the same step."""
+    processes, steps = training.processes, training.config.steps
     with stop_requested() as stop:
-        print(f"{len(sounds)} recordings to learn from, {len(held)} held; on {training.device.type}", flush=True)
+        where = training.device.type + (f", {processes.count} processes" if processes.count > 1 else "")
+        print(f"{source.learned} recordings to learn from, {source.held} held; on {where}", flush=True)
         if training.step:
-            print(f"going on from step {training.step} of {config.steps}")
-        for _ in learn(training, batches, workers):
-            due = is_due(training)
-            if due:
-                validate(training, held, scenes, labels, folder)
-            if due or stop.is_set():
+            print(f"going on from step {training.step} of {steps}")
+        for _ in learn(training, source.batches, workers):
+            due, stopped = is_due(training), processes.any(stop.is_set())
+            if due or stopped:
+                training.read_losses()  # of all processes
+            if due and processes.first:
+                validate(training, source, labels, folder)
+            if (due or stopped) and processes.first:
                 training.save(folder.state)
-            if stop.is_set() and training.step < config.steps:
+            if stopped and training.step < steps:
+                processes.wait()  # for the save
                 print(f"stopped after step {training.step}; the same command goes on")
                 raise KeyboardInterrupt
 
 
-def learn(training: Training, batches: Batches, workers: int | None = None) -> Iterator[int]:
-    """Take the steps that are left; yield the number of steps after each. `workers` draw the scenes."""
+def learn(training: Training, batches: Dataset[Batch], workers: int = 0) -> Iterator[int]:
+    """Take the steps that are left; yield the number of steps after each. `workers` draw the examples."""
     todo = range(training.step, training.config.steps)
-    gpu = training.device.type != "cpu"
-    if workers is None:
-        # A CPU that trains has no core left for drawing; a GPU would wait for it.
-        workers = os.cpu_count() or 0 if gpu else 0
     loader = DataLoader(
         batches,
         batch_size=None,
         sampler=todo,
         num_workers=workers,
-        pin_memory=gpu,
+        pin_memory=training.device.type != "cpu",
         prefetch_factor=AHEAD if workers else None,
     )
-    for _, (log_mel, target) in zip(with_progress(todo, "training"), loader, strict=True):
+    shown = with_progress(todo, "training") if training.processes.first else todo
+    for _, (log_mel, target) in zip(shown, loader, strict=True):
         training.take_step(log_mel, target)
         yield training.step
 
@@ -158,12 +185,10 @@ def is_due(training: Training) -> bool:
     return training.step % min(every, max(50, steps // 6)) == 0 or training.step == steps
 
 
-def validate(
-    training: Training, held: Sequence[Sound], scenes: Sequence[Scene], labels: Sequence[str], folder: RunFolder
-) -> None:
+def validate(training: Training, source: TrainingData, labels: Sequence[str], folder: RunFolder) -> None:
     """Measure the running average, and write it and the curve; remove what was measured on an earlier one."""
     average = training.averaged()
-    training.add_to_curve(apply(average, held, scenes, labels).summary())
+    training.add_to_curve(source.validate(average))
     write_curve(folder.curve, training.curve)
     with replacing(folder.model, SafetensorError) as part:
         save_file(without_auxiliary(average, len(labels)), part)
@@ -182,13 +207,16 @@ def write_curve(path: Path, rows: Sequence[dict[str, float]]) -> None:
 def start(args: argparse.Namespace) -> int:
     """Run the command."""
     config, network = read_training(args.config)
-    train(config, network, read_corpora(args.data), args.out, args.init, args.workers)
+    with joined() as processes:
+        read = read_clips if config.examples == "clips" else read_corpora
+        recordings: list[LabelledClip] | list[Recording] = read(args.data, args.dataset, args.fold)
+        train(config, network, recordings, args.out, args.init, args.workers, processes)
     return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    parser = Parser(prog="python -m htsat_edge.htsat.train", description="Train a network on synthetic scenes.")
+    parser = Parser(prog="python -m htsat_edge.htsat.train", description="Train a network on scenes or clips.")
     parser.add_argument("--config", type=Path, required=True, help="a training file, such as configs/train.yaml")
     parser.add_argument(
         "--data",
@@ -196,15 +224,16 @@ def main(arguments: list[str] | None = None) -> int:
         nargs="+",
         required=True,
         metavar="FOLDER",
-        help="folders of recordings, each with a manifest.csv or a folder for each class",
+        help="folders of recordings: a data set, or one with a manifest.csv or a folder for each class",
     )
+    add_options(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--init", type=Path, metavar="CHECKPOINT", help="fine-tune these weights of the same network")
     parser.add_argument(
         "--workers",
         type=seed,
         metavar="N",
-        help="processes that draw scenes (default: one for each core where a GPU trains, else none)",
+        help="processes that draw examples (default: one for each core where a GPU trains, else none)",
     )
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: start(args))

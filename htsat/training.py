@@ -16,21 +16,33 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from htsat_edge.htsat.network import HTSAT, NetworkOutput
+from htsat_edge.htsat.processes import Processes
 from htsat_edge.htsat.settings import TrainConfig
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing
 
+Weights = tuple[Tensor, ...] | list[Tensor]
 READ_EVERY = 50
 """Steps until losses are read: a GPU works ahead in between."""
 
 
 def make_optimisers(network: HTSAT, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Return Muon for the matrices of the backbone, and AdamW for everything else that learns."""
+    """Return Muon for the matrices of the backbone, and AdamW for everything else that learns; or AdamW alone.
+
+    AdamW alone has the settings of HTS-AT's training (section 3.1), but that biases, scales and tables do not decay.
+    """
     learning = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    decay, lr = config.weight_decay, config.learning_rate
+    fused = any(p.is_cuda for p in learning.values())  # one kernel in place of hundreds
+    if config.optimiser == "adamw":
+        weights = [n for n, p in learning.items() if p.ndim > 1 and "bias" not in n]
+        groups = [
+            {"params": [learning[n] for n in weights], "weight_decay": decay},
+            {"params": [p for n, p in learning.items() if n not in weights], "weight_decay": 0.0},
+        ]
+        return [torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.999), fused=fused)]
     matrices = [n for n, p in learning.items() if n.startswith("layers.") and p.ndim == 2 and "bias_table" not in n]
     rest = [p for name, p in learning.items() if name not in matrices]
-    decay, lr = config.weight_decay, config.learning_rate
-    fused = any(p.is_cuda for p in rest)  # one kernel in place of hundreds
     adam = torch.optim.AdamW(rest, lr=lr, weight_decay=0.0, betas=(0.9, 0.98), fused=fused)
     if not matrices:
         return [adam]
@@ -40,10 +52,16 @@ def make_optimisers(network: HTSAT, config: TrainConfig) -> list[torch.optim.Opt
     return [muon, adam]
 
 
-def learning_rate_factor(step: int, steps: int) -> float:
-    """Return the share of the learning rate at a step: a short warm-up, then a straight line to zero."""
-    warm_up = max(1, steps // 50)
-    return min((step + 1) / warm_up, (steps - step) / (steps - warm_up + 1))
+def learning_rate_factor(step: int, steps: int, schedule: str = "linear", warm_up_steps: int | None = None) -> float:
+    """Return the share of the learning rate at a step: a warm-up, then a straight line or a cosine to zero.
+
+    Where it is not given, the warm-up takes a fiftieth of the steps.
+    """
+    warm_up = max(1, steps // 50 if warm_up_steps is None else warm_up_steps)
+    rising = (step + 1) / warm_up
+    if schedule == "linear":
+        return min(rising, (steps - step) / (steps - warm_up + 1))
+    return min(rising, 0.5 + 0.5 * math.cos(math.pi * max(0, step - warm_up) / max(1, steps - warm_up)))
 
 
 def loss_of(output: NetworkOutput, target: Tensor, clip_weight: float, late_weight: float = 1.0) -> Tensor:
@@ -63,16 +81,29 @@ def loss_of(output: NetworkOutput, target: Tensor, clip_weight: float, late_weig
     return framewise + clip_weight * clipwise
 
 
+def clip_loss_of(output: NetworkOutput, target: Tensor, loss: str) -> Tensor:
+    """Return the loss of the mean logits against the classes of whole clips, target (B, C).
+
+    With loss `ce` each row of the target adds up to one; with `bce` any number of classes may sound.
+    """
+    logits = output.logits.mean(1)
+    if loss == "ce":
+        return functional.cross_entropy(logits, target)
+    return functional.binary_cross_entropy_with_logits(logits, target)
+
+
 class Training:
     """A network, its running average and its optimisers, at some step; all of it can be saved and restored."""
 
-    def __init__(self, network: HTSAT, config: TrainConfig, device: torch.device, identity: str) -> None:
-        """Begin; `identity` is a hash of all that the training depends on."""
+    def __init__(self, network: HTSAT, config: TrainConfig, identity: str, processes: Processes = Processes()) -> None:
+        """Begin; `identity` is a hash of all that the training depends on, but for the processes that share it."""
         self.config = config
         self.identity = identity
-        self.device = device
-        self.network = network.to(device)
-        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
+        self.processes = processes
+        self.device = processes.device
+        self.network = network.to(self.device)
+        follow = self._take_mean if config.average_last else get_ema_multi_avg_fn(config.ema)
+        self.average = AveragedModel(network, multi_avg_fn=follow, use_buffers=True)
         # It is read at each step: on a GPU each would wait for the last to end.
         self.average.n_averaged = self.average.n_averaged.cpu()
         self.optimisers = make_optimisers(network, config)
@@ -94,13 +125,15 @@ class Training:
             output = self.network(log_mel.to(self.device, non_blocking=True))
         output = output._replace(logits=output.logits.float())
         target = target.to(self.device, non_blocking=True)
-        loss = loss_of(output, target, self.config.clip_weight, self.config.late_weight)
-        factor = learning_rate_factor(self.step, self.config.steps)
+        loss = self._loss(output, target)
+        config = self.config
+        factor = learning_rate_factor(self.step, config.steps, config.schedule, config.warm_up_steps)
         for optimiser in self.optimisers:
             optimiser.zero_grad()
             for group in optimiser.param_groups:
-                group["lr"] = self.config.learning_rate * factor
+                group["lr"] = config.learning_rate * factor
         loss.backward()
+        self.processes.average_gradients(self.network.parameters())
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for optimiser in self.optimisers:
             optimiser.step()
@@ -111,11 +144,28 @@ class Training:
             self.read_losses()
         self.seconds += time.monotonic() - begun
 
+    @torch.no_grad()
+    def _take_mean(self, averaged: Weights, current: Weights, _: Tensor | int) -> None:
+        """Move the average to the mean of the weights since the last share of the steps began; until then, to the last.
+
+        torch's own function fails on integers, and waits for the GPU.
+        """
+        begin = math.ceil((1 - self.config.average_last) * self.config.steps)
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, 1 / max(1, self.step - begin + 1))
+        else:
+            torch._foreach_copy_(averaged, current)
+
+    def _loss(self, output: NetworkOutput, target: Tensor) -> Tensor:
+        if target.ndim == 2:
+            return clip_loss_of(output, target, self.network.config.loss)
+        return loss_of(output, target, self.config.clip_weight, self.config.late_weight)
+
     def read_losses(self) -> None:
-        """Wait for the losses of the last steps; raise CheckFailed where one is not finite."""
+        """Wait for the losses of the last steps, of all processes; raise CheckFailed where one is not finite."""
         if not self._latest:
             return
-        losses = torch.stack(self._latest).tolist()
+        losses = self.processes.mean(torch.stack(self._latest)).tolist()
         for i, loss in enumerate(losses):
             if not math.isfinite(loss):
                 step = self.step - len(losses) + i

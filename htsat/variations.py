@@ -87,13 +87,19 @@ def reverberate(rng: Rng, power: FloatArray) -> FloatArray:
     return ((1 - wet) * padded + wet * tail).astype(np.float32)
 
 
-def mask_bands(rng: Rng, log_mel: FloatArray, widest_band: int = 8, longest: int = 32) -> None:
-    """Apply SpecAugment in place: two masks over frequency, one over time (HTS-AT, section 3.1; Park et al. 2019)."""
+def mask_bands(
+    rng: Rng, log_mel: FloatArray, bands: tuple[int, int] = (2, 8), times: tuple[int, int] = (1, 32)
+) -> None:
+    """Apply SpecAugment in place: masks over frequency, then over time (HTS-AT, section 3.1; Park et al. 2019).
+
+    `bands` and `times` say how many masks, and the most bands or frames that each covers.
+    """
     fill = log_mel.mean()
-    for _ in range(2):
-        width = rng.integers(0, widest_band + 1)
+    for _ in range(bands[0]):
+        width = rng.integers(0, bands[1] + 1)
         start = rng.integers(0, log_mel.shape[1] - width + 1)
         log_mel[:, start : start + width] = fill
-    length = rng.integers(0, longest + 1)
-    start = rng.integers(0, log_mel.shape[0] - length + 1)
-    log_mel[start : start + length] = fill
+    for _ in range(times[0]):
+        length = rng.integers(0, times[1] + 1)
+        start = rng.integers(0, log_mel.shape[0] - length + 1)
+        log_mel[start : start + length] = fill

@@ -139,7 +139,7 @@ def write_full_graphs(folder):
 
     from htsat_edge.calibration.gptq import round_nearest, scales
     from htsat_edge.calibration.graphs import Rounded, to_int8
-    from htsat_edge.calibration.observe import find_linears
+    from htsat_edge.calibration.structure import find_linears
     from htsat_edge.export.graph import build
     from htsat_edge.htsat.config import NetworkConfig
     from htsat_edge.htsat.network import HTSAT

@@ -5,12 +5,13 @@ import onnx
 import pytest
 import soundfile
 
-from htsat_edge.calibration.observe import find_linears, observe
+from htsat_edge.calibration.observe import observe
+from htsat_edge.calibration.structure import find_linears
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def recordings(farmyard, tmp_path_factory):
-    """Write twelve recordings of 12 s; return their folder."""
+    """Write twelve recordings of 12 s; return their folder, which a module may put manifests into."""
     folder = tmp_path_factory.mktemp("recordings")
     samples, rate = soundfile.read(farmyard, dtype="float32")
     rng = np.random.default_rng(0)

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType
 
-from htsat_edge.calibration.graphs import centre, round_weights, to_half, to_int8
+from htsat_edge.calibration.graphs import centre, is_half, round_weights, to_half, to_int8, with_float_ends
 from htsat_edge.calibration.sensitivity import logits_of
 from htsat_edge.evaluation.metrics import snr_db
 from htsat_edge.runtime.models.backends.ort import open_session
@@ -141,3 +141,33 @@ def test_nvidias_builder_takes_it(name, model, int8, nvidia_layers):
 def test_the_full_network_in_eight_bits_keeps_to_what_tensorrt_8_6_knows(full_graphs):
     assert {node.op_type for node in onnx.load(full_graphs / "int8.onnx").graph.node} <= OPS
     assert (full_graphs / "int8.onnx").stat().st_size < 0.4 * (full_graphs / "fp32.onnx").stat().st_size
+
+
+def test_what_is_in_half_precision_is_seen(model, int8):
+    assert [is_half(graph) for graph in (model, int8, to_half(model), to_half(int8))] == [False, False, True, True]
+
+
+def test_half_inputs_and_outputs_become_float_by_a_cast():
+    """An old graph lists its constants as inputs too: they stay."""
+    names = {"x": [2], "w": [2], "y": [2], "z": [2]}
+    x, w, y, z = (helper.make_tensor_value_info(name, TensorProto.FLOAT16, dims) for name, dims in names.items())
+    nodes = [helper.make_node("Add", ["x", "w"], ["y"], "add"), helper.make_node("Mul", ["y", "x"], ["z"], "mul")]
+    weight = numpy_helper.from_array(np.array([1, 2], np.float16), "w")
+    half = helper.make_model(
+        helper.make_graph(nodes, "half", [x, w], [y, z], [weight]), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    half.ir_version = 8
+    before = half.SerializeToString()
+    whole = with_float_ends(half)
+    assert half.SerializeToString() == before
+    onnx.checker.check_model(whole, full_check=True)
+    kinds = {value.name: value.type.tensor_type.elem_type for value in [*whole.graph.input, *whole.graph.output]}
+    assert kinds == {"x": TensorProto.FLOAT, "w": TensorProto.FLOAT16, "y": TensorProto.FLOAT, "z": TensorProto.FLOAT}
+    given = {"x": np.array([3, 4], np.float32)}
+    for name, wanted in (("y", [4, 6]), ("z", [12, 24])):
+        (found,) = open_session(whole.SerializeToString()).run([name], given)
+        assert (found.dtype, found.tolist()) == (np.float32, wanted)
+
+
+def test_float_ends_stay_as_they_are(model):
+    assert with_float_ends(model).SerializeToString(deterministic=True) == model.SerializeToString(deterministic=True)

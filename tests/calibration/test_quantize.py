@@ -11,8 +11,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from htsat_edge.calibration.observe import METHODS, find_linears
+from htsat_edge.calibration.observe import METHODS
 from htsat_edge.calibration.quantize import main
+from htsat_edge.calibration.structure import find_linears
 from htsat_edge.export.cpu_graph import build_for_cpu
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.bundle import load_bundle

@@ -115,3 +115,18 @@ def test_whole_recordings_are_held_back_where_there_are_some(tmp_path):
     assert held == [3, 9]
     learned, held = split([MaterialWindow(tmp_path / "one", i, "", 0.0, 1.0) for i in range(12)])
     assert (len(learned), held) == (9, [3, 7, 11])
+
+
+def test_a_damaged_recording_among_many_is_left_out_and_said(info, tmp_path, capsys):
+    """It ended the calibration."""
+    for i in range(12):
+        write(tmp_path / f"{i:02}.wav", noise(10.3, i))
+    (tmp_path / "03.wav").write_bytes(b"RIFF, but broken")
+    windows, _ = draw([tmp_path], info, 8, seed=0)
+    assert len(windows) == 8
+    assert capsys.readouterr().out.startswith(
+        f"left out: 1 of 12 recordings: not decodable, the first: {tmp_path}/03.wav: is no recording"
+    )
+    (tmp_path / "04.wav").write_bytes(b"")
+    with pytest.raises(HtsatEdgeError, match="2 of 12 recordings are not decodable, the first: "):
+        draw([tmp_path], info, 8, seed=0)

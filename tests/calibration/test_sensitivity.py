@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from htsat_edge.calibration.observe import Linear
 from htsat_edge.calibration.sensitivity import fewest_in_float, measure
+from htsat_edge.calibration.structure import Linear
 from htsat_edge.evaluation.metrics import snr_db
 
 LAYERS = [Linear(f"layer {i}", "x", f"w{i}") for i in range(8)]

@@ -53,3 +53,28 @@ def test_a_folder_is_searched_to_any_depth_and_nothing_is_taken_twice(tmp_path):
         (tmp_path / name).touch()
     found = [tmp_path / "b.wav", tmp_path / "deep" / "a.FLAC"]
     assert find_recordings([tmp_path, tmp_path / "b.wav"]) == found
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_folders_may_have_any_names_but_what_is_held_back_is_left_out(tmp_path):
+    touch(tmp_path, "one/Cam/a.wav", "one/cam /b.wav", "one/._a.wav", "one/c.m4a")
+    assert [path.name for path in find_recordings([tmp_path / "one"])] == ["a.wav", "c.m4a", "b.wav"]
+    touch(tmp_path / "set", "train/x/d.wav", "val/x/e.wav", "test/x/f.wav")
+    assert [path.name for path in find_recordings([tmp_path / "set"])] == ["d.wav"]
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(HtsatEdgeError, match="no recording in"):
+        find_recordings([tmp_path / "nothing"])
+
+
+def test_of_a_data_set_what_is_held_back_is_left_out(tmp_path):
+    touch(tmp_path, "meta/esc50.csv", "audio/1-1-A-0.wav", "audio/2-2-A-0.wav", "audio/other.wav")
+    (tmp_path / "meta" / "esc50.csv").write_text(
+        "filename,fold,target,category\n1-1-A-0.wav,1,0,dog\n2-2-A-0.wav,2,0,dog\n"
+    )
+    assert [path.name for path in find_recordings([tmp_path])] == ["1-1-A-0.wav", "2-2-A-0.wav"]
+    assert [path.name for path in find_recordings([tmp_path], fold=2)] == ["1-1-A-0.wav"]

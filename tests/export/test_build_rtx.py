@@ -11,8 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from htsat_edge.runtime.models.bundle import load_bundle
 from htsat_edge.runtime.models.engines import FOLDER, engine_file, read_engine, read_manifests
@@ -82,6 +84,17 @@ def test_a_node_that_the_parser_refuses_is_named(bundle, build_trt):
     assert status == 2
     assert f"fp32.onnx: TensorRT for RTX {trt.__version__} refuses node" in err
     assert f"{node.name}, operation Softmax" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_zero_point_that_it_refuses_is_told_how_to_mend(bundled, build_trt):
+    model = onnx.load(bundled.path / "int8.onnx")
+    name = next(node for node in model.graph.node if node.op_type == "QuantizeLinear").input[2]
+    next(x for x in model.graph.initializer if x.name == name).CopyFrom(numpy_helper.from_array(np.int8(3), name))
+    onnx.save(model, bundled.path / "int8.onnx")
+    status, _, err = build_trt(bundled, "--flavour", "rtx", "--precision", "int8")
+    assert status == 2
+    assert "it takes 8 bits with the zero point 0 alone (ActivationSymmetric and WeightSymmetric in onnxruntime)" in err
     assert len(err.splitlines()) == 1
 
 

@@ -3,10 +3,13 @@
 import json
 
 import onnx
+import onnx.numpy_helper
 import pytest
 
+from htsat_edge.calibration.graphs import to_half
 from htsat_edge.export.engine import build, choose_graph, load_graph
 from htsat_edge.runtime.common.progress import Phases
+from htsat_edge.runtime.models.backends.backend import OUTPUTS
 from htsat_edge.runtime.models.backends.trt import load_tensorrt
 from htsat_edge.runtime.models.engines import Recipe, read_manifests
 
@@ -73,7 +76,7 @@ def test_an_operation_that_the_parser_does_not_know_is_named(bundle, build_trt, 
     status, _, err = build_trt(bundle, "--precision", "fp32")
     assert status == 2
     assert "fp32.onnx: TensorRT 8.6.1 does not know Gelu (9 nodes, first layers.0.blocks.0.mlp.gelu.erf)" in err
-    assert "python -m htsat_edge.export.to_onnx writes one that 8.6 knows" in err
+    assert "python -m htsat_edge.export.to_onnx writes a graph that 8.6 knows" in err
     assert read_manifests(bundle) == []
 
 
@@ -108,3 +111,95 @@ def test_a_graph_of_something_else(precision, bundle, build_trt, fake_tensorrt):
         assert status == 2
         assert "fp32.onnx: want the input log_mel and the outputs" in err
         assert len(err.splitlines()) == 1
+
+
+def rewrite(bundle, change, name="fp32"):
+    model = onnx.load(bundle.path / f"{name}.onnx")
+    change(model.graph)
+    onnx.save(model, bundle.path / f"{name}.onnx")
+
+
+def refused(bundle, build_trt, *arguments):
+    status, _, err = build_trt(bundle, *arguments)
+    assert (status, len(err.splitlines()), read_manifests(bundle)) == (2, 1, [])
+    return err
+
+
+def test_a_graph_in_half_precision_stays_as_it_is_with_casts_at_its_ends(bundle, fake_tensorrt):
+    half = to_half(onnx.load(bundle.path / "fp32.onnx"))
+    ends = [*half.graph.input, *half.graph.output]
+    for value in ends:
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    casts = {"log_mel": onnx.TensorProto.FLOAT, **dict.fromkeys(OUTPUTS, onnx.TensorProto.FLOAT16)}
+    renamed = {name: f"{name}.inner" for name in casts}
+    for node in half.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [renamed.get(name, name) for name in names]
+    for name, to in casts.items():
+        source, target = (name, renamed[name]) if name == "log_mel" else (renamed[name], name)
+        node = onnx.helper.make_node("Cast", [source], [target], name=f"{name}.end", to=to)
+        half.graph.node.insert(0 if name == "log_mel" else len(half.graph.node), node)
+    onnx.save(half, bundle.path / "fp16.onnx")
+    fake_tensorrt("10.3.0")
+    _, model, _ = compiled(bundle, "fp16")
+    assert {x.type.tensor_type.elem_type for x in [*model.graph.input, *model.graph.output]} == {onnx.TensorProto.FLOAT}
+    assert len(model.graph.node) == len(half.graph.node) + len(ends)
+    onnx.checker.check_model(model, full_check=True)
+
+
+def test_other_types_are_one_line(bundle, build_trt, fake_tensorrt):
+    fake_tensorrt("10.3.0")
+
+    def widen(graph):
+        graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+
+    rewrite(bundle, widen)
+    assert "fp32.onnx: its log_mel is double, want float32 or float16" in refused(bundle, build_trt)
+
+
+def test_a_graph_with_a_fixed_batch_is_told_the_option(bundle, build_trt, fake_tensorrt):
+    fake_tensorrt("10.3.0")
+
+    def fix(graph):
+        for value in [*graph.input, *graph.output]:
+            value.type.tensor_type.shape.dim[0].dim_value = 1
+
+    rewrite(bundle, fix)
+    err = refused(bundle, build_trt, "--precision", "fp32")
+    assert "fp32.onnx: takes 1 window at a time and no other number, but --batch is 1,1,8: give --batch 1" in err
+    assert build_trt(bundle, "--precision", "fp32", "--batch", "1")[0] == 0
+    assert read_manifests(bundle)[0].recipe.batch == (1, 1, 1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_operations_on_integers_are_one_line(precision, bundle, build_trt, fake_tensorrt):
+    fake_tensorrt("10.3.0")
+
+    def to_integers(graph):
+        next(node for node in graph.node if node.op_type == "MatMul").op_type = "MatMulInteger"
+
+    rewrite(bundle, to_integers)
+    err = refused(bundle, build_trt, "--precision", precision)
+    assert "fp32.onnx: computes in MatMulInteger, which TensorRT does not know; quantise with QuantizeLinear" in err
+
+
+def test_weights_outside_the_file_are_read_or_missed(bundle, build_trt, fake_tensorrt):
+    fake_tensorrt("10.3.0")
+    path = bundle.path / "fp32.onnx"
+    whole = compiled(bundle, "fp32")[1].graph.initializer
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights")
+    found = compiled(bundle, "fp32")[1].graph.initializer
+    assert [onnx.numpy_helper.to_array(x).tobytes() for x in found] == [
+        onnx.numpy_helper.to_array(x).tobytes() for x in whole
+    ]
+    (bundle.path / "weights").unlink()
+    assert "fp32.onnx: its weights are in weights, which is missing; copy it" in refused(bundle, build_trt)
+
+
+def test_another_tools_graph_has_no_calibration_of_ours(bundled, build_trt, fake_tensorrt):
+    fake_tensorrt("10.3.0")
+    model = onnx.load(bundled.path / "int8.onnx")
+    model.producer_name = "another tool"
+    onnx.save(model, bundled.path / "int8.onnx")
+    assert build_trt(bundled, "--precision", "int8")[0] == 0
+    assert read_manifests(bundled)[0].calibration_sha256 is None

@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from htsat_edge.calibration.observe import find_linears
+from htsat_edge.calibration.structure import find_linears
 from htsat_edge.export.cpu_graph import build_for_cpu
 from htsat_edge.export.graph import build, build_with_front_end
 from htsat_edge.htsat.config import NetworkConfig, read_network

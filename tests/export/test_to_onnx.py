@@ -1,6 +1,7 @@
 """The export as a user runs it."""
 
 import copy
+import hashlib
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from htsat_edge.export import to_onnx
 from htsat_edge.export.graph import build
@@ -179,7 +181,7 @@ def test_bad_input_is_one_line_and_writes_nothing(capsys, arguments, tmp_path):
     refused(
         capsys, arguments, "has 2 labels, but the network has 10", labels=write(tmp_path / "l.csv", "label\na\nb\n")
     )
-    refused(capsys, arguments, "has no column 'label'", labels=write(tmp_path / "l.csv", "a\nb\n"))
+    refused(capsys, arguments, "has no column of labels; it has 'a'", labels=write(tmp_path / "l.csv", "a\nb\n"))
     refused(capsys, arguments, "listed twice", labels=write(tmp_path / "l.csv", "label\n" + "a\n" * 10))
     refused(
         capsys, arguments, "owl: no such label", thresholds=write(tmp_path / "t.json", '{"thresholds": {"owl": 0.5}}')
@@ -245,7 +247,45 @@ def test_where_nothing_can_be_written(capsys, arguments):
     refused(capsys, arguments, "cannot be written", out="/proc/nowhere/bundle")
 
 
-@pytest.mark.parametrize(("name", "classes"), [("audioset", 527), ("esc50", 50), ("speech-commands-v2", 35)])
-def test_published_label_lists_fit_their_networks(name, classes):
-    labels = to_onnx.read_labels(ROOT / "configs" / "labels" / f"{name}.csv", classes)
-    assert len(set(labels)) == classes
+def test_rows_in_another_order_than_their_numbers(capsys, arguments, tmp_path):
+    rows = sorted((f"{9 - i},class {i}\n" for i in range(10)), reverse=True)
+    status, out, _ = export(capsys, arguments, labels=write(tmp_path / "l.csv", "index,label\n" + "".join(rows)))
+    assert status == 0
+    assert "l.csv: its rows were put in the order of the column 'index'" in out
+    assert load_bundle(arguments["--out"]).info.labels == [f"class {9 - i}" for i in range(10)]
+
+
+def test_an_averaged_copy_and_another_place(capsys, arguments, tiny_weights, tmp_path):
+    averaged = {key: value * 0.9 if value.is_floating_point() else value for key, value in tiny_weights.items()}
+    path = tmp_path / "both.pt"
+    torch.save({"model": tiny_weights, "model_ema": averaged}, path)
+    expected = {
+        (): tiny_weights,
+        ("--ema",): averaged,
+        ("--at", "model_ema"): averaged,
+        ("--at", "model"): tiny_weights,
+    }
+    for options, weights in expected.items():
+        status, out, _ = export(capsys, {**arguments, "checkpoint": path}, "--with-weights", *options)
+        assert status == 0
+        where = "model_ema, an averaged copy (EMA)" if weights is averaged else "model"
+        assert out.splitlines()[0].startswith(f"{path}: {len(tiny_weights)} tensors from {where}")
+        saved = load_file(arguments["--out"] / "weights.safetensors")
+        torch.testing.assert_close(saved["norm.bias"].float(), weights["norm.bias"], rtol=1e-3, atol=1e-4)
+    refused(capsys, {**arguments, "checkpoint": path, "--out": tmp_path / "new"}, "only at 'model'", "--at", "net")
+
+
+def test_labels_that_the_checkpoint_itself_contradicts(capsys, arguments, tiny_weights, tmp_path):
+    path = tmp_path / "named.pt"
+    torch.save({"model": tiny_weights, "class_names": [f"Class_{9 - i}" for i in range(10)]}, path)
+    message = "'Class_9' is output 9 here, but output 0 in class_names of the checkpoint itself"
+    refused(capsys, {**arguments, "checkpoint": path}, message)
+
+
+def test_a_folder_of_transformers_is_hashed_by_its_weights(capsys, arguments, tiny_weights, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    save_file(tiny_weights, folder / "model.safetensors")
+    assert export(capsys, {**arguments, "checkpoint": folder})[0] == 0
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert load_bundle(arguments["--out"]).info.provenance["checkpoint_sha256"] == digest

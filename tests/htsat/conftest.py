@@ -29,7 +29,7 @@ def corpus(farmyard, tmp_path):
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    monkeypatch.setattr("htsat_edge.htsat.train.SCENES", 4)
+    monkeypatch.setattr("htsat_edge.htsat.sources.SCENES", 4)
     monkeypatch.setattr("htsat_edge.htsat.evaluate.SCENES", 12)
     monkeypatch.setattr("htsat_edge.htsat.evaluate.HOUR", 3)
     monkeypatch.setattr("htsat_edge.htsat.evaluate.RESAMPLES", 5)

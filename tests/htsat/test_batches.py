@@ -67,3 +67,12 @@ def test_everything_that_a_training_depends_on_is_in_its_identity(tmp_path):
         ),
     }
     assert len(found) == 10
+
+
+@pytest.mark.parametrize("draw", ["batch", "example"])
+def test_parts_of_a_batch_make_up_the_whole(draw):
+    config = TrainConfig(network="x", steps=10, batch=6, quiet_share=0.3, partial_share=0.5, draw=draw)
+    whole = Batches(Maker(), config)[3]
+    parts = [Batches(Maker(), config, part)[3] for part in (slice(0, 2), slice(2, 6))]
+    for i in range(2):
+        assert torch.equal(torch.cat([part[i] for part in parts]), whole[i])

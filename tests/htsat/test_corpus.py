@@ -6,7 +6,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htsat_edge.htsat.corpus import Recording, choose_splits, read_corpus, read_mono, trim
+from htsat_edge.htsat.corpus import Recording, read_corpus, read_mono, trim
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.audio import AudioFile
 
@@ -80,33 +80,12 @@ def test_trimming_leaves_a_part_of_the_recording(samples):
     assert np.abs(trimmed).max() == np.abs(samples).max()
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 12))))
-def test_splits_hold_a_part_of_every_class_and_never_cut_a_group(rows):
-    recordings = [Recording(None, label, f"{label}{number}", "") for label, number in rows]
-    chosen = choose_splits(recordings)
-    for before, after in zip(recordings, chosen, strict=True):
-        assert after.split in ("train", "val")
-        assert (before.label, before.group) == (after.label, after.group)
-    for label in "abc":
-        own = {r.group: r.split for r in chosen if r.label == label}
-        assert len(own) == len({(r.group, r.split) for r in chosen if r.label == label})
-        if len(own) > 1:
-            assert list(own.values()).count("val") == max(1, round(0.2 * len(own)))
-
-
-def test_a_group_of_two_classes_is_in_one_split():
-    recordings = [Recording(None, label, f"{i}", "") for label in "ab" for i in range(10)]
-    chosen = choose_splits(recordings)
-    splits = {group: {r.split for r in chosen if r.group == group} for group in {r.group for r in chosen}}
-    assert all(len(found) == 1 for found in splits.values())
-
-
 @pytest.mark.parametrize(
     ("row", "message"),
     [
         ({"onset": "1"}, "row 1 has onset '1' and offset '', want seconds"),
         ({"onset": "2", "offset": "1"}, "row 1 has onset '2' and offset '1', want seconds, with the offset after"),
-        ({"split": "validation"}, "row 1 has split 'validation', want one of train, val, test"),
+        ({"split": "held"}, "row 1 has split 'held', want one of train, val, test"),
         ({"class": ""}, "row 1 has no class"),
         ({}, "1 of 1 recordings are missing, first"),
     ],
@@ -119,9 +98,9 @@ def test_a_bad_row_is_named(row, message, tmp_path):
 
 
 def test_what_is_no_corpus(tmp_path):
-    with pytest.raises(HtsatEdgeError, match=r"neither a manifest\.csv nor a folder of recordings"):
+    with pytest.raises(HtsatEdgeError, match="no recording in"):
         read_corpus(tmp_path)
-    with pytest.raises(HtsatEdgeError, match="no such folder"):
+    with pytest.raises(HtsatEdgeError, match="no such file or folder"):
         read_corpus(tmp_path / "absent")
     put(tmp_path / "Kettle" / "0.wav", tone(0.1))
     with pytest.raises(HtsatEdgeError, match="has no recording held back"):

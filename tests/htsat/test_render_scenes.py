@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from htsat_edge.evaluation.manifest import read_labelled
+from htsat_edge.evaluation.datasets.manifests import read_labelled
 from htsat_edge.htsat.corpus import read_corpus
 from htsat_edge.htsat.render_scenes import Mixer, main
 
@@ -22,7 +22,7 @@ def render(corpus, labels, out, *arguments):
 def test_it_writes_scenes_and_what_sounds_in_them(corpus, labels, tmp_path, capsys):
     assert render(corpus, labels, tmp_path / "scenes", "--seconds", "12") == 0
     assert "4 scenes of 12 s" in capsys.readouterr().out
-    found = read_labelled(tmp_path / "scenes" / "manifest.csv", ["Speech", "Fowl"])
+    found = read_labelled(tmp_path / "scenes" / "manifest.csv")[0]
     assert len(found) == 4
     for recording in found:
         samples, rate = soundfile.read(recording.path)

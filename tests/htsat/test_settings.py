@@ -3,10 +3,11 @@
 import csv
 from pathlib import Path
 
+import pytest
 import yaml
 
 from htsat_edge.htsat.config import NetworkConfig, read_network
-from htsat_edge.htsat.settings import TrainConfig
+from htsat_edge.htsat.settings import RunFolder, TrainConfig, read_training
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -15,6 +16,24 @@ def test_phases_say_how_many_events_a_scene_holds():
     phases = [{"share": 0.5, "events": [4, 8]}, {"share": 0.5, "events": [0, 4]}]
     config = TrainConfig(network="x", steps=10, phases=phases)
     assert [config.events_at(step) for step in (0, 4, 5, 9)] == [(4, 8), (4, 8), (0, 4), (0, 4)]
+
+
+@pytest.mark.parametrize("path", [*sorted((ROOT / "configs").glob("train*.yaml")), ROOT / "configs" / "finetune.yaml"])
+def test_every_shipped_training_file_is_valid_and_warms_up(path):
+    config, network = read_training(path)
+    assert config.steps > 100
+    assert network.loss == ("ce" if path.stem == "train-esc50" else "bce")
+
+
+def test_the_settings_of_a_run_are_a_training_file_again(tmp_path):
+    for config in (TrainConfig(network="x", steps=10), TrainConfig(network="x", steps=10, examples="clips", ema=0.9)):
+        folder = RunFolder(tmp_path / config.examples)
+        assert folder.read_examples() == "scenes"  # of older trainings, which do not say it
+        folder.create(config, NetworkConfig(classes=1), ["Dog"], [])
+        assert folder.read_examples() == config.examples
+        assert folder.is_of(config)
+        assert not folder.is_of(config.model_copy(update={"seed": 2}))
+        assert read_training(folder.training)[0].ema == config.ema
 
 
 def test_the_shipped_configuration_is_whole():

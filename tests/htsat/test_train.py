@@ -19,6 +19,7 @@ from htsat_edge.htsat.config import read_network
 from htsat_edge.htsat.network import HTSAT
 from htsat_edge.htsat.train import main
 from htsat_edge.htsat.training import Training
+from htsat_edge.runtime.dsp.log_mel import mel_filters
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.bundle import load_bundle
 
@@ -168,8 +169,8 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_save(config, corpus, tmp_pa
     """The real error, of a process that may not write files as large as a model."""
     change(config, steps=100_000, validate_every=2)
     limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
-    limit += "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); import htsat_edge.htsat.train as t; "
-    limit += "t.SCENES = 4; sys.exit(t.main(sys.argv[1:]))"
+    limit += "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); import htsat_edge.htsat.sources as s; "
+    limit += "import htsat_edge.htsat.train as t; s.SCENES = 4; sys.exit(t.main(sys.argv[1:]))"
     command = [sys.executable, "-c", limit, "--config", config, "--data", corpus, "--out", tmp_path / "run"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
@@ -202,6 +203,23 @@ def test_fine_tuning_begins_with_the_checkpoints_backbone_and_a_new_head(config,
         assert tuned["tscam_conv.weight"].shape[0] == 2
         same = [torch.equal(tuned[k], trained[k]) for k in tuned if "tscam" not in k and "num_batches" not in k]
         assert all(same) == freeze
+
+
+def test_the_head_and_the_front_end_of_the_checkpoint_may_be_others(config, corpus, tmp_path):
+    """As for Speech Commands at 16 kHz, from the checkpoint for 527 classes at 32 kHz with its own filters."""
+    network = read_network(tmp_path / "network.yaml").model_copy(update={"classes": 527})
+    torch.manual_seed(0)
+    state = HTSAT(network).state_dict() | {"logmel_extractor.melW": torch.from_numpy(mel_filters(network.front_end))}
+    torch.save({"state_dict": {f"sed_model.{key}": value for key, value in state.items()}}, tmp_path / "trained.ckpt")
+    slow = network.front_end.model_copy(update={"sample_rate": 16_000, "hop": 160})
+    other = network.model_copy(update={"classes": 35, "front_end": slow})
+    (tmp_path / "network.yaml").write_text(yaml.safe_dump(other.model_dump(mode="json")))
+    change(config, labels=[], auxiliary=[], freeze=True)
+    assert run(config, corpus, tmp_path / "run", "--init", tmp_path / "trained.ckpt") == 0
+    tuned = load_file(tmp_path / "run" / "model.safetensors")
+    assert torch.equal(tuned["patch_embed.proj.weight"], state["patch_embed.proj.weight"])
+    assert tuned["tscam_conv.weight"].shape[0] == 2
+    assert read_network(tmp_path / "run" / "network.yaml").front_end.sample_rate == 16_000
 
 
 def test_a_fine_tuned_model_exports_and_runs(config, corpus, tmp_path):
@@ -257,6 +275,10 @@ def read_curve(path):
         ({"labels": ["Owl"]}, "has no training recording of Owl"),
         ({"stepps": 3}, "stepps: unknown key, meant steps?"),
         ({"steps": 0}, "steps: Input should be greater than 0, not 0"),
+        ({"examples": "clips", "mix": {}, "quiet_share": 0.1}, "mix, quiet_share: not with examples: clips"),
+        ({"augment": {"mixup": 0.5}}, "augment: not with examples: scenes, which do not use it"),
+        ({"examples": "clips", "augment": {"time_masks": [-1, 4]}}, "time_masks [-1, 4]: want how many, and the most"),
+        ({"warm_up_steps": 3}, "warm_up_steps 3: want fewer than all 3 steps"),
     ],
 )
 def test_bad_configurations_are_one_line(keys, message, config, corpus, tmp_path, capsys):
@@ -270,10 +292,9 @@ def test_bad_configurations_are_one_line(keys, message, config, corpus, tmp_path
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (",val", ",validation", "row 2 has split 'validation', want one of train, val, test"),
-        (",val", ",train", "has no recording held back (split val), to measure on"),
-        ("Fowl-train.wav", "absent.wav", "1 of 6 recordings are missing, first"),
-        ("file,", "path,", "has no column 'file' in its header"),
+        (",val", ",maybe", "row 2 has split 'maybe', want one of train, val, test"),
+        ("Fowl-train.wav", "absent.wav", "recordings are missing, first"),
+        ("file,", "number,", "has no column of files; its columns are number, class, group, split; known are file"),
     ],
 )
 def test_a_bad_manifest_is_one_line(old, new, message, config, corpus, tmp_path, capsys):
@@ -287,4 +308,4 @@ def test_a_bad_manifest_is_one_line(old, new, message, config, corpus, tmp_path,
 
 def test_a_folder_without_recordings_is_one_line(config, tmp_path, capsys):
     assert run(config, tmp_path, tmp_path / "run") == 2
-    assert "neither a manifest.csv nor a folder of recordings" in capsys.readouterr().err
+    assert "no recording in" in capsys.readouterr().err

@@ -1,0 +1,124 @@
+"""Read recordings and what sounds in them, as they lie on disk: data sets, manifests, a folder for each class.
+
+A reader is a function in a file of its own, `read(files: Files) -> Dataset`, and a row of LAYOUTS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from htsat_edge.evaluation.datasets import (
+    audacity,
+    audioset,
+    desed,
+    esc50,
+    folders,
+    fsd50k,
+    label_studio,
+    manifests,
+    raven,
+    speech_commands,
+    unlabelled,
+    urbansound8k,
+)
+from htsat_edge.evaluation.datasets.dataset import NO_LABEL, Dataset, join_sets
+from htsat_edge.evaluation.datasets.files import Files, list_files
+from htsat_edge.evaluation.datasets.names import refuse_near
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+
+__all__ = ["LAYOUTS", "Dataset", "DatasetLayout", "Files", "find_layout", "read_dataset"]
+
+
+@dataclass(frozen=True)
+class DatasetLayout:
+    """How a data set lies on disk."""
+
+    read: Callable[[Files], Dataset]
+    """Reads it; raises an HtsatEdgeError where it is not so."""
+    marks: Callable[[Files], bool]
+    """Whether files are of this layout, by what lies there; the first layout of the table that says so is taken."""
+
+
+LAYOUTS: Mapping[str, DatasetLayout] = {
+    "esc50": DatasetLayout(esc50.read, lambda files: bool(files.named("esc50.csv"))),
+    "urbansound8k": DatasetLayout(urbansound8k.read, lambda files: bool(files.named("UrbanSound8K.csv"))),
+    "speech-commands": DatasetLayout(speech_commands.read, lambda files: bool(speech_commands.tables(files))),
+    "fsd50k": DatasetLayout(fsd50k.read, lambda files: bool(fsd50k.tables(files))),
+    "audioset": DatasetLayout(audioset.read, lambda files: bool(audioset.tables(files))),
+    "desed": DatasetLayout(desed.read, desed.marks),
+    "label-studio": DatasetLayout(label_studio.read, lambda files: bool(label_studio.tables(files))),
+    "manifest": DatasetLayout(manifests.read, manifests.marks),
+    "raven": DatasetLayout(raven.read, lambda files: bool(raven.tables(files))),
+    "audacity": DatasetLayout(audacity.read, audacity.marks),
+    "folders": DatasetLayout(folders.read, folders.marks),
+    "recordings": DatasetLayout(unlabelled.read, lambda files: bool(files.recordings)),
+}
+"""Every layout by its name, in the order in which they are looked for."""
+
+
+def read_dataset(paths: Sequence[Path], layout: str | None = None, fold: int | None = None) -> Dataset:
+    """Read recordings with their labels.
+
+    Parameters
+    ----------
+    paths
+        Folders, tables and recordings of one layout.
+    layout
+        A name in LAYOUTS; by default it is found from what lies there.
+    fold
+        The fold of a cross-validation that is held back (split `val`); all others are learned from (`train`).
+
+    Raises
+    ------
+    HtsatEdgeError
+        The layout is not found, or what lies there contradicts it or itself; the message names the place.
+    """
+    files = list_files(paths)
+    found = join_sets([_read(own, name) for own, name in _find_layouts(files, layout)])
+    refuse_near({label: r.where or str(r.path) for r in found.recordings for label in r.labels or ()}.items())
+    return found if fold is None else _hold_fold(files, found, str(fold))
+
+
+def find_layout(files: Files) -> str:
+    """Return the name of the layout that files are of; raise an HtsatEdgeError where they hold no recording."""
+    for name, layout in LAYOUTS.items():
+        if layout.marks(files):
+            return name
+    raise HtsatEdgeError(f"no recording in {files}")
+
+
+def _find_layouts(files: Files, layout: str | None) -> list[tuple[Files, str]]:
+    """Return the files with their layout; each folder with its own, where these differ."""
+    if layout is not None:
+        return [(files, layout)]
+    several = len(files.paths) > 1 and all(path.is_dir() for path in files.paths)
+    each = [list_files([path]) for path in files.paths] if several else []
+    if each and all(own.recordings for own in each):
+        layouts = [(own, find_layout(own)) for own in each]
+        if len({name for _, name in layouts}) > 1:
+            return layouts
+    return [(files, find_layout(files))]
+
+
+def _read(files: Files, layout: str) -> Dataset:
+    return _count_unnamed(files, replace(LAYOUTS[layout].read(files), name=layout))
+
+
+def _count_unnamed(files: Files, dataset: Dataset) -> Dataset:
+    """Return the set with the recordings that lie there, and that its reader neither took nor left out for a reason."""
+    taken = {recording.path for recording in dataset.recordings}
+    unnamed = [path for path in files.recordings if path not in taken]
+    count = len(unnamed) - sum(dataset.left_out.values())
+    first = str(unnamed[0]) if unnamed and not dataset.left_out else ""
+    return dataset.counting(NO_LABEL, max(0, count), first)
+
+
+def _hold_fold(files: Files, dataset: Dataset, fold: str) -> Dataset:
+    folds = sorted({recording.fold for recording in dataset.recordings})
+    if fold not in folds:
+        there = f"only {', '.join(folds)}" if any(folds) else "nor any other"
+        raise HtsatEdgeError(f"--fold: {files} has no fold {fold}, {there}")
+    recordings = [replace(r, split="val" if r.fold == fold else "train") if r.fold else r for r in dataset.recordings]
+    return replace(dataset, recordings=recordings)

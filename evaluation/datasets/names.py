@@ -1,0 +1,80 @@
+"""Bring names of classes into one form, and refuse those that are nearly equal: they are one class, misspelt."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from htsat_edge.configs import CONFIGS
+from htsat_edge.evaluation.labels import BACKGROUND
+from htsat_edge.runtime.common.config import read_csv
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+
+KEPT = "\0"
+"""Stands for a comma that belongs to a name."""
+
+
+def as_label(where: Path | str, name: str) -> str:
+    """Return the label that a name stands for: composed (NFC), without spaces around it.
+
+    Raise an HtsatEdgeError where it cannot be a label.
+    """
+    label = unicodedata.normalize("NFC", name).strip()
+    if not label or not label.isprintable():
+        raise HtsatEdgeError(f"{where}: {name!r} cannot be a label")
+    return label
+
+
+def refuse_near(named: Iterable[tuple[str, str]]) -> None:
+    """Raise an HtsatEdgeError where two names of classes differ in no more than spelling.
+
+    Parameters
+    ----------
+    named
+        Each name as it stands there, and the place.
+    """
+    seen = {_key(BACKGROUND): (BACKGROUND, "the class without events")}
+    for name, where in named:
+        other, place = seen.setdefault(_key(name), (name, where))
+        if other != name:
+            raise HtsatEdgeError(
+                f"classes {other!r} ({place}) and {name!r} ({where}) are nearly equal; give them one name"
+            )
+
+
+def is_near(name: str, others: Iterable[str]) -> bool:
+    """Return whether a name of a class differs from another in no more than spelling."""
+    return _key(name) in map(_key, others)
+
+
+def _key(name: str) -> str:
+    """Return what is left of a name without case, spaces, underscores, hyphens and forms of letters."""
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    return " ".join(plain.replace("_", " ").replace("-", " ").split())
+
+
+def split_labels(cell: str, several: bool) -> list[str]:
+    """Return the classes that a cell lists: separated by `;` or `|`, or by commas.
+
+    A comma with a space behind it belongs to a name, as in AudioSet's "Domestic animals, pets"; where a column holds
+    several (`labels`), it separates them unless it belongs to a name of AudioSet.
+    """
+    for separator in ";|":
+        if separator in cell:
+            return [name.strip() for name in cell.split(separator) if name.strip()]
+    if "," not in cell:
+        return [cell]
+    for name in _with_commas() if several else ():
+        cell = cell.replace(name, name.replace(", ", KEPT))
+    parts = re.split(r"," if several else r",(?! )", cell)
+    return [part.replace(KEPT, ", ").strip() for part in parts if part.strip()]
+
+
+@cache
+def _with_commas() -> list[str]:
+    """Return AudioSet's names that hold a comma, the longest first."""
+    rows = read_csv(CONFIGS / "labels" / "audioset.csv", ["label"])
+    return sorted((row["label"] for row in rows if ", " in row["label"]), key=len, reverse=True)

@@ -1,0 +1,90 @@
+"""What a training learns from and is validated on: scenes, which are mixed of parts of recordings, or whole clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+from torch.utils.data import Dataset
+
+from htsat_edge.evaluation.datasets.checking import read_checked
+from htsat_edge.evaluation.datasets.splits import to_learn_from
+from htsat_edge.evaluation.labels import BACKGROUND
+from htsat_edge.htsat.batches import Batch, Batches, load_split
+from htsat_edge.htsat.clip_figures import apply_to_clips
+from htsat_edge.htsat.clips import ClipBatches, LabelledClip, Spectrograms, clips_of, targets_of, usable
+from htsat_edge.htsat.config import NetworkConfig
+from htsat_edge.htsat.corpus import Recording, apart
+from htsat_edge.htsat.figures import apply, held_scenes
+from htsat_edge.htsat.processes import Processes
+from htsat_edge.htsat.scenes import SceneMaker
+from htsat_edge.htsat.settings import TrainConfig
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.dsp.log_mel import FrontEnd
+
+SCENES = 128
+"""Held scenes to validate on."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The batches of a training, and the figures that it is validated by."""
+
+    batches: Dataset[Batch]
+    validate: Callable[[nn.Module], dict[str, float]]
+    learned: int
+    held: int
+
+
+def read_clips(data: Sequence[Path], layout: str | None = None, fold: int | None = None) -> list[LabelledClip]:
+    """Read data sets for a training on clips, and print what is in them; parameters are those of `read_corpora`.
+
+    Raise an HtsatEdgeError where the paths hold no data set, or one without classes.
+    """
+    recordings = [r for own in apart(data) for r in to_learn_from(read_checked(own, layout, fold).recordings)]
+    if all(recording.labels is None for recording in recordings):
+        raise HtsatEdgeError(f"{', '.join(map(str, data))}: has no recording with classes")
+    return clips_of(recordings)
+
+
+def open_scenes(
+    recordings: Sequence[Recording], labels: Sequence[str], config: TrainConfig, front_end: FrontEnd, part: slice
+) -> TrainingData:
+    """Load recordings of single events, to mix scenes of them."""
+    sounds, held = load_split(recordings, labels, config.auxiliary, front_end)
+    backgrounds = [sound for sound in sounds if sound.recording.label == BACKGROUND]
+    scenes = held_scenes(held + backgrounds, labels, front_end, SCENES)
+    maker = SceneMaker(sounds, [*labels, *config.auxiliary], front_end, mix=config.mix)
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        return apply(network, held, scenes, labels).summary()
+
+    return TrainingData(Batches(maker, config, part), validate, len(sounds), len(held))
+
+
+def open_clips(
+    clips: Sequence[LabelledClip],
+    labels: Sequence[str],
+    config: TrainConfig,
+    network: NetworkConfig,
+    processes: Processes,
+    workers: int,
+) -> TrainingData:
+    """Load clips; where they do not fit into the memory, `workers` read those that are validated on."""
+    names = [*labels, *config.auxiliary]
+    clips = usable(clips, names, network.loss)
+    learned, held = [clip for clip in clips if not clip.held], [clip for clip in clips if clip.held]
+    local = processes.local_count
+    spectrograms = Spectrograms(learned, network.front_end, "reading, train", local)
+    part = processes.part(config.batch)
+    batches = ClipBatches(spectrograms, targets_of(learned, names), config, part)
+    # Only the first process measures.
+    measured = Spectrograms(held if processes.first else [], network.front_end, "reading, val", local)
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        own_workers = 0 if measured.in_memory else workers
+        return apply_to_clips(network, measured, held, labels, own_workers).summary()
+
+    return TrainingData(batches, validate, len(learned), len(held))

@@ -1,0 +1,117 @@
+import csv
+import json
+import random
+
+import pytest
+
+from htsat_edge.configs import CONFIGS
+from htsat_edge.htsat.label_file import read_label_file, read_labels
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+
+NAMES = ["Speech", "Male speech, man speaking", "Dog", "Wind"]
+
+
+@pytest.fixture
+def labels(tmp_path):
+    """Read the labels of a text."""
+
+    def run(text, name="labels.csv", classes=4):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return read_label_file(tmp_path / name, classes)
+
+    return run
+
+
+@pytest.fixture
+def refusal(labels, tmp_path):
+    """Read labels that are refused; return why."""
+
+    def run(text, name="labels.csv", classes=4):
+        with pytest.raises(HtsatEdgeError) as caught:
+            labels(text, name, classes)
+        assert "\n" not in str(caught.value)
+        assert str(caught.value).startswith(f"{tmp_path / name}: ")
+        return str(caught.value).removeprefix(f"{tmp_path / name}: ")
+
+    return run
+
+
+@pytest.mark.parametrize(("name", "classes"), [("audioset", 527), ("esc50", 50), ("speech-commands-v2", 35)])
+def test_published_lists_in_any_order_of_rows(name, classes, labels):
+    """The rows of a table that was sorted by name, or shuffled, still say which output is which."""
+    path = CONFIGS / "labels" / f"{name}.csv"
+    in_order = read_labels(path, classes)
+    header, *rows = path.read_text().splitlines()
+    assert [row["label"] for row in csv.DictReader([header, *rows])] == in_order
+    for other in (sorted(rows, key=lambda row: row.split(",")[1:]), random.Random(0).sample(rows, classes)):
+        found = labels("\n".join([header, *other]), classes=classes)
+        assert found.labels == in_order
+        assert found.ordered_by == "the column 'index'"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'label\nSpeech\n"Male speech, man speaking"\nDog\nWind\n',
+        "Label\nSpeech\nMale speech, man speaking\nDog\nWind\n",
+        'index,mid,display_name\n0,/m/1,"Speech"\n1,/m/2,"Male speech, man speaking"\n2,/m/3,"Dog"\n3,/m/4,"Wind"\n',
+        "class_id;name\n2;Dog\n0;Speech\n3;Wind\n1;Male speech, man speaking\n",
+        "Class ID\tClass Name\n3\tWind\n0\tSpeech\n1\tMale speech, man speaking\n2\tDog\n",
+        ",label\n2,Dog\n0,Speech\n3,Wind\n1,'Male speech, man speaking'\n".replace("'", '"'),
+        "index,label\n3.0,Dog\n1.0,Speech\n4.0,Wind\n2.0,'Male speech, man speaking'\n".replace("'", '"'),
+        "label,name\n2,Dog\n0,Speech\n3,Wind\n1,'Male speech, man speaking'\n".replace("'", '"'),
+        "id,display_name\n/m/1,Speech\n/m/2,'Male speech, man speaking'\n/m/3,Dog\n/m/4,Wind\n".replace("'", '"'),
+        "fold,target,category\n1,2,Dog\n1,0,Speech\n2,2,Dog\n1,3,Wind\n1,1,'Male speech, man speaking'\n".replace(
+            "'", '"'
+        ),
+        "2,Dog,/m/1\n0,Speech,/m/2\n3,Wind,/m/3\n1,'Male speech, man speaking',/m/4\n".replace("'", '"'),
+        '\n{"id2label": {"2": "Dog", "0": "Speech", "3": "Wind", "1": "Male speech, man speaking"}, "depths": [2]}',
+        '{"Dog": 2, "Speech": 0, "Wind": 3, "Male speech, man speaking": 1}',
+        json.dumps(NAMES),
+    ],
+)
+def test_forms_that_people_have(text, labels):
+    assert labels(text).labels == NAMES
+
+
+@pytest.mark.parametrize(
+    "text", ["Speech\nMale speech, man speaking\nDog\nWind", "0 Speech\n2 Dog\n1: Male speech, man speaking\n3\tWind\n"]
+)
+def test_a_label_a_line(text, labels):
+    assert labels(text, "labels.txt").labels == NAMES
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("index,label\n0,a\n0,b\n2,c\n3,d\n", "0 in the column 'index' is both 'a' and 'b'; number the outputs from 0"),
+        ("index,label\n0,a\n1,b\n2,c\n4,d\n", "the column 'index' lacks the number 3; number the outputs from 0"),
+        ("index,label\n2,a\n3,b\n4,c\n5,d\n", "the column 'index' lacks the number 0"),
+        ("index,label\n0,a\n1,b\nx,c\n3,d\n", "row 3 has 'x' in the column 'index', which is no number"),
+        ("index,label\n0,a\n1,b\n-1,c\n3,d\n", "row 3 has '-1' in the column 'index', which is no number"),
+        ("id,label\n0,a\n1,b\n/m/x,c\n3,d\n", "row 3 has '/m/x' in the column 'id', which is no number"),
+        ("index,label\n0,a\n1,b\n2,c\n3,a\n", "listed twice: a"),
+        ("index,target,label\n0,1,a\n1,0,b\n2,2,c\n3,3,d\n", "its columns of numbers contradict each other"),
+        ("index,label\n0,a\n1,b\n2,c\n", "has 3 labels, but the network has 4 classes"),
+        ("index,label\n0,a\n1,\n2,c\n3,d\n", "row 2 has no label"),
+        ("index,label\n0,a,b\n1,b\n2,c\n3,d\n", "row 1 has 3 columns, but the header 2; is a quote missing?"),
+        (
+            "file,sound_type\nx,a\ny,b\n",
+            "has no column of labels; it has 'file', 'sound_type', and known are label, display_name",
+        ),
+        ("", "has no column of labels; it has nothing, and known are"),
+        (
+            '{"id2label": {"0": "a", "2": "b"}}',
+            "holds no labels: want a list of names, or id2label with every number from 0",
+        ),
+        ("[1, 2]", "holds no labels"),
+        ("[", "is not JSON"),
+    ],
+)
+def test_contradictions_are_refused(text, message, refusal):
+    assert message in refusal(text)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(HtsatEdgeError, match="no such file"):
+        read_labels(tmp_path / "absent.csv", 3)
