@@ -22,7 +22,7 @@ from htsat_edge.runtime.common.files import replacing
 from htsat_edge.runtime.common.marks import PROGRAM
 from htsat_edge.runtime.common.text import visible
 from htsat_edge.runtime.dsp.events import EventEnd
-from htsat_edge.runtime.dsp.log_mel import hz_to_mel
+from htsat_edge.runtime.dsp.log_mel import hz_to_band
 from htsat_edge.runtime.dsp.trace import Trace
 from htsat_edge.runtime.models.bundle import ModelInfo
 
@@ -101,7 +101,6 @@ def _classes(info: ModelInfo, trace: Trace, events: Sequence[EventEnd], labels: 
 def _draw_spectrogram(axes: Axes, info: ModelInfo, trace: Trace) -> None:
     rows = trace.spectrogram.rows()
     front_end, top = info.front_end, float(rows.max())
-    low, high = hz_to_mel(front_end.fmin), hz_to_mel(front_end.fmax)
     axes.imshow(
         rows.T,
         origin="lower",
@@ -109,11 +108,11 @@ def _draw_spectrogram(axes: Axes, info: ModelInfo, trace: Trace) -> None:
         cmap="magma",
         vmin=max(top - DYNAMIC_DB, float(rows.min())),
         vmax=top + 1e-3,
-        extent=(0, len(rows) * trace.spectrogram.span * front_end.frame_s, float(low), float(high)),
+        extent=(0, len(rows) * trace.spectrogram.span * front_end.frame_s, 0, front_end.n_mels),
         interpolation="nearest",
     )
-    ticks_khz = [k for k in (0.1, 0.5, 1, 2, 4, 8) if front_end.fmin < k * 1000 < front_end.fmax]
-    axes.set_yticks([float(hz_to_mel(k * 1000)) for k in ticks_khz], [f"{k:g}" for k in ticks_khz])
+    ticks_khz = [k for k in (0.1, 0.5, 1, 2, 4, 8) if front_end.lowest_hz <= k * 1000 <= front_end.highest_hz]
+    axes.set_yticks([hz_to_band(front_end, k * 1000) for k in ticks_khz], [f"{k:g}" for k in ticks_khz])
     axes.set_ylabel("kHz")
 
 

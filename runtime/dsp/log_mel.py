@@ -63,6 +63,16 @@ class FrontEnd(BaseModel):
         """Hz of the recordings for one Hz of the filters."""
         return self.sample_rate / (self.mel_sample_rate or self.sample_rate)
 
+    @property
+    def lowest_hz(self) -> float:
+        """Hz of the recordings at which the first band begins."""
+        return self.fmin * self.mel_stretch
+
+    @property
+    def highest_hz(self) -> float:
+        """Hz of the recordings at which the last band ends, or half their sample rate where that is less."""
+        return min(self.fmax * self.mel_stretch, self.sample_rate / 2)
+
 
 def hz_to_mel(hz: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Return Hz in mel on Slaney's scale: linear below 1 kHz, logarithmic above (Auditory Toolbox, 1998)."""
@@ -80,6 +90,18 @@ def mel_edges_hz(front_end: FrontEnd) -> npt.NDArray[np.float64]:
     """Return edges in Hz (n_mels + 2,): a triangle begins at one, peaks at the next and ends at the one after."""
     edges_mel = np.linspace(hz_to_mel(front_end.fmin), hz_to_mel(front_end.fmax), front_end.n_mels + 2)
     return mel_to_hz(edges_mel) * front_end.mel_stretch
+
+
+def hz_to_band(front_end: FrontEnd, hz: float) -> float:
+    """Return where Hz of the recordings lie among the bands, from 0 where they begin to n_mels where they end."""
+    low, high, mel = hz_to_mel([front_end.fmin, front_end.fmax, hz / front_end.mel_stretch])
+    return float((mel - low) / (high - low) * front_end.n_mels)
+
+
+def band_to_hz(front_end: FrontEnd, band: float) -> float:
+    """Return Hz of the recordings at a place among the bands, the inverse of `hz_to_band`."""
+    low, high = hz_to_mel([front_end.fmin, front_end.fmax])
+    return float(mel_to_hz(low + (high - low) * band / front_end.n_mels) * front_end.mel_stretch)
 
 
 def mel_filters(front_end: FrontEnd) -> FloatArray:

@@ -9,6 +9,7 @@ import pytest
 from htsat_edge.runtime.commands import plot
 from htsat_edge.runtime.commands.report import Detections
 from htsat_edge.runtime.dsp.events import EventEnd
+from htsat_edge.runtime.dsp.log_mel import FrontEnd, LogMel
 from htsat_edge.runtime.dsp.trace import Trace
 from htsat_edge.runtime.models.bundle import load_bundle
 
@@ -81,3 +82,22 @@ def test_a_name_whose_bytes_are_no_text_has_a_picture(command, tiny_bundle, nois
         b"K\xfcche.wav.png",
         b"noise.wav.png",
     ]
+
+
+def test_a_tone_lies_at_its_tick(figure, tmp_path):
+    """Of a model with the filters of another sample rate, as Microsoft's CLAP has them."""
+    front_end = FrontEnd(sample_rate=44_100, mel_sample_rate=32_000)
+    info = load_bundle().info.model_copy(update={"front_end": front_end})
+    tone = np.sin(2 * np.pi * 4000 * np.arange(44_100) / 44_100).astype(np.float32)
+    trace = Trace()
+    trace.frames(LogMel(front_end)(tone))
+    trace.scores(np.zeros((32, len(info.labels)), np.float32))
+    plot.draw(tmp_path / "x.png", "x", Detections("x", 1.0, [], trace), info, info.labels)
+    axes = figure().axes[0]
+    image = axes.images[0]
+    _, _, low, high = image.get_extent()
+    rows = image.get_array()
+    loudest = low + (rows.mean(axis=1).argmax() + 0.5) / len(rows) * (high - low)
+    ticks = {text.get_text(): tick for text, tick in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)}
+    assert [*ticks] == ["0.1", "0.5", "1", "2", "4", "8"]
+    assert ticks["4"] == pytest.approx(loudest, abs=0.02 * (high - low))

@@ -107,7 +107,7 @@ def test_a_gate_that_is_configured_saves_runs_in_silence(filled_source):
 def test_one_core_is_left_to_the_sound_card(threads, used):
     config = DaemonConfig(model=ModelConfig(backend="onnxruntime", threads=threads))
     backend = open_model(load_bundle(BUNDLED), config, build=False)
-    assert backend._threads == used
+    assert backend._at_once == used
     assert backend._session.get_session_options().intra_op_num_threads == used
     backend.close()
 

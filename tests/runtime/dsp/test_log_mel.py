@@ -10,7 +10,9 @@ from htsat_edge.runtime.dsp.log_mel import (
     LogMel,
     LogMelStream,
     TooShortError,
+    band_to_hz,
     hann,
+    hz_to_band,
     hz_to_mel,
     mel_edges_hz,
     mel_filters,
@@ -35,6 +37,31 @@ def test_filters_that_were_made_for_another_rate():
     seconds = np.arange(44_100) / 44_100
     tone = np.sin(2 * np.pi * mel_edges_hz(front_end)[41] * seconds).astype(np.float32)
     assert LogMel(front_end)(tone)[20].argmax() == 40
+
+
+@pytest.mark.parametrize(
+    ("front_end", "lowest_hz", "highest_hz"),
+    [
+        (FrontEnd(), 50, 14_000),
+        (FrontEnd(sample_rate=44_100, mel_sample_rate=32_000), 68.90625, 19_293.75),
+        (FrontEnd(sample_rate=16_000, hop=160), 50, 8000),  # Speech Commands: the upper bands are empty
+    ],
+)
+def test_the_ends_of_the_bands(front_end, lowest_hz, highest_hz):
+    assert (front_end.lowest_hz, front_end.highest_hz) == pytest.approx((lowest_hz, highest_hz))
+    assert hz_to_band(front_end, lowest_hz) == pytest.approx(0)
+    assert band_to_hz(front_end, 64) == pytest.approx(14_000 * front_end.mel_stretch)
+
+
+@given(st.floats(0, 64), st.sampled_from([None, 16_000, 32_000, 48_000]))
+def test_bands_there_and_back(band, mel_sample_rate):
+    front_end = FrontEnd(sample_rate=44_100, mel_sample_rate=mel_sample_rate)
+    hz = band_to_hz(front_end, band)
+    assert hz_to_band(front_end, hz) == pytest.approx(band, abs=1e-9)
+    edges = mel_edges_hz(front_end)  # 66 of them lie evenly where the 64 bands do
+    assert np.interp(band * 65 / 64, [*range(66)], hz_to_mel(edges / front_end.mel_stretch)) == pytest.approx(
+        float(hz_to_mel(hz / front_end.mel_stretch))
+    )
 
 
 def test_window_is_periodic():

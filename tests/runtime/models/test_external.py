@@ -14,7 +14,7 @@ from onnx.external_data_helper import uses_external_data
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
-from htsat_edge.runtime.models.external import external_files
+from htsat_edge.runtime.models.external import INSIDE, external_files
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +66,7 @@ def test_one_that_is_missing_is_one_line(where, bundle):
 
 @pytest.mark.parametrize("location", ["../other", "/etc/passwd", "sub/../../other"])
 def test_a_file_outside_the_folder_is_refused(location, tmp_path):
-    tensor = numpy_helper.from_array(np.zeros(4, np.float32), "x")
-    tensor.ClearField("raw_data")
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value=location)
-    graph = helper.make_graph([], "g", [], [], initializer=[tensor])
+    graph = helper.make_graph([], "g", [], [], initializer=[outer(location)])
     (tmp_path / "x.onnx").write_bytes(helper.make_model(graph).SerializeToString())
     with pytest.raises(HtsatEdgeError, match="which is outside its folder"):
         external_files(tmp_path / "x.onnx")
@@ -97,6 +93,50 @@ def test_the_files_of_each_tensor_are_found_also_in_nodes(bundle, tmp_path):
     }
     assert len(wanted) > 50
     assert {path.name for path in external_files(path)} == wanted
+
+
+def outer(location):
+    """A tensor whose content is in a file."""
+    tensor = numpy_helper.from_array(np.zeros(4, np.float32), "x")
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    return tensor
+
+
+def test_weights_in_a_local_function_and_in_sparse_tensors_are_found(tmp_path):
+    constant = helper.make_node("Constant", [], ["w"], value=outer("function.data"))
+    opsets = [helper.make_opsetid("", 17)]
+    function = helper.make_function("local", "F", [], ["w"], [constant], opsets)
+    sparse = onnx.SparseTensorProto(values=outer("values.data"), indices=outer("indices.data"), dims=[9])
+    graph = helper.make_graph([helper.make_node("F", [], ["y"], domain="local")], "g", [], [])
+    graph.sparse_initializer.append(sparse)
+    path = tmp_path / "x.onnx"
+    onnx.save(helper.make_model(graph, functions=[function]), path)
+    names = ["function.data", "indices.data", "values.data"]
+    for name in names:
+        with pytest.raises(HtsatEdgeError, match="which is missing"):
+            external_files(path)
+        (tmp_path / name).write_bytes(b"1234")
+    assert [file.name for file in external_files(path)] == names
+
+
+def test_every_field_of_onnx_that_leads_to_a_tensor_is_known():
+    leads, found = {}, [onnx.ModelProto.DESCRIPTOR]
+    for message in found:  # grows meanwhile
+        leads[message.name] = {x.number: x.message_type.name for x in message.fields if x.message_type}
+        found += {x.message_type for x in message.fields if x.message_type and x.message_type not in found}
+    reach = {"TensorProto"}
+    while more := {name for name, fields in leads.items() if reach & {*fields.values()}} - reach:
+        reach |= more
+    kinds = {"TrainingInfoProto": "training", "SparseTensorProto": "sparse"}
+    kind_of = {name: kinds.get(name, name.removesuffix("Proto").lower()) for name in reach}
+    wanted = {
+        kind_of[name]: {number: kind_of[to] for number, to in leads[name].items() if to in reach}
+        for name in reach - {"TensorProto"}
+    }
+    external = onnx.TensorProto.DESCRIPTOR.fields_by_name["external_data"]
+    assert wanted | {"tensor": {external.number: "entry"}} == INSIDE
 
 
 @given(noise=st.binary(max_size=200), place=st.integers(0, 10**6), cut=st.booleans())
