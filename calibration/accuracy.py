@@ -134,7 +134,7 @@ def measure(
             broken = broken_by(measured, graphs[REFERENCE], truth, budget)
             # Another tool's graph is judged by its scores; its inside says no more than why they are bad. cpu-fp32 was
             # made from the network itself, as fp32 was.
-            if version.name != CPU_FP32 and (broken or bundle.is_own(version.name)):
+            if version.name != CPU_FP32 and (broken or bundle.is_own(version.name) is not False):
                 original = load_original(made_from(version.name, bundle.info))
                 broken += explain(original, onnx.load(bundle.graph(version.name)), broken, probes, budget)
             measured = measured.model_copy(update={"broken": broken})
@@ -177,7 +177,7 @@ def accuracy(args: argparse.Namespace) -> int:
         recommended={BACKEND: recommend(graphs, REFERENCE)},
     )
     print_table(found)
-    foreign = [f"{name}.onnx" for name in names if name in GRAPHS and not bundle.is_own(name)]
+    foreign = [f"{name}.onnx" for name in names if name in GRAPHS and bundle.is_own(name) is False]
     if foreign:
         print(f"not made here by quantize.py, and so judged by the scores alone: {', '.join(foreign)}")
     write(target, page, found, versions)

@@ -39,7 +39,7 @@ def read_material(args: argparse.Namespace, info: ModelInfo) -> Dataset:
     refuse_mixed("--clips", recordings)
     for recording in recordings:
         refuse_overlaps(f"{recording.where}: {recording.path.name}", recording.events or ())
-    found = check(args.clips, found)
+    found = check(args.clips, found, recordings)
     return replace(found, recordings=to_measure_on(found.recordings, found.name), classes=classes)
 
 

@@ -14,7 +14,7 @@ from htsat_edge.calibration.graphs import Rounded, round_weights, to_half, to_in
 from htsat_edge.calibration.observe import Observed, Range, observe
 from htsat_edge.calibration.plain import plain, read_constant
 from htsat_edge.calibration.sensitivity import logits_of
-from htsat_edge.calibration.structure import Linear, find_linears, survey
+from htsat_edge.calibration.structure import Linear, find_linears, split_linears
 from htsat_edge.evaluation.metrics import snr_db
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -46,12 +46,12 @@ class Quantizer:
         """
         refuse_batches(model)
         self.model = model = plain(model)
-        self.linears = find_linears(model)
-        self.missed = survey(model, "fp32.onnx")[1]
+        self.linears, self.missed = split_linears(model)
         self._on_cpu = None if on_cpu is None else plain(on_cpu)
         self._twins = [] if self._on_cpu is None else twins(self.linears, model, self._on_cpu)
         self._held = held
         self._logits = logits_of(model, held)
+        refuse_constant(self._logits)
         self._observed: Observed = observe(model, self.linears, with_progress(list(windows), "calibrating"))
         self._rounded: Mapping[str, Rounded] = round_weights(model, self.linears, self._observed)
         self._ranges: dict[tuple[str, QuantType], Mapping[str, Range]] = {}
@@ -94,6 +94,16 @@ def refuse_batches(model: onnx.ModelProto) -> None:
     if batch > 1:
         raise HtsatEdgeError(
             f"fp32.onnx: takes {batch} windows at a time and no other number; want one that takes 1, or any number"
+        )
+
+
+def refuse_constant(logits: FloatArray) -> None:
+    """Raise an HtsatEdgeError where logits (N, 32, C) never change, so that no graph could be compared by them."""
+    if (logits == logits[:1, :1]).all():
+        raise HtsatEdgeError(
+            "fp32.onnx: gives every window the same scores, as a network without a head does (ClapModel), so that "
+            "the SNR of its logits means nothing; train it on your classes first (docs/training.md), or use fp32.onnx "
+            "as it is"
         )
 
 

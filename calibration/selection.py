@@ -16,7 +16,7 @@ from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.progress import with_progress
 from htsat_edge.runtime.dsp.audio import AudioFile
-from htsat_edge.runtime.dsp.log_mel import FrontEnd, hz_to_mel, mel_to_hz
+from htsat_edge.runtime.dsp.log_mel import FrontEnd, band_to_hz
 from htsat_edge.runtime.models.bundle import ModelInfo
 
 FLOOR_DB = -95.0
@@ -146,17 +146,16 @@ def upper_end_hz(window: FloatArray, front_end: FrontEnd) -> float:
     """Return the frequency up to which a window (T, F) holds something in at least a tenth of its time."""
     level = np.percentile(window, 90, axis=0)
     highest = np.flatnonzero(level > max(level.max() - DYNAMIC_DB, FLOOR_DB))[-1:] + 1
-    low, high = hz_to_mel([front_end.fmin, front_end.fmax])
-    return float(mel_to_hz(low + (high - low) * highest.sum() / front_end.n_mels))
+    return min(band_to_hz(front_end, int(highest.sum())), front_end.highest_hz)
 
 
 def _refuse_narrow(windows: Sequence[MaterialWindow], info: ModelInfo) -> None:
     """Raise an HtsatEdgeError for material at a low sample rate: it says nothing about the ranges of upper bands."""
-    highest_hz, fmax = float(np.median([window.highest_hz for window in windows])), info.front_end.fmax
-    if highest_hz < fmax / 2:
+    highest_hz, used_hz = float(np.median([window.highest_hz for window in windows])), info.front_end.highest_hz
+    if highest_hz < used_hz / 2:
         raise HtsatEdgeError(
             f"--clips: half of the windows hold nothing above {highest_hz / 1000:.1f} kHz, but the model uses up to "
-            f"{fmax / 1000:g} kHz; give recordings as the microphone will make them"
+            f"{used_hz / 1000:.3g} kHz; give recordings as the microphone will make them"
         )
 
 

@@ -80,9 +80,14 @@ def structure_of(model: onnx.ModelProto) -> Structure:
 
 
 def find_linears(model: onnx.ModelProto, what: str = "fp32.onnx") -> list[Linear]:
-    """Return the linear layers of the backbone of a plain graph that 8 bits can take, in order.
+    """Return the linear layers of the backbone of a plain graph that 8 bits can take, in order, as `split_linears`."""
+    return split_linears(model, what)[0]
 
-    Raise an HtsatEdgeError, which calls the graph `what`, where that are fewer than half of those that it has.
+
+def split_linears(model: onnx.ModelProto, what: str = "fp32.onnx") -> tuple[list[Linear], list[str]]:
+    """Return the linear layers that 8 bits can take, in order, and the names of the nodes that they cannot.
+
+    Raise an HtsatEdgeError, which calls the graph `what`, where the former are fewer than half of all.
     """
     linears, missed = survey(model, what)
     if not linears or len(missed) > len(linears):
@@ -91,7 +96,7 @@ def find_linears(model: onnx.ModelProto, what: str = "fp32.onnx") -> list[Linear
             f"{f', not {listed(missed)}' if missed else ''}: want MatMul or Gemm with a constant float32 weight; "
             "python -m htsat_edge.export.to_onnx writes such a graph"
         )
-    return linears
+    return linears, missed
 
 
 def survey(model: onnx.ModelProto, what: str) -> tuple[list[Linear], list[str]]:

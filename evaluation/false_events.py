@@ -24,7 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from htsat_edge.evaluation.datasets.checking import read_checked
+from htsat_edge.evaluation.datasets import read_dataset
+from htsat_edge.evaluation.datasets.checking import check
 from htsat_edge.evaluation.datasets.options import add_options
 from htsat_edge.evaluation.datasets.splits import to_measure_on
 from htsat_edge.evaluation.labels import BACKGROUND
@@ -102,7 +103,8 @@ def held_recordings(
     """Return the recordings, with their classes, that are held back (or all without splits) and of no such label."""
     known = set(labels)
     found: dict[Path, frozenset[str]] = {}
-    dataset = read_checked(paths, layout, fold)
+    dataset = read_dataset(paths, layout, fold)
+    dataset = check(paths, dataset, to_measure_on(dataset.recordings, dataset.name))
     for recording in to_measure_on(dataset.recordings, dataset.name):
         if recording.labels is None:
             raise HtsatEdgeError(f"--clips: {recording.path.name} has no class")

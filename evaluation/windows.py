@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from htsat_edge.evaluation.datasets import Dataset, find_layout, folders, manifests, read_dataset, tables
-from htsat_edge.evaluation.datasets.files import list_files
+from htsat_edge.evaluation.datasets import LAYOUTS, find_layout, folders, manifests, read_dataset
+from htsat_edge.evaluation.datasets.dataset import NO_LABEL
+from htsat_edge.evaluation.datasets.files import Files, list_files
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.detector import WindowStream
@@ -14,8 +15,8 @@ from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.models.bundle import ModelInfo
 from htsat_edge.runtime.models.settings import Settings
 
-SEVERAL = ("manifest", "folders", "recordings")
-"""Layouts of which a calibration may be given several at once."""
+UNSPLIT = ("label-studio", "raven", "audacity", "recordings")
+"""Layouts without splits."""
 BLOCK_S = 10.0
 """Read from a recording at a time."""
 SILENT_DB = -65.0
@@ -25,40 +26,66 @@ SILENT_DB = -65.0
 def find_recordings(paths: Sequence[Path], layout: str | None = None, fold: int | None = None) -> list[Path]:
     """Return the recordings among `paths`, in folders among them at any depth, and in data sets, each once.
 
-    Those of the splits val and test, and of the fold, are left out: calibration/accuracy.py measures on them.
+    Print how many these are, and what is left out. A calibration needs no labels: recordings without one are taken,
+    too. Those of the splits val and test, and of the fold, are left out: calibration/accuracy.py measures on them. So
+    are, beside the tables of a set with splits or folds, recordings that these do not name: they may be held back.
 
     Raises
     ------
     HtsatEdgeError
         There is no recording, or a table cannot be read.
     """
-    files = list_files(paths)
-    name = layout or find_layout(files)
-    if name in SEVERAL and layout is None and fold is None:
-        found = [recording for path in paths for recording in _recordings_in(path)]
-    else:
-        found = _to_learn_from(read_dataset(paths, name, fold))
-    if not found:
-        raise HtsatEdgeError(f"--clips: no recording in {files}")
-    return list(dict.fromkeys(found))
+    splits: list[tuple[Path, str]] = []
+    unnamed: set[Path] = set()
+    for files in _apart(paths) if layout is None and fold is None else [list_files(paths)]:
+        named = _read_splits(files, layout, fold)
+        known = {path.resolve() for path in named}
+        others = [path for path in files.recordings if path.resolve() not in known]
+        splits += named.items()
+        if any(named.values()):
+            unnamed.update(path.resolve() for path in others)
+        else:
+            splits += [(path, "") for path in others]
+    held = {path.resolve() for path, split in splits if split not in ("train", "")}
+    taken: dict[Path, Path] = {}
+    for path, _ in splits:
+        if path.resolve() not in held:
+            taken.setdefault(path.resolve(), path)
+    if not taken:
+        raise HtsatEdgeError(f"--clips: no recording in {', '.join(map(str, paths))}")
+    counts = {"held back": len(held), NO_LABEL: len(unnamed - held - taken.keys())}
+    left_out = ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)
+    print(f"{', '.join(map(str, paths))}: {len(taken)} recordings{left_out and f'; left out: {left_out}'}", flush=True)
+    return list(taken.values())
 
 
-def _recordings_in(path: Path) -> list[Path]:
-    """Return the recordings of a manifest, of a folder, or a single one; whatever its name."""
-    files = list_files([path])
-    if path.is_file() and path.suffix.lower() not in tables.SUFFIXES:
-        return [path]
-    if manifests.marks(files):
-        return manifests.files_to_learn_from(files)
-    if folders.marks(files):  # whatever the classes are
-        root, splits = folders.find_root(path, files.recordings)
-        held = [root / name for name, split in splits.items() if split != "train"]
-        return [own for own in files.recordings if not any(own.is_relative_to(place) for place in held)]
-    return files.recordings
+def _apart(paths: Sequence[Path]) -> list[Files]:
+    """Return the paths apart, manifests together; all together where tables lie in other places than recordings."""
+    each = [list_files([path]) for path in paths]
+    layouts = [next((name for name, layout in LAYOUTS.items() if layout.marks(own)), "") for own in each]
+    if not all(own.recordings or name in ("", "manifest") for own, name in zip(each, layouts, strict=True)):
+        return [list_files(paths)]
+    lists = [path for path, name in zip(paths, layouts, strict=True) if name == "manifest"]
+    return [
+        *([list_files(lists)] if lists else []),
+        *(own for own, name in zip(each, layouts, strict=True) if name != "manifest"),
+    ]
 
 
-def _to_learn_from(dataset: Dataset) -> list[Path]:
-    return [recording.path for recording in dataset.recordings if recording.split in ("train", "")]
+def _read_splits(files: Files, layout: str | None, fold: int | None) -> dict[Path, str]:
+    """Return the split of each recording that tables name; `train` where only a fold could hold it back."""
+    if layout is None and fold is None:
+        if len(files.found) == 1 and files.paths == files.found and not manifests.marks(files):
+            return {files.found[0]: ""}  # a recording, whatever its name
+        name = find_layout(files)
+        if name == "manifest":  # whatever the classes are
+            return manifests.read_splits(files)
+        if name == "folders":
+            return folders.read_splits(files)
+        if name in UNSPLIT and files.recordings:
+            return {}
+    found = read_dataset(files.paths, layout, fold).recordings
+    return {recording.path: recording.split or ("train" if recording.fold else "") for recording in found}
 
 
 def windows_of(file: AudioFile, info: ModelInfo) -> Iterator[FloatArray]:

@@ -101,7 +101,7 @@ def identity_of(config: TrainConfig, network: NetworkConfig, recordings: Sequenc
 
     A training with another hash must not go on from its save.
     """
-    parts = [config.model_dump_json(exclude={"network"}), network.model_dump_json()]
+    parts = [config.model_dump_json(exclude={"network", "validate_clips"}), network.model_dump_json()]
     for r in recordings:
         size = r.path.stat().st_size if r.path.exists() else None
         parts.append(

@@ -76,11 +76,6 @@ def read_corpora(paths: Sequence[Path], layout: str | None = None, fold: int | N
     return recordings
 
 
-def read_corpus(folder: Path) -> list[Recording]:
-    """Read one corpus, as `read_corpora` does several."""
-    return read_corpora([folder])
-
-
 def split_up(recordings: Iterable[Labelled]) -> tuple[list[Recording], int]:
     """Return the parts in which one class sounds, and how many recordings have several classes without times."""
     parts: list[Recording] = []

@@ -38,7 +38,7 @@ from htsat_edge.evaluation.datasets.options import add_options
 from htsat_edge.evaluation.labels import BACKGROUND
 from htsat_edge.evaluation.metrics import Interval
 from htsat_edge.htsat.checkpoint import load_network
-from htsat_edge.htsat.clip_figures import ClipResults, apply_to_clips, judge_clips, write_clip_page
+from htsat_edge.htsat.clip_figures import RESAMPLES, ClipResults, apply_to_clips, judge_clips, resample, write_clip_page
 from htsat_edge.htsat.clips import LabelledClip, Spectrograms
 from htsat_edge.htsat.config import read_network
 from htsat_edge.htsat.corpus import Recording, read_corpora
@@ -66,8 +66,6 @@ BETA = 0.5**0.5
 """Of the F-score that thresholds are chosen by: precision weighs twice as much as recall, as for users."""
 TRUST = 5
 """A class with so many held recordings has a threshold half-way between its own and that of all classes."""
-RESAMPLES = 200
-"""Of the bootstrap; the intervals are its 5th and 95th percentile."""
 
 
 def tune(framewise: FloatArray, active: BoolArray, trust: Sequence[float]) -> tuple[list[float], list[int]]:
@@ -151,13 +149,7 @@ def _smooth(scores: FloatArray, medians: Sequence[int]) -> FloatArray:
 
 def resample_groups(outputs: Outputs, groups: Sequence[str]) -> list[Outputs]:
     """Return the recordings with their groups drawn with replacement: those of one pack are alike."""
-    rng = np.random.default_rng(0)
-    members = [np.flatnonzero(np.array(groups) == group) for group in sorted(set(groups))]
-    drawn = []
-    for _ in range(RESAMPLES):
-        chosen = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
-        drawn.append(replace(outputs, clipwise=outputs.clipwise[chosen], truth=outputs.truth[chosen]))
-    return drawn
+    return [replace(outputs, clipwise=outputs.clipwise[rows], truth=outputs.truth[rows]) for rows in resample(groups)]
 
 
 def resample_scenes(outputs: Outputs) -> list[Outputs]:
@@ -279,7 +271,7 @@ def measure_clips(folder: RunFolder, clips: Sequence[LabelledClip]) -> ClipResul
     config, labels = read_network(folder.network), folder.read_labels()
     network = load_network(folder.model, config)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    held = folder.still_held([clip for clip in clips if clip.held])
+    held = folder.still_held([clip for clip in clips if clip.held], whole=True)
     if not any(clip.labels.intersection(labels) for clip in held):
         raise HtsatEdgeError(f"{folder.path}: none of its labels has a held recording in --data")
     spectrograms = Spectrograms(held, config.front_end, "reading")

@@ -26,6 +26,7 @@ try:
     import numpy as np
     import scipy.stats
 
+    from htsat_edge.htsat.batches import identity_of
     from htsat_edge.htsat.evaluate import measure_clips, measure_scenes
     from htsat_edge.htsat.train import train
 except ModuleNotFoundError as missing:
@@ -60,21 +61,28 @@ def run_fold(
 ) -> RunFolder:
     """Train and measure with one fold held back, unless that is done; return its folder."""
     folder = RunFolder(args.out / f"fold-{fold}")
-    if folder.figures.exists() and folder.is_of(config):  # with other settings, train refuses
-        return folder
     print(f"fold {fold}", flush=True)
     # One after the other: their lists have types of their own.
     if config.examples == "clips":
         clips = read_clips(args.data, args.dataset, fold)
+        if is_done(folder, identity_of(config, network, clips, args.init)):
+            return folder
         train(config, network, clips, folder.path, args.init, args.workers, processes)
         if processes.first:
             print(measure_clips(folder, clips).line(), flush=True)
     else:
         parts = read_corpora(args.data, args.dataset, fold)
+        if is_done(folder, identity_of(config, network, parts, args.init)):
+            return folder
         train(config, network, parts, folder.path, args.init, args.workers, processes)
         if processes.first:
             print(measure_scenes(folder, parts).line(), flush=True)
     return folder
+
+
+def is_done(folder: RunFolder, identity: str) -> bool:
+    """Return whether this training has been measured there; raise an HtsatEdgeError where another has."""
+    return folder.figures.exists() and folder.is_of(identity)
 
 
 def mean_over_folds(folders: Sequence[RunFolder]) -> dict[str, Interval]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from htsat_edge.evaluation.datasets.columns import NAMES
 from htsat_edge.htsat.checkpoint.claims import CLASS_KEYS, in_order
 from htsat_edge.runtime.common.config import read_text
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -24,12 +25,9 @@ LABEL_COLUMNS = (
     *("labels", "classes"),
 )
 """Columns of labels, the first of them that is there counts."""
-INDEX_COLUMNS = (
-    *("index", "idx", "class_id", "classid", "class_index", "class_idx", "label_id", "label_index", "target", "output"),
-    *("id", "number", "", "unnamed:_0"),
-)
+INDEX_COLUMNS = ("index", "idx", "output", "number", *NAMES["number"], "id", "", "unnamed:_0")
 """Columns of numbers; the last two are what pandas makes of its own index."""
-PERHAPS_NAMES = ("id", "", "unnamed:_0")
+PERHAPS_NAMES = ("id", "mid", "mids", "", "unnamed:_0")
 """Columns of numbers unless none of their values is one, such as AudioSet's /m/09x0r."""
 NUMBERED_LINE = re.compile(r"(\d+)\s*[,;:\t ]\s*(\S.*)")
 
@@ -42,11 +40,6 @@ class LabelFile:
     """In the order of the outputs."""
     ordered_by: str | None = None
     """The column by which the rows were put into another order."""
-
-
-def read_labels(path: Path, classes: int) -> list[str]:
-    """Return the labels of a label file, as `read_label_file` does."""
-    return read_label_file(path, classes).labels
 
 
 def read_label_file(path: Path, classes: int) -> LabelFile:
@@ -135,11 +128,27 @@ def _by_columns(path: Path, header: Sequence[str], shown: Sequence[str], rows: S
         column = f"the column '{shown[header.index(name)]}'"
         found.append(_ordered(path, column, [*zip(cells[name], labels, strict=True)]))
     if not found:
+        _refuse_other_order(path, [(shown[i], cells[name]) for i, name in enumerate(header) if name != known[0]])
         return LabelFile(labels)
     for other in found[1:]:
         if other.labels != found[0].labels:
             raise HtsatEdgeError(f"{path}: its columns of numbers contradict each other; keep that of the outputs")
     return found[0]
+
+
+def _refuse_other_order(path: Path, columns: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """Raise an HtsatEdgeError where a column of an unknown name numbers the rows in another order than theirs.
+
+    It may be that of the outputs or, as a rank, another: only a person knows.
+    """
+    for name, cells in columns:
+        numbers = [_whole(cell) for cell in cells]
+        begin = int(0 not in numbers)
+        if set(numbers) == {*range(begin, begin + len(cells))} and numbers != [*range(begin, begin + len(cells))]:
+            raise HtsatEdgeError(
+                f"{path}: the column {name!r} numbers the rows in another order; call it index where that is the order "
+                "of the outputs, or take it out"
+            )
 
 
 def _ordered(path: Path, column: str, pairs: Sequence[tuple[str, str]]) -> LabelFile:

@@ -75,12 +75,12 @@ class Augment(BaseModel):
 SCENE_KEYS = frozenset(
     {"phases", "tiled_share", "quiet_share", "partial_share", "mix", "draw", "clip_weight", "late_weight"}
 )
-CLIP_KEYS = frozenset({"augment"})
+CLIP_KEYS = frozenset({"augment", "validate_clips"})
 """Keys of one kind of examples only: given for the other, they would do nothing without a word."""
 
 
 class TrainConfig(BaseModel):
-    """The keys of configs/train.yaml and configs/train-esc50.yaml; the comments there explain each."""
+    """The keys of training files; the comments of configs/train.yaml and configs/train-audioset.yaml explain each."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -110,6 +110,7 @@ class TrainConfig(BaseModel):
     freeze: bool = False
     seed: int = Field(1, ge=0)
     validate_every: int = Field(500, gt=0)
+    validate_clips: int | None = Field(None, gt=0)
 
     @model_validator(mode="after")
     def _whole(self) -> TrainConfig:
@@ -121,6 +122,8 @@ class TrainConfig(BaseModel):
         total = sum(phase.share for phase in self.phases)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"phases: their shares add up to {total:g}, want 1")
+        if self.average_last and "ema" in self.model_fields_set:
+            raise ValueError("ema and average_last: each is an average of the weights; give one")
         if foreign := sorted(self.unused & self.model_fields_set):
             raise ValueError(f"{', '.join(foreign)}: not with examples: {self.examples}, which do not use it")
         if self.warm_up_steps is not None and self.warm_up_steps >= self.steps:
@@ -129,8 +132,8 @@ class TrainConfig(BaseModel):
 
     @property
     def unused(self) -> frozenset[str]:
-        """The keys that training on the other kind of examples has."""
-        return SCENE_KEYS if self.examples == "clips" else CLIP_KEYS
+        """The keys that do nothing here: those of the other kind of examples, and of the other average."""
+        return (SCENE_KEYS if self.examples == "clips" else CLIP_KEYS) | ({"ema"} if self.average_last else set())
 
     def events_at(self, step: int) -> tuple[int, int]:
         """Return the fewest and the most events of a scene at this step."""
@@ -234,8 +237,18 @@ class RunFolder:
         """All that a stopped training needs to go on."""
         return self.path / "state.pt"
 
+    @property
+    def identity(self) -> Path:
+        """The hash of all that the training depends on."""
+        return self.path / "identity.txt"
+
     def create(
-        self, config: TrainConfig, network: NetworkConfig, labels: Sequence[str], recordings: Sequence[Example]
+        self,
+        config: TrainConfig,
+        network: NetworkConfig,
+        labels: Sequence[str],
+        recordings: Sequence[Example],
+        identity: str,
     ) -> None:
         """Make the folder, before the work rather than after it, and write the files that describe the model."""
         make_folder(self.path)
@@ -243,6 +256,8 @@ class RunFolder:
         for path, content in ((self.network, network.model_dump(mode="json")), (self.training, settings)):
             with replacing(path) as part:
                 part.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        with replacing(self.identity) as part:
+            part.write_text(identity + "\n", encoding="utf-8")
         with replacing(self.labels) as part, part.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([["label"], *([label] for label in labels)])
         with replacing(self.held) as part, part.open("w", newline="", encoding="utf-8") as file:
@@ -250,18 +265,36 @@ class RunFolder:
                 [HELD_COLUMNS, *(_held_row(r) for r in recordings if r.held)]
             )
 
-    def still_held(self, recordings: Sequence[Kind]) -> list[Kind]:
-        """Return those of the recordings that the training never learned from."""
-        known = {tuple(row[name] for name in HELD_COLUMNS) for row in read_csv(self.held, HELD_COLUMNS)}
-        return [recording for recording in recordings if _held_row(recording) in known]
+    def still_held(self, recordings: Sequence[Kind], whole: bool = False) -> list[Kind]:
+        """Return those of the recordings that the training never learned from.
+
+        With `whole` a file is known by its group and name alone, whichever parts of it were held.
+        """
+        names = WHOLE_COLUMNS if whole else HELD_COLUMNS
+        known = {tuple(row[name] for name in names) for row in read_csv(self.held, HELD_COLUMNS)}
+
+        def row(recording: Kind) -> tuple[str, ...]:
+            own = dict(zip(HELD_COLUMNS, _held_row(recording), strict=True))
+            return tuple(own[name] for name in names)
+
+        return [recording for recording in recordings if row(recording) in known]
 
     def _own(self, config: TrainConfig) -> TrainConfig:
         """Return a training file as it stands here, beside the network file."""
         return config.model_copy(update={"network": Path(self.network.name)})
 
-    def is_of(self, config: TrainConfig) -> bool:
-        """Return whether the folder holds a training with these settings."""
-        return self.training.exists() and read_yaml(self.training, TrainConfig) == self._own(config)
+    def is_of(self, identity: str) -> bool:
+        """Return whether the folder holds the training with this identity; raise an HtsatEdgeError for another.
+
+        False where the folder says nothing, as an empty one.
+        """
+        if not self.identity.exists():
+            return False
+        if self.identity.read_text(encoding="utf-8").strip() != identity:
+            raise HtsatEdgeError(
+                f"{self.path}: holds a training with other settings, recordings or weights; give another --out"
+            )
+        return True
 
     def read_examples(self) -> Literal["scenes", "clips"]:
         """Return what the training learned from; older ones, which say nothing, from scenes."""
@@ -277,6 +310,7 @@ class RunFolder:
 
 
 HELD_COLUMNS = ("class", "group", "file", "onset")
+WHOLE_COLUMNS = ("group", "file")
 
 
 def _held_row(recording: Example) -> tuple[str, str, str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -76,15 +77,23 @@ def open_clips(
     names = [*labels, *config.auxiliary]
     clips = usable(clips, names, network.loss)
     learned, held = [clip for clip in clips if not clip.held], [clip for clip in clips if clip.held]
+    measured_on = choose(held, config.validate_clips)
     local = processes.local_count
     spectrograms = Spectrograms(learned, network.front_end, "reading, train", local)
     part = processes.part(config.batch)
     batches = ClipBatches(spectrograms, targets_of(learned, names), config, part)
     # Only the first process measures.
-    measured = Spectrograms(held if processes.first else [], network.front_end, "reading, val", local)
+    measured = Spectrograms(measured_on if processes.first else [], network.front_end, "reading, val", local)
 
     def validate(network: nn.Module) -> dict[str, float]:
         own_workers = 0 if measured.in_memory else workers
-        return apply_to_clips(network, measured, held, labels, own_workers).summary()
+        return apply_to_clips(network, measured, measured_on, labels, own_workers).summary()
 
     return TrainingData(batches, validate, len(learned), len(held))
+
+
+def choose(held: Sequence[LabelledClip], most: int | None) -> list[LabelledClip]:
+    """Return at most so many clips, always the same ones, from the whole of the list; all for None."""
+    if most is None or len(held) <= most:
+        return list(held)
+    return [held[i] for i in sorted(np.random.default_rng(0).choice(len(held), most, replace=False))]

@@ -125,7 +125,7 @@ def train(
         learned = network_config.model_copy(update={"classes": len(labels)})
         if config.examples == "scenes":  # whatever the loss of the checkpoint was
             learned = learned.model_copy(update={"loss": "bce"})
-        folder.create(config, learned, labels, recordings)
+        folder.create(config, learned, labels, recordings, training.identity)
     if training.step == config.steps:
         print(f"{out}: is trained")
         return

@@ -26,6 +26,7 @@ from htsat_edge.evaluation.datasets import (
 from htsat_edge.evaluation.datasets.dataset import NO_LABEL, Dataset, join_sets
 from htsat_edge.evaluation.datasets.files import Files, list_files
 from htsat_edge.evaluation.datasets.names import refuse_near
+from htsat_edge.evaluation.datasets.splits import refuse_cut_groups
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 __all__ = ["LAYOUTS", "Dataset", "DatasetLayout", "Files", "find_layout", "read_dataset"]
@@ -103,16 +104,15 @@ def _find_layouts(files: Files, layout: str | None) -> list[tuple[Files, str]]:
 
 
 def _read(files: Files, layout: str) -> Dataset:
-    return _count_unnamed(files, replace(LAYOUTS[layout].read(files), name=layout))
+    dataset = replace(LAYOUTS[layout].read(files), name=layout)
+    refuse_cut_groups(dataset.recordings)
+    return _count_unnamed(files, dataset)
 
 
 def _count_unnamed(files: Files, dataset: Dataset) -> Dataset:
-    """Return the set with the recordings that lie there, and that its reader neither took nor left out for a reason."""
-    taken = {recording.path for recording in dataset.recordings}
-    unnamed = [path for path in files.recordings if path not in taken]
-    count = len(unnamed) - sum(dataset.left_out.values())
-    first = str(unnamed[0]) if unnamed and not dataset.left_out else ""
-    return dataset.counting(NO_LABEL, max(0, count), first)
+    """Return the set that counts the recordings that lie there and that its reader neither took nor set aside."""
+    known = {path.resolve() for path in (*dataset.set_aside, *(recording.path for recording in dataset.recordings))}
+    return dataset.setting_aside(NO_LABEL, [path for path in files.recordings if path.resolve() not in known])
 
 
 def _hold_fold(files: Files, dataset: Dataset, fold: str) -> Dataset:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from htsat_edge.evaluation.datasets.dataset import NO_LABEL, Dataset
+from htsat_edge.evaluation.datasets.dataset import Dataset
 from htsat_edge.evaluation.datasets.files import Files
 from htsat_edge.evaluation.datasets.rows import with_point
 from htsat_edge.evaluation.labels import BACKGROUND, Labelled, Occurrence, join, missing_label, parse_span
@@ -34,9 +34,7 @@ def read(files: Files) -> Dataset:
         raise HtsatEdgeError(
             f"{files}: want label tracks of Audacity beside the recordings, such as dog.txt for dog.wav"
         )
-    recordings = [_read_track(track, path) for path, track in tracks.items()]
-    left = [path for path in files.recordings if path not in tracks]
-    return Dataset(recordings).counting(NO_LABEL, len(left), str(left[0]) if left else "")
+    return Dataset([_read_track(track, path) for path, track in tracks.items()])
 
 
 def _tracks(files: Files) -> dict[Path, Path]:

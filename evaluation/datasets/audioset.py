@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from htsat_edge.configs import CONFIGS
 from htsat_edge.evaluation.datasets.dataset import Dataset
 from htsat_edge.evaluation.datasets.files import Files, list_files
+from htsat_edge.evaluation.datasets.names import names_of_audioset
 from htsat_edge.evaluation.datasets.rows import columns_of, read_rows
 from htsat_edge.evaluation.labels import Labelled, Occurrence, join, missing_label, parse_span
-from htsat_edge.runtime.common.config import read_csv, read_text
+from htsat_edge.runtime.common.config import read_text
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
+TWICE = "named twice, with other labels or in another split"
 ID_LENGTH = 11
 """Characters of a YouTube video's name."""
 SEGMENTS = "*_segments.csv"
@@ -29,7 +30,7 @@ NAMES = "mid_to_display_name.tsv"
 def tables(files: Files) -> list[Path]:
     """Return AudioSet's tables: segments and strong labels; those that were named before those that lie in folders."""
     found = [path for path in files.tables if path.match(SEGMENTS) or (path.suffix == ".tsv" and _is_strong(path))]
-    return [path for path in found if path in files.paths] or found
+    return files.prefer_given(found)
 
 
 def read(files: Files) -> Dataset:
@@ -44,22 +45,28 @@ def read(files: Files) -> Dataset:
             f"{files}: want AudioSet's segments, such as eval_segments.csv, or strong labels, such as "
             "audioset_eval_strong.tsv"
         )
-    own = {row["mid"]: row["label"] for row in read_csv(CONFIGS / "labels" / "audioset.csv", ["mid", "label"])}
-    names = _names(found) | own
+    own = names_of_audioset()
+    names = {**_names(found), **own}
     by_id = _by_id((files if files.recordings else list_files([found[0].parent])).recordings)
     recordings: dict[Path, Labelled] = {}
+    twice: set[Path] = set()
     named: set[str] = set()
     strong = any(_is_strong(table) for table in found)
     for table in sorted(found, key=_is_strong):
+        weaker = set() if not _is_strong(table) else {path for path, own in recordings.items() if own.events is None}
         for video, labels, events, where in (_strong if _is_strong(table) else _weak)(table, names):
             named.add(video)
             if video in by_id:
                 path = by_id[video]
-                recordings[path] = Labelled(path, labels, events, _split(table), where=where)
+                labelled = Labelled(path, labels, events, _split(table), where=where)
+                if path not in weaker and recordings.setdefault(path, labelled) != labelled:
+                    twice.add(path)
+                recordings[path] = labelled
     if not recordings:
         where = ", ".join(map(str, found))
         raise HtsatEdgeError(f"{where}: none of its {len(named)} segments has a recording in {files}")
     dataset = Dataset(list(recordings.values()), missing=len(named - by_id.keys()))
+    dataset = dataset.without(TWICE, [recordings[path] for path in twice], str(min(twice, default="")))
     beyond = set(dataset.labels) - set(own.values()) if strong else set[str]()  # the strong labels have further classes
     classes = {label: [] if label in beyond else [label] for label in dataset.labels} if beyond else None
     return replace(dataset, classes=classes)
@@ -123,8 +130,8 @@ def _strong(table: Path, names: dict[str, str]) -> list[Segment]:
         if not row["label"]:
             raise missing_label(row.where)
         span_s = parse_span(row.where, row["start_time_seconds"], row["end_time_seconds"])
-        events[video].append(Occurrence(*span_s, names.get(row["label"], row["label"])))
+        events[row["segment_id"]].append(Occurrence(*span_s, names.get(row["label"], row["label"])))
     return [
-        (video, frozenset(event.label for event in own), tuple(join(own)), f"{table}: {video}")
-        for video, own in events.items()
+        (segment[:ID_LENGTH], frozenset(event.label for event in own), tuple(join(own)), f"{table}: {segment}")
+        for segment, own in events.items()
     ]

@@ -37,11 +37,6 @@ class Row:
     group: str
     fold: str = ""
 
-    @property
-    def held_back(self) -> bool:
-        """Whether nothing may be learned from it."""
-        return self.split not in ("train", "")
-
 
 def read_cells(table: Table, columns: Columns, places: Places) -> list[Row]:
     """Return the rows of a manifest; raise an HtsatEdgeError at one that lacks something or contradicts another."""
@@ -145,9 +140,8 @@ def _refuse_numbers(table: Table, columns: Columns, names: int | None) -> None:
 
 
 def _refuse_partial(manifest: Path, rows: Sequence[Row]) -> None:
-    """Raise an HtsatEdgeError where some rows say what others leave open, or where splits cut what belongs together."""
+    """Raise an HtsatEdgeError where some rows say what others leave open, or where rows on one recording differ."""
     first: dict[Path, Row] = {}
-    seen: dict[tuple[str, str], str] = {}
     any_split, any_fold = any(row.split for row in rows), any(row.fold for row in rows)
     for row in rows:
         for given, value, name in ((any_split, row.split, "split"), (any_fold, row.fold, "fold")):
@@ -161,7 +155,11 @@ def _refuse_partial(manifest: Path, rows: Sequence[Row]) -> None:
             raise HtsatEdgeError(
                 f"{manifest}: recording {row.path} has the groups {first[row.path].group} and {row.group}; give it one"
             )
-        for whole in (f"recording {row.path}", f"group '{row.group}'"):
-            for value, name in ((row.split, "splits"), (row.fold, "folds")):
-                if (other := seen.setdefault((whole, name), value)) != value:
-                    raise HtsatEdgeError(f"{manifest}: {whole} has the {name} {other} and {value}; give it one")
+        for value, other, name in (
+            (row.split, first[row.path].split, "splits"),
+            (row.fold, first[row.path].fold, "folds"),
+        ):
+            if other != value:
+                raise HtsatEdgeError(
+                    f"{manifest}: recording {row.path} has the {name} {other} and {value}; give it one"
+                )

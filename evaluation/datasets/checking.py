@@ -45,33 +45,35 @@ def read_checked(paths: Sequence[Path], layout: str | None = None, fold: int | N
     return check(paths, read_dataset(paths, layout, fold))
 
 
-def check(paths: Sequence[Path], dataset: Dataset) -> Dataset:
+def check(paths: Sequence[Path], dataset: Dataset, used: Sequence[Labelled] | None = None) -> Dataset:
     """Return the set that lies at the paths without what is damaged in it; print its counts.
 
-    Raise an HtsatEdgeError where much is damaged.
+    Only the recordings that are used are looked at: by default all. Raise an HtsatEdgeError where much is damaged.
     """
-    dataset = leave_out_damaged(dataset)
+    dataset = leave_out_damaged(dataset, used)
     summary, *firsts = dataset.report()
     print(f"{', '.join(map(str, paths))}: {summary}", *firsts, sep="\n", flush=True)
     return dataset
 
 
-def leave_out_damaged(dataset: Dataset) -> Dataset:
-    """Decode every recording once; return the set without those that cannot be used, counted by reason.
+def leave_out_damaged(dataset: Dataset, used: Sequence[Labelled] | None = None) -> Dataset:
+    """Decode recordings once; return the set without those that cannot be used, counted by reason.
 
-    Left out are recordings that cannot be decoded to their end, that are shorter than their labels say, and in which
-    there is no sound although their labels have one, or an event of them. So are backgrounds that hold nothing at all.
+    Decoded are those in `used`, by default all. Left out are recordings that cannot be decoded to their end, that are
+    shorter than their labels say, and in which there is no sound although their labels have one, or an event of them.
+    So are backgrounds that hold nothing at all.
 
     Raises
     ------
     HtsatEdgeError
-        More than a tenth of the recordings is left out for one reason.
+        More than a tenth of these recordings is left out for one reason.
     """
+    used = dataset.recordings if used is None else used
     found: dict[str, list[tuple[Labelled, str]]] = defaultdict(list)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding leaves Python's lock
-        faults = [pool.submit(find_fault, recording) for recording in dataset.recordings]
+        faults = [pool.submit(find_fault, recording) for recording in used]
         try:
-            for recording, fault in zip(dataset.recordings, with_progress(faults, "checking recordings"), strict=True):
+            for recording, fault in zip(used, with_progress(faults, "checking recordings"), strict=True):
                 if (known := fault.result()) is not None:
                     found[known.reason].append((recording, known.first))
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from htsat_edge.evaluation.labels import BACKGROUND, SPLITS, Labelled
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -30,6 +31,8 @@ class Dataset:
     """Where the classes of the set are not AudioSet's: the labels of AudioSet that belong to each, if any do."""
     firsts: Mapping[str, str] = field(default_factory=dict, compare=False)
     """The first recording that was left out for each reason, in words."""
+    set_aside: frozenset[Path] = field(default=frozenset(), compare=False)
+    """The recordings that its reader left out for a reason."""
 
     @property
     def labels(self) -> list[str]:
@@ -40,7 +43,8 @@ class Dataset:
         """Return the set without some of its recordings, which are counted with the reason."""
         gone = {id(recording) for recording in recordings}
         kept = [recording for recording in self.recordings if id(recording) not in gone]
-        return replace(self, recordings=kept).counting(reason, len(self.recordings) - len(kept), first)
+        counted = replace(self, recordings=kept).counting(reason, len(self.recordings) - len(kept), first)
+        return replace(counted, set_aside=self.set_aside.union(r.path for r in self.recordings if id(r) in gone))
 
     def counting(self, reason: str, count: int, first: str = "") -> Dataset:
         """Return the set with so many recordings more that were left out for a reason."""
@@ -49,6 +53,12 @@ class Dataset:
         left_out = Counter(dict(self.left_out)) + Counter({reason: count})
         firsts = {**self.firsts, reason: self.firsts.get(reason, first)} if first else self.firsts
         return replace(self, left_out=dict(left_out), firsts=firsts)
+
+    def setting_aside(self, reason: str, paths: Iterable[Path]) -> Dataset:
+        """Return the set that counts recordings which its reader did not take, each once."""
+        own = list(dict.fromkeys(paths))
+        counted = self.counting(reason, len(own), str(own[0]) if own else "")
+        return replace(counted, set_aside=self.set_aside.union(own))
 
     def summary(self) -> str:
         """Return the counts in a line: of recordings, classes and splits, and what was left out by reason."""

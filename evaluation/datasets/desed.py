@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from htsat_edge.configs import CONFIGS
-from htsat_edge.evaluation.datasets.dataset import NO_LABEL, Dataset
+from htsat_edge.evaluation.datasets.dataset import Dataset
 from htsat_edge.evaluation.datasets.files import Files
 from htsat_edge.evaluation.datasets.lookup import Lookup
 from htsat_edge.evaluation.datasets.rows import TableRow, columns_of, read_rows
@@ -22,16 +22,14 @@ STRONG = ("filename", "onset", "offset", "event_label")
 WEAK = ("filename", "event_labels")
 SPLITS = {"train": "train", "validation": "val", "eval": "test", "Ground-truth": "test"}
 """By folder of metadata and audio."""
-UNLABELLED = "unlabel"
-"""In the name of the folder of recordings without labels, audio/train/unlabel_in_domain."""
 WHOLE, PARTS = "validation.tsv", ("eval_dcase2018.tsv", "test_dcase2018.tsv")
 """The two parts of a table lie beside it."""
 
 
 def tables(files: Files) -> list[Path]:
     """Return DESED's tables of strong or weak labels, those that were named before those that lie in folders."""
-    given = [path for path in files.paths if path.suffix.lower() == ".tsv"]
-    found = given or [path for path in files.tables if path.suffix.lower() == ".tsv" and _kind(path)]
+    tsvs = [path for path in files.tables if path.suffix.lower() == ".tsv"]
+    found = files.prefer_given([path for path in tsvs if path in files.paths or _kind(path)])
     return [path for path in found if path.name not in PARTS or path.with_name(WHOLE) not in found]
 
 
@@ -59,9 +57,7 @@ def read(files: Files) -> Dataset:
                 by_path[path] = _merge(by_path.get(path), replace(one, path=path))
     if not by_path:
         raise lookup.none_of(", ".join(map(str, found)), sum(map(len, named.values())))
-    left = [path for path in lookup.files.recordings if path not in by_path and UNLABELLED in path.parent.name]
-    dataset = Dataset(list(by_path.values()), sum(map(len, named.values())), classes=classes)
-    return dataset.counting(NO_LABEL, len(left), str(left[0]) if left else "")
+    return Dataset(list(by_path.values()), sum(map(len, named.values())), classes=classes)
 
 
 def marks(files: Files) -> bool:

@@ -38,10 +38,13 @@ class Files:
         """Return the tables whose path ends like a pattern of pathlib, such as `meta/esc50.csv` or `*_segments.csv`."""
         return [path for path in self.tables if path.match(pattern)]
 
+    def prefer_given(self, found: Sequence[Path]) -> list[Path]:
+        """Return those of the files that a person named; where there are none, those that lie in folders."""
+        return [path for path in found if path in self.paths] or list(found)
+
     def the(self, pattern: str, what: str) -> Path:
         """Return the one table whose path ends like a pattern; raise an HtsatEdgeError unless there is one."""
-        given = [path for path in self.named(pattern) if path in self.paths]
-        found = given or self.named(pattern)
+        found = self.prefer_given(self.named(pattern))
         if len(found) != 1:
             count = f"there are {len(found)}, name one" if found else "there is none"
             raise HtsatEdgeError(f"{self}: want {what}; {count}")

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from htsat_edge.evaluation.datasets.dataset import NO_LABEL, Dataset
+from htsat_edge.evaluation.datasets.dataset import Dataset
 from htsat_edge.evaluation.datasets.files import Files, is_junk
 from htsat_edge.evaluation.datasets.names import as_label, refuse_near
 from htsat_edge.evaluation.datasets.splits import find_splits
@@ -36,24 +36,28 @@ def marks(files: Files) -> bool:
 def read(files: Files) -> Dataset:
     """Read folders that hold one for each class, or one for each split that holds one for each class.
 
-    The class is the name of the folder, without spaces around it. Recordings may lie in further folders. Those that lie
-    in no folder of a class are counted, and so are files that may be recordings of an unknown kind.
+    The class is the name of the folder, without spaces around it. Recordings may lie in further folders. Files that may
+    be recordings of an unknown kind are counted.
     """
-    recordings: list[Labelled] = []
-    unnamed: list[Path] = []
-    odd = [path for path in files.tables if path.suffix.lower() not in NO_RECORDINGS]
-    for folder in files.paths:
-        own, others = _read_folder(folder, files.recordings)
-        recordings += own
-        unnamed += others
+    recordings = [recording for folder in files.paths for recording in _read_folder(folder, files.recordings)]
     if not recordings:
         raise HtsatEdgeError(f"{files}: holds no folder of recordings for each class")
-    found = Dataset(recordings).counting(NO_LABEL, len(unnamed), f"{unnamed[0]}: is in no folder" if unnamed else "")
-    return found.counting(UNKNOWN, len(odd), str(odd[0]) if odd else "")
+    odd = [path for path in files.tables if path.suffix.lower() not in NO_RECORDINGS]
+    return Dataset(recordings).setting_aside(UNKNOWN, odd)
 
 
-def _read_folder(folder: Path, found: Sequence[Path]) -> tuple[list[Labelled], list[Path]]:
-    """Return the recordings of a folder, and those of them that lie in no folder of a class."""
+def read_splits(files: Files) -> dict[Path, str]:
+    """Return the split of each recording by the folders that it lies in, whatever the classes are."""
+    found: dict[Path, str] = {}
+    for folder in files.paths:
+        root, splits = find_root(folder, files.recordings)
+        for path, parts in _parts(root, files.recordings):
+            found[path] = splits.get(parts[0], "")
+    return found
+
+
+def _read_folder(folder: Path, found: Sequence[Path]) -> list[Labelled]:
+    """Return the recordings of a folder that lie in one of a class."""
     root, splits = find_root(folder, found)
     recordings: list[Labelled] = []
     tops: list[tuple[str, str]] = []
@@ -69,8 +73,7 @@ def _read_folder(folder: Path, found: Sequence[Path]) -> tuple[list[Labelled], l
             labels, events = (frozenset[str](), ()) if label == BACKGROUND else (frozenset([label]), None)
             recordings += [Labelled(path, labels, events, split, group, where=where) for path, group in inside]
     refuse_near(tops)
-    known = {id(recording.path) for recording in recordings}
-    return recordings, [path for path, _ in _parts(folder, found) if id(path) not in known]
+    return recordings
 
 
 def find_root(folder: Path, recordings: Sequence[Path]) -> tuple[Path, dict[str, str]]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from htsat_edge.configs import CONFIGS
 from htsat_edge.evaluation.datasets.dataset import Dataset
 from htsat_edge.evaluation.datasets.files import Files
 from htsat_edge.evaluation.datasets.lookup import Lookup
+from htsat_edge.evaluation.datasets.names import names_of_audioset
 from htsat_edge.evaluation.datasets.rows import Pairs, TableRow, columns_of, read_rows
 from htsat_edge.evaluation.labels import Labelled
-from htsat_edge.runtime.common.config import read_csv
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 COLUMNS = ("fname", "labels", "mids")
@@ -66,5 +65,5 @@ def _split(row: TableRow) -> str:
 
 def _classes(mids: Pairs) -> dict[str, list[str]]:
     """Return the label of AudioSet that each class is; none for eight of the 200, which AudioSet's 527 lack."""
-    names = {row["mid"]: row["label"] for row in read_csv(CONFIGS / "labels" / "audioset.csv", ["mid", "label"])}
+    names = names_of_audioset()
     return {label: [names[mid]] if mid in names else [] for label, mid in sorted(mids.items())}

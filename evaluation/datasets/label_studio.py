@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from htsat_edge.evaluation.datasets.dataset import NO_LABEL, Dataset
+from htsat_edge.evaluation.datasets.dataset import Dataset
 from htsat_edge.evaluation.datasets.files import Files
 from htsat_edge.evaluation.datasets.lookup import Lookup
 from htsat_edge.evaluation.datasets.rows import columns_of, read_rows
@@ -51,7 +50,7 @@ class Answer(NamedTuple):
 def tables(files: Files) -> list[Path]:
     """Return the exports; those that were named before those that lie in folders."""
     found = [path for path in files.tables if _is_export(path)]
-    return [path for path in found if path in files.paths] or found
+    return files.prefer_given(found)
 
 
 def read(files: Files) -> Dataset:
@@ -64,29 +63,26 @@ def read(files: Files) -> Dataset:
     if not found:
         raise HtsatEdgeError(f"{files}: want an export of Label Studio as JSON, JSON-MIN or CSV")
     lookup = Lookup(files, beside=found[0].parent)
-    left_out: Counter[str] = Counter()
     tasks = [task for table in found for task in _read_export(table)]
     answers = [(task, [*_answers(task)]) for task in tasks]
     regions = any(answer.span_s for _, own in answers for answer in own)
     uploads = {DROPPED.sub("", path.name.strip().replace(" ", "_")): path.name for path in lookup.files.recordings}
     recordings: dict[Path, Labelled] = {}
-    unlabelled = dict.fromkeys(lookup.files.recordings)
-    missing = 0
+    skipped: list[Path] = []
+    missing = earlier = 0
     for task, own in answers:
         path = _find(lookup, task, uploads)
         if path is None:
             missing += 1
         elif task.skipped:
-            left_out[SKIPPED] += 1
-            unlabelled.pop(path, None)
+            skipped.append(path)
         elif task.answers is not None:
-            left_out[EARLIER] += path in recordings
-            unlabelled.pop(path, None)
+            earlier += path in recordings
             recordings[path] = _labelled(path, task, own, regions)
     if not recordings:
         raise lookup.none_of(", ".join(map(str, found)), len(tasks))
-    dataset = Dataset(list(recordings.values()), missing, dict(+left_out))
-    return dataset.counting(NO_LABEL, len(unlabelled), str(next(iter(unlabelled), "")))
+    dataset = Dataset(list(recordings.values()), missing).counting(EARLIER, earlier)
+    return dataset.setting_aside(SKIPPED, [path for path in skipped if path not in recordings])
 
 
 def _is_export(path: Path) -> bool:
@@ -215,8 +211,14 @@ def _texts(value: Any) -> Sequence[str]:
 
 def _labelled(path: Path, task: Task, answers: Sequence[Answer], regions: bool) -> Labelled:
     found = [one for one in answers if one.label != BACKGROUND and (one.span_s is not None) == regions]
+    if regions and not any(
+        one.span_s for one in answers
+    ):  # texts of short forms may be of any column: they count where no recording has regions
+        values = [value for value in task.answers or () if isinstance(value, dict)]
+        choices = {choice for value in values for choice in _texts(value.get("choices"))}
+        found = [one for one in answers if one.label != BACKGROUND and one.label in choices]
     labels = frozenset(one.label for one in found)
-    if not regions:
+    if not regions or any(one.span_s is None for one in found):
         return Labelled(path, labels, None if labels else (), where=task.where)
     events = join(Occurrence(*one.span_s, one.label) for one in found if one.span_s)
     return Labelled(path, labels, tuple(events), where=task.where)

@@ -118,11 +118,18 @@ def read_manifest(path: Path, classes: bool = False, folders: Sequence[Path] = (
     return read_cells(table, columns, places)
 
 
-def files_to_learn_from(files: Files) -> list[Path]:
-    """Return the recordings that manifests do not hold back, which need not be there; they need no classes."""
+def read_splits(files: Files) -> dict[Path, str]:
+    """Return the split of each recording of manifests, which need not be there and need no classes.
+
+    It is `train` where there are folds alone: a recording of another fold may be learned from.
+    """
     tables = _tables(files)
-    rows = [(row, _split_of(path, tables)) for path in tables for row in read_manifest(path)]
-    return [row.path for row, split in rows if (row.split or split) in ("train", "")]
+    folders = [path for path in files.paths if path.is_dir()]
+    return {
+        row.path: row.split or _split_of(path, tables) or ("train" if row.fold else "")
+        for path in tables
+        for row in read_manifest(path, folders=folders)
+    }
 
 
 def _guess_header(path: Path, first: Sequence[str], places: Places) -> tuple[str, ...]:

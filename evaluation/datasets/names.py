@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -36,9 +36,9 @@ def refuse_near(named: Iterable[tuple[str, str]]) -> None:
     named
         Each name as it stands there, and the place.
     """
-    seen = {_key(BACKGROUND): (BACKGROUND, "the class without events")}
+    seen = {near_key(BACKGROUND): (BACKGROUND, "the class without events")}
     for name, where in named:
-        other, place = seen.setdefault(_key(name), (name, where))
+        other, place = seen.setdefault(near_key(name), (name, where))
         if other != name:
             raise HtsatEdgeError(
                 f"classes {other!r} ({place}) and {name!r} ({where}) are nearly equal; give them one name"
@@ -47,11 +47,14 @@ def refuse_near(named: Iterable[tuple[str, str]]) -> None:
 
 def is_near(name: str, others: Iterable[str]) -> bool:
     """Return whether a name of a class differs from another in no more than spelling."""
-    return _key(name) in map(_key, others)
+    return near_key(name) in map(near_key, others)
 
 
-def _key(name: str) -> str:
-    """Return what is left of a name without case, spaces, underscores, hyphens and forms of letters."""
+def near_key(name: str) -> str:
+    """Return what is left of a name without case, spaces, underscores, hyphens and forms of letters (NFKC).
+
+    Names of which the same is left are nearly equal.
+    """
     plain = unicodedata.normalize("NFKC", name).casefold()
     return " ".join(plain.replace("_", " ").replace("-", " ").split())
 
@@ -74,7 +77,12 @@ def split_labels(cell: str, several: bool) -> list[str]:
 
 
 @cache
+def names_of_audioset() -> Mapping[str, str]:
+    """Return the name of each of AudioSet's 527 classes, by its number in the ontology (mid)."""
+    return {row["mid"]: row["label"] for row in read_csv(CONFIGS / "labels" / "audioset.csv", ["mid", "label"])}
+
+
+@cache
 def _with_commas() -> list[str]:
     """Return AudioSet's names that hold a comma, the longest first."""
-    rows = read_csv(CONFIGS / "labels" / "audioset.csv", ["label"])
-    return sorted((row["label"] for row in rows if ", " in row["label"]), key=len, reverse=True)
+    return sorted((name for name in names_of_audioset().values() if ", " in name), key=len, reverse=True)

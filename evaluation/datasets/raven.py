@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from htsat_edge.evaluation.datasets.dataset import NO_LABEL, Dataset
+from htsat_edge.evaluation.datasets.dataset import Dataset
 from htsat_edge.evaluation.datasets.files import Files
 from htsat_edge.evaluation.datasets.lookup import Lookup
 from htsat_edge.evaluation.datasets.rows import TableRow, columns_of, read_rows, with_point
@@ -23,7 +23,7 @@ NAME = re.compile(
     r"(?P<recording>.+?)(\.Table\.\d+)?(\.BirdNET)?[._](selections?|selection\.table|results)", re.IGNORECASE
 )
 """Of a table that does not say whose it is: recording.Table.1.selections.txt, recording.BirdNET.selection.table.txt."""
-CROSSING = "selections that end in another file"
+CROSSING = "with a selection that goes on in another file"
 
 
 def tables(files: Files) -> list[Path]:
@@ -31,14 +31,14 @@ def tables(files: Files) -> list[Path]:
     found = [
         path for path in files.tables if path.suffix.lower() in (".txt", ".tsv") and {BEGIN, END} <= _columns(path)
     ]
-    return [path for path in found if path in files.paths] or found
+    return files.prefer_given(found)
 
 
 def read(files: Files) -> Dataset:
     """Read selection tables and the recordings that they name, or beside which they lie.
 
     A selection that several views show, or several channels, is one event. A table without selections says that nothing
-    sounds.
+    sounds. Where a selection ends in another file than it began, both are left out: when it sounds in each is not said.
     """
     found = tables(files)
     if not found:
@@ -47,7 +47,7 @@ def read(files: Files) -> Dataset:
     events: dict[Path, set[Occurrence]] = defaultdict(set)
     sources: dict[Path, str] = {}
     missing: set[str] = set()
-    left_out: Counter[str] = Counter()
+    crossing: dict[Path, None] = {}
     for table in found:
         rows = read_rows(table, (BEGIN, END))
         column = _class_column(table, rows)
@@ -57,18 +57,23 @@ def read(files: Files) -> Dataset:
                 missing.add(name)
                 continue
             sources.setdefault(path, f"{table}: {name}")
-            within = [row for row in own if row["end file"] in ("", row["begin file"])]
-            left_out[CROSSING] += len(own) - len(within)
-            events[path] |= {event for row in within if (event := _event(row, column)) is not None}
+            for row in own:
+                if (event := _event(row, column)) is None:
+                    continue
+                events[path].add(event)
+                if row["end file"] not in ("", row["begin file"]):
+                    end = lookup.find(row.where, row["end file"], near=path.parts[:-1])
+                    crossing |= dict.fromkeys([path] if end is None else [path, end])
     if not sources:
         raise lookup.none_of(", ".join(map(str, found)), len(missing))
     recordings = [
         Labelled(path, frozenset(event.label for event in events[path]), tuple(join(events[path])), where=where)
         for path, where in sources.items()
+        if path not in crossing
     ]
-    dataset = Dataset(recordings, len(missing), dict(+left_out))
-    left = [path for path in lookup.files.recordings if path not in sources]
-    return dataset.counting(NO_LABEL, len(left), str(left[0]) if left else "")
+    if not recordings:
+        raise HtsatEdgeError(f"{', '.join(map(str, found))}: has only recordings {CROSSING}")
+    return Dataset(recordings, len(missing)).setting_aside(CROSSING, crossing)
 
 
 def _columns(path: Path) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 from htsat_edge.evaluation.datasets.dataset import Dataset
@@ -39,7 +39,7 @@ def read(files: Files) -> Dataset:
     listed = _listed(home)
     speakers = {_speaker(name) for name in listed} - {""}
     recordings: dict[str, Labelled] = {}
-    left_out: Counter[str] = Counter()
+    left_out: dict[str, list[Path]] = defaultdict(list)
     for path in (files if files.recordings else list_files([home])).recordings:
         if path.parent.parent != home:
             continue
@@ -47,16 +47,19 @@ def read(files: Files) -> Dataset:
         speaker = _speaker(name)
         split, where = listed.get(name, ("train", str(path)))
         if name in recordings:
-            left_out[TWICE] += 1
+            left_out[TWICE].append(path)
         elif word == BACKGROUND_FOLDER:
             recordings[name] = Labelled(path, frozenset(), (), "train", where=where)
         elif split == "train" and speaker in speakers:
-            left_out[SHARED] += 1
+            left_out[SHARED].append(path)
         else:
             recordings[name] = Labelled(path, frozenset([word]), split=split, group=speaker, where=where)
     if not recordings:
         raise HtsatEdgeError(f"{home}: has no folder of recordings for each word beside {found[0].name}")
-    return Dataset(list(recordings.values()), missing=len(listed.keys() - recordings.keys()), left_out=dict(left_out))
+    dataset = Dataset(list(recordings.values()), missing=len(listed.keys() - recordings.keys()))
+    for reason, paths in left_out.items():
+        dataset = dataset.setting_aside(reason, paths)
+    return dataset
 
 
 def _listed(home: Path) -> dict[str, tuple[str, str]]:

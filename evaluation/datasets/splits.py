@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from htsat_edge.evaluation.labels import BACKGROUND, Labelled
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 HELD = 0.2
 """The share of the groups of a class that is held back for validation, where no split is given."""
@@ -61,6 +62,21 @@ def choose_splits(recordings: Sequence[Labelled]) -> list[Labelled]:
     return [replace(recording, split="val" if recording.group in held else "train") for recording in recordings]
 
 
+def refuse_cut_groups(recordings: Iterable[Labelled]) -> None:
+    """Raise an HtsatEdgeError where a group is in two splits or two folds: it would be learned from and measured on."""
+    first: dict[str, Labelled] = {}
+    for recording in recordings:
+        if not recording.group or _is_own(recording):
+            continue
+        other = first.setdefault(recording.group, recording)
+        for what, own, others in (("fold", recording.fold, other.fold), ("split", recording.split, other.split)):
+            if own != others:
+                raise HtsatEdgeError(
+                    f"{recording.where or recording.path}: group {recording.group!r} is in the {what}s {others!r} and "
+                    f"{own!r} ({other.where or other.path}); give it one"
+                )
+
+
 def with_groups(recordings: Sequence[Labelled]) -> list[Labelled]:
     """Return the recordings, those without a group with one of their own: where they lie among the others."""
     if all(recording.group for recording in recordings):
@@ -91,6 +107,12 @@ def to_measure_on(recordings: Sequence[Labelled], layout: str = "") -> list[Labe
     held = [recording for recording in recordings if recording.split != "train"]
     test = [recording for recording in held if recording.split == "test"] if layout in TESTED else []
     return test or held
+
+
+def _is_own(recording: Labelled) -> bool:
+    """Return whether the group is the file itself: files of one name, each beside its manifest, are not alike."""
+    own = recording.group.replace("\\\\", "/")
+    return recording.path.match(own) or recording.path.with_suffix("").match(own)
 
 
 def _kinds(recording: Labelled) -> Collection[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from htsat_edge.configs import CONFIGS
+from htsat_edge.evaluation.datasets.names import near_key
 from htsat_edge.htsat.checkpoint.files import OpenCheckpoint, damage_reported
 from htsat_edge.htsat.checkpoint.search import dictionaries, is_tensor
 from htsat_edge.htsat.config import NetworkConfig, read_network
@@ -90,12 +91,12 @@ def class_names(content: OpenCheckpoint, classes: int) -> list[ClassNames]:
     """Return the names of so many classes that stand anywhere in a checkpoint, in the order of the outputs."""
     descriptions = {name: _from_json(value) for name, value in content.descriptions.items()}
     found = []
-    for root, value in (("", content.value), ("", descriptions)):
+    for value in (content.value, descriptions):
         for where, inner in dictionaries(value):
             for key in CLASS_KEYS:
                 names = in_order(inner.get(key))
                 if names is not None and len(names) == classes:
-                    found.append(ClassNames(".".join(filter(None, (root, where, key))), tuple(names)))
+                    found.append(ClassNames(".".join(filter(None, (where, key))), tuple(names)))
     return found
 
 
@@ -138,17 +139,16 @@ def _number(value: object) -> int | None:
 def check_order(path: Path, labels: Sequence[str], claimed: Iterable[ClassNames]) -> None:
     """Raise an HtsatEdgeError where a label that the checkpoint names, too, is another output there.
 
-    Case, spaces and underscores are not compared; names that only one of them has are no contradiction.
+    Names are compared by `near_key`; those that only one of them has are no contradiction.
     """
-    own = {_plain(label): number for number, label in enumerate(labels)}
+    own: dict[str, list[int]] = {}
+    for number, label in enumerate(labels):
+        own.setdefault(near_key(label), []).append(number)
     for claim in claimed:
         for number, name in enumerate(claim.names):
-            if own.get(_plain(name), number) != number:
+            here = own.get(near_key(name), [number])
+            if number not in here:
                 raise HtsatEdgeError(
-                    f"{path}: '{name}' is output {own[_plain(name)]} here, but output {number} in {claim.place} of the "
+                    f"{path}: '{name}' is output {here[0]} here, but output {number} in {claim.place} of the "
                     "checkpoint itself; put the labels in that order"
                 )
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.casefold().replace("_", " ").split())

@@ -15,7 +15,7 @@ from typing import IO, Any, Protocol, cast
 from safetensors import safe_open
 from torch import Tensor
 
-from htsat_edge.htsat.checkpoint.unpickling import DTYPES, RunsCode, Unpickled, check_program, unpickle
+from htsat_edge.htsat.checkpoint.unpickling import DTYPES, RunsCode, Unpickled, unpickle
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -23,6 +23,8 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 """The weights in a folder of transformers; where they are split, `.index.json` behind the name lists the parts."""
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+PARTS = ("model-", "pytorch_model-")
+"""How the names of transformers' files begin where there are several."""
 DESCRIPTIONS = ("config.json", "preprocessor_config.json")
 SAFE_DTYPES = {
     **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"},
@@ -132,9 +134,7 @@ class _Stream:
         return found
 
     def _next(self) -> Unpickled:
-        begin = self._file.tell()
-        check_program(self._file)
-        return unpickle(self._content[begin : self._file.tell()], self, _read_nested)
+        return unpickle(self._file, self, _read_nested)
 
 
 def _read_nested(content: bytes) -> Any:
@@ -183,8 +183,8 @@ def _parts(index: Path) -> dict[str, str]:
     """Return the file in which each tensor lies; a name leads nowhere but into the folder of the index."""
     with damage_reported(index):
         parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        if any(Path(part).name != part for part in parts.values()):
-            raise ValueError("a part elsewhere")
+        if not parts or any(Path(part).name != part for part in parts.values()):
+            raise ValueError("no parts, or one elsewhere")
         return {str(key): str(part) for key, part in parts.items()}
 
 
@@ -200,21 +200,24 @@ def opened(path: Path) -> Iterator[OpenCheckpoint]:
     with ExitStack() as stack:
         with damage_reported(path):
             files = weight_files(path)
-        values, names = [], set()
+        values, names, descriptions = [], set(), dict[str, Any]()
         for file in files:
             with damage_reported(file):
                 content = _open(file, stack)
+                if len(files) > 1 and not isinstance(content.value, dict):
+                    raise ValueError("a part that is no dictionary")
             values.append(content.value)
             names.update(content.names)
-        descriptions = {**content.descriptions, **_describe(files[0])}
+            descriptions |= content.descriptions
+        descriptions |= _describe(files[0], path.is_dir())
         whole = values[0] if len(values) == 1 else {key: tensor for value in values for key, tensor in value.items()}
         yield OpenCheckpoint(whole, sorted(names), descriptions)
 
 
-def _describe(file: Path) -> dict[str, Any]:
-    """Return what stands in JSON files beside the weights of transformers."""
+def _describe(file: Path, in_folder: bool) -> dict[str, Any]:
+    """Return what stands in JSON files beside weights that were given as a folder, or have a name of transformers."""
     found = {}
-    for name in DESCRIPTIONS if file.name in WHOLE or file.name.startswith("model-") else ():
+    for name in DESCRIPTIONS if in_folder or file.name in WHOLE or file.name.startswith(PARTS) else ():
         beside = file.with_name(name)
         if beside.is_file():
             with damage_reported(beside):
@@ -277,4 +280,4 @@ def _open_zip(file: Path, archive: zipfile.ZipFile, size: int) -> Unpickled:
         raise HtsatEdgeError(f"{file}: has its bytes in the order of another kind of machine")
     if archive.getinfo(programs[0]).file_size > size:
         raise ValueError("it grows when it is unpacked")
-    return unpickle(archive.read(programs[0]), _ZipSource(archive, folder), _read_nested)
+    return unpickle(io.BytesIO(archive.read(programs[0])), _ZipSource(archive, folder), _read_nested)

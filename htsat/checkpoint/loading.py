@@ -39,9 +39,9 @@ class Loaded:
     """What the checkpoint itself calls its outputs."""
 
 
-def load_network(path: Path, config: NetworkConfig, ema: bool = False, at: str | None = None) -> HTSAT:
+def load_network(path: Path, config: NetworkConfig) -> HTSAT:
     """Return the network with a checkpoint's weights, as `load_checkpoint` does."""
-    return load_checkpoint(path, config, ema, at).network
+    return load_checkpoint(path, config).network
 
 
 def load_checkpoint(
@@ -109,9 +109,9 @@ def _refuse_unsupported(path: Path, tensors: Mapping[str, Any], headless: bool) 
             what = f"a variant whose patch embedding takes {value.shape[1]} channels, supported is one"
         if what:
             raise HtsatEdgeError(f"{path}: '{name}' shows that this is {what}")
-    if not headless and "tscam_conv.weight" not in tensors and "head.weight" in tensors:
+    if not headless and HEAD not in tensors and "head.weight" in tensors:
         raise HtsatEdgeError(
-            f"{path}: 'head.weight' without 'tscam_conv.weight' shows that this is a variant without the "
+            f"{path}: 'head.weight' without '{HEAD}' shows that this is a variant without the "
             "token-semantic head, which is not supported"
         )
 
@@ -173,7 +173,7 @@ def describe(tensors: Mapping[str, Any]) -> dict[str, Any]:
         "embed_dim": tensors[ANCHOR].shape[0],
         "depths": [blocks[stage] for stage in sorted(blocks)],
         "heads": [heads[stage] for stage in sorted(heads)],
-        "classes": tensors["tscam_conv.weight"].shape[0],
+        "classes": tensors[HEAD].shape[0],
     }
 
 

@@ -194,8 +194,8 @@ REBUILDING: dict[str, Callable[..., Any]] = {
 class _Unpickler(pickle.Unpickler):
     """Finds nothing but what this file has."""
 
-    def __init__(self, content: bytes, source: Elements, nested: Callable[[bytes], Any]) -> None:
-        super().__init__(io.BytesIO(content), encoding="utf-8", errors="replace")
+    def __init__(self, program: bytes, source: Elements, nested: Callable[[bytes], Any]) -> None:
+        super().__init__(io.BytesIO(program), encoding="utf-8", errors="replace")
         self._source = source
         self._calls = {name: _Call(function) for name, function in REBUILDING.items()}
         self._calls["torch.storage._load_from_bytes"] = _Call(nested)
@@ -230,11 +230,12 @@ class _Unpickler(pickle.Unpickler):
         return storage
 
 
-def check_program(file: IO[bytes]) -> None:
-    """Read through the pickle that begins at the file's position; leave the position behind it.
+def _read_program(file: IO[bytes]) -> bytes:
+    """Return the pickle that begins at the file's position, read through; leave the position behind it.
 
     Raise a ValueError where it is cut, or would cost memory or time without end.
     """
+    begin = file.tell()
     memo: dict[Any, int] = {}  # how often the tuple in each place holds one from another place, itself built so
     tuples, made = 0, False
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
@@ -252,6 +253,9 @@ def check_program(file: IO[bytes]) -> None:
         if tuples > MOST_NESTED:
             raise ValueError("tuples in tuples, whose hash would take for ever")
         made = name.startswith("TUPLE")
+    end = file.tell()
+    file.seek(begin)
+    return file.read(end - begin)
 
 
 @dataclass(frozen=True)
@@ -265,13 +269,13 @@ class Unpickled:
     """Those that its tensors use, by key."""
 
 
-def unpickle(content: bytes, source: Elements, nested: Callable[[bytes], Any]) -> Unpickled:
-    """Return the value of a pickle, and what is in it.
+def unpickle(file: IO[bytes], source: Elements, nested: Callable[[bytes], Any]) -> Unpickled:
+    """Return the value of the pickle that begins at the file's position, and what is in it.
 
     Parameters
     ----------
-    content
-        The pickle.
+    file
+        Where the pickle stands; its position is left behind it.
     source
         Where the elements of its tensors lie.
     nested
@@ -284,8 +288,7 @@ def unpickle(content: bytes, source: Elements, nested: Callable[[bytes], Any]) -
     Exception
         It is damaged.
     """
-    check_program(io.BytesIO(content))
-    unpickler = _Unpickler(content, source, nested)
+    unpickler = _Unpickler(_read_program(file), source, nested)
     value = unpickler.load()
     names = sorted(name for name in unpickler.names if name.partition(".")[0] not in PLAIN)
     return Unpickled(value, names, unpickler.storages)

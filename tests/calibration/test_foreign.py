@@ -196,3 +196,18 @@ def test_a_graph_that_takes_one_window_is_calibrated_and_measured(bundle, record
     assert "57 of 57 linear layers are in 8 bits\n" in capsys.readouterr().out
     assert measure(bundle, recordings, config) == 0
     assert np.isfinite(read_json(bundle / "accuracy.json", Accuracy).graphs["int8"].logit_snr_db)
+
+
+def test_own_graphs_of_a_time_without_hashes_are_no_foreign_ones(bundle, recordings, config, capsys, monkeypatch):
+    """They were said to be, and their inside was not looked at."""
+    assert calibrate(bundle, recordings, "--graphs", "int8") == 0
+    info = json.loads((bundle / "model.json").read_text())
+    assert "int8" in info["quantization"].pop("sha256")
+    (bundle / "model.json").write_text(json.dumps(info))
+    assert load_bundle(bundle).is_own("int8") is None
+    monkeypatch.setattr(accuracy, "explain", lambda *_: ["inside"])
+    capsys.readouterr()
+    assert measure(bundle, recordings / "0.flac", config, "--precisions", "int8") == 1
+    out, err = capsys.readouterr()
+    assert "not made here" not in out
+    assert err == "accuracy.py: over budget: int8: inside\n"

@@ -83,6 +83,18 @@ def test_what_cannot_be_measured_on(text, message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_what_is_not_measured_is_not_decoded(tmp_path, capsys):
+    """Its damage refused the run."""
+    rows = [f"{i}.wav,Dog,{'train' if i < 8 else 'test'}" for i in range(10)]
+    (tmp_path / "a.csv").write_text("\n".join(["file,class,split", *rows, ""]))
+    for i in range(10):
+        write(tmp_path / f"{i}.wav", 0.1)
+    for i in range(4):
+        (tmp_path / f"{i}.wav").write_bytes(b"")
+    assert [r.path.name for r in read(tmp_path / "a.csv").recordings] == ["8.wav", "9.wav"]
+    assert capsys.readouterr().out == f"{tmp_path}/a.csv: 10 recordings, 1 class (Dog); 8 train, 2 test\n"
+
+
 def test_folders_are_classes_where_one_is_a_label(tmp_path, capsys):
     for name in ("Dog", "2024-05-01"):
         (tmp_path / name).mkdir()

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from htsat_edge.calibration.observe import METHODS
 from htsat_edge.calibration.quantize import main
-from htsat_edge.calibration.structure import find_linears
+from htsat_edge.calibration.structure import find_linears, name_of_logits
 from htsat_edge.export.cpu_graph import build_for_cpu
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.bundle import load_bundle
@@ -283,3 +283,19 @@ def test_it_runs_as_a_script(tmp_path):
         found.stderr == f"quantize.py: {tmp_path / 'none'}: no such bundle; "
         "python -m htsat_edge.export.to_onnx makes one from a checkpoint\n"
     )
+
+
+def test_scores_that_never_change_are_one_line(bundle, recordings, capsys):
+    """Those of a network without a head: the weight is zero, and only the bias remains."""
+    model = onnx.load(bundle / "fp32.onnx")
+    head = next(node for node in model.graph.node if node.output[0] == name_of_logits(model))
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0), "nothing"))
+    whole = head.output[0]
+    head.output[0] = "sounding"
+    place = list(model.graph.node).index(head) + 1
+    model.graph.node.insert(place, helper.make_node("Mul", ["sounding", "nothing"], [whole], name="silence"))
+    onnx.save(model, bundle / "fp32.onnx")
+    before = contents(bundle)
+    assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "fp16") == 2
+    assert "fp32.onnx: gives every window the same scores" in capsys.readouterr().err
+    assert contents(bundle) == before

@@ -5,8 +5,9 @@ import pytest
 import soundfile
 import soxr
 
-from htsat_edge.calibration.selection import MaterialWindow, draw, split
+from htsat_edge.calibration.selection import MaterialWindow, draw, split, upper_end_hz
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.dsp.log_mel import FrontEnd, LogMel
 from htsat_edge.runtime.models.bundle import load_bundle
 
 
@@ -124,9 +125,32 @@ def test_a_damaged_recording_among_many_is_left_out_and_said(info, tmp_path, cap
     (tmp_path / "03.wav").write_bytes(b"RIFF, but broken")
     windows, _ = draw([tmp_path], info, 8, seed=0)
     assert len(windows) == 8
-    assert capsys.readouterr().out.startswith(
-        f"left out: 1 of 12 recordings: not decodable, the first: {tmp_path}/03.wav: is no recording"
-    )
+    read, damaged = capsys.readouterr().out.splitlines()
+    assert read == f"{tmp_path}: 12 recordings"
+    assert damaged.startswith(f"left out: 1 of 12 recordings: not decodable, the first: {tmp_path}/03.wav: is no reco")
     (tmp_path / "04.wav").write_bytes(b"")
     with pytest.raises(HtsatEdgeError, match="2 of 12 recordings are not decodable, the first: "):
         draw([tmp_path], info, 8, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("front_end", "highest_hz"),
+    [
+        (FrontEnd(), 14_000),
+        (FrontEnd(sample_rate=44_100, mel_sample_rate=32_000), 19_293.75),
+        (FrontEnd(sample_rate=16_000, hop=160), 8000),
+    ],
+)
+def test_the_upper_end_of_noise_is_that_of_the_model(front_end, highest_hz):
+    window = np.full((100, front_end.n_mels), -20, np.float32)
+    assert upper_end_hz(window, front_end) == pytest.approx(highest_hz)
+
+
+def test_the_upper_end_in_hz_of_the_recordings():
+    """Microsoft's CLAP: a recording that ends at 4 kHz ends in the bands that were made for 2.9 kHz, or just above."""
+    front_end = FrontEnd(sample_rate=44_100, mel_sample_rate=32_000)
+    samples = np.random.default_rng(0).normal(0, 0.1, 44_100)
+    spectrum = np.fft.rfft(samples)
+    spectrum[4000:] = 0
+    window = LogMel(front_end)(np.fft.irfft(spectrum).astype(np.float32))
+    assert 4000 <= upper_end_hz(window, front_end) <= 4800

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from htsat_edge.evaluation.datasets import read_dataset
 from htsat_edge.evaluation.windows import find_recordings, is_silent, windows_of
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.audio import AudioFile
@@ -78,3 +79,40 @@ def test_of_a_data_set_what_is_held_back_is_left_out(tmp_path):
     )
     assert [path.name for path in find_recordings([tmp_path])] == ["1-1-A-0.wav", "2-2-A-0.wav"]
     assert [path.name for path in find_recordings([tmp_path], fold=2)] == ["1-1-A-0.wav"]
+
+
+def test_folders_of_several_layouts_and_recordings_without_labels(tmp_path):
+    """A calibration needs no labels: nothing is lost because something else has some."""
+    touch(tmp_path, "esc/meta/esc50.csv", "esc/audio/1-1-A-0.wav", *(f"mine/{i}.wav" for i in range(5)))
+    (tmp_path / "esc/meta/esc50.csv").write_text("filename,fold,target,category\n1-1-A-0.wav,1,0,dog\n")
+    assert len(find_recordings([tmp_path / "esc", tmp_path / "mine"])) == 6
+    (tmp_path / "mine" / "0.txt").write_text("0.0\t1.0\tDog\n")
+    assert len(find_recordings([tmp_path / "mine"])) == 5
+
+
+def test_what_is_read_and_left_out_is_printed(tmp_path, capsys):
+    touch(tmp_path, "set/a.wav", "set/b.wav", "set/c.wav", "mine/0.wav", "mine/1.wav", "loose.wav")
+    (tmp_path / "set" / "manifest.csv").write_text("file,split\na.wav,train\nb.wav,val\n")
+    paths = [tmp_path / "set", tmp_path / "mine", tmp_path / "loose.wav"]
+    assert [path.name for path in find_recordings(paths)] == ["a.wav", "0.wav", "1.wav", "loose.wav"]
+    where = ", ".join(map(str, paths))
+    assert capsys.readouterr().out == f"{where}: 4 recordings; left out: 1 held back, 1 no label\n"
+    find_recordings([tmp_path / "mine"])
+    assert capsys.readouterr().out == f"{tmp_path / 'mine'}: 2 recordings\n"
+
+
+def test_what_a_table_elsewhere_holds_back_is_left_out(tmp_path):
+    """Also where its recordings are named as a folder, and where the names of several tables are those of splits."""
+    touch(tmp_path, "audio/a.wav", "audio/b.wav")
+    for name, recording in {"train": "a.wav", "test": "b.wav"}.items():
+        (tmp_path / f"{name}.csv").write_text(f"file,class\n{recording},Dog\n")
+    tables = [tmp_path / "train.csv", tmp_path / "test.csv"]
+    assert [path.name for path in find_recordings(tables)] == ["a.wav"]
+    assert [path.name for path in find_recordings([*tables, tmp_path / "audio"])] == ["a.wav"]
+
+
+def test_places_that_are_written_in_two_ways_are_one(tmp_path):
+    touch(tmp_path, "set/a.wav", "other/x")
+    (tmp_path / "set" / "manifest.csv").write_text(f"file,class\n{tmp_path / 'set' / 'a.wav'},Dog\n")
+    found = read_dataset([tmp_path / "other" / ".." / "set"])
+    assert (len(found.recordings), found.left_out) == (1, {})

@@ -10,7 +10,7 @@ import scipy.signal
 from htsat_edge.configs import CONFIGS
 from htsat_edge.htsat.alarm_rendering import SAMPLE_RATE, render
 from htsat_edge.htsat.alarms import ALARMS, BANDS, OTHERS, PAUSE_S, Variant, choose, compose, main, perform
-from htsat_edge.htsat.corpus import read_corpus
+from htsat_edge.htsat.corpus import read_corpora
 from htsat_edge.runtime.common.config import read_csv
 from htsat_edge.runtime.dsp.audio import AudioFile
 
@@ -138,7 +138,7 @@ def test_any_number_of_processes_writes_the_same_corpus(tmp_path, capsys):
     assert f"18 recordings in {folders[0] / 'manifest.csv'}" in capsys.readouterr().out
     one, two = ({path.relative_to(f): path.read_bytes() for path in f.rglob("*.*")} for f in folders)
     assert one == two
-    recordings = read_corpus(folders[0])
+    recordings = read_corpora([folders[0]])
     assert len({recording.path for recording in recordings}) == len(one) - 1 == 18
     for recording in recordings:
         file = AudioFile(recording.path)

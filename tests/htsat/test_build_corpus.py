@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from htsat_edge.htsat.build_corpus import COLUMNS, MANIFEST, cut, main
-from htsat_edge.htsat.corpus import read_corpus
+from htsat_edge.htsat.corpus import read_corpora
 from htsat_edge.runtime.common.config import read_csv
 
 pytestmark = pytest.mark.skipif(shutil.which("apt-get") is None, reason="needs apt-get, of Debian or Ubuntu")
@@ -95,7 +95,7 @@ def build(folder, rows):
 
 def test_recordings_are_cut_from_a_package(repository, capsys):
     assert build(repository, [RAIN, DOG]) == 0
-    rain, dog = read_corpus(repository / "out")
+    rain, dog = read_corpora([repository / "out"])
     assert (rain.label, rain.split, dog.label, dog.split) == ("Rain", "train", "Dog", "val")
     samples, rate = soundfile.read(rain.path)
     assert rate == 32000
@@ -135,7 +135,7 @@ def test_what_is_missing_is_listed_and_the_rest_is_there(repository, capsys):
     assert "the package has no usr/share/sounds/absent.wav" in reasons["Dog/c.flac"]
     assert "cat.ogg" in reasons["Dog/d.flac"]
     assert "lasts 3.000 s, want 9: it is another recording" in reasons["Dog/e.flac"]
-    assert len(read_corpus(repository / "out")) == 2
+    assert len(read_corpora([repository / "out"])) == 2
 
 
 def test_a_damaged_package_is_listed(repository):

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from htsat_edge.configs import CONFIGS
-from htsat_edge.htsat.label_file import read_label_file, read_labels
+from htsat_edge.htsat.label_file import read_label_file
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 NAMES = ["Speech", "Male speech, man speaking", "Dog", "Wind"]
@@ -40,13 +40,28 @@ def refusal(labels, tmp_path):
 def test_published_lists_in_any_order_of_rows(name, classes, labels):
     """The rows of a table that was sorted by name, or shuffled, still say which output is which."""
     path = CONFIGS / "labels" / f"{name}.csv"
-    in_order = read_labels(path, classes)
+    in_order = read_label_file(path, classes).labels
     header, *rows = path.read_text().splitlines()
     assert [row["label"] for row in csv.DictReader([header, *rows])] == in_order
     for other in (sorted(rows, key=lambda row: row.split(",")[1:]), random.Random(0).sample(rows, classes)):
         found = labels("\n".join([header, *other]), classes=classes)
         assert found.labels == in_order
         assert found.ordered_by == "the column 'index'"
+
+
+@pytest.mark.parametrize("name", ["label_idx", "class_number", "category_id", "Target ID", "labelid", "number"])
+def test_numbers_under_any_usual_name(name, labels):
+    assert labels(f"{name},label\n2,Dog\n0,Speech\n1,Cat\n3,Wind\n").labels == ["Speech", "Cat", "Dog", "Wind"]
+
+
+@pytest.mark.parametrize("numbers", ["2013", "3124"])
+def test_an_order_under_an_unknown_name_is_refused(numbers, refusal, labels):
+    rows = [f"{label},{number}" for label, number in zip(["Dog", "Speech", "Cat", "Wind"], numbers, strict=True)]
+    assert refusal("\n".join(["label,nr", *rows])).startswith(
+        "the column 'nr' numbers the rows in another order; call it"
+    )
+    assert labels("\n".join(["index,label,rank", *(f"{i},{row}" for i, row in enumerate(rows))])).labels[0] == "Dog"
+    assert labels("label,nr\nDog,0\nCat,1\nCow,2\nWind,3").labels == ["Dog", "Cat", "Cow", "Wind"]
 
 
 @pytest.mark.parametrize(
@@ -114,4 +129,4 @@ def test_contradictions_are_refused(text, message, refusal):
 
 def test_no_file(tmp_path):
     with pytest.raises(HtsatEdgeError, match="no such file"):
-        read_labels(tmp_path / "absent.csv", 3)
+        read_label_file(tmp_path / "absent.csv", 3)

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from htsat_edge.evaluation.datasets.manifests import read_labelled
-from htsat_edge.htsat.corpus import read_corpus
+from htsat_edge.htsat.corpus import read_corpora
 from htsat_edge.htsat.render_scenes import Mixer, main
 
 
@@ -41,7 +41,7 @@ def test_the_same_seed_gives_the_same_scenes_and_more_of_them_change_none(corpus
 
 def test_a_sound_is_where_its_label_says(corpus):
     """Where nothing is labelled there is the background alone, which is never louder than an event."""
-    mixer = Mixer([r for r in read_corpus(corpus) if r.held], ["Speech", "Fowl"])
+    mixer = Mixer([r for r in read_corpora([corpus]) if r.held], ["Speech", "Fowl"])
     for seed in range(10):
         samples, events = mixer.scene(np.random.default_rng(seed), 20)
         inside = np.zeros(len(samples), bool)

@@ -8,6 +8,7 @@ import yaml
 
 from htsat_edge.htsat.config import NetworkConfig, read_network
 from htsat_edge.htsat.settings import RunFolder, TrainConfig, read_training
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -26,14 +27,18 @@ def test_every_shipped_training_file_is_valid_and_warms_up(path):
 
 
 def test_the_settings_of_a_run_are_a_training_file_again(tmp_path):
-    for config in (TrainConfig(network="x", steps=10), TrainConfig(network="x", steps=10, examples="clips", ema=0.9)):
+    for config in (
+        TrainConfig(network="x", steps=10),
+        TrainConfig(network="x", steps=10, examples="clips", average_last=0.5),
+    ):
         folder = RunFolder(tmp_path / config.examples)
         assert folder.read_examples() == "scenes"  # of older trainings, which do not say it
-        folder.create(config, NetworkConfig(classes=1), ["Dog"], [])
+        folder.create(config, NetworkConfig(classes=1), ["Dog"], [], "one")
         assert folder.read_examples() == config.examples
-        assert folder.is_of(config)
-        assert not folder.is_of(config.model_copy(update={"seed": 2}))
-        assert read_training(folder.training)[0].ema == config.ema
+        assert folder.is_of("one")
+        with pytest.raises(HtsatEdgeError, match="holds a training with other settings"):
+            folder.is_of("two")
+        assert read_training(folder.training)[0].average_last == config.average_last
 
 
 def test_the_shipped_configuration_is_whole():

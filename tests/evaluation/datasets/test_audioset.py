@@ -24,6 +24,32 @@ def test_segments(layouts, tmp_path):
     ]
 
 
+def test_a_video_that_is_named_twice(layouts, tmp_path):
+    """The same again changes nothing; other labels or another split leave nothing to trust."""
+    layouts.audioset(tmp_path)
+    again = tmp_path / "eval_segments.csv"
+    text = again.read_text()
+    again.write_text(text + text.splitlines()[3] + "\n")
+    assert len(read_dataset([tmp_path]).recordings) == 3
+    again.write_text(text + 'YBfyYJ86Ewk, 30.000, 40.000, "/m/09x0r"\n')
+    found = read_dataset([tmp_path])
+    assert [(r.path.stem[:12], r.split) for r in found.recordings] == [
+        ("Y-0RWZT-miFs", "train"),
+        ("--4gqARaEJE_", "test"),
+    ]
+    assert found.left_out == {"named twice, with other labels or in another split": 1}
+
+
+def test_two_segments_of_a_video_with_strong_labels(layouts, tmp_path):
+    """Times are those in a segment, but only one of the two is there."""
+    layouts.audioset_strong(tmp_path)
+    with (tmp_path / "audioset_train_strong.tsv").open("a") as file:
+        file.write("b0RFKhbpFJA_60000\t0.1\t0.3\t/m/09x0r\n")
+    found = read_dataset([tmp_path])
+    assert [r.path.stem[:11] for r in found.recordings] == ["s9d-2nhuJCQ"]
+    assert found.left_out == {"named twice, with other labels or in another split": 1}
+
+
 def test_one_table_alone(layouts, tmp_path):
     layouts.audioset(tmp_path)
     for paths in ([tmp_path / "eval_segments.csv"], [tmp_path / "eval_segments.csv", tmp_path / "audio" / "eval"]):

@@ -222,7 +222,7 @@ def test_folds_and_groups(tmp_path):
         ),
         ("file,class,split\ntrain/a.wav,Dog,test\n", "row 1 has split 'test', but its file lies in train: train/a.wav"),
         ("file,class,fold\na.wav,Dog,1\nb.wav,Dog,\n", "row 2 has no fold, but others have; give all or none"),
-        ("file,class,fold,group\na.wav,Dog,1,x\nb.wav,Dog,2,x\n", "group 'x' has the folds 1 and 2; give it one"),
+        ("file,class,fold,group\na.wav,Dog,1,x\nb.wav,Dog,2,x\n", "group 'x' is in the folds '1' and '2'"),
         ("file,class,group\na.wav,Dog,x\na.wav,Cat,y\n", r"recording .*a\.wav has the groups x and y; give it one"),
         ("file,class\na.wav,Dog\nb.wav,dog\n", "classes 'Dog' .*row 1.* and 'dog' .*row 2.* are nearly equal"),
     ],

@@ -51,9 +51,9 @@ def test_what_has_no_class_and_what_may_be_a_recording_is_counted(tmp_path):
     assert classes(found) == {"a.wav": "Dog"}
     assert found.left_out == {"no label": 2, "of an unknown kind of file": 1}
     assert found.report() == [
-        "1 recording, 1 class (Dog); no splits; left out: 2 no label, 1 of an unknown kind of file",
-        f"  no label, the first: {tmp_path}/loose.wav: is in no folder",
+        "1 recording, 1 class (Dog); no splits; left out: 1 of an unknown kind of file, 2 no label",
         f"  of an unknown kind of file, the first: {tmp_path}/Dog/b.ape",
+        f"  no label, the first: {tmp_path}/loose.wav",
     ]
 
 
@@ -144,7 +144,7 @@ def test_several_folders_may_be_of_several_layouts(tmp_path):
     found = read_dataset([tmp_path / "one", tmp_path / "two"])
     assert classes(found) == {"a.wav": "Dog", "b.wav": "Cat", "c.wav": "Dog"}
     assert (found.name, found.left_out) == ("folders, manifest", {"no label": 2})
-    assert found.firsts == {"no label": f"{tmp_path}/one/loose.wav: is in no folder"}
+    assert found.firsts == {"no label": f"{tmp_path}/one/loose.wav"}
 
 
 def test_each_manifest_names_the_recordings_beside_it(tmp_path):

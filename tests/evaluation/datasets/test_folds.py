@@ -48,6 +48,20 @@ def test_urbansound8k(layouts, tmp_path):
     assert len({recording.group for recording in found.recordings}) == 20
 
 
+def test_groups_are_of_the_column_else_of_the_name(layouts, tmp_path):
+    table = layouts.esc50(tmp_path) / "meta" / "esc50.csv"
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    groups = [r.group for r in read_dataset([tmp_path]).recordings]
+    assert groups[:3] == ["1000", "1000", "1001"]
+    table.write_text("\n".join(",".join(row[:5]) for row in rows) + "\n")
+    assert [r.group for r in read_dataset([tmp_path]).recordings] == groups
+    for row in rows[1:]:  # names that say nothing
+        (tmp_path / "audio" / row[0]).rename(tmp_path / "audio" / f"clip {row[0]}")
+        row[0] = f"clip {row[0]}"
+    table.write_text("\n".join(map(",".join, rows)) + "\n")
+    assert [r.group for r in read_dataset([tmp_path]).recordings] == groups
+
+
 @pytest.mark.parametrize("name", ["esc50", "urbansound8k"])
 def test_converted_and_moved(layouts, tmp_path, name):
     """People convert to FLAC in a folder beside the original, or leave only that, flat."""

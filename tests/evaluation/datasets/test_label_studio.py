@@ -53,7 +53,7 @@ def test_regions(layouts, tmp_path):
         Labelled(tmp_path / "quiet.wav", frozenset(), ()),
     ]
     (table,) = tmp_path.glob("*.json")
-    assert read_dataset([table]) == found
+    assert read_dataset([table]).recordings == found.recordings
 
 
 ADDRESSES = [
@@ -110,6 +110,41 @@ def test_choices_beside_regions_say_more_of_them(layouts, tmp_path):
     export(tmp_path, [task("a.wav", annotation(DOG, of_region, quality, {"text": ["a dog"]}))])
     (found,) = read_dataset([tmp_path]).recordings
     assert (found.labels, found.events) == ({"Dog"}, (Occurrence(0.1, 0.3, "Dog"),))
+
+
+def test_choices_alone_are_no_background_where_others_have_regions(layouts, tmp_path):
+    for name in ("a.wav", "b.wav", "c.wav"):
+        layouts.record(tmp_path / name)
+    export(
+        tmp_path,
+        [task("a.wav", annotation(DOG)), task("b.wav", annotation({"choices": ["Cat"]})), task("c.wav", annotation())],
+    )
+    found = [(r.labels, r.events) for r in read_dataset([tmp_path]).recordings]
+    assert found == [({"Dog"}, (Occurrence(0.1, 0.3, "Dog"),)), ({"Cat"}, None), (frozenset(), ())]
+
+
+def test_choices_about_a_region_are_no_classes(layouts, tmp_path):
+    """Label Studio has them as a result of their own, with the region's times."""
+    layouts.record(tmp_path / "a.wav")
+    loud = {"start": 0.1, "end": 0.3, "choices": ["loud"]}
+    export(tmp_path, [task("a.wav", annotation(DOG, loud, {**DOG, "labels": ["Cat"], "choices": ["loud"]}))])
+    (found,) = read_dataset([tmp_path]).recordings
+    assert found.labels == {"Dog", "Cat"}
+    layouts.record(tmp_path / "b.wav")
+    nothing = {**DOG, "labels": ["background"]}
+    of_quiet = annotation(nothing, {**loud, "choices": ["humming"]}, {"choices": ["noisy"]})
+    export(tmp_path, [task("a.wav", annotation(DOG)), task("b.wav", of_quiet)])
+    assert [(r.labels, r.events) for r in read_dataset([tmp_path]).recordings][1] == (frozenset(), ())
+    export(tmp_path, [task("b.wav", annotation({**DOG, "labels": ["Dog"]}, {**loud, "choices": ["humming"]}))])
+    assert read_dataset([tmp_path]).labels == ["Dog"]
+
+
+def test_an_earlier_annotation_does_not_hide_what_has_none(layouts, tmp_path):
+    """The count of the one was taken from that of the other."""
+    for name in ("a.wav", "b.wav"):
+        layouts.record(tmp_path / name)
+    export(tmp_path, [task("a.wav", annotation(DOG)), task("a.wav", annotation(DOG))])
+    assert read_dataset([tmp_path]).left_out == {"with an earlier annotation": 1, "no label": 1}
 
 
 def test_choices_of_regions_without_labels_are_their_classes(layouts, tmp_path):

@@ -60,10 +60,6 @@ def test_when_nothing_is_known(tmp_path):
         ("file,class\n", "names no recording"),
         ("file,class,split\na.wav,Dog,held\n", "row 1 has split 'held', want one of train, val, test"),
         ("file,class,split\na.wav,Dog,train\na.wav,Rain,val\n", r"recording .*a\.wav has the splits train and val"),
-        (
-            "file,class,split,group\na.wav,Dog,train,one day\nb.wav,Dog,val,one day\n",
-            "group 'one day' has the splits train and val; give it one",
-        ),
         ("file,class,onset,offset\na.wav,background,0,\n", "row 1 has onset '0' and offset ''"),
         (
             "file,class,onset,offset\na.wav,background,,\na.wav,Dog,0,1\n",
@@ -78,19 +74,30 @@ def test_bad_manifests_are_one_line(text, message, tmp_path):
     assert "list.csv" in str(error.value)
 
 
+def test_a_split_that_agrees_with_its_folder_and_a_duration_beside_an_offset(tmp_path):
+    """An offset says when an event ends, whatever the duration is of."""
+    text = "file,class,onset,offset,duration,split\ntrain/a.wav,Dog,1,2,9,training\ntest/b.wav,Dog,1,2,9,test\n"
+    rows = read_manifest(write(tmp_path, text, files=()))
+    assert [(row.split, row.span_s) for row in rows] == [("train", (1, 2)), ("test", (1, 2))]
+    with pytest.raises(HtsatEdgeError, match=r"row 2 has split 'train', but its file lies in test: test/b\.wav"):
+        read_manifest(write(tmp_path, text.replace("9,test", "9,train"), files=()))
+    (row,) = read_manifest(write(tmp_path, "file,class,onset,duration\na.wav,Dog,1,2\n"))
+    assert row.span_s == (1, 3)
+
+
 def test_a_row_has_all_that_a_manifest_says(tmp_path):
     text = "file,class,onset,offset,split,group\nx/a.wav,Dog,1,2.5,train,kennel\nb.wav,background,,,test,\n"
     dog, background = read_manifest(write(tmp_path, text, files=()))
     assert (dog.path, dog.labels, dog.span_s) == (tmp_path / "x" / "a.wav", ("Dog",), (1, 2.5))
-    assert (dog.split, dog.group, dog.held_back) == ("train", "kennel", False)
+    assert (dog.split, dog.group) == ("train", "kennel")
     assert (background.labels, background.span_s) == ((), None)
-    assert (background.split, background.group, background.held_back) == ("test", "b.wav", True)
+    assert (background.split, background.group) == ("test", "b.wav")
 
 
 def test_a_manifest_may_say_nothing_but_the_file(tmp_path):
     path = write(tmp_path, "file\na.wav\n")
     (row,) = read_manifest(path)
-    assert (row.labels, row.span_s, row.split, row.group, row.held_back) == (None, None, "", "a.wav", False)
+    assert (row.labels, row.span_s, row.split, row.group) == (None, None, "", "a.wav")
     assert read_manifest(path, classes=True) == [row]
     path.write_text("file,sample_rate\na.wav,8000\n")
     assert len(read_manifest(path)) == 1

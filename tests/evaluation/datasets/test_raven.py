@@ -56,19 +56,25 @@ def test_the_column_that_is_filled(layouts, tmp_path):
 
 
 def test_several_files_in_one_table(layouts, tmp_path):
-    for name in ("a.wav", "b.wav"):
+    for name in ("a.wav", "b.wav", "c.wav"):
         layouts.record(tmp_path / name)
     rows = [
         "1\tSpectrogram 1\t1\t0.2\t0.4\ta.wav\ta.wav\t0.2\tRobin",
         "2\tSpectrogram 1\t1\t0.4\t0.6\ta.wav\tb.wav\t0.4\tRobin",
         "3\tSpectrogram 1\t1\t0.75\t0.9\tb.wav\tb.wav\t0.25\tWren",
         "4\tSpectrogram 1\t1\t1.1\t1.2\tgone.wav\tgone.wav\t0.1\tWren",
+        "5\tSpectrogram 1\t1\t1.3\t1.4\tc.wav\tc.wav\t0.1\tWren",
     ]
     head = f"{HEAD}\tBegin File\tEnd File\tFile Offset (s)\tAnnotation"
     layouts.write(tmp_path / "all.selections.txt", "\n".join([head, *rows]) + "\n")
     found = read_dataset([tmp_path])
-    assert [r.events for r in found.recordings] == [(Occurrence(0.2, 0.4, "Robin"),), (Occurrence(0.25, 0.4, "Wren"),)]
-    assert (found.missing, found.left_out) == (1, {"selections that end in another file": 1})
+    # The robin sounds at the end of a.wav and the beginning of b.wav, nobody knows until when: neither is without it.
+    assert [(r.path.name, r.events) for r in found.recordings] == [("c.wav", (Occurrence(0.1, 0.2, "Wren"),))]
+    assert (found.missing, found.left_out) == (1, {"with a selection that goes on in another file": 2})
+    assert found.firsts == {"with a selection that goes on in another file": str(tmp_path / "a.wav")}
+    layouts.write(tmp_path / "all.selections.txt", "\n".join([head, *rows[:4]]) + "\n")
+    with pytest.raises(HtsatEdgeError, match="has only recordings with a selection that goes on in another file"):
+        read_dataset([tmp_path])
 
 
 def test_recordings_of_one_name(layouts, tmp_path):

@@ -32,6 +32,24 @@ def test_speakers_of_the_lists_are_not_learned_from(layouts, tmp_path):
     assert len(found.recordings) == 15
 
 
+def test_other_places_than_folders_of_words(layouts, tmp_path):
+    """They are of no word: neither those beside the lists nor those further below."""
+    before = read_dataset([layouts.speech_commands(tmp_path)])
+    layouts.record(tmp_path / "00000001_nohash_7.wav")
+    layouts.record(tmp_path / "yes" / "more" / "00000001_nohash_8.wav")
+    found = read_dataset([tmp_path])
+    assert found.recordings == before.recordings
+    assert found.left_out == {"no label": 2}
+
+
+def test_speakers_of_two_lists_are_refused(layouts, tmp_path):
+    layouts.record(layouts.speech_commands(tmp_path) / "yes" / "beef0002_nohash_3.wav")
+    with (tmp_path / "validation_list.txt").open("a") as file:
+        file.write("yes/beef0002_nohash_3.wav\n")
+    with pytest.raises(HtsatEdgeError, match=r"group 'beef0002' is in the splits '(val|test)' and '(val|test)'"):
+        read_dataset([tmp_path])
+
+
 def test_one_list_is_enough(layouts, tmp_path):
     (layouts.speech_commands(tmp_path) / "validation_list.txt").unlink()
     assert Counter(r.split for r in read_dataset([tmp_path]).recordings) == {"train": 13, "test": 2}

@@ -1,13 +1,22 @@
 """What is held back, and the names of splits."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htsat_edge.evaluation.datasets.splits import choose_splits, find_splits, to_learn_from, to_measure_on
+from htsat_edge.evaluation.datasets import read_dataset
+from htsat_edge.evaluation.datasets.splits import (
+    choose_splits,
+    find_splits,
+    refuse_cut_groups,
+    to_learn_from,
+    to_measure_on,
+)
 from htsat_edge.evaluation.labels import BACKGROUND, Labelled
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 
 def recording(labels, group, split=""):
@@ -85,3 +94,41 @@ def test_names_of_splits():
     assert find_splits(["Train", "dev", "EVAL", "Dog"]) == {"Train": "train", "dev": "val", "EVAL": "test"}
     assert find_splits(["development", "evaluation"]) == {"development": "train", "evaluation": "test"}
     assert find_splits([" Validation Set ", "training-set"]) == {" Validation Set ": "val", "training-set": "train"}
+
+
+@pytest.mark.parametrize(("what", "own"), [("split", ["train", "val"]), ("fold", ["1", "2"])])
+def test_a_group_in_two_splits_is_refused(what, own):
+    """Of whatever set: what is measured on would have been learned from."""
+    recordings = [Labelled(Path(f"{value}.wav"), frozenset(), (), group="g", **{what: value}) for value in own]
+    with pytest.raises(HtsatEdgeError, match=f"group 'g' is in the {what}s '{own[0]}' and '{own[1]}'"):
+        refuse_cut_groups(recordings)
+    refuse_cut_groups([replace(recording, group="") for recording in recordings])
+
+
+def test_files_of_one_name_beside_two_manifests_are_no_group(layouts, tmp_path):
+    """Speakers in both are one."""
+    for split in ("train", "test"):
+        layouts.record(tmp_path / split / "0.wav")
+        layouts.write(tmp_path / split / "metadata.csv", "file,class\n0.wav,Dog\n")
+    assert [r.split for r in read_dataset([tmp_path]).recordings] == ["test", "train"]
+    for split in ("train", "test"):
+        layouts.write(tmp_path / split / "metadata.csv", "file,class,speaker\n0.wav,Dog,Eve\n")
+    with pytest.raises(HtsatEdgeError, match="group 'Eve' is in the splits 'test' and 'train'"):
+        read_dataset([tmp_path])
+
+
+def test_sets_with_classes_of_their_own_are_named_alone(layouts, tmp_path):
+    layouts.desed(tmp_path / "desed")
+    layouts.record(tmp_path / "own" / "Dog" / "a.wav")
+    with pytest.raises(HtsatEdgeError, match="desed, folders: have other classes; name one at a time"):
+        read_dataset([tmp_path / "desed", tmp_path / "own"])
+
+
+def test_a_group_of_a_data_set_in_two_folds_is_refused(layouts, tmp_path):
+    rows = [f"{fold}-100-A-0.wav,{fold},0,dog,True,100,A" for fold in (1, 2)]
+    for row in rows:
+        layouts.record(tmp_path / "audio" / row.split(",")[0])
+    head = "filename,fold,target,category,esc10,src_file,take"
+    layouts.write(tmp_path / "meta" / "esc50.csv", "\n".join([head, *rows]) + "\n")
+    with pytest.raises(HtsatEdgeError, match="row 2: group '100' is in the folds '1' and '2'"):
+        read_dataset([tmp_path])

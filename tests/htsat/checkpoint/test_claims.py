@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from htsat_edge.configs import CONFIGS
-from htsat_edge.htsat.checkpoint.claims import check_order, in_order
+from htsat_edge.htsat.checkpoint.claims import ClassNames, check_order, in_order
 from htsat_edge.htsat.checkpoint.loading import load_checkpoint
 from htsat_edge.htsat.config import NetworkConfig, read_network
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -109,3 +109,17 @@ def test_an_order_that_contradicts_the_checkpoint(tiny_weights, save, tmp_path):
         HtsatEdgeError, match="'class 0' is output 1 here, but output 0 in classes of the checkpoint itself"
     ):
         check_order(tmp_path, [NAMES[1], NAMES[0], *NAMES[2:]], claimed)
+
+
+@pytest.mark.parametrize("spelt", ["CLASS-{}", "Class_{}", "\uff43lass  {}"])
+def test_an_order_in_another_spelling(spelt, tmp_path):
+    """What data sets take for nearly equal is one class here, too."""
+    claimed = [ClassNames("classes", tuple(NAMES))]
+    check_order(tmp_path, [spelt.format(i) for i in range(10)], claimed)
+    with pytest.raises(HtsatEdgeError, match="'class 0' is output 9 here, but output 0"):
+        check_order(tmp_path, [spelt.format(9 - i) for i in range(10)], claimed)
+
+
+def test_labels_that_are_nearly_equal_are_no_contradiction(tmp_path):
+    names = ["hi-hat", "hi hat", "bell"]
+    check_order(tmp_path, names, [ClassNames("classes", tuple(names))])

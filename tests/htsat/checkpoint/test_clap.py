@@ -118,3 +118,15 @@ def test_the_front_end_beside_it_is_compared(weights, tmp_path):
         "preprocessor_config.json beside it has sampling_rate 48000, but front_end.sample_rate of the network file is "
         "32000" in said
     )
+    for form in ("best.safetensors", "pytorch_model-00001-of-00002.bin"):
+        folder = tmp_path / form
+        folder.mkdir()
+        save_folder(folder, weights, preprocessor_config=described)
+        if form.endswith(".bin"):
+            (folder / "model.safetensors").unlink()
+            torch.save({key: torch.from_numpy(value) for key, value in weights.items()}, folder / form)
+            index = {"weight_map": dict.fromkeys(weights, form)}
+            (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+        else:
+            (folder / "model.safetensors").rename(folder / form)
+        assert "sampling_rate 48000" in refusal(folder, "audioset")

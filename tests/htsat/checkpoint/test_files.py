@@ -153,8 +153,16 @@ def test_a_folder_whose_weights_are_in_parts(form, tiny_weights, save, taken, re
     assert weight_files(tmp_path) == [tmp_path / name for name in names]
     (tmp_path / names[0]).unlink()
     assert "no such file" in refusal(tmp_path)
-    (tmp_path / f"{form}.index.json").write_text(json.dumps({"weight_map": {"a": "../elsewhere.bin"}}))
-    assert "is not a checkpoint, or a damaged one" in refusal(tmp_path)
+    for index in ({"a": "../elsewhere.bin"}, {}):
+        (tmp_path / f"{form}.index.json").write_text(json.dumps({"weight_map": index}))
+        assert "is not a checkpoint, or a damaged one" in refusal(tmp_path)
+
+
+def test_parts_that_are_no_dictionaries(save, refusal, tmp_path):
+    for name in ("a.bin", "b.bin"):
+        save([1, 2], name)
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": {"x": "a.bin", "y": "b.bin"}}))
+    assert "a.bin: is not a checkpoint, or a damaged one" in refusal(tmp_path)
 
 
 def test_nothing_is_read_before_it_is_wanted(tiny_weights, save):

@@ -203,7 +203,7 @@ def test_what_a_pickle_did_does_not_last():
     before = {name: dict(vars(value)) for name, value in vars(unpickling).items() if isinstance(value, type)}
     for program in ADVERSARIAL.values():
         with contextlib.suppress(Exception):
-            unpickling.unpickle(program, None, lambda content: None)
+            unpickling.unpickle(io.BytesIO(program), None, lambda content: None)
     after = {name: dict(vars(value)) for name, value in vars(unpickling).items() if isinstance(value, type)}
     assert after == before
     assert all(function.__defaults__ is None for function in (unpickling._rebuild, unpickling._rebuild_typed))
@@ -275,7 +275,7 @@ def test_mutated_pickles_run_nothing(seed, programs, watched):
         program = mutate(rng, rng.choice(programs), rng.choice(programs))
         RAN.append("watching")
         with contextlib.suppress(Exception):  # of any type: the caller makes one line of it
-            unpickling.unpickle(program, None, lambda content: None)
+            unpickling.unpickle(io.BytesIO(program), None, lambda content: None)
             read += 1
         ran = RAN[1:]
         RAN.clear()
