@@ -5,6 +5,8 @@ A reader is a function in a file of its own, `read(files: Files) -> Dataset`, an
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,9 +29,16 @@ from htsat_edge.evaluation.datasets.dataset import NO_LABEL, Dataset, join_sets
 from htsat_edge.evaluation.datasets.files import Files, list_files
 from htsat_edge.evaluation.datasets.names import refuse_near
 from htsat_edge.evaluation.datasets.splits import refuse_cut_groups
+from htsat_edge.evaluation.labels import Labelled
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 __all__ = ["LAYOUTS", "Dataset", "DatasetLayout", "Files", "find_layout", "read_dataset"]
+
+
+AGAIN = "there once more"
+NOT_UTF8 = "with a name that is not UTF-8"
+SURROGATE = re.compile("[\udc80-\udcff]")
+"""What Python makes of bytes that are no UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,7 @@ def read_dataset(paths: Sequence[Path], layout: str | None = None, fold: int | N
     """
     files = list_files(paths)
     found = join_sets([_read(own, name) for own, name in _find_layouts(files, layout)])
+    found = _drop_repeats(found)
     refuse_near({label: r.where or str(r.path) for r in found.recordings for label in r.labels or ()}.items())
     return found if fold is None else _hold_fold(files, found, str(fold))
 
@@ -105,14 +115,35 @@ def _find_layouts(files: Files, layout: str | None) -> list[tuple[Files, str]]:
 
 def _read(files: Files, layout: str) -> Dataset:
     dataset = replace(LAYOUTS[layout].read(files), name=layout)
+    odd = [recording for recording in dataset.recordings if SURROGATE.search(str(recording.path))]
+    dataset = dataset.without(NOT_UTF8, odd, ascii(str(odd[0].path)) if odd else "")
     refuse_cut_groups(dataset.recordings)
     return _count_unnamed(files, dataset)
 
 
 def _count_unnamed(files: Files, dataset: Dataset) -> Dataset:
     """Return the set that counts the recordings that lie there and that its reader neither took nor set aside."""
-    known = {path.resolve() for path in (*dataset.set_aside, *(recording.path for recording in dataset.recordings))}
-    return dataset.setting_aside(NO_LABEL, [path for path in files.recordings if path.resolve() not in known])
+    known = {
+        os.path.realpath(path) for path in (*dataset.set_aside, *(recording.path for recording in dataset.recordings))
+    }
+    return dataset.setting_aside(NO_LABEL, [path for path in files.recordings if os.path.realpath(path) not in known])
+
+
+def _drop_repeats(dataset: Dataset) -> Dataset:
+    """Return the set with each file once, whatever links lead to it; raise an HtsatEdgeError where they disagree."""
+    first: dict[str, Labelled] = {}
+    again: list[Labelled] = []
+    for recording in dataset.recordings:
+        other = first.setdefault(os.path.realpath(recording.path), recording)
+        if other is recording:
+            continue
+        again.append(recording)
+        if (other.labels, other.events, other.split) != (recording.labels, recording.events, recording.split):
+            raise HtsatEdgeError(
+                f"{recording.where or recording.path}: is the file {other.path} again, with other labels or in another "
+                "split; leave one of them out"
+            )
+    return dataset.without(AGAIN, again, str(again[0].path) if again else "")
 
 
 def _hold_fold(files: Files, dataset: Dataset, fold: str) -> Dataset:

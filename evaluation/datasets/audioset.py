@@ -29,7 +29,7 @@ NAMES = "mid_to_display_name.tsv"
 
 def tables(files: Files) -> list[Path]:
     """Return AudioSet's tables: segments and strong labels; those that were named before those that lie in folders."""
-    found = [path for path in files.tables if path.match(SEGMENTS) or (path.suffix == ".tsv" and _is_strong(path))]
+    found = [path for path in files.tables if _is_segments(path) or (path.suffix == ".tsv" and _is_strong(path))]
     return files.prefer_given(found)
 
 
@@ -70,6 +70,15 @@ def read(files: Files) -> Dataset:
     beyond = set(dataset.labels) - set(own.values()) if strong else set[str]()  # the strong labels have further classes
     classes = {label: [] if label in beyond else [label] for label in dataset.labels} if beyond else None
     return replace(dataset, classes=classes)
+
+
+def _is_segments(path: Path) -> bool:
+    """Return whether a table is AudioSet's and not a person's of such a name: without a header, with times and mids."""
+    if not path.match(SEGMENTS):
+        return False
+    lines = [line for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
+    header = {"file", "filename", "path", "label", "class"}
+    return not (lines and header & {cell.strip().casefold() for cell in lines[0].split(",")})
 
 
 def _is_strong(table: Path) -> bool:

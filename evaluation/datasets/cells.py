@@ -16,6 +16,8 @@ from htsat_edge.evaluation.datasets.tables import Table
 from htsat_edge.evaluation.labels import BACKGROUND, SPLITS, missing_label, parse_span
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
+EMPTY = ("nan", "NaN")
+"""What pandas writes for a cell that is empty."""
 FOLD = re.compile(r"(?:fold)?[ _-]*0*(\d+)(?:\.0+)?", re.IGNORECASE)
 NUMBER = re.compile(r"-?\d+(?:\.0+)?|/[mgt]/\w+")
 """Of a class, or its machine identifier in AudioSet's ontology."""
@@ -70,7 +72,7 @@ def _column(table: Table, place: int | None) -> list[str]:
 
 
 def _read_labels(where: str, cell: str, several: bool) -> tuple[str, ...]:
-    if not cell:
+    if not cell or cell in EMPTY:
         raise missing_label(where)
     names = [as_label(where, name) for name in split_labels(cell, several)]
     return tuple(dict.fromkeys(name for name in names if name != BACKGROUND))

@@ -44,6 +44,9 @@ SHOWN = {
     "group": "group, speaker, src_file",
 }
 SECONDS = {"s", "sec", "secs", "second", "seconds", "time", "timestamp"}
+TIMES = {"onset", "offset", "start", "end", "begin", "stop"}
+DECISIVE = {"is_test", "is_train", "is_val", "is_valid", "present", "absent"}
+"""Columns that would change what a row means."""
 OTHER_UNITS = {"ms", "msec", "millis", "millisecond", "milliseconds", "sample", "samples", "frame", "frames"}
 
 
@@ -75,9 +78,7 @@ def find_columns(path: Path, header: Sequence[str]) -> Columns:
     """
     plain = [_plain(name) for name in header]
     for name, column in zip(header, plain, strict=True):
-        if column.split("_")[0] in ("onset", "offset", "start", "end", "begin") and OTHER_UNITS & set(
-            column.split("_")
-        ):
+        if TIMES & {*column.split("_")} and OTHER_UNITS & {*column.split("_")}:
             raise HtsatEdgeError(f"{path}: has the column '{name}'; want times in seconds")
     by_kind = {
         kind: tuple(sorted((i for i, name in enumerate(plain) if name in names), key=lambda i: names.index(plain[i])))
@@ -88,6 +89,11 @@ def find_columns(path: Path, header: Sequence[str]) -> Columns:
     columns = Columns(tuple(header), by_kind)
     if columns.first("file") is None:
         raise unknown_columns(path, header, "no column of files")
+    for name in columns.unknown:
+        if columns.first("onset") is None and TIMES & {*_plain(name).split("_")}:
+            raise HtsatEdgeError(f"{path}: has the column '{name}'; call it onset or offset, or take it out")
+        if _plain(name) in DECISIVE:
+            raise HtsatEdgeError(f"{path}: has the column '{name}'; say it in a column split or class, or take it out")
     return columns
 
 

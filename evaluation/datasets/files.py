@@ -87,7 +87,8 @@ def _walk(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iter
     if own in above:
         return
     for entry in entries:
-        if entry.is_dir():
+        # The entry of a link to itself raises an error.
+        if (folder / entry.name).is_dir() if entry.is_symlink() else entry.is_dir():
             yield from _walk(folder / entry.name, above | {own})
-        elif entry.is_file() or entry.is_symlink():
+        elif entry.is_symlink() or entry.is_file():
             yield folder / entry.name

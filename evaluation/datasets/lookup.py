@@ -20,6 +20,7 @@ class Lookup:
         self.files = files if files.recordings else list_files([beside])
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         self._taken: dict[Path, str] = {}
+        self._folders: dict[Path, tuple[str, str]] = {}
         for path in self.files.recordings:
             self._by_stem[stem(path.name)].append(path)
 
@@ -64,6 +65,12 @@ class Lookup:
         for other in nearest:
             if other != first and first.parent not in other.parents[1:]:
                 raise HtsatEdgeError(f"{where} names {name}, which is both {first} and {other}; leave one of them out")
+        if len(named) > 1:
+            folder, earlier, by = named[-2], *self._folders.setdefault(first, (named[-2], where))
+            if folder != earlier:
+                raise HtsatEdgeError(
+                    f"{where} names {name}, and {by} one in {earlier}, but {first} is there alone; leave one out"
+                )
         return first
 
     def take(self, where: str, name: str, near: Collection[str]) -> Path | None:

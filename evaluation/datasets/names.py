@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -60,11 +61,13 @@ def near_key(name: str) -> str:
 
 
 def split_labels(cell: str, several: bool) -> list[str]:
-    """Return the classes that a cell lists: separated by `;` or `|`, or by commas.
+    """Return the classes that a cell lists: separated by `;` or `|`, or by commas, or a list in brackets.
 
     A comma with a space behind it belongs to a name, as in AudioSet's "Domestic animals, pets"; where a column holds
     several (`labels`), it separates them unless it belongs to a name of AudioSet.
     """
+    if (listed := _read_list(cell)) is not None:
+        return listed
     for separator in ";|":
         if separator in cell:
             return [name.strip() for name in cell.split(separator) if name.strip()]
@@ -74,6 +77,17 @@ def split_labels(cell: str, several: bool) -> list[str]:
         cell = cell.replace(name, name.replace(", ", KEPT))
     parts = re.split(r"," if several else r",(?! )", cell)
     return [part.replace(KEPT, ", ").strip() for part in parts if part.strip()]
+
+
+def _read_list(cell: str) -> list[str] | None:
+    """Return the names of a list in JSON or as Python prints it, which pandas writes; None where it is none."""
+    if not (cell.startswith("[") and cell.endswith("]")):
+        return None
+    try:
+        found = ast.literal_eval(cell)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return [str(name).strip() for name in found] if isinstance(found, list) else None
 
 
 @cache

@@ -56,3 +56,14 @@ def test_taken_once(tmp_path):
     assert lookup.take("row 1", "a.wav", ()) == lookup.take("row 1", "a", ())
     with pytest.raises(HtsatEdgeError, match="row 2 names a, as row 1 does"):
         lookup.take("row 2", "a", ())
+
+
+def test_one_recording_under_two_folders_is_not_both(tmp_path):
+    """That of the other folder is missing, and its labels are none of this one's."""
+    lookup = look(tmp_path, "day1/001.wav")
+    assert lookup.find("row 1", "C:\\bats\\day1\\001.wav") == tmp_path / "day1" / "001.wav"
+    assert lookup.find("row 2", "D:/day1/001.flac") == tmp_path / "day1" / "001.wav"
+    with pytest.raises(
+        HtsatEdgeError, match=r"row 3 names day2/001.wav, and row 1 one in day1, but .*001.wav is there"
+    ):
+        lookup.find("row 3", "day2/001.wav")
