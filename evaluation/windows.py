@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -36,21 +37,21 @@ def find_recordings(paths: Sequence[Path], layout: str | None = None, fold: int 
         There is no recording, or a table cannot be read.
     """
     splits: list[tuple[Path, str]] = []
-    unnamed: set[Path] = set()
+    unnamed: set[str] = set()
     for files in _apart(paths) if layout is None and fold is None else [list_files(paths)]:
         named = _read_splits(files, layout, fold)
-        known = {path.resolve() for path in named}
-        others = [path for path in files.recordings if path.resolve() not in known]
+        known = {os.path.realpath(path) for path in named}
+        others = [path for path in files.recordings if os.path.realpath(path) not in known]
         splits += named.items()
         if any(named.values()):
-            unnamed.update(path.resolve() for path in others)
+            unnamed.update(os.path.realpath(path) for path in others)
         else:
             splits += [(path, "") for path in others]
-    held = {path.resolve() for path, split in splits if split not in ("train", "")}
-    taken: dict[Path, Path] = {}
+    held = {os.path.realpath(path) for path, split in splits if split not in ("train", "")}
+    taken: dict[str, Path] = {}
     for path, _ in splits:
-        if path.resolve() not in held:
-            taken.setdefault(path.resolve(), path)
+        if os.path.realpath(path) not in held:
+            taken.setdefault(os.path.realpath(path), path)
     if not taken:
         raise HtsatEdgeError(f"--clips: no recording in {', '.join(map(str, paths))}")
     counts = {"held back": len(held), NO_LABEL: len(unnamed - held - taken.keys())}

@@ -21,6 +21,8 @@ ID_LENGTH = 11
 """Characters of a YouTube video's name."""
 SEGMENTS = "*_segments.csv"
 STRONG = ("segment_id", "start_time_seconds", "end_time_seconds", "label")
+OTHERS = {"file", "filename", "path", "label", "class"}
+"""Columns that its segments do not have."""
 FRAMED = "present"
 """A column of tables that say of each second what does not sound, too: others than these."""
 NAMES = "mid_to_display_name.tsv"
@@ -52,9 +54,9 @@ def read(files: Files) -> Dataset:
     twice: set[Path] = set()
     named: set[str] = set()
     strong = any(_is_strong(table) for table in found)
-    for table in sorted(found, key=_is_strong):
-        weaker = set() if not _is_strong(table) else {path for path, own in recordings.items() if own.events is None}
-        for video, labels, events, where in (_strong if _is_strong(table) else _weak)(table, names):
+    for is_strong, table in sorted((_is_strong(table), table) for table in found):
+        weaker = {path for path, labelled in recordings.items() if is_strong and labelled.events is None}
+        for video, labels, events, where in (_strong if is_strong else _weak)(table, names):
             named.add(video)
             if video in by_id:
                 path = by_id[video]
@@ -73,12 +75,8 @@ def read(files: Files) -> Dataset:
 
 
 def _is_segments(path: Path) -> bool:
-    """Return whether a table is AudioSet's and not a person's of such a name: without a header, with times and mids."""
-    if not path.match(SEGMENTS):
-        return False
-    lines = [line for line in read_text(path).splitlines() if line.strip() and not line.startswith("#")]
-    header = {"file", "filename", "path", "label", "class"}
-    return not (lines and header & {cell.strip().casefold() for cell in lines[0].split(",")})
+    """Return whether a table is AudioSet's, and not a person's of such a name, which has a header."""
+    return path.match(SEGMENTS) and not OTHERS & {*columns_of(path)}
 
 
 def _is_strong(table: Path) -> bool:

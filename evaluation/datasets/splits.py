@@ -111,7 +111,7 @@ def to_measure_on(recordings: Sequence[Labelled], layout: str = "") -> list[Labe
 
 def _is_own(recording: Labelled) -> bool:
     """Return whether the group is the file itself: files of one name, each beside its manifest, are not alike."""
-    own = recording.group.replace("\\\\", "/")
+    own = recording.group.replace("\\", "/")
     return recording.path.match(own) or recording.path.with_suffix("").match(own)
 
 

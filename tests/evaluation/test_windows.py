@@ -116,3 +116,9 @@ def test_places_that_are_written_in_two_ways_are_one(tmp_path):
     (tmp_path / "set" / "manifest.csv").write_text(f"file,class\n{tmp_path / 'set' / 'a.wav'},Dog\n")
     found = read_dataset([tmp_path / "other" / ".." / "set"])
     assert (len(found.recordings), found.left_out) == (1, {})
+
+
+def test_a_link_to_itself_does_not_end_the_search(tmp_path):
+    touch(tmp_path, "a.wav")
+    (tmp_path / "x.wav").symlink_to("x.wav")
+    assert {path.name for path in find_recordings([tmp_path])} == {"a.wav", "x.wav"}
