@@ -96,9 +96,11 @@ def _read_splits(table: Table, columns: Columns) -> list[str]:
     files = [cell.replace("\\", "/").split("/") for cell in _column(table, columns.first("file"))]
     by_folder = find_splits({parts[0] for parts in files if len(parts) > 1})
     lie_in = [by_folder.get(parts[0], "") if len(parts) > 1 else "" for parts in files]
+    if not all(lie_in):  # Train beside Fire and Rain holds the sounds of trains
+        lie_in = [""] * len(files)
     place = columns.first("split")
     if place is None:
-        return lie_in if all(lie_in) else [""] * len(files)
+        return lie_in
     given = _column(table, place)
     known = find_splits(set(given))
     for number, (value, folder) in enumerate(zip(given, lie_in, strict=True), 1):

@@ -85,6 +85,12 @@ def test_a_split_that_agrees_with_its_folder_and_a_duration_beside_an_offset(tmp
     assert row.span_s == (1, 3)
 
 
+def test_a_class_may_be_called_train(tmp_path):
+    """Beside folders of other classes, a folder Train is one of trains, and not what is learned from."""
+    text = "file,class,split\nTrain/a.wav,Train,val\nRain/b.wav,Rain,train\n"
+    assert [row.split for row in read_manifest(write(tmp_path, text, files=()))] == ["val", "train"]
+
+
 def test_a_row_has_all_that_a_manifest_says(tmp_path):
     text = "file,class,onset,offset,split,group\nx/a.wav,Dog,1,2.5,train,kennel\nb.wav,background,,,test,\n"
     dog, background = read_manifest(write(tmp_path, text, files=()))
