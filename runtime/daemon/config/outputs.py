@@ -1,0 +1,116 @@
+"""Where messages go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from htsat_edge.runtime.common.urls import check_host, check_url, user_part
+from htsat_edge.runtime.daemon.config.secret import Secret
+from htsat_edge.runtime.daemon.config.section import Port, Seconds, Section, Share, matching
+
+TOPIC = r"^[^#+\s/$\x00-\x1f]([^#+\x00-\x1f]*[^#+/\s\x00-\x1f])?$"
+WEB_URL = r"^https?://.+$"
+Topic = Annotated[
+    str,
+    Field(max_length=1000, json_schema_extra={"pattern": TOPIC}),
+    matching(TOPIC, "want text without #, + and control characters, no / or space at its ends, no $ at its beginning"),
+]
+"""Of MQTT, to publish under: without wildcards, and with no level left empty at its ends."""
+
+
+class JsonLinesConfig(Section):
+    """A file of JSON Lines."""
+
+    path: Path
+    rotate_mb: Annotated[float, Field(gt=0)] = 10.0
+    """A new file is begun at this size; the old ones are PATH.1, PATH.2 …"""
+    keep: Annotated[int, Field(ge=0)] = 5
+    """Old files."""
+
+
+class StoreConfig(Section):
+    """A database (SQLite) of all events."""
+
+    path: Path
+    keep_days: Annotated[float, Field(gt=0)] = 90.0
+
+
+class MqttConfig(Section):
+    """An MQTT broker, and Home Assistant."""
+
+    host: Annotated[str, AfterValidator(check_host)]
+    port: Port = 1883
+    tls: bool = False
+    username: str | None = None
+    password: Secret | None = None
+    topic: Topic = "htsat-edge"
+    """What all topics begin with."""
+    discovery: Topic | None = "homeassistant"
+    """Home Assistant's prefix; null: nothing is announced."""
+    off_delay_s: Annotated[float, Field(ge=0, le=3600)] = 5.0
+    """A class is ON for at least so long after each start, since nobody sees a bark of half a second."""
+
+
+class WebhookConfig(Section):
+    """An HTTP endpoint that gets each message as JSON, by POST."""
+
+    url: Annotated[str, Field(json_schema_extra={"pattern": WEB_URL}), matching(WEB_URL, "want http://… or https://…")]
+    token: Secret | None = None
+    """Sent as `Authorization: Bearer …`."""
+    timeout_s: Seconds = 10.0
+
+    @model_validator(mode="after")
+    def _no_user(self) -> WebhookConfig:
+        if user_part(self.url):
+            raise ValueError(
+                "url: holds a user name or a password; say in `token` where the token is "
+                "(or it holds an @ in its path: write %40 for that)"
+            )
+        check_url(self.url)
+        return self
+
+
+class ClipsConfig(Section):
+    """Recordings of events."""
+
+    folder: Path
+    pre_roll_s: Annotated[float, Field(ge=0, le=30)] = 2.0
+    post_roll_s: Annotated[float, Field(ge=0, le=30)] = 1.0
+    most_s: Annotated[float, Field(ge=1, le=120)] = 20.0
+    """Of an event; a longer one is cut off here."""
+    quota_mb: Annotated[float, Field(gt=0)] = 1000.0
+    """Of the folder; the oldest clips go first."""
+    format: Literal["flac", "wav"] = "flac"
+    privacy: Literal["none", "no_speech"] = "none"
+    """no_speech: what scores high for speech is silence in the clip."""
+    speech_label: str = "Speech"
+    speech_score: Share = 0.1
+    """From here on it is speech."""
+
+
+class MetricsConfig(Section):
+    """Prometheus' /metrics, and /healthz."""
+
+    host: str = "127.0.0.1"
+    port: Port = 9464
+
+
+class OutputsConfig(Section):
+    """Where messages go. Each output is on its own: a slow or dead one never stops detection."""
+
+    stdout: bool = True
+    """JSON Lines."""
+    json_lines: JsonLinesConfig | None = None
+    store: StoreConfig | None = None
+    mqtt: MqttConfig | None = None
+    webhook: WebhookConfig | None = None
+    clips: ClipsConfig | None = None
+    metrics: MetricsConfig | None = None
+
+    @property
+    def others(self) -> bool:
+        """Whether there is another output than stdout."""
+        return any((self.json_lines, self.store, self.mqtt, self.webhook, self.clips, self.metrics))

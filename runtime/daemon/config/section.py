@@ -1,0 +1,35 @@
+"""What every section of the configuration is, and the types of keys that several have."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Seconds = Annotated[float, Field(gt=0)]
+Port = Annotated[int, Field(gt=0, lt=65536)]
+
+
+class Section(BaseModel):
+    """A section of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def matching(pattern: str, wanted: str) -> AfterValidator:
+    """Return a check that a whole text matches a pattern; its error says in words what is wanted."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise PydanticCustomError("text", wanted)
+        return text
+
+    return AfterValidator(check)
+
+
+def slug(text: str) -> str:
+    """Return a text as it may stand in a topic and in an id: "Cattle, bovinae" is cattle_bovinae."""
+    return re.sub(r"[\W_]+", "_", text.casefold()).strip("_") or "_"
