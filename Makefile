@@ -40,6 +40,10 @@ model: $(VENV)/.test $(TREE)
 	$(BIN)/python export/to_onnx.py runs/bundled/model.safetensors --network runs/bundled/network.yaml \
 		--labels runs/bundled/labels.csv --thresholds runs/bundled/thresholds.json --with-weights \
 		--name bundled --out runtime/models/bundled
+	$(BIN)/python -m htsat_edge.htsat.render_scenes --data runs/corpus --labels runs/bundled/labels.csv --seed 17 \
+		--out runs/scenes-to-choose
+	$(BIN)/python calibration/thresholds.py runtime/models/bundled --clips runs/scenes-to-choose/manifest.csv \
+		--sources runs/corpus/manifest.csv --no-median --write
 	$(BIN)/python calibration/quantize.py runtime/models/bundled --clips runs/corpus/manifest.csv --count 128 --graphs int8
 	$(BIN)/python -m htsat_edge.htsat.render_scenes --data runs/corpus --labels runs/bundled/labels.csv --out runs/scenes
 	$(BIN)/python calibration/accuracy.py runtime/models/bundled --clips runs/scenes/manifest.csv \

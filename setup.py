@@ -45,7 +45,15 @@ setup(
     package_data={
         NAME: ["py.typed"],
         f"{NAME}.runtime.models": ["bundled/*", "check/*"],
-        f"{NAME}.configs": ["*.yaml", "*.csv", "cards/*.md", "datasets/*.csv", "labels/*.csv", "networks/*.yaml"],
+        f"{NAME}.configs": [
+            "*.yaml",
+            "*.csv",
+            "cards/*.md",
+            "datasets/*.csv",
+            "groups/*.yaml",
+            "labels/*.csv",
+            "networks/*.yaml",
+        ],
     },
     install_requires=[
         "numpy>=1.26",

@@ -1,6 +1,9 @@
 """Compare the graphs of a bundle on recordings: what a smaller, faster one costs in events.
 
 python calibration/accuracy.py BUNDLE --clips MANIFEST
+python calibration/accuracy.py BUNDLE --clips MANIFEST --latency
+
+The second measures how soon one graph reports sounds, and what an earlier report costs.
 """
 
 from __future__ import annotations
@@ -17,13 +20,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 from htsat_edge.runtime.common.command import Parser, refuse_without_extra, run
 
 try:
     import onnx
 
+    from htsat_edge.calibration.latency import add_options as add_latency_options
+    from htsat_edge.calibration.latency import measure_latency, refuse_mixed_options
     from htsat_edge.evaluation.report import print_table, write_page
 except ModuleNotFoundError as missing:
     if __name__ != "__main__":
@@ -32,14 +36,14 @@ except ModuleNotFoundError as missing:
 
 from htsat_edge.calibration.explain import explain
 from htsat_edge.calibration.graphs import GRAPHS
-from htsat_edge.calibration.material import probe_windows, read_material, with_classes
+from htsat_edge.calibration.material import BACKEND, open_graph, probe_windows, read_material, with_classes
 from htsat_edge.configs import CONFIGS
 from htsat_edge.evaluation.budget import Accuracy, Budget, broken_by, recommend
 from htsat_edge.evaluation.comparison import Measured, compare
 from htsat_edge.evaluation.datasets import Dataset
 from htsat_edge.evaluation.datasets.options import add_options
 from htsat_edge.evaluation.figures import Truth, figures
-from htsat_edge.evaluation.playback import Merged, Version, play
+from htsat_edge.evaluation.playback import Version, play
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
@@ -47,8 +51,6 @@ from htsat_edge.runtime.common.files import refuse_unwritable, replacing
 from htsat_edge.runtime.common.machine import installed_versions
 from htsat_edge.runtime.common.progress import with_progress
 from htsat_edge.runtime.common.text import listed
-from htsat_edge.runtime.models.backends import open_backend
-from htsat_edge.runtime.models.backends.backend import Backend
 from htsat_edge.runtime.models.bundle import ACCURACY_FILE, CPU_FP32, Bundle, ModelInfo, load_bundle
 
 CONFIG = CONFIGS / "accuracy.yaml"
@@ -57,15 +59,11 @@ ORDER = (REFERENCE, CPU_FP32, *GRAPHS)
 """The order of the graphs in reports."""
 SHOWN = 8
 """Lines about the budget that the last message shows."""
-BACKEND: Literal["onnxruntime"] = "onnxruntime"
 
 
 def open_version(bundle: Bundle, name: str, classes: Mapping[str, list[str]] | None, keep_scores: bool) -> Version:
     """Open a graph of the bundle."""
-    backend: Backend = open_backend(bundle, name, BACKEND)
-    if classes is not None:
-        backend = Merged(backend, [[bundle.info.labels.index(label) for label in own] for own in classes.values()])
-    return Version(name, backend, with_classes(bundle.info, classes), keep_scores)
+    return Version(name, open_graph(bundle, name, classes), with_classes(bundle.info, classes), keep_scores)
 
 
 def choose_graphs(bundle: Bundle, wanted: Sequence[str] | None) -> list[str]:
@@ -200,7 +198,9 @@ def write(target: Path, page: Path, found: Accuracy, versions: Sequence[Version]
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = Parser(prog="accuracy.py", description="Compare the graphs of a bundle on recordings.")
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle with other graphs than fp32.onnx")
+    parser.add_argument(
+        "bundle", type=Path, metavar="BUNDLE", help="a bundle; to compare, with other graphs than fp32.onnx"
+    )
     parser.add_argument(
         "--clips",
         type=Path,
@@ -220,8 +220,15 @@ def main(arguments: list[str] | None = None) -> int:
         "--config", type=Path, default=CONFIG, help="what a graph may cost (default: configs/accuracy.yaml)"
     )
     parser.add_argument("--page", type=Path, metavar="HTML", help="(default: accuracy.html in the bundle)")
+    add_latency_options(parser)
     args = parser.parse_args(arguments)
-    return run(parser.prog, lambda: accuracy(args))
+    return run(parser.prog, lambda: start(args))
+
+
+def start(args: argparse.Namespace) -> int:
+    """Run what the arguments ask for."""
+    refuse_mixed_options(args)
+    return measure_latency(args) if args.latency else accuracy(args)
 
 
 if __name__ == "__main__":

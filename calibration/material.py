@@ -5,21 +5,26 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from htsat_edge.evaluation.datasets import Dataset, read_dataset
 from htsat_edge.evaluation.datasets.checking import check
 from htsat_edge.evaluation.datasets.names import is_near
 from htsat_edge.evaluation.datasets.splits import to_measure_on
 from htsat_edge.evaluation.labels import Labelled, refuse_mixed, refuse_overlaps, unknown_label
+from htsat_edge.evaluation.playback import Merged
 from htsat_edge.evaluation.windows import is_silent, windows_of
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.audio import AudioFile
-from htsat_edge.runtime.models.bundle import ModelInfo
+from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.models.backends.backend import Backend
+from htsat_edge.runtime.models.bundle import Bundle, ModelInfo
 
 NAMELESS = "of classes that are no label of AudioSet"
 PROBES = 16
 """Windows, spread over the recordings, on which the inside of a graph is compared."""
+BACKEND: Literal["onnxruntime"] = "onnxruntime"
 
 
 def read_material(args: argparse.Namespace, info: ModelInfo) -> Dataset:
@@ -91,7 +96,15 @@ def with_classes(info: ModelInfo, classes: Mapping[str, list[str]] | None) -> Mo
     """Return the model as it is measured: with the classes of the data set, where that has its own."""
     if classes is None:
         return info
-    return info.model_copy(update={"labels": list(classes), "thresholds": {}, "median_steps": {}})
+    return info.model_copy(update={"labels": list(classes), "thresholds": {}, "median_steps": {}, "parents": {}})
+
+
+def open_graph(bundle: Bundle, name: str, classes: Mapping[str, list[str]] | None) -> Backend:
+    """Open a graph of the bundle on onnxruntime; it gives the classes of the data set, where that has its own."""
+    backend = open_backend(bundle, name, BACKEND)
+    if classes is None:
+        return backend
+    return Merged(backend, [[bundle.info.labels.index(label) for label in own] for own in classes.values()])
 
 
 def probe_windows(recordings: Sequence[Labelled], info: ModelInfo) -> list[FloatArray]:

@@ -125,6 +125,8 @@ class EventScores:
             truth = {str(i): self._truth[name] for i, name in enumerate(names)}
             # A rare class may be missing from a resample, which the tool refuses.
             found = {label for events in truth.values() for *_, label in events}
+            if not found:
+                return [np.nan] * len(self._names)
             drawn = {str(i): {label: deltas[name][label] for label in found} for i, name in enumerate(names)}
             limits = {label: chosen[label] for label in found}
             score = fscore(None, truth, threshold=limits, deltas=drawn, **settings)[0]

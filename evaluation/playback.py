@@ -52,7 +52,7 @@ class OddWindow:
     """Of its logits."""
     path: Path
     at_s: float
-    """Where it begins."""
+    """Where it begins; 0 while too little was heard to fill it."""
     log_mel: FloatArray
     """(T, F)."""
 
@@ -133,7 +133,8 @@ class Version:
         begun = time.perf_counter()
         found = self._backend.infer(window.log_mel[None])
         self._seconds.append(time.perf_counter() - begun)
-        self._clipwise.append(found.clipwise[0])
+        if not window.is_filled:
+            self._clipwise.append(found.clipwise[0])
         # A score that is no number is no event here, and `compare` finds the model broken.
         self._events += self._stream.push(window, np.nan_to_num(found.framewise[0], nan=0, posinf=0, neginf=0))
         return found
@@ -145,7 +146,7 @@ class Version:
         self._noise += noise
         snr_db = decibels(signal, noise)
         if path not in self._odd or snr_db < self._odd[path].snr_db:
-            self._odd[path] = OddWindow(snr_db, path, window.step * self.info.step_s, window.log_mel)
+            self._odd[path] = OddWindow(snr_db, path, max(window.step, 0) * self.info.step_s, window.log_mel)
             self._odd = {odd.path: odd for odd in self.odd_windows[:WORST]}
 
     def end(self, path: Path, duration_s: float) -> None:

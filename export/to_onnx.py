@@ -27,9 +27,9 @@ except ModuleNotFoundError as missing:
         raise
     refuse_without_extra("to_onnx.py", "export", missing)
 
-from pydantic import BaseModel, ConfigDict
 from safetensors.torch import save_file
 
+from htsat_edge.calibration.thresholds import Tuning
 from htsat_edge.export.cpu_graph import build_for_cpu
 from htsat_edge.export.graph import OPSET, build, build_with_front_end
 from htsat_edge.htsat.checkpoint import load_checkpoint, weight_files
@@ -54,15 +54,6 @@ MEASURED = ("accuracy.json", "accuracy.html", "sensitivity.json")
 CHECK_BATCHES = (1, 2, 5)
 TOLERANCE = 1e-4
 """Largest difference from torch that is float rounding; a wrong graph differs by 1e-2 and more."""
-
-
-class Tuning(BaseModel):
-    """The content of a threshold file, such as htsat/evaluate.py writes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    thresholds: dict[str, float] = {}
-    median_steps: dict[str, int] = {}
 
 
 def step_seconds(frames: int, frame_s: float) -> float:
@@ -145,6 +136,7 @@ def export(args: argparse.Namespace) -> int:
         "step_s": step_seconds(args.frames, config.front_end.frame_s),
         "loss": config.loss,
         "labels": labels.labels,
+        **({"parents": labels.parents} if labels.parents else {}),
         **(read_json(args.thresholds, Tuning).model_dump() if args.thresholds else {}),
     }
     parse(args.thresholds or args.network, info, ModelInfo)

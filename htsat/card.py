@@ -13,7 +13,7 @@ if __name__ == "__main__":
 import argparse
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from htsat_edge.runtime.common.command import Parser, refuse_without_extra, run
@@ -57,10 +57,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
 
 
-def card(template: str, results: Results, accuracy: Accuracy, corpora: Sequence[Path]) -> str:
+def card(
+    template: str, results: Results, accuracy: Accuracy, corpora: Sequence[Path], thresholds: Mapping[str, float]
+) -> str:
     """Return the template with the figures of a training, and of the graphs made from it.
 
-    `corpora` are the manifests that it learned from; recordings without a package are synthetic.
+    `corpora` are the manifests that it learned from; recordings without a package are synthetic. `thresholds` are those
+    of the bundle, which calibration/thresholds.py may have chosen again.
     """
     parts = [row for path in corpora for row in read_csv(path, ["file", "class", "split"])]
     rows = list({(row["file"], row["class"]): row for row in parts}.values())  # some have several parts
@@ -68,7 +71,14 @@ def card(template: str, results: Results, accuracy: Accuracy, corpora: Sequence[
     recorded = [row for row in rows if row.get("package")]
     learned = Counter(row["class"] for row in rows if row["split"] == "train")
     classes = [
-        [c.label, learned[c.label], c.recordings, c.groups, *(c.figures[name] for name in SHORT), f"{c.threshold:.2f}"]
+        [
+            c.label,
+            learned[c.label],
+            c.recordings,
+            c.groups,
+            *(c.figures[name] for name in SHORT),
+            f"{thresholds[c.label]:.2f}",
+        ]
         for c in results.classes
     ]
     confused = results.confused()
@@ -119,8 +129,8 @@ def write(args: argparse.Namespace) -> int:
         raise HtsatEdgeError(
             f"{args.out}: holds other weights than {args.run}, which was evaluated; export those first"
         )
-    if bundle.info.thresholds != {c.label: c.threshold for c in results.classes}:
-        raise HtsatEdgeError(f"{args.out}: has other thresholds than {args.run}; export with --thresholds")
+    if bundle.info.thresholds.keys() != {c.label for c in results.classes}:
+        raise HtsatEdgeError(f"{args.out}: has not the thresholds of {args.run}; export with --thresholds")
     accuracy = read_json(args.out / ACCURACY_FILE, Accuracy)
     for name, measured in accuracy.graphs.items():
         if measured.sha256 != bundle.sha256(name):
@@ -128,7 +138,8 @@ def write(args: argparse.Namespace) -> int:
                 f"{args.out / ACCURACY_FILE}: is of another {name}.onnx; "
                 "run python -m htsat_edge.calibration.accuracy again"
             )
-    text = card(read_text(TEMPLATE), results, accuracy, [folder / "manifest.csv" for folder in args.data])
+    manifests = [folder / "manifest.csv" for folder in args.data]
+    text = card(read_text(TEMPLATE), results, accuracy, manifests, bundle.info.thresholds)
     for name, content in {"MODEL_CARD.md": text, "LICENCES.md": licences(MANIFEST)}.items():
         with replacing(args.out / name) as part:
             part.write_text(content, encoding="utf-8")

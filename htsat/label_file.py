@@ -10,7 +10,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from htsat_edge.evaluation.datasets.columns import NAMES
 from htsat_edge.htsat.checkpoint.claims import CLASS_KEYS, in_order
 from htsat_edge.runtime.common.config import read_text
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.suggest import suggest
 from htsat_edge.runtime.common.text import listed
+from htsat_edge.runtime.models.bundle import find_ancestors
 
 LABEL_COLUMNS = (
     *("label", "display_name", "label_name", "class_name", "classname", "class", "category", "event_label", "name"),
@@ -40,6 +42,8 @@ class LabelFile:
     """In the order of the outputs."""
     ordered_by: str | None = None
     """The column by which the rows were put into another order."""
+    parents: dict[str, list[str]] = field(default_factory=dict)
+    """By label, the labels that are more general, one level up; of a column `parents`, where several are apart by ;."""
 
 
 def read_label_file(path: Path, classes: int) -> LabelFile:
@@ -62,6 +66,13 @@ def read_label_file(path: Path, classes: int) -> LabelFile:
     for number, label in enumerate(found.labels, start=1):
         if not label:
             raise HtsatEdgeError(f"{path}: row {number} has no label")
+    for label, parents in found.parents.items():
+        for parent in parents:
+            if parent not in found.labels:
+                hint = suggest(parent, found.labels)
+                raise HtsatEdgeError(f"{path}: the parent {parent!r} of {label!r} is none of its labels{hint}")
+        if label in find_ancestors(label, found.parents):
+            raise HtsatEdgeError(f"{path}: by its parents, {label!r} lies below itself")
     return found
 
 
@@ -121,6 +132,8 @@ def _by_columns(path: Path, header: Sequence[str], shown: Sequence[str], rows: S
     labels = cells[known[0]]
     if "" in labels:
         raise HtsatEdgeError(f"{path}: row {labels.index('') + 1} has no {shown[header.index(known[0])]}")
+    several = zip(labels, cells.get("parents", ()), strict=False)
+    parents = {label: [name.strip() for name in cell.split(";") if name.strip()] for label, cell in several if cell}
     found = []
     for name in indices:
         if name in PERHAPS_NAMES and not any(_whole(cell) is not None for cell in cells[name]):
@@ -129,11 +142,11 @@ def _by_columns(path: Path, header: Sequence[str], shown: Sequence[str], rows: S
         found.append(_ordered(path, column, [*zip(cells[name], labels, strict=True)]))
     if not found:
         _refuse_other_order(path, [(shown[i], cells[name]) for i, name in enumerate(header) if name != known[0]])
-        return LabelFile(labels)
+        return LabelFile(labels, parents=parents)
     for other in found[1:]:
         if other.labels != found[0].labels:
             raise HtsatEdgeError(f"{path}: its columns of numbers contradict each other; keep that of the outputs")
-    return found[0]
+    return replace(found[0], parents=parents)
 
 
 def _refuse_other_order(path: Path, columns: Sequence[tuple[str, Sequence[str]]]) -> None:

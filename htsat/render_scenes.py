@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from htsat_edge.runtime.common.command import Parser, count, refuse_without_extra, run, seed
+from htsat_edge.runtime.common.command import Parser, count, decibels, refuse_without_extra, run, seed
 
 try:
     import torch  # noqa: F401
@@ -60,8 +60,15 @@ COLUMNS = ("file", "class", "onset", "offset")
 class Mixer:
     """Draws scenes from recordings; those of other classes than `labels` sound in them but are not labelled."""
 
-    def __init__(self, recordings: Sequence[Recording], labels: Sequence[str], sample_rate: int = SAMPLE_RATE) -> None:
-        self._rate = sample_rate
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        labels: Sequence[str],
+        sample_rate: int = SAMPLE_RATE,
+        snr_db: tuple[float, float] = SNR_DB,
+    ) -> None:
+        """Take recordings; the lowest and highest `snr_db` are the level of sounds over the background, on average."""
+        self._rate, self._snr_db = sample_rate, snr_db
         by_label: dict[str, list[Recording]] = defaultdict(list)
         for recording in recordings:
             by_label[recording.label].append(recording)
@@ -79,7 +86,7 @@ class Mixer:
             others = bool(self._others) and rng.random() < Mix().others_share
             label = str(rng.choice(self._others if others else self._known))
             event = self._draw(rng, label)
-            event = event * np.sqrt(background * from_db(rng.uniform(*SNR_DB)) / np.square(event).mean())
+            event = event * np.sqrt(background * from_db(rng.uniform(*self._snr_db)) / np.square(event).mean())
             for onset in self._onsets(rng, len(event), len(audio)):
                 begin, end = max(onset, 0), min(onset + len(event), len(audio))
                 if end - begin >= LEAST_S * self._rate:
@@ -124,8 +131,10 @@ def render(args: argparse.Namespace) -> int:
     recordings = [r for r in corpus if r.held or r.label == BACKGROUND]
     if not {r.label for r in recordings}.intersection(labels):
         raise HtsatEdgeError(f"--data: holds back no recording of the classes in {args.labels}")
+    if len(args.snr_db) > 2 or args.snr_db[0] > args.snr_db[-1]:
+        raise HtsatEdgeError(f"--snr-db {' '.join(f'{db:g}' for db in args.snr_db)}: want one level, or LOW HIGH")
     make_folder(args.out)
-    mixer, rows = Mixer(recordings, labels), []
+    mixer, rows = Mixer(recordings, labels, snr_db=(args.snr_db[0], args.snr_db[-1])), []
     for number in with_progress(range(args.count), "mixing"):
         # Each scene has a seed of its own: more scenes leave the first ones as they were.
         audio, events = mixer.scene(np.random.default_rng((args.seed, number)), args.seconds)
@@ -153,6 +162,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the scenes and their manifest.csv")
     parser.add_argument("--count", type=count, default=120, help="scenes (default 120)")
     parser.add_argument("--seconds", type=count, default=30, help="of each (default 30)")
+    parser.add_argument(
+        "--snr-db",
+        type=decibels,
+        nargs="+",
+        default=SNR_DB,
+        metavar="DB",
+        help="level of sounds over the background: one for all, or LOW HIGH to draw between (default: 0 30)",
+    )
     parser.add_argument("--seed", type=seed, default=0, help="(default 0)")
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: render(args))

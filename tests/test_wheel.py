@@ -89,6 +89,7 @@ def test_the_wheel_holds_one_package_with_all_it_needs(wheel):
         "htsat_edge/configs/detector.yaml",
         "htsat_edge/configs/networks/audioset.yaml",
         "htsat_edge/configs/labels/audioset.csv",
+        "htsat_edge/configs/groups/audioset.yaml",
         "htsat_edge/runtime/models/bundled/fp32.onnx",
         "htsat_edge/runtime/models/check/farmyard.ogg",
     ):

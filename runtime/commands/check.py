@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -22,17 +22,19 @@ from htsat_edge.runtime.commands.listen import read_config
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.machine import read_machine
 from htsat_edge.runtime.common.text import shown
-from htsat_edge.runtime.common.timing import time_calls
 from htsat_edge.runtime.daemon.assembly import (
     check_names,
     make_outputs,
     make_recorders,
     make_source,
+    note_thresholds,
     open_model,
     prepare,
+    settings_of,
 )
 from htsat_edge.runtime.daemon.clock import CLOCK_SET
 from htsat_edge.runtime.daemon.config import ClipsConfig, DaemonConfig, MicrophoneConfig, OutputsConfig, SourceConfig
+from htsat_edge.runtime.daemon.hop import BUSY, choose_hop, time_window
 from htsat_edge.runtime.daemon.outputs.clips import ClipWriter
 from htsat_edge.runtime.daemon.sources.devices import measure_level
 from htsat_edge.runtime.daemon.sources.feed import Source
@@ -45,9 +47,8 @@ from htsat_edge.runtime.models.backends.ort import OrtBackend
 from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo, load_bundle
 from htsat_edge.runtime.models.settings import Settings
 
-RUNS = 5
-BUSY = 0.5
-"""Of the time from one run of the model to the next; more leaves too little for the rest."""
+SLOWEST = 4
+"""A device that needs a hop that is longer than so many of the shortest one is too slow."""
 HEAR_S = 20.0
 """For a stream to give something; a camera may need half of it to begin."""
 SENDERS = ("json_lines", "store", "mqtt", "webhook")
@@ -78,13 +79,13 @@ def check(config: DaemonConfig) -> Iterator[CheckResult]:
     """Yield a result for everything that the configuration needs."""
     yield CheckResult("machine", True, str(read_machine()))
     yield attempt("model", partial(check_model, config))
-    info, settings = model_of(config)
+    info, usable = model_of(config)
     names: list[str] = []
     for source in config.sources:
         yield attempt(f"source {source.name}", partial(check_source, source, info, names))
     if not (unique := attempt("sources", partial(check_names, names))).ok:
         yield unique
-    yield from check_outputs(config.outputs, names, info, settings)
+    yield from check_outputs(config.outputs, names, info, usable)
     now, ok = datetime.now().astimezone(), time.time() >= CLOCK_SET
     advice = f"says {now.year}: sudo timedatectl set-ntp true; until then the times of events are wrong"
     yield CheckResult("clock", ok, f"{now:%Y-%m-%d %H:%M %Z}" if ok else advice)
@@ -98,30 +99,51 @@ def attempt(name: str, check_it: Callable[[], str | None]) -> CheckResult:
         return CheckResult(name, False, describe(error))
 
 
-def model_of(config: DaemonConfig) -> tuple[ModelInfo, Settings]:
-    """Return the model and the settings, or those of the bundled model where the configuration's cannot be had."""
+def model_of(config: DaemonConfig) -> tuple[ModelInfo, DaemonConfig]:
+    """Return the model with a configuration that fits it: the bundled one and the defaults, where this one does not."""
     try:
-        return prepare(load_bundle(config.model.bundle or BUNDLED).info, config)
+        info = load_bundle(config.model.bundle or BUNDLED).info
+        prepare(info, config)
     except HtsatEdgeError:
-        return prepare(load_bundle(BUNDLED).info, DaemonConfig())
+        return load_bundle(BUNDLED).info, DaemonConfig()
+    return info, config
 
 
 def check_model(config: DaemonConfig) -> str:
     """Return how fast the model is; raise where it does not load or is too slow."""
     bundle = load_bundle(config.model.bundle or BUNDLED)
-    info, settings = prepare(bundle.info, config)
+    info, settings = bundle.info, prepare(bundle.info, config)
     backend = open_model(bundle, config, build=False)
-    window = np.full((1, info.frames, info.front_end.n_mels), -60, np.float32)
-    took_s = float(np.median(time_calls(lambda: backend.infer(window), RUNS)))
+    sources = count_feeds(config, info)
+    window_s = time_window(backend, info, sources)
     backend.close()
     hop_s = settings.grid(info).hop_steps * info.step_s
+    live = any(source.file is None for source in config.sources)  # a recording waits for a slow device
+    if auto := live and config.detection.hop_s == "auto":
+        hop_s = choose_hop(window_s * sources, hop_s, SLOWEST * hop_s)
+        settings = replace(settings, hop_s=hop_s)
+    share = window_s * sources / hop_s
     where = "onnxruntime" if isinstance(backend, OrtBackend) else "TensorRT"
-    text = f"{info.name}, {len(info.labels)} classes, {1000 * took_s:.1f} ms a window on {where}, one every {hop_s:g} s"
-    if took_s * len(config.sources) > BUSY * hop_s:
-        raise HtsatEdgeError(
-            f"{text}: too slow for {len(config.sources)} sources; raise detection.hop_s, or build an engine"
-        )
-    return text
+    text = (
+        f"{info.name}, {len(info.labels)} classes, {1000 * window_s:.1f} ms a window on {where}, one every {hop_s:g} s"
+        f"{' (auto)' if auto else ''}: {share:.0%} of the time for {sources} source{'s' * (sources > 1)}; "
+        f"a sound is reported {settings.latency_s(info):.2f} s after its onset"
+    )
+    if live and share > BUSY:
+        how = "take fewer sources" if auto else "detection.hop_s: auto"
+        raise HtsatEdgeError(f"{text}; it is too slow: build an engine, or {how}")
+    return "; ".join(filter(None, (text, note_thresholds(info, settings))))
+
+
+def count_feeds(config: DaemonConfig, info: ModelInfo) -> int:
+    """Return how many sources there are, where a microphone may be several; one that cannot be opened is one."""
+    count = 0
+    for source in config.sources:
+        try:
+            count += len(make_source(source, info, threading.Event()).feeds)
+        except HtsatEdgeError:
+            count += 1
+    return count
 
 
 def check_source(config: SourceConfig, info: ModelInfo, names: list[str]) -> str:
@@ -174,30 +196,32 @@ def check_microphone(settings: MicrophoneConfig) -> str:
 
 
 def check_outputs(
-    config: OutputsConfig, sources: list[str], info: ModelInfo, settings: Settings
+    config: OutputsConfig, sources: list[str], info: ModelInfo, usable: DaemonConfig
 ) -> Iterator[CheckResult]:
     """Yield a result for every output but stdout."""
-    labels = settings.labels or info.labels
+    settings = {source: settings_of(source, info, usable) for source in sources}
+    labels = {source: own.reported(info) for source, own in settings.items()}
     for name in SENDERS:
         if (section := getattr(config, name)) is not None:
             alone = OutputsConfig.model_validate({"stdout": False, name: section})
-            yield attempt(name, partial(check_sender, alone, sources, labels))
+            yield attempt(name, partial(check_sender, alone, labels))
     if config.clips is not None:
-        yield attempt("clips", partial(check_clips, config.clips, info, settings))
+        yield attempt("clips", partial(check_clips, config.clips, info, [*settings.values()]))
     if config.metrics is not None:
         from htsat_edge.runtime.daemon.outputs.metrics import check_metrics
 
         yield attempt("metrics", partial(check_metrics, config.metrics))
 
 
-def check_sender(alone: OutputsConfig, sources: list[str], labels: Sequence[str]) -> str:
+def check_sender(alone: OutputsConfig, labels: Mapping[str, Sequence[str]]) -> str:
     """Return what an output, the only one of its configuration, reports; raise where it could not send."""
-    (output,) = make_outputs(alone, sources, labels)
+    (output,) = make_outputs(alone, labels)
     return output.check()
 
 
-def check_clips(config: ClipsConfig, info: ModelInfo, settings: Settings) -> str:
+def check_clips(config: ClipsConfig, info: ModelInfo, settings: Sequence[Settings]) -> str:
     """Return the room for clips; raise where they could not be cut or written."""
     writer = ClipWriter(config)
-    make_recorders(writer, "", info, settings)
+    for own in settings:
+        make_recorders(writer, "", info, own)
     return writer.check()

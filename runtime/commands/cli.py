@@ -86,6 +86,11 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=share, metavar="T", help="for every class, in place of the model's own")
     parser.add_argument("--labels", metavar="A,B", help="only these classes")
     parser.add_argument(
+        "--groups",
+        metavar="FILE",
+        help="groups of labels, reported in their place; audioset is one that ships with this",
+    )
+    parser.add_argument(
         "--channel",
         type=channel,
         default="mix",
@@ -97,7 +102,7 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
         "--hop-s",
         type=seconds,
         metavar="S",
-        help="from one run of the model to the next (default: an eighth of a window, 1.28)",
+        help="from one run of the model to the next (default: a step of the model, 0.32)",
     )
     parser.add_argument("--start", type=moment, metavar="TIME", help="when the recording began, ISO 8601, for `time`")
 
@@ -121,7 +126,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--sources", type=count, default=1, metavar="N", help="also time so many windows at once")
     parser.add_argument(
-        "--hop-s", type=seconds, metavar="S", help="from one run of the model to the next (default: 1.28)"
+        "--hop-s", type=seconds, metavar="S", help="from one run of the model to the next (default: 0.32)"
     )
     parser.add_argument("--runs", type=count, default=25, metavar="N", help="of each candidate, in turn (default 25)")
     parser.add_argument(

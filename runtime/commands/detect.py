@@ -6,10 +6,12 @@ import argparse
 import itertools
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -32,6 +34,8 @@ from htsat_edge.runtime.dsp.trace import Trace
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.backends.backend import Backend
 from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo, load_bundle
+from htsat_edge.runtime.models.classes import Classes
+from htsat_edge.runtime.models.groups import read_groups
 from htsat_edge.runtime.models.settings import Settings
 
 BLOCK_S = 1.0
@@ -44,8 +48,11 @@ def run(args: argparse.Namespace) -> int:
         raise HtsatEdgeError(f"--start: {len(args.files)} recordings did not begin at one time; give them one by one")
     bundle = load_bundle(args.bundle or BUNDLED)
     info = bundle.info
-    labels = None if args.labels is None else tuple(split_labels(args.labels, info))
-    settings = Settings(hop_s=args.hop_s, threshold=args.threshold, labels=labels)
+    settings = Settings(hop_s=args.hop_s, threshold=args.threshold)
+    if args.groups is not None:
+        settings = replace(settings, groups=read_groups(args.groups, info))
+    if args.labels is not None:
+        settings = replace(settings, labels=tuple(split_labels(args.labels, info, settings.reported(info))))
     settings.validate(info)
     backend = open_backend(bundle, args.precision, args.backend, threads=args.threads)
     status = 0
@@ -56,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             traced = picture is not None or args.top is not None
             found = detect(file, info, backend, settings, args.start, args.channel, traced)
             if drawn:
-                draw_all(drawn, path.name, found, info, labels or info.labels)
+                draw_all(drawn, path.name, found, info, settings.classes(info))
             for one in found:
                 report(one, top_scores(one, info, settings, args.top) if args.top else [], args.json)
             if found[0].failure is not None:
@@ -87,8 +94,8 @@ def detect(
     if channel == "each":
         channels = {f"{name}/{number}": number for number in range(1, file.channels + 1)}
 
-    def time_of(position_s: float) -> str | None:
-        return None if start is None else (start + timedelta(seconds=position_s)).isoformat()
+    def time_of(position_s: float) -> datetime | None:
+        return None if start is None else start + timedelta(seconds=position_s)
 
     traces = [Trace() if traced else None for _ in channels]
     detectors = [
@@ -133,26 +140,26 @@ def name_pictures(picture: Path, args: argparse.Namespace, file: AudioFile) -> l
 
 
 def draw_all(
-    places: Sequence[Path], title: str, found: Sequence[Detections], info: ModelInfo, labels: Sequence[str]
+    places: Sequence[Path], title: str, found: Sequence[Detections], info: ModelInfo, classes: Classes
 ) -> None:
     """Draw what was found in each channel at its place."""
     from htsat_edge.runtime.commands.plot import draw
 
     for number, (place, one) in enumerate(zip(places, found, strict=True), start=1):
-        draw(place, title if len(found) == 1 else f"{title}, channel {number}", one, info, labels)
+        draw(place, title if len(found) == 1 else f"{title}, channel {number}", one, info, classes)
 
 
 def top_scores(found: Detections, info: ModelInfo, settings: Settings, count: int) -> list[TopScore]:
     """Return the classes that scored highest, of those that are reported; best first."""
     assert found.trace is not None
-    thresholds = settings.rule(info).threshold
-    reported = settings.labels or info.labels
-    best = ((k, score, step) for k, score, step in found.trace.top(len(info.labels)) if info.labels[k] in reported)
+    classes = settings.classes(info)
+    ranked = found.trace.top(len(classes.labels))
+    best = ((k, score, step) for k, score, step in ranked if np.isfinite(classes.thresholds[k]))
     return [
         TopScore(
-            label=info.labels[k],
+            label=classes.labels[k],
             score=round(score, DECIMALS),
-            threshold=round(float(thresholds[k]), DECIMALS),
+            threshold=round(float(classes.thresholds[k]), DECIMALS),
             at=round(step * info.step_s, DECIMALS),
         )
         for k, score, step in itertools.islice(best, count)
@@ -173,9 +180,9 @@ def report(found: Detections, top: Sequence[TopScore], as_json: bool) -> None:
         print(TopScores(source=found.source, time=None, top=list(top)).encoded)
 
 
-def split_labels(text: str, info: ModelInfo) -> list[str]:
-    """Split at commas, of which some are within labels: "Gunshot, gunfire,Dog" are two."""
-    by_name = {label.casefold(): label for label in info.labels}
+def split_labels(text: str, info: ModelInfo, known: Sequence[str]) -> list[str]:
+    """Split names of classes at commas, of which some are within names: "Gunshot, gunfire,Dog" are two."""
+    by_name = {name.casefold(): name for name in known}
     parts, picked, unknown = text.split(","), [], []
     while parts:
         for length in range(len(parts), 0, -1):
@@ -186,7 +193,7 @@ def split_labels(text: str, info: ModelInfo) -> list[str]:
                 break
         else:
             unknown.append(parts.pop(0).strip())
-    info.check_labels("--labels", unknown)
+    info.check_labels("--labels", unknown, known)
     return picked
 
 

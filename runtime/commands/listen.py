@@ -21,7 +21,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; return 2 where a source has failed before all ended, 1 where messages were not delivered."""
     config = read_config(args)
     if args.print_config:
-        print(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
+        content = config.model_dump(mode="json", by_alias=True)
+        print(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), end="")
         return 0
     if config.outputs.stdout and sys.__stdout__ is None and not config.outputs.others:  # whoever began it has closed it
         raise CheckFailed("stdout is closed, and `outputs` has nothing else: all messages would be lost")

@@ -25,6 +25,7 @@ from htsat_edge.runtime.dsp.events import EventEnd
 from htsat_edge.runtime.dsp.log_mel import hz_to_band
 from htsat_edge.runtime.dsp.trace import Trace
 from htsat_edge.runtime.models.bundle import ModelInfo
+from htsat_edge.runtime.models.classes import Classes
 
 MOST_CLASSES = 10
 PALETTE = matplotlib.color_sequences["tab10"]
@@ -45,18 +46,18 @@ def has_mark(path: Path) -> bool:
         return b"tEXtSoftware\0" + PROGRAM.encode() in file.read(MARKED)
 
 
-def draw(path: Path, title: str, found: Detections, info: ModelInfo, labels: Sequence[str]) -> None:
+def draw(path: Path, title: str, found: Detections, info: ModelInfo, classes: Classes) -> None:
     """Write the picture of what was found, of these classes; nothing is left half-written."""
     fonts = [font for font in FONTS if font in font_manager.get_font_names()]
     with matplotlib.rc_context({"font.family": ["DejaVu Sans", *fonts]}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from")  # it becomes a box; nobody can mend it here
-        _draw(path, title, found, info, labels)
+        _draw(path, title, found, info, classes)
 
 
-def _draw(path: Path, title: str, found: Detections, info: ModelInfo, labels: Sequence[str]) -> None:
+def _draw(path: Path, title: str, found: Detections, info: ModelInfo, classes: Classes) -> None:
     trace, events, duration_s = found.trace, found.ended, found.duration_s
     assert trace is not None
-    shown, more = _classes(info, trace, events, labels)
+    shown, more = _choose_rows(classes, trace, events)
     figure, (spectrogram, scores, bars) = plt.subplots(
         3,
         1,
@@ -66,8 +67,8 @@ def _draw(path: Path, title: str, found: Detections, info: ModelInfo, labels: Se
         layout="constrained",
     )
     _draw_spectrogram(spectrogram, info, trace)
-    _draw_scores(scores, info, trace, shown)
-    _draw_events(bars, info, events, shown, duration_s)
+    _draw_scores(scores, info, trace, classes.labels, shown)
+    _draw_events(bars, classes.labels, events, shown, duration_s)
     shown_title = visible(os.fsencode(title).decode(errors="replace"))
     spectrogram.set_title(shown_title, loc="left", fontweight="bold", parse_math=False)
     scores.set_title("scores", loc="left", fontsize=9)
@@ -82,7 +83,7 @@ def _draw(path: Path, title: str, found: Detections, info: ModelInfo, labels: Se
         plt.close(figure)
 
 
-def _classes(info: ModelInfo, trace: Trace, events: Sequence[EventEnd], labels: Sequence[str]) -> tuple[list[int], int]:
+def _choose_rows(classes: Classes, trace: Trace, events: Sequence[EventEnd]) -> tuple[list[int], int]:
     """Return the classes worth a row, and how many with events found no room.
 
     Those with events come first, in the order of their onsets, or the strongest where there are too many. Then come
@@ -90,11 +91,12 @@ def _classes(info: ModelInfo, trace: Trace, events: Sequence[EventEnd], labels: 
     """
     strongest: dict[int, float] = {}
     for event in events:
-        index = info.labels.index(event.label)
+        index = classes.labels.index(event.label)
         strongest[index] = max(event.score, strongest.get(index, 0.0))
     room = sorted(strongest, key=lambda index: -strongest[index])[:MOST_CLASSES]
     heard = [index for index in strongest if index in room]
-    best = [k for k, _, _ in trace.top(len(info.labels)) if k not in strongest and info.labels[k] in labels]
+    reported = {classes.labels.index(label) for label in classes.reported}
+    best = [k for k, _, _ in trace.top(len(classes.labels)) if k in reported and k not in strongest]
     return (heard + best[: max(3, 6 - len(heard))])[:MOST_CLASSES], len(strongest) - len(heard)
 
 
@@ -116,7 +118,7 @@ def _draw_spectrogram(axes: Axes, info: ModelInfo, trace: Trace) -> None:
     axes.set_ylabel("kHz")
 
 
-def _draw_scores(axes: Axes, info: ModelInfo, trace: Trace, shown: Sequence[int]) -> None:
+def _draw_scores(axes: Axes, info: ModelInfo, trace: Trace, labels: Sequence[str], shown: Sequence[int]) -> None:
     rows = trace.score.rows()[:, list(shown)]
     image = axes.imshow(
         rows.T,
@@ -127,16 +129,16 @@ def _draw_scores(axes: Axes, info: ModelInfo, trace: Trace, shown: Sequence[int]
         extent=(0, len(rows) * trace.score.span * info.step_s, len(shown) - 0.5, -0.5),
         interpolation="nearest",
     )
-    _label_rows(axes, info, shown)
+    _label_rows(axes, labels, shown)
     axes.figure.colorbar(image, ax=axes, pad=0.01, ticks=[0, 0.5, 1]).set_label("score")
 
 
 def _draw_events(
-    axes: Axes, info: ModelInfo, events: Sequence[EventEnd], shown: Sequence[int], duration_s: float
+    axes: Axes, labels: Sequence[str], events: Sequence[EventEnd], shown: Sequence[int], duration_s: float
 ) -> None:
     narrow_s = duration_s * NARROWEST_WITH_SCORE
     for event in events:
-        index = info.labels.index(event.label)
+        index = labels.index(event.label)
         if index not in shown:
             continue
         row, width = list(shown).index(index), event.offset - event.onset
@@ -147,7 +149,7 @@ def _draw_events(
         axes.annotate(f" {event.score:.2f} ", (at, row), ha=side, va="center", fontsize=7)
     if not events:
         axes.text(0.5, 0.5, "no events", transform=axes.transAxes, ha="center", va="center", color="0.5")
-    _label_rows(axes, info, shown)
+    _label_rows(axes, labels, shown)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
@@ -162,5 +164,5 @@ def _draw_clock(axes: Axes, duration_s: float) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: clock(x, digits=0 if tick_s >= 1 else 1)))
 
 
-def _label_rows(axes: Axes, info: ModelInfo, shown: Sequence[int]) -> None:
-    axes.set_yticks(np.arange(len(shown)), [info.labels[index] for index in shown], parse_math=False)
+def _label_rows(axes: Axes, labels: Sequence[str], shown: Sequence[int]) -> None:
+    axes.set_yticks(np.arange(len(shown)), [labels[index] for index in shown], parse_math=False)

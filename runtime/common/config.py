@@ -132,7 +132,7 @@ def _keys(model: type[BaseModel]) -> list[str]:
     """Return every key that may be anywhere in the file."""
     keys: list[str] = []
     for name, field in model.model_fields.items():
-        keys.append(name)
+        keys.append(field.alias or name)
         for part in _parts(field.annotation):
             keys += _keys(part)
     return keys

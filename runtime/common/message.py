@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -37,3 +38,8 @@ class Message(BaseModel):
     def encoded(self) -> str:
         """The message as JSON, without the newline."""
         return json.dumps(self.model_dump())
+
+
+def format_time(moment: datetime) -> str:
+    """Return a time of day as messages have it: ISO 8601, milliseconds, offset from UTC."""
+    return moment.isoformat(timespec="milliseconds")

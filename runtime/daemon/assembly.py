@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -13,22 +15,30 @@ from typing import TYPE_CHECKING, Any
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.machine import cores
 from htsat_edge.runtime.daemon.clock import SystemClock
-from htsat_edge.runtime.daemon.config import DaemonConfig, MetricsConfig, OutputsConfig, SourceConfig
+from htsat_edge.runtime.daemon.config import DaemonConfig, DetectionConfig, MetricsConfig, OutputsConfig, SourceConfig
+from htsat_edge.runtime.daemon.hop import HopControl, control_hop
+from htsat_edge.runtime.daemon.level import with_level_label
 from htsat_edge.runtime.daemon.metrics import Collector
 from htsat_edge.runtime.daemon.outputs.clips import ClipRecorder, ClipWriter
 from htsat_edge.runtime.daemon.outputs.lines import JsonLinesFile, Stdout
 from htsat_edge.runtime.daemon.outputs.sender import Output
 from htsat_edge.runtime.daemon.publisher import Publisher
+from htsat_edge.runtime.daemon.rules import Rules, check_labels
 from htsat_edge.runtime.daemon.scorer import Scorer
 from htsat_edge.runtime.daemon.session import SourceSession
 from htsat_edge.runtime.daemon.sources.feed import Feed, Source
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.backends.backend import Backend
-from htsat_edge.runtime.models.bundle import BUNDLED, Bundle, ModelInfo, load_bundle
+from htsat_edge.runtime.models.bundle import BUNDLED, DEFAULT_THRESHOLD, Bundle, ModelInfo, load_bundle
+from htsat_edge.runtime.models.groups import read_groups
 from htsat_edge.runtime.models.settings import Settings
 
 if TYPE_CHECKING:
     from htsat_edge.runtime.daemon.outputs.metrics import MetricsServer
+
+KEY = r"\w+: "
+"""What an error of the settings begins with, where it is about one of them."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -44,6 +54,8 @@ class Parts:
     """Set when a source has something to read."""
     opened: ExitStack = field(default_factory=ExitStack)
     """Releases the parts, the last first."""
+    hop: HopControl | None = None
+    """None where the hop is fixed."""
 
     def __enter__(self) -> Parts:
         return self
@@ -74,7 +86,9 @@ def assemble(
     news = news or threading.Event()
     system = SystemClock(time.time(), time.monotonic())
     bundle = load_bundle(config.model.bundle or BUNDLED)
-    info, settings = prepare(bundle.info, config)
+    info = bundle.info
+    if note := note_thresholds(info, prepare(info, config)):
+        logger.warning(note)
     with ExitStack() as opened:
         backend = open_model(bundle, config, config.model.build)
         opened.callback(backend.close)
@@ -82,15 +96,13 @@ def assemble(
         sources = [make_source(source, info, news) for source in config.sources] if sources is None else sources
         feeds = [feed for source in sources for feed in source.feeds]
         check_names([feed.name for feed in feeds])
-        outputs = make_outputs(config.outputs, [feed.name for feed in feeds], settings.labels or info.labels)
+        settings = {feed.name: settings_of(feed.name, info, config) for feed in feeds}
+        labels = {name: with_level_label(own.reported(info), config.level) for name, own in settings.items()}
+        outputs = make_outputs(config.outputs, labels, config.calibrated([*labels]))
         writer = None if config.outputs.clips is None else ClipWriter(config.outputs.clips)
         publisher = Publisher(outputs, system, writer)
-        sessions = [
-            SourceSession(
-                feed, info, settings, config.health, system, make_recorders(writer, feed.name, info, settings)
-            )
-            for feed in feeds
-        ]
+        sessions = [make_session(feed, info, settings[feed.name], config, system, writer) for feed in feeds]
+        hop = control_hop(sessions, scorer, backend) if config.detection.hop_s == "auto" else None
         for sender in publisher.senders:
             sender.start()
             opened.callback(sender.close)
@@ -100,26 +112,59 @@ def assemble(
             opened.callback(server.close)
         for sender in publisher.senders:
             opened.callback(sender.end)  # all at once, and first
-        return Parts(sources, sessions, scorer, publisher, system, news, opened.pop_all())
+        return Parts(sources, sessions, scorer, publisher, system, news, opened.pop_all(), hop)
 
 
-def prepare(info: ModelInfo, config: DaemonConfig) -> tuple[ModelInfo, Settings]:
-    """Return the model with the configuration's thresholds, and the settings of detection, both validated."""
-    detection = config.detection
-    info.check_labels("detection.thresholds", detection.thresholds)
-    info.check_labels("detection.labels", detection.labels or ())
-    info = info.model_copy(update={"thresholds": {**info.thresholds, **detection.thresholds}})
-    settings = Settings(
-        hop_s=detection.hop_s,
-        look_ahead_s=detection.look_ahead_s,
-        threshold=detection.threshold,
-        release=detection.release,
-        min_length_s=detection.min_length_s,
-        merge_gap_s=detection.merge_gap_s,
-        labels=tuple(detection.labels) if detection.labels else None,
+def prepare(info: ModelInfo, config: DaemonConfig) -> Settings:
+    """Return the settings of detection; raise an HtsatEdgeError where they, a source's or the rules do not fit."""
+    settings = to_settings("detection", info, config.detection)
+    each = [settings, *(settings_of(source.name, info, config) for source in config.sources)]
+    names = dict.fromkeys(name for own in each for name in own.reported(info))
+    check_labels(config.rules, with_level_label([*names], config.level))
+    return settings
+
+
+def settings_of(source: str, info: ModelInfo, config: DaemonConfig) -> Settings:
+    """Return the settings of detection in a source; raise an HtsatEdgeError where the model cannot work with them."""
+    detection = config.detection_of(source)
+    where = "detection" if detection == config.detection else f"sources: {source}: detection"
+    return to_settings(where, info, detection)
+
+
+def to_settings(where: str, info: ModelInfo, detection: DetectionConfig) -> Settings:
+    """Return a section as settings; raise an HtsatEdgeError that says where it is, if the model cannot work with it."""
+    try:
+        named = detection.groups
+        settings = Settings(
+            hop_s=None if detection.hop_s == "auto" else detection.hop_s,
+            look_ahead_s=detection.look_ahead_s,
+            threshold=detection.threshold,
+            release=detection.release,
+            min_length_s=detection.min_length_s,
+            merge_gap_s=detection.merge_gap_s,
+            early_margin=detection.early_margin,
+            mirror_s=detection.mirror_s,
+            labels=tuple(detection.labels) if detection.labels else None,
+            groups=read_groups(named, info) if isinstance(named, str) else named,
+            thresholds=detection.thresholds,
+            confirm_s=detection.confirm_s,
+            most_specific=detection.most_specific,
+        )
+        settings.validate(info)
+    except HtsatEdgeError as error:
+        raise HtsatEdgeError(f"{where}{'.' if re.match(KEY, str(error)) else ': '}{error}") from None
+    return settings
+
+
+def note_thresholds(info: ModelInfo, settings: Settings) -> str:
+    """Return which thresholds count where a bundle has none, as those of published checkpoints; else nothing."""
+    if info.thresholds or settings.threshold is not None:
+        return ""
+    names, plain = settings.reported(info), settings.without_threshold(info)
+    return (
+        f"{info.name}: the bundle has no thresholds: {len(names) - len(plain)} classes have those of the configuration "
+        f"or of their groups, {len(plain)} have {DEFAULT_THRESHOLD:g}; `htsat-edge detect --top` shows what scores"
     )
-    settings.validate(info)
-    return info, settings
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -155,8 +200,13 @@ def make_source(config: SourceConfig, info: ModelInfo, news: threading.Event) ->
     return MicrophoneSource(config.microphone, [Feed(name, news, live=True) for name in names])
 
 
-def make_outputs(config: OutputsConfig, sources: Sequence[str], labels: Sequence[str]) -> list[Output[Any]]:
-    """Return the outputs that the configuration names, for events of these classes in these sources."""
+def make_outputs(
+    config: OutputsConfig, labels: Mapping[str, Sequence[str]], levels: Mapping[str, bool] = {}
+) -> list[Output[Any]]:
+    """Return the outputs that the configuration names, for events of these classes by source.
+
+    `levels` has the sources whose level is published, and whether it is calibrated.
+    """
     outputs: list[Output[Any]] = []
     if config.stdout:
         outputs.append(Stdout())
@@ -169,7 +219,7 @@ def make_outputs(config: OutputsConfig, sources: Sequence[str], labels: Sequence
     if config.mqtt is not None:
         from htsat_edge.runtime.daemon.outputs.mqtt import Mqtt
 
-        outputs.append(Mqtt(config.mqtt, sources, sorted(labels)))
+        outputs.append(Mqtt(config.mqtt, {source: sorted(own) for source, own in labels.items()}, levels))
     if config.webhook is not None:
         from htsat_edge.runtime.daemon.outputs.webhook import Webhook
 
@@ -186,9 +236,34 @@ def open_metrics(settings: MetricsConfig, collector: Collector) -> MetricsServer
     return server
 
 
+def make_session(
+    feed: Feed,
+    info: ModelInfo,
+    settings: Settings,
+    config: DaemonConfig,
+    system: SystemClock,
+    writer: ClipWriter | None,
+) -> SourceSession:
+    """Return the session of a source."""
+    return SourceSession(
+        feed,
+        info,
+        settings,
+        config.health,
+        system,
+        make_recorders(writer, feed.name, info, settings),
+        Rules(config.rules, feed.name),
+        config.level_of(feed.name),
+    )
+
+
 def make_recorders(writer: ClipWriter | None, source: str, info: ModelInfo, settings: Settings) -> list[ClipRecorder]:
     """Return what cuts the clips of a source, where clips are wanted."""
     if writer is None:
         return []
-    late_s = settings.latency_s(info) + info.steps * info.step_s
-    return [ClipRecorder(writer, source, info.labels, late_s)]
+    label, privacy = writer.settings.speech_label, writer.settings.privacy
+    speech = settings.classes(info).columns_of(label, info)
+    if privacy == "no_speech" and not speech:
+        raise HtsatEdgeError(f"outputs.clips.speech_label: {label}: the model knows no such class")
+    late_s = settings.settled_s(info) + info.steps * info.step_s
+    return [ClipRecorder(writer, source, speech, late_s)]

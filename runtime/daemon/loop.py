@@ -14,14 +14,13 @@ from htsat_edge.runtime.daemon.assembly import Parts
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.messages import ClockSet, ConfigLoaded, ConfigRejected
 from htsat_edge.runtime.daemon.notify import Notifier
+from htsat_edge.runtime.daemon.scorer import MOST_WINDOWS
 from htsat_edge.runtime.daemon.session import SourceSession
 from htsat_edge.runtime.dsp.blocks import Gap
 from htsat_edge.runtime.dsp.windows import Window
 
 WAIT_S = 0.25
 """For news, so that the watchdog is fed often enough."""
-MOST_WINDOWS = 8
-"""Scored at once, one of each source."""
 MOST_BLOCKS = 20
 """Of one source before the others have their turn."""
 HOPELESS_S = 300.0
@@ -104,6 +103,8 @@ class Daemon:
         """Take what every source has; return whether there was anything."""
         self._report_alive()
         self._look_at_clock()
+        if self.parts.hop is not None:
+            self.parts.publisher.publish(self.parts.hop.update())
         self.parts.publisher.publish_notices()
         waiting: list[tuple[SourceSession, list[Window]]] = []
         busy = False
@@ -138,24 +139,27 @@ class Daemon:
             self.parts.publisher.publish([ClockSet(time=self.parts.publisher.now(), by_s=round(moved, 3))])
 
     def _read(self, session: SourceSession) -> tuple[list[Window], Gap | None, bool]:
-        """Take what a source has, up to the next gap; return windows, the gap, and whether there was anything."""
-        windows: list[Window] = []
+        """Take what a source has, up to a window or a gap; return windows, the gap, and whether there was anything.
+
+        No more than that: what waits to be scored has the hop at which it was cut.
+        """
         self.parts.publisher.publish(session.notice(notice) for notice in session.feed.notices())
         for count in range(MOST_BLOCKS):
             item = session.feed.read()
             if item is None:
-                return windows, None, count > 0
+                return [], None, count > 0
             self.parts.news.set()  # there may be more
             if isinstance(item, Gap):
-                return windows, item, True
+                return [], item, True
             try:
                 completed, messages = session.take(item)
             except Exception as error:
                 self.parts.publisher.publish(session.abandon(error))
                 return [], None, True
             self.parts.publisher.publish(messages)
-            windows += completed
-        return windows, None, True
+            if completed:
+                return completed, None, True
+        return [], None, True
 
     def _score(self, waiting: Sequence[tuple[SourceSession, list[Window]]]) -> None:
         """Score windows, those of several sources at once, those of one in turn."""

@@ -58,6 +58,21 @@ class Listening(SourceStatus):
     state: Literal["listening"] = "listening"
     sample_rate: int
     """Hz."""
+    hop_s: float
+    """Seconds from one run of the model to the next."""
+    latency_s: float
+    """Seconds from the onset of a sound to its start, without the model's own time."""
+
+
+class HopChanged(SourceStatus):
+    """The model runs more or less often, since the device is too slow, or fast enough again."""
+
+    state: Literal["hop_changed"] = "hop_changed"
+    onset: float
+    """Seconds since the source began: windows that end later have the new hop."""
+    hop_s: float
+    latency_s: float
+    text: str
 
 
 class SourceLost(SourceNotice):
@@ -103,6 +118,21 @@ class CoverageStatus(SourceStatus):
     share: float
     """0 to 1."""
     gaps: int
+
+
+class LevelStatus(SourceStatus):
+    """How loud a source was; 0 dBFS is a square wave at full scale."""
+
+    state: Literal["level"] = "level"
+    onset: float
+    offset: float
+    """The seconds that it is of, since the source began; fewer than `level.every_s` before a gap and at the end."""
+    dbfs: float
+    """Level without weighting."""
+    laeq_db: float | None
+    """A-weighted level of the whole, in dB SPL; null without a calibration."""
+    lamax_db: float | None
+    """Highest A-weighted level with the time weighting Fast, in dB SPL; null without a calibration."""
 
 
 class ClockSet(DaemonStatus):
@@ -165,12 +195,14 @@ AnyMessage = (
     | EventEnd
     | GapMessage
     | Listening
+    | HopChanged
     | SourceLost
     | SourceBack
     | SourceFailed
     | InputFault
     | InputOk
     | CoverageStatus
+    | LevelStatus
     | ClockSet
     | ConfigLoaded
     | ConfigRejected

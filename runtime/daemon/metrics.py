@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from htsat_edge.runtime.daemon.hop import load_of
 from htsat_edge.runtime.daemon.publisher import Publisher
 from htsat_edge.runtime.daemon.scorer import Scorer
 from htsat_edge.runtime.daemon.session import SourceSession
+from htsat_edge.runtime.dsp.sound_level import SoundLevel
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -22,6 +24,12 @@ SOURCE_COUNTERS: tuple[tuple[str, str, Callable[[SourceSession], float]], ...] =
 SOURCE_GAUGES: tuple[tuple[str, str, Callable[[SourceSession], float]], ...] = (
     ("level_dbfs", "Level of the last second", lambda session: session.level_dbfs),
     ("input_fault", "1 where something is wrong with the sound", lambda session: float(bool(session.faults))),
+    ("hop_seconds", "From one run of the model to the next", lambda session: session.hop_s),
+    (
+        "expected_latency_seconds",
+        "From the onset of a sound to its start, without the model's own time",
+        lambda session: session.latency_s,
+    ),
     ("behind_seconds", "Audio that waits for detection", lambda session: session.feed.behind_s),
     (
         "clock_drift_ppm",
@@ -29,6 +37,12 @@ SOURCE_GAUGES: tuple[tuple[str, str, Callable[[SourceSession], float]], ...] = (
         lambda session: session.feed.clock.drift_ppm,
     ),
 )
+LEVELS: tuple[tuple[str, str, bool, Callable[[SoundLevel], float]], ...] = (
+    ("sound_level_dbfs", "Level of the last so many seconds", False, lambda level: level.dbfs),
+    ("laeq_db", "A-weighted level of the last so many seconds, dB SPL", True, lambda level: level.laeq),
+    ("lamax_db", "Highest A-weighted Fast level in the last so many seconds, dB SPL", True, lambda level: level.lamax),
+)
+"""Name, description, whether it needs a calibration, and value."""
 OUTPUT_COUNTERS = (
     ("sent", "Messages that were sent"),
     ("dropped", "Messages that were lost, as too many waited or they were refused"),
@@ -57,6 +71,7 @@ class Collector:
                 "heard": not session.lost,
                 "problems": sorted(session.faults),
                 "coverage": session.all_time.share,
+                "suppressed": sum(session.rules.suppressed.copy().values()),
             }
             for session in self._sessions
         }
@@ -88,6 +103,8 @@ class Collector:
         inference.add_metric([], count_value=scorer.runs, sum_value=scorer.seconds)
         yield inference
         yield GaugeMetricFamily("htsat_edge_inference_slowest_seconds", "The slowest run", value=scorer.slowest)
+        load = load_of(scorer, self._sessions)
+        yield GaugeMetricFamily("htsat_edge_load", "Share of the time that the model needs at this hop", value=load)
         yield CounterMetricFamily("htsat_edge_windows", "Windows that were scored", value=scorer.windows)
         yield CounterMetricFamily("htsat_edge_windows_gated", "Windows that were too quiet", value=scorer.gated)
 
@@ -100,6 +117,27 @@ class Collector:
                 for session in self._sessions:
                     metric.add_metric([session.feed.name], value(session))
                 yield metric
+        suppressed = CounterMetricFamily(
+            "htsat_edge_events_suppressed", "Events that a rule left out", labels=["source", "rule", "label"]
+        )
+        for session in self._sessions:
+            for (rule, label), count in session.rules.suppressed.copy().items():  # which the daemon goes on counting
+                suppressed.add_metric([session.feed.name, rule, label], count)
+        yield suppressed
+        yield from self._levels()
+
+    def _levels(self) -> Iterator[Metric]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        for name, text, calibrated, value in LEVELS:
+            metric = GaugeMetricFamily(f"htsat_edge_{name}", text, labels=["source", "seconds"])
+            for session in self._sessions:
+                offset_db = session.level.settings.offset_db
+                if not calibrated or offset_db is not None:
+                    for seconds, level in session.level.spans().items():
+                        shift_db = (offset_db or 0.0) if calibrated else 0.0
+                        metric.add_metric([session.feed.name, str(seconds)], value(level) + shift_db)
+            yield metric
 
     def _outputs(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from statistics import median
 
 import numpy as np
 
@@ -15,17 +17,33 @@ from htsat_edge.runtime.models.backends.backend import Backend
 
 SILENCE_DB = -100.0
 """The floor of a log-mel."""
+MOST_WINDOWS = 8
+"""Scored at once, one of each source."""
+RECENT_RUNS = 9
+"""Whose median is what a window takes at present: an engine that is loaded meanwhile does not count."""
 
 
 class Scorer:
     """A backend with a gate: windows that are too quiet get the scores of silence, without a run of the model."""
 
-    def __init__(self, backend: Backend, front_end: FrontEnd, gate_dbfs: float | None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        front_end: FrontEnd,
+        gate_dbfs: float | None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         """Score with `backend`; windows whose level is below `gate_dbfs` are not run, all are where it is None."""
-        self._backend, self._front_end, self._gate_dbfs = backend, front_end, gate_dbfs
+        self._backend, self._front_end, self._gate_dbfs, self._clock = backend, front_end, gate_dbfs, clock
         self.runs = self.windows = self.gated = 0
         self.seconds = self.slowest = 0.0
         self._silence: FloatArray | None = None
+        self._recent: deque[float] = deque(maxlen=RECENT_RUNS)
+
+    @property
+    def window_s(self) -> float:
+        """Seconds that a window takes at present; 0 before the first."""
+        return median(self._recent) if self._recent else 0.0
 
     def __call__(self, windows: Sequence[Window]) -> list[FloatArray]:
         """Return the scores (steps, C) of each window."""
@@ -40,12 +58,13 @@ class Scorer:
     def _run(self, log_mels: Sequence[FloatArray]) -> list[FloatArray]:
         if not log_mels:
             return []
-        begun = time.perf_counter()
+        begun = self._clock()
         batch = log_mels[0][None] if len(log_mels) == 1 else np.stack(log_mels)  # one alone needs no copy
         framewise = self._backend.infer(batch).framewise
-        took = time.perf_counter() - begun
+        took = self._clock() - begun
         self.runs, self.windows, self.seconds = self.runs + 1, self.windows + len(log_mels), self.seconds + took
         self.slowest = max(self.slowest, took)
+        self._recent.append(took / len(log_mels))
         return list(framewise)
 
     def _score_silence(self, like: Window) -> FloatArray:

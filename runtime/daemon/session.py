@@ -6,7 +6,8 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from operator import methodcaller
 from typing import Protocol
 
@@ -14,11 +15,14 @@ from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.message import DECIMALS, Message
 from htsat_edge.runtime.daemon.clock import SystemClock
-from htsat_edge.runtime.daemon.config import HealthConfig
+from htsat_edge.runtime.daemon.config import HealthConfig, LevelConfig
+from htsat_edge.runtime.daemon.coverage import Coverage
 from htsat_edge.runtime.daemon.health import HealthChange, HealthMonitor
+from htsat_edge.runtime.daemon.level import LevelReporter
 from htsat_edge.runtime.daemon.messages import (
     CoverageStatus,
     GapMessage,
+    HopChanged,
     InputFault,
     InputOk,
     Listening,
@@ -27,6 +31,7 @@ from htsat_edge.runtime.daemon.messages import (
     Status,
     format_time,
 )
+from htsat_edge.runtime.daemon.rules import Rules
 from htsat_edge.runtime.daemon.sources.feed import Feed, Notice
 from htsat_edge.runtime.daemon.supervision import describe, kind_of, warnings
 from htsat_edge.runtime.detector import EventStream, WindowStream
@@ -39,31 +44,6 @@ from htsat_edge.runtime.models.settings import Settings
 HOUR_S = 3600.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Of audio that is not heard after detection has failed, twice as long each time."""
-
-
-@dataclass
-class Coverage:
-    """How much of a source was heard."""
-
-    heard_s: float = 0.0
-    lost_s: float = 0.0
-    gaps: int = 0
-
-    @property
-    def share(self) -> float:
-        """Share of the time that was heard, 0 to 1."""
-        whole = self.heard_s + self.lost_s
-        return self.heard_s / whole if whole else 1.0
-
-    def add(self, seconds: float, heard: bool) -> None:
-        """Count time that was heard, or lost."""
-        self.heard_s += seconds if heard else 0.0
-        self.lost_s += 0.0 if heard else seconds
-
-    def lose(self, seconds: float) -> None:
-        """Count a gap, and so much as lost that was counted as heard."""
-        seconds = min(seconds, self.heard_s)
-        self.heard_s, self.lost_s, self.gaps = self.heard_s - seconds, self.lost_s + seconds, self.gaps + 1
 
 
 class SessionObserver(Protocol):
@@ -95,6 +75,8 @@ class SourceSession:
     health: HealthConfig
     system: SystemClock
     observers: Sequence[SessionObserver] = ()
+    rules: Rules = field(default_factory=Rules)
+    level_settings: LevelConfig = field(default_factory=LevelConfig)
     coverage: Coverage = field(default_factory=Coverage)
     """Of the present hour."""
     all_time: Coverage = field(default_factory=Coverage)
@@ -106,6 +88,7 @@ class SourceSession:
         self._windows: WindowStream | None = None
         self._events: EventStream | None = None
         self._monitor: HealthMonitor | None = None
+        self.level = LevelReporter(self.level_settings, self.feed.name, self._ids, self._moment)
         self._rate = 0
         self._scored_s = 0.0
         self._hour_s = HOUR_S
@@ -127,12 +110,34 @@ class SourceSession:
     @property
     def level_dbfs(self) -> float:
         """Level of the last second; minus infinity where it is not measured."""
-        return self._monitor.level_dbfs if self._monitor is not None else float("-inf")
+        if self._monitor is not None:
+            return self._monitor.level_dbfs
+        return float("-inf") if self.level.second is None else self.level.second.dbfs
+
+    @property
+    def hop_s(self) -> float:
+        """Seconds from one run of the model to the next."""
+        return round(self.settings.grid(self.info).hop_steps * self.info.step_s, DECIMALS)
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds from the onset of a sound to its start, without the model's own time."""
+        return round(self.settings.latency_s(self.info), DECIMALS)
 
     @property
     def active(self) -> bool:
         """Whether there is a recording that is not finished."""
         return self._windows is not None
+
+    def set_hop(self, hop_s: float, why: str) -> HopChanged:
+        """Have the model run every `hop_s` seconds from the next window on; return the message of it."""
+        self.settings = replace(self.settings, hop_s=hop_s)
+        if self._windows is not None:
+            self._windows.hop_steps = self.settings.grid(self.info).hop_steps
+        name, onset = self.feed.name, round(self.end_s, DECIMALS)
+        return HopChanged(
+            source=name, time=self._now(), onset=onset, hop_s=self.hop_s, latency_s=self.latency_s, text=why
+        )
 
     def take(self, block: AudioBlock) -> tuple[list[Window], list[Message]]:
         """Take samples; return the windows that they complete, to be scored and settled in turn, and messages."""
@@ -146,18 +151,21 @@ class SourceSession:
         assert self._windows is not None
         if self._monitor is not None:
             messages += (self._health_status(change) for change in self._monitor.push(block.samples))
+        self.level.push(block.samples)
         self._observe(lambda observer: observer.audio(block))
         messages += self._advance(block.end_s, heard=True)
         return self._windows.push(block.samples), messages
 
     def settle(self, window: Window, framewise: FloatArray) -> list[Message]:
-        """Take the scores (steps, C) of a window; return the events that they settle."""
+        """Take the scores (steps, C) of a window; return the messages that they settle."""
+        assert self._windows is not None
         assert self._events is not None
-        events = self._observed(self._events.push(window, framewise))
+        heard_s = (window.step + self.info.steps - self._windows.grid.mirrored_steps) * self.info.step_s
+        found = self._reported([*self._events.push(window, framewise), *self.level.settle(heard_s)])
         if self.failure is None:
-            return [*events]
+            return found
         self.failure, self._pause_s = None, FIRST_PAUSE_S
-        return [SourceBack(source=self.feed.name, time=self._now(), text="detection works again"), *events]
+        return [SourceBack(source=self.feed.name, time=self._now(), text="detection works again"), *found]
 
     def lose(self, gap: Gap) -> list[Message]:
         """Take a gap; what came before must be finished."""
@@ -174,12 +182,12 @@ class SourceSession:
         reason, messages = describe(error), list[Message]()
         if self._events is not None:
             with suppress(Exception):  # which may have failed itself
-                messages += self._observed(self._events.flush())
+                messages += self._reported(self._events.flush())
+            messages += self._reported(self.level.end())
         if self._unscored_s is None:
             self._unscored_s = min(self._scored_s, self.end_s)
         self._failed_s = self.end_s
-        self._windows = self._events = None
-        self._observe(lambda observer: observer.interrupted(self.end_s))
+        self._interrupt()
         if self.failure is None:
             text = f"detection failed: {reason}; it is begun again"
             warnings.warn(f"{self.feed.name}: {kind_of(error)}", f"{self.feed.name}: {text}")
@@ -206,13 +214,12 @@ class SourceSession:
         except HtsatEdgeError:  # too short for the model
             return []
 
-    def finish(self) -> list[Event]:
-        """Return the events that are left, after the windows of `flush` were settled."""
+    def finish(self) -> list[Message]:
+        """Return the messages that are left, after the windows of `flush` were settled."""
         assert self._events is not None
-        events = self._observed(self._events.flush())
-        self._windows = self._events = None
-        self._observe(lambda observer: observer.interrupted(self.end_s))
-        return events
+        left = self._reported([*self._events.flush(), *self.level.end()])
+        self._interrupt()
+        return left
 
     def notice(self, notice: Notice) -> Message:
         """Return the message of something that has happened to the source just now."""
@@ -237,8 +244,9 @@ class SourceSession:
             source=self.feed.name,
             ids=self._ids,
             origin_s=block.start_s,
-            time_of=self._time,
+            time_of=self._moment,
         )
+        self.level.begin(block.start_s, block.sample_rate)
         time_of_day = self._time(block.start_s)
         if self.health.enabled:
             if self._monitor is None or self._monitor.sample_rate != block.sample_rate:
@@ -247,12 +255,26 @@ class SourceSession:
                 self._monitor = HealthMonitor(block.sample_rate, self.health)
             self._monitor.reset()
         if first:
-            yield Listening(source=self.feed.name, time=time_of_day, sample_rate=block.sample_rate)
+            yield Listening(
+                source=self.feed.name,
+                time=time_of_day,
+                sample_rate=block.sample_rate,
+                hop_s=self.hop_s,
+                latency_s=self.latency_s,
+            )
 
-    def _observed(self, events: list[Event]) -> list[Event]:
+    def _reported(self, messages: Sequence[Message]) -> list[Message]:
+        """Return the events that the rules let through, which every observer sees, and what else there is."""
+        events = self.rules.select([message for message in messages if isinstance(message, Event)])
         for event in events:
             self._observe(methodcaller("event", event))
-        return events
+        return [*events, *(message for message in messages if not isinstance(message, Event))]
+
+    def _interrupt(self) -> None:
+        """Give up the recording, after its last event."""
+        self._windows = self._events = None
+        self.rules.interrupt(self.end_s)
+        self._observe(lambda observer: observer.interrupted(self.end_s))
 
     def _observe(self, show: Callable[[SessionObserver], None]) -> None:
         """Show something to every observer; what fails in one, such as for lack of memory, disturbs nothing else."""
@@ -302,8 +324,13 @@ class SourceSession:
         return format_time(self.system.wall(time.monotonic())) if self.feed.live else None
 
     def _time(self, position_s: float) -> str | None:
+        """Return the time of day at a position as messages have it."""
+        moment = self._moment(position_s)
+        return None if moment is None else format_time(moment)
+
+    def _moment(self, position_s: float) -> datetime | None:
         """Return the time of day at a position; None where it is not known."""
         if not self.feed.live:
             return None
         moment = self.feed.clock.at(position_s)
-        return format_time(self.system.wall(moment)) if moment == moment else None
+        return self.system.wall(moment) if moment == moment else None

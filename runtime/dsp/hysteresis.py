@@ -1,16 +1,13 @@
-"""From scores to events: hysteresis, merged gaps and a minimum length, one step after the other."""
+"""Hysteresis, merged gaps and a minimum length, one step after the other, for all classes at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from htsat_edge.runtime.common.arrays import BoolArray, FloatArray, IntArray
-from htsat_edge.runtime.common.message import DECIMALS
-from htsat_edge.runtime.dsp.events import Event, EventEnd, EventStart
 
 
 @dataclass(frozen=True)
@@ -25,10 +22,14 @@ class Rule:
     """(C,); infinite for classes that are not reported."""
     release: FloatArray
     """(C,), at most the threshold."""
-    min_length: int = 1
-    """Steps."""
+    min_length: int | IntArray = 1
+    """Steps, for all classes or (C,)."""
     merge_gap: int = 0
     """Steps."""
+    early: FloatArray | None = None
+    """(C,); what scores that are not final must reach for the start of an event; None: no start is early."""
+    below: BoolArray | None = None
+    """(C, C); whether the class of the row is more specific than that of the column; None: no class is."""
 
 
 class State(NamedTuple):
@@ -57,7 +58,10 @@ def initial_state(classes: int) -> State:
 
 def advance(state: State, score: FloatArray, rule: Rule) -> tuple[State, BoolArray, BoolArray]:
     """Take the scores (C,) of one step; return the new state, and which classes start and which end an event (C,)."""
-    now = state.step
+    now, hidden, doubted = state.step, np.zeros(len(score), bool), np.zeros(len(score), bool)
+    if rule.below is not None:
+        hidden, doubted = find_general(state, score, rule, rule.below)
+        score = np.where(hidden, np.float32(0), score)
     above = score >= rule.release
     run = np.where(above, np.where(state.run < 0, now, state.run), -1)
     hot = above & (state.hot | (score >= rule.threshold))
@@ -66,94 +70,22 @@ def advance(state: State, score: FloatArray, rule: Rule) -> tuple[State, BoolArr
     onset = np.where(begins, run, state.onset)
     offset = np.where(hot, now + 1, state.offset)
     peak = np.where(hot, np.maximum(score, np.where(begins, 0, state.peak)), state.peak)
-    starts = hot & ~state.started & (offset - onset >= rule.min_length)
     # A run that has begun near enough may still reach the threshold: it keeps the event open.
     closes = opened & ~above & (now + 1 - offset > rule.merge_gap)
+    waits = hidden | (doubted & ~closes)
+    starts = opened & ~state.started & (offset - onset >= rule.min_length) & ~waits
     started = state.started | starts
     after = State(now + 1, run, hot, opened & ~closes, started & ~closes, onset, offset, peak)
     return after, starts, closes & started
 
 
-class EventTracker:
-    """Turns the final scores of a source into events."""
+def find_general(state: State, score: FloatArray, rule: Rule, below: BoolArray) -> tuple[BoolArray, BoolArray]:
+    """Return for which classes (C,) a more specific one has an event, and for which it may begin one.
 
-    def __init__(
-        self,
-        labels: Sequence[str],
-        step_s: float,
-        rule: Rule,
-        ids: Iterator[int],
-        *,
-        source: str = "",
-        origin_s: float = 0.0,
-        time_of: Callable[[float], str | None] = lambda _: None,
-    ) -> None:
-        """Begin a recording.
-
-        Parameters
-        ----------
-        labels
-            The model's classes, in the order of its scores.
-        step_s
-            Seconds of a step.
-        ids
-            Where the numbers of events come from; it may outlive the tracker.
-        source
-            The events' source.
-        origin_s
-            Seconds from the beginning of the source to the first step.
-        time_of
-            Gives the time of day of a moment in seconds since the source began.
-        """
-        self._labels, self._step_s, self._rule, self._ids = labels, step_s, rule, ids
-        self._source, self._origin_s, self._time_of = source, origin_s, time_of
-        self._state = initial_state(len(labels))
-        self._open: dict[int, EventStart] = {}
-
-    def push(self, scores: FloatArray, end_s: float = np.inf) -> list[Event]:
-        """Take scores (n, C); return the events that start or end, none later than `end_s` after the first step.
-
-        The last step may reach past the end of a recording.
-        """
-        events: list[Event] = []
-        for row in scores:
-            self._state, starts, ends = advance(self._state, row, self._rule)
-            events += [self._start(int(k)) for k in np.flatnonzero(starts)]
-            events += [self._end(int(k), end_s) for k in np.flatnonzero(ends)]
-        return events
-
-    def flush(self, end_s: float = np.inf) -> list[Event]:
-        """End the recording; return the ends of the events that go on, where they were heard last."""
-        return [self._end(k, end_s) for k in sorted(self._open)]
-
-    def _start(self, k: int) -> EventStart:
-        onset = self._position(self._state.onset[k] * self._step_s)
-        event = EventStart(
-            source=self._source,
-            id=next(self._ids),
-            label=self._labels[k],
-            onset=onset,
-            time=self._time_of(onset),
-            score=self._peak(k),
-        )
-        self._open[k] = event
-        return event
-
-    def _end(self, k: int, end_s: float) -> EventEnd:
-        start = self._open.pop(k)
-        return EventEnd(
-            source=start.source,
-            id=start.id,
-            label=start.label,
-            onset=start.onset,
-            offset=self._position(min(self._state.offset[k] * self._step_s, end_s)),
-            time=start.time,  # a clock that was set meanwhile moves no event
-            score=self._peak(k),
-        )
-
-    def _peak(self, k: int) -> float:
-        return round(float(self._state.peak[k]), DECIMALS)
-
-    def _position(self, seconds: float) -> float:
-        """Return seconds since the first step as seconds since the source began."""
-        return round(self._origin_s + round(float(seconds), DECIMALS), DECIMALS)
+    The former count as 0. The latter wait with their start while a more specific class has reached its release for
+    `merge_gap` steps at most, and may yet reach its threshold: else each Dog would begin as an Animal.
+    """
+    has_event = state.open | (score >= rule.threshold)
+    young = (state.run < 0) | (state.step - state.run <= rule.merge_gap)
+    may_begin = (score >= rule.release) & young
+    return np.asarray(below[has_event].any(axis=0)), np.asarray(below[may_begin].any(axis=0))

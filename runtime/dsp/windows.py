@@ -20,14 +20,20 @@ NETWORK_FRAMES = 1024
 class Window:
     """The fixed span that the model sees at once."""
 
-    step: int
-    """At which it begins, counted since the recording began."""
+    step: float
+    """At which it begins, in whole quarters, counted since the recording began; below 0 while too little was heard to
+    fill it: what lies before 0 repeats what was."""
     log_mel: FloatArray
     """(frames, F) in dB."""
-    tiled_frames: int | None = None
-    """Frames of a recording that is shorter than a window and was repeated to fill it."""
+    whole_frames: int | None = None
+    """Frames of a recording that fits into a window and is given whole, repeated where it is shorter."""
     heard_s: float = math.inf
     """Seconds of audio by then: no event of the recording ends later."""
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether it holds what was heard since the recording began, and that is too little: more is to come."""
+        return self.step < 0
 
 
 @dataclass(frozen=True)
@@ -40,12 +46,17 @@ class WindowGrid:
     """Steps of a window."""
     step_frames: Fraction
     """Frames of a step: 32 for a window of 1024 frames, 31.25 for the reference's 10 s of 1001."""
-    hop_steps: int
-    """Steps from one window to the next."""
+    hop_steps: float
+    """Steps from one window to the next, in whole quarters: binary fractions, which are added up without error."""
+    shift_steps: float = 0
+    """Steps by which every second window is early, in whole quarters: a sound then lies differently on the steps of
+    neighbouring windows, and is found wherever it begins between two of them."""
+    mirrored_steps: int = 0
+    """Steps at the end of a window that mirror what was heard last."""
 
-    def frame_of(self, step: int) -> int:
-        """Return the frame at which a step begins, to the nearest."""
-        return round(step * self.step_frames)
+    def frame_of(self, step: float) -> int:
+        """Return the frame at which a step, or a quarter of one, begins, to the nearest."""
+        return round(Fraction(step) * self.step_frames)
 
     def steps_of(self, frames: int) -> int:
         """Return how many steps cover a recording of so many frames, at least one."""
@@ -54,26 +65,38 @@ class WindowGrid:
 
 
 class WindowCutter:
-    """Frames in, overlapping windows out."""
+    """Frames in, overlapping windows out: one whenever another hop was heard.
+
+    What was heard last is mirrored at the end of a window: the network then has something on both sides of the newest
+    sound, and is sure of it earlier. Until a whole window was heard, what was heard is repeated before itself. Both
+    were chosen by measurement (docs/performance.md).
+    """
 
     def __init__(self, grid: WindowGrid) -> None:
         self._grid = grid
+        self.hop_steps = grid.hop_steps
+        """Steps from one window to the next; may be set at any time."""
         self.reset()
 
     def reset(self) -> None:
         """Begin a new recording."""
         self._frames: FloatArray | None = None
         self._dropped = 0
-        self._next_step = 0
+        self._end = 0.0
+        """Step up to which the last window heard."""
+        self._is_early = False
+        """Whether the last window was early."""
 
     def push(self, log_mel: FloatArray) -> Iterator[Window]:
         """Take frames (T, F); yield the windows that they complete."""
         self._frames = log_mel if self._frames is None else np.concatenate([self._frames, log_mel])
         while (log_mel_cut := self._cut(self._next_step)) is not None:
             yield Window(self._next_step, log_mel_cut)
-            self._next_step += self._grid.hop_steps
-        # If the recording ends here, its last window begins a frame before this, since the last frame begins no step.
-        keep = min(self._grid.frame_of(self._next_step), self.total - self._grid.frames - 1)
+            self._end, self._is_early = self._next_end, not self._is_early
+        # The next window begins after this, however short its hop is. If the recording ends here, its last window
+        # begins a frame before the last that fits, since the last frame begins no step.
+        first = self._grid.frame_of(self._end + self._grid.mirrored_steps - self._grid.steps)
+        keep = min(first, self.total - self._grid.frames - 1)
         if keep > self._dropped:
             self._frames = self._frames[keep - self._dropped :]
             self._dropped = keep
@@ -81,31 +104,48 @@ class WindowCutter:
     def flush(self) -> Window | None:
         """End the recording; return the window that ends with it, unless the last one did.
 
-        Its end is mirrored up to the next whole step. A recording shorter than a window is tiled instead.
+        Its end is mirrored up to the next whole step. A recording that fits into a window is given whole, and tiled
+        where it is shorter.
         """
         grid, frames = self._grid, self._frames
         if frames is None or self.total == 0:
             return None
-        if self.total < grid.frames:
+        end = grid.steps_of(self.total)
+        if self.total <= grid.frames and (self.total < grid.frames or grid.mirrored_steps or self._end < end):
             return Window(0, tile(frames, grid.frames), self.total)
-        step = grid.steps_of(self.total) - grid.steps
-        if step <= self._next_step - grid.hop_steps:
+        if end <= self._end:
             return None
-        missing = grid.frame_of(step) + grid.frames - self.total
-        frames = np.pad(frames, ((0, max(missing, 0)), (0, 0)), mode="symmetric")
-        begin = grid.frame_of(step) - self._dropped
-        return Window(step, frames[begin : begin + grid.frames])
+        step = end + grid.mirrored_steps - grid.steps
+        begin = grid.frame_of(step)
+        frames = np.pad(frames, ((0, max(begin + grid.frames - self.total, 0)), (0, 0)), mode="symmetric")
+        return Window(step, frames[begin - self._dropped :][: grid.frames])
 
     @property
     def total(self) -> int:
         """Frames so far."""
         return self._dropped + (0 if self._frames is None else len(self._frames))
 
-    def _cut(self, step: int) -> FloatArray | None:
+    @property
+    def _next_step(self) -> float:
+        """Where the next window begins."""
+        return self._next_end + self._grid.mirrored_steps - self._grid.steps
+
+    @property
+    def _next_end(self) -> float:
+        """Up to where the next window hears."""
+        shift = self._grid.shift_steps
+        return self._end + self.hop_steps + (shift if self._is_early else -shift)
+
+    def _cut(self, step: float) -> FloatArray | None:
+        """Return the frames of the window that begins at a step; None where not all of them were heard."""
         assert self._frames is not None
-        begin = self._grid.frame_of(step) - self._dropped
-        window = self._frames[begin : begin + self._grid.frames]
-        return window if len(window) == self._grid.frames else None
+        begin, mirrored = self._grid.frame_of(step), self._grid.frame_of(self._grid.mirrored_steps)
+        end = begin + self._grid.frames - mirrored
+        if end > self.total:
+            return None
+        heard = self._frames[max(begin - self._dropped, 0) : end - self._dropped]
+        before = np.tile(heard, (-(begin // end), 1))[begin:] if begin < 0 else heard[:0]
+        return np.concatenate([before, np.pad(heard, ((0, mirrored), (0, 0)), mode="symmetric")])
 
 
 def tiles(frames: int, window: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -75,6 +75,8 @@ class ModelInfo(BaseModel):
     """By label; a class without an entry has 0.5."""
     median_steps: dict[str, int] = {}
     """Length of the median filter by label, odd; a class without an entry has 1, which is no filter."""
+    parents: dict[str, list[str]] = {}
+    """By label, those that are more general, one level up: {"Bark": ["Dog"]}. Empty where labels are no tree."""
     quantization: Quantization | None = None
     """Where the bundle has other graphs than fp32.onnx."""
     provenance: dict[str, Any] = {}
@@ -99,6 +101,11 @@ class ModelInfo(BaseModel):
             unknown = set(getattr(self, name)) - set(self.labels)
             if unknown:
                 raise ValueError(f"{name}: {', '.join(sorted(unknown))}: no such label")
+        for label, parents in self.parents.items():
+            if unknown := {label, *parents} - set(self.labels):
+                raise ValueError(f"parents: {', '.join(sorted(unknown))}: no such label")
+            if label in self.ancestors(label):
+                raise ValueError(f"parents: {label}: lies below itself")
         for label, threshold in self.thresholds.items():
             if not 0 < threshold < 1:
                 raise ValueError(f"thresholds: {label}: {threshold} is not between 0 and 1")
@@ -111,18 +118,37 @@ class ModelInfo(BaseModel):
         """Return seconds as the nearest whole number of steps."""
         return round(seconds / self.step_s)
 
-    def check_labels(self, where: str, labels: Iterable[str]) -> None:
-        """Raise an HtsatEdgeError that names the labels which are no class of the model, and the nearest of each."""
-        unknown = {label: suggest(label, self.labels) for label in labels if label not in self.labels}
+    def ancestors(self, label: str) -> set[str]:
+        """Return the labels that are more general than one."""
+        return find_ancestors(label, self.parents)
+
+    def check_labels(self, where: str, labels: Iterable[str], classes: Iterable[str] | None = None) -> None:
+        """Raise an HtsatEdgeError that names the labels which are no class of the model, and the nearest of each.
+
+        With `classes`, what there is are these.
+        """
+        there = self.labels if classes is None else list(classes)
+        unknown = {label: suggest(label, there) for label in labels if label not in there}
         if unknown:
             named = "; ".join(f"{label!r} is no class of this model{hint}" for label, hint in unknown.items())
-            known = "" if all(unknown.values()) else f"; the model knows {'; '.join(self.labels[:30])}"
+            known = "" if all(unknown.values()) else f"; the model knows {'; '.join(there[:30])}"
             raise HtsatEdgeError(f"{where}: {named}{known}")
 
     @property
     def step_frames(self) -> Fraction:
         """Frames of a step, exactly."""
         return Fraction(self.step_s / self.front_end.frame_s).limit_denominator(self.steps)
+
+
+def find_ancestors(label: str, parents: Mapping[str, Iterable[str]]) -> set[str]:
+    """Return all that lies above a label, by the parents of each; itself, too, where they go round in a circle."""
+    found: set[str] = set()
+    waiting = [label]
+    while waiting:
+        above = set(parents.get(waiting.pop(), ())) - found
+        found |= above
+        waiting += above
+    return found
 
 
 class MeasuredGraph(BaseModel):

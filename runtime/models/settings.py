@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
 
 import numpy as np
+from scipy.special import expit, logit
 
+from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.hysteresis import Rule
 from htsat_edge.runtime.dsp.log_mel import BLOCK
 from htsat_edge.runtime.dsp.windows import WindowGrid
 from htsat_edge.runtime.models.bundle import DEFAULT_THRESHOLD, ModelInfo
+from htsat_edge.runtime.models.classes import Classes, find_below, name_columns
+from htsat_edge.runtime.models.groups import Group
+
+QUARTERS = 4
+"""Windows begin at whole quarters of a step."""
 
 
 @dataclass(frozen=True)
@@ -18,23 +27,36 @@ class Settings:
     """What a user may choose of detection; seconds become whole steps of the model."""
 
     hop_s: float | None = None
-    """From one run of the model to the next; None: an eighth of a window, 1.28 s for 10.24 s."""
+    """From one run of the model to the next, in whole quarters of a step; None: a step, 0.32 s."""
     look_ahead_s: float | None = None
     """Heard after a moment before its scores are final; None: a quarter of a window, 2.56 s."""
+    mirror_s: float | None = None
+    """At the end of a window, what was heard last is mirrored for so long; None: a sixteenth of a window, 0.64 s."""
+    early_margin: float | None = 0.5
+    """The start of an event is reported as soon as scores that are not final yet are by so much above the threshold, in
+    logits (0.5 makes an odds ratio of 1.6); None: once they are final."""
     threshold: float | None = None
-    """For every class, in place of the model's own; between 0 and 1."""
+    """For every class, in place of the model's own and those of groups; between 0 and 1."""
     release: float = 0.6
     """An event goes on while its score is at least this share of the threshold."""
     min_length_s: float = 0.3
     """Shorter events are left out."""
-    merge_gap_s: float = 0.7
+    merge_gap_s: float = 0.3
     """Events of one class that are at most this far apart are one."""
     labels: tuple[str, ...] | None = None
-    """Report only these classes; None or empty: all."""
+    """Report only these labels and groups; None or empty: all."""
+    groups: Mapping[str, Group | Sequence[str]] = field(default_factory=dict)
+    """Labels of the model by the name of what a person calls one thing; it is reported in their place."""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """For some labels and groups, whatever else is said of them."""
+    confirm_s: Mapping[str, float] = field(default_factory=dict)
+    """Evidence that some labels and groups need before an event starts; the others need none."""
+    most_specific: bool = True
+    """Where a model has a tree of labels, report no Animal while there is a Dog."""
 
     def validate(self, info: ModelInfo) -> None:
         """Raise an HtsatEdgeError where a model cannot work with these settings."""
-        for name in ("hop_s", "look_ahead_s", "min_length_s", "merge_gap_s"):
+        for name in ("hop_s", "look_ahead_s", "mirror_s", "min_length_s", "merge_gap_s"):
             seconds = getattr(self, name)
             if seconds is not None and not 0 <= seconds < np.inf:
                 raise HtsatEdgeError(f"{name}: {seconds:g} is not a number of seconds from 0 on")
@@ -43,45 +65,136 @@ class Settings:
             if share is not None and not 0 < share <= 1:
                 raise HtsatEdgeError(f"{name}: {share:g} is not above 0 and at most 1")
         window_s = info.steps * info.step_s
-        if self.hop_s is not None and not 1 <= info.steps_of(self.hop_s) <= info.steps:
-            raise HtsatEdgeError(f"hop of {self.hop_s:g} s: want between {info.step_s:g} and {window_s:g} s")
-        if self.look_ahead_s is not None and not 0 <= info.steps_of(self.look_ahead_s) < info.steps:
-            raise HtsatEdgeError(f"look-ahead of {self.look_ahead_s:g} s is not shorter than a window, {window_s:g} s")
+        shortest_s = max(info.step_s / QUARTERS, info.front_end.frame_s)
+        if self.hop_s is not None and not round(shortest_s, 4) <= self.hop_s <= window_s:
+            raise HtsatEdgeError(f"hop of {self.hop_s:g} s: want between {shortest_s:g} and {window_s:g} s")
+        if self.early_margin is not None and not 0 <= self.early_margin < np.inf:
+            raise HtsatEdgeError(f"early_margin: {self.early_margin:g} is not a number of logits from 0 on")
+        ahead, mirrored = self.look_ahead_steps(info), self.mirror_steps(info)
+        if ahead + mirrored >= info.steps:
+            seconds = (ahead + mirrored) * info.step_s
+            raise HtsatEdgeError(
+                f"look_ahead_s and mirror_s: {seconds:g} s together are not shorter than a window, {window_s:g} s"
+            )
         if isinstance(self.labels, str):
             raise HtsatEdgeError(f"labels: want a tuple such as ({self.labels!r},), not a text")
-        info.check_labels("labels", self.labels or ())
+        for name, share in self.thresholds.items():
+            if not 0 < share <= 1:
+                raise HtsatEdgeError(f"thresholds: {name}: {share:g} is not above 0 and at most 1")
+        for name, seconds in self.confirm_s.items():
+            if not 0 <= seconds < window_s:
+                raise HtsatEdgeError(f"confirm_s: {name}: {seconds:g} s: want less than a window, {window_s:g} s")
+        columns = name_columns(info, self._grouped())
+        for key in ("labels", "thresholds", "confirm_s"):
+            self._check_names(key, getattr(self, key) or (), columns, info)
+
+    def _check_names(self, key: str, names: Iterable[str], known: Iterable[str], info: ModelInfo) -> None:
+        """Raise an HtsatEdgeError where a name is no class that can be reported."""
+        for name in names:
+            for group, labels in self._grouped().items():
+                if name in labels and name not in known:
+                    raise HtsatEdgeError(f"{key}: {name!r} is a part of the group {group}: write {group!r}")
+        info.check_labels(key, names, known)
 
     def grid(self, info: ModelInfo) -> WindowGrid:
         """Return how the model's windows lie on a recording."""
-        hop = max(1, info.steps // 8) if self.hop_s is None else info.steps_of(self.hop_s)
-        return WindowGrid(info.frames, info.steps, info.step_frames, hop)
+        hop = 1 if self.hop_s is None else round(QUARTERS * self.hop_s / info.step_s) / QUARTERS
+        shift = 1 / QUARTERS if 1 <= hop <= info.steps / 2 else 0  # windows that do not overlap average nothing
+        mirrored = min(self.mirror_steps(info), info.steps - ceil(hop + shift))  # every step is heard by a window
+        return WindowGrid(info.frames, info.steps, info.step_frames, hop, shift, mirrored)
+
+    def mirror_steps(self, info: ModelInfo) -> int:
+        """Return the steps at the end of each window that mirror what was heard last."""
+        return info.steps // 16 if self.mirror_s is None else info.steps_of(self.mirror_s)
 
     def look_ahead_steps(self, info: ModelInfo) -> int:
         """Return the look-ahead in steps."""
         return info.steps // 4 if self.look_ahead_s is None else info.steps_of(self.look_ahead_s)
 
+    def classes(self, info: ModelInfo) -> Classes:
+        """Return the classes that are reported.
+
+        The threshold of a group is what `thresholds` says, else `threshold`, else its own, else the highest of its
+        labels'; its median filter is the longest of theirs.
+        """
+        columns = name_columns(info, self._grouped())
+        thresholds = np.array([self._threshold(info, *item) for item in columns.items()], np.float32)
+        return Classes(
+            labels=[*columns],
+            columns=[*columns.values()],
+            thresholds=thresholds,
+            median_steps=[max(info.median_steps.get(info.labels[k], 1) for k in own) for own in columns.values()],
+            confirm_steps=[info.steps_of(self.confirm_s.get(name, 0)) for name in columns],
+            below=find_below(info, [*columns.values()], np.isfinite(thresholds)) if self.most_specific else None,
+        )
+
+    def _grouped(self) -> dict[str, Sequence[str]]:
+        """Return the labels of each group."""
+        return {name: own.labels if isinstance(own, Group) else own for name, own in self.groups.items()}
+
+    def _threshold(self, info: ModelInfo, name: str, columns: Sequence[int]) -> float:
+        if self.labels and name not in self.labels:
+            return np.inf
+        highest = max(info.thresholds.get(info.labels[k], DEFAULT_THRESHOLD) for k in columns)
+        return highest if (said := self._said(name)) is None else said
+
+    def _said(self, name: str) -> float | None:
+        """Return the threshold of a class as these settings have it; None where they have none."""
+        group = self.groups.get(name)
+        own = group.threshold if isinstance(group, Group) else None
+        return next((x for x in (self.thresholds.get(name), self.threshold, own) if x is not None), None)
+
+    def without_threshold(self, info: ModelInfo) -> list[str]:
+        """Return what is reported from 0.5 on, since neither the settings nor the bundle have a threshold for it."""
+        columns = name_columns(info, self._grouped())
+        plain = (name for name in self.reported(info) if self._said(name) is None)
+        return [name for name in plain if not any(info.labels[k] in info.thresholds for k in columns[name])]
+
+    def reported(self, info: ModelInfo) -> list[str]:
+        """Return the labels and groups that events can have."""
+        return [name for name in name_columns(info, self._grouped()) if not self.labels or name in self.labels]
+
     def rule(self, info: ModelInfo) -> Rule:
         """Return when scores are an event, for each class."""
-        if self.threshold is not None:
-            threshold = np.full(len(info.labels), self.threshold, np.float32)
-        else:
-            threshold = np.array([info.thresholds.get(label, DEFAULT_THRESHOLD) for label in info.labels], np.float32)
-        if self.labels:
-            threshold[[label not in self.labels for label in info.labels]] = np.inf
+        classes = self.classes(info)
+        threshold = classes.thresholds
         return Rule(
             threshold=threshold,
             release=(threshold * self.release).astype(np.float32),
-            min_length=max(1, info.steps_of(self.min_length_s)),
+            min_length=np.maximum(max(1, info.steps_of(self.min_length_s)), classes.confirm_steps),
             merge_gap=info.steps_of(self.merge_gap_s),
+            early=self._early(classes),
+            below=classes.below,
         )
 
-    def latency_s(self, info: ModelInfo) -> float:
-        """Return the seconds from the onset of a sound to its event at the latest, once a whole window was heard.
+    def _early(self, classes: Classes) -> FloatArray | None:
+        """Return what scores that are not final must reach; a class with more specific ones waits for these."""
+        if self.early_margin is None:
+            return None
+        known = np.isfinite(classes.thresholds)
+        early = np.full(len(known), np.inf)
+        early[known] = expit(logit(classes.thresholds[known].astype(np.float64)) + self.early_margin)
+        if classes.below is not None:
+            early[classes.below.any(axis=0)] = np.inf
+        return early.astype(np.float32)
 
-        The model's own time comes on top.
+    def latency_s(self, info: ModelInfo) -> float:
+        """Return the seconds from the onset of a sound to its start at the latest, if the model is sure of it at once.
+
+        With `early_margin` that is when the first step of the sound was heard to its end, else when its scores are
+        final. The model's own time comes on top.
         """
-        steps = self.grid(info).hop_steps + self.look_ahead_steps(info) + self.rule(info).min_length - 1
-        steps += max(info.median_steps.values(), default=1) // 2
-        front_end = info.front_end
-        around_s = front_end.n_fft / 2 / front_end.sample_rate
-        return steps * info.step_s + BLOCK * front_end.frame_s + around_s
+        if self.early_margin is None:
+            return self.settled_s(info)
+        return self._after(info, 1)
+
+    def settled_s(self, info: ModelInfo) -> float:
+        """Return the seconds from the onset of a sound to the final scores that its start needs."""
+        median = max(self.classes(info).median_steps, default=1) // 2
+        return self._after(info, self.look_ahead_steps(info) + median)
+
+    def _after(self, info: ModelInfo, steps: int) -> float:
+        front_end, grid = info.front_end, self.grid(info)
+        around_s = BLOCK * front_end.frame_s + front_end.n_fft / 2 / front_end.sample_rate
+        longest = int(np.max(self.rule(info).min_length))
+        return (steps + grid.hop_steps + grid.shift_steps + longest - 1) * info.step_s + around_s

@@ -6,8 +6,9 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("module", ["htsat_edge.calibration.quantize", "htsat_edge.calibration.accuracy"])
-def test_imports_without_what_it_does_not_need(module):
+@pytest.mark.parametrize("name", ["quantize", "accuracy", "thresholds"])
+def test_imports_without_what_it_does_not_need(name):
+    module = f"htsat_edge.calibration.{name}"
     block = "".join(
         f"sys.modules[{name!r}] = None\n"
         for name in ("torch", "htsat_edge.htsat", "htsat_edge.export", "tensorrt", "pycuda")

@@ -64,6 +64,13 @@ def test_resamples_vary_and_a_class_may_be_missing_from_one():
     assert len(np.unique(drawn[:, 1])) > 2
 
 
+def test_a_resample_in_which_nothing_sounds_has_no_figure():
+    scenes = [SCENES[0], *[[]] * 4]
+    _, drawn = judge(np.stack([scores_of(s) for s in scenes]), scenes).event_f1([0.5] * 3, resamples=30)
+    assert 0 < np.isnan(drawn[:, 0]).sum() < 30
+    assert (drawn[:, 0][~np.isnan(drawn[:, 0])] == 1).all()
+
+
 @pytest.mark.parametrize("label", ["onset", "macro_average"])
 def test_a_class_may_be_called_like_a_column_of_the_tool(label):
     scenes = [[event._replace(label=label) for event in SCENES[0]]]

@@ -100,6 +100,15 @@ def test_thresholds_travel_into_the_bundle(capsys, arguments, tmp_path):
     assert load_bundle(arguments["--out"]).info.median_steps == {"class 1": 3}
 
 
+def test_the_tree_of_labels_travels_into_the_bundle(capsys, arguments, tmp_path):
+    assert export(capsys, arguments)[0] == 0
+    assert "parents" not in json.loads((arguments["--out"] / "model.json").read_text())
+    rows = [f"class {i},{'class 0; class 9' if i == 1 else ''}\n" for i in range(10)]
+    labels = write(tmp_path / "tree.csv", "label,parents\n" + "".join(rows))
+    assert export(capsys, arguments, labels=labels)[0] == 0
+    assert load_bundle(arguments["--out"]).info.parents == {"class 1": ["class 0", "class 9"]}
+
+
 def test_the_weights_to_fine_tune_from_are_those_of_the_checkpoint(capsys, arguments, tiny_network):
     out = arguments["--out"]
     assert export(capsys, arguments, "--with-weights")[0] == 0

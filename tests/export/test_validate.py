@@ -71,9 +71,10 @@ def test_without_cuda_bindings_there_is_no_cuda_graph(bundle, build_trt, fake_te
 
 def test_windows_are_cut_as_the_detector_cuts_them(bundle):
     windows = validate.cut_windows(bundle.info)
-    assert windows.shape == (15, 1024, 64)
-    hop = 4 * 32  # an eighth of a window, in frames
-    assert (windows[0][hop:] == windows[1][:-hop]).all()
+    assert windows.shape == (22, 1024, 64)
+    hop, mirrored = 120, 64  # frames; every second window is a quarter of a step, 8 frames, early
+    assert (windows[7][hop:-mirrored] == windows[8][: -hop - mirrored]).all()
+    assert (windows[7][-mirrored:] == windows[7][-2 * mirrored : -mirrored][::-1]).all()
 
 
 def test_measured_times_are_those_of_the_backend():

@@ -49,6 +49,24 @@ def test_published_lists_in_any_order_of_rows(name, classes, labels):
         assert found.ordered_by == "the column 'index'"
 
 
+@pytest.mark.parametrize(
+    "rows", ["0,Dog,Animal\n1,Wind,\n2,Puppy,Dog; Animal\n", "2,Puppy,Dog;Animal\n0,Dog,Animal\n1,Wind,\n"]
+)
+def test_what_is_more_general(rows, labels):
+    found = labels("index,label,Parents\n" + rows + "3,Animal,\n")
+    assert found.labels == ["Dog", "Wind", "Puppy", "Animal"]
+    assert found.parents == {"Dog": ["Animal"], "Puppy": ["Dog", "Animal"]}
+
+
+def test_what_is_more_general_may_be_left_out_but_must_be_there(labels, refusal):
+    assert labels("label,parents\nDog,Pet\nPet,\nCat,Pet\nWind,\n").parents == {"Dog": ["Pet"], "Cat": ["Pet"]}
+    assert labels("label\nDog\nPet\nCat\nWind\n").parents == {}
+    wrong = "the parent 'Pat' of 'Dog' is none of its labels, meant Pet?"
+    assert refusal("label,parents\nDog,Pat\nPet,\nCat,\nWind,\n") == wrong
+    circle = "label,parents\nDog,Pet\nPet,Cat\nCat,Dog\nWind,\n"
+    assert refusal(circle) == "by its parents, 'Dog' lies below itself"
+
+
 @pytest.mark.parametrize("name", ["label_idx", "class_number", "category_id", "Target ID", "labelid", "number"])
 def test_numbers_under_any_usual_name(name, labels):
     assert labels(f"{name},label\n2,Dog\n0,Speech\n1,Cat\n3,Wind\n").labels == ["Speech", "Cat", "Dog", "Wind"]

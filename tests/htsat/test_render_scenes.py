@@ -51,6 +51,45 @@ def test_a_sound_is_where_its_label_says(corpus):
             assert np.square(samples[inside]).mean() > np.square(samples[~inside]).mean()
 
 
+def test_sounds_may_have_one_level(corpus):
+    """The same scene with sounds that nobody hears is its background."""
+    recordings = [r for r in read_corpora([corpus]) if r.held]
+    loud, silent = (Mixer(recordings, ["Fowl"], snr_db=(db, db)) for db in (20.0, -300.0))
+    scenes = (
+        (loud.scene(np.random.default_rng(seed), 20), silent.scene(np.random.default_rng(seed), 20)[0])
+        for seed in range(200)
+    )
+    whole = (3.05, 3.15)  # seconds of the only Fowl: it sounds once, and is not cut
+    (samples, (event,)), background = next(
+        scene
+        for scene in scenes
+        if len(scene[0][1]) == 1 and whole[0] < scene[0][1][0].offset_s - scene[0][1][0].onset_s < whole[1]
+    )
+    inside = slice(round(event.onset_s * 32_000), round(event.offset_s * 32_000))
+    outside = np.delete(samples, inside), np.delete(background, inside)
+    gain = np.sqrt(np.square(outside[0]).mean() / np.square(outside[1]).mean())
+    sound = samples[inside] / gain - background[inside]
+    snr_db = 10 * np.log10(np.square(sound).mean() / np.square(background).mean())
+    assert snr_db == pytest.approx(20, abs=0.01)
+
+
+@pytest.mark.parametrize("levels", [["30", "20"], ["1", "2", "3"]])
+def test_levels_that_are_none_are_refused(levels, corpus, labels, tmp_path, capsys):
+    assert render(corpus, labels, tmp_path / "scenes", "--snr-db", *levels) == 2
+    assert f"--snr-db {' '.join(levels)}: want one level, or LOW HIGH" in capsys.readouterr().err
+    assert not (tmp_path / "scenes").exists()
+
+
+def test_the_level_is_that_of_the_option(corpus, labels, tmp_path):
+    for name, levels in {"default": [], "same": ["--snr-db", "0", "30"], "fixed": ["--snr-db", "20"]}.items():
+        assert render(corpus, labels, tmp_path / name, "--seconds", "8", *levels) == 0
+    scenes = {
+        name: [(tmp_path / name / f"000{i}.flac").read_bytes() for i in range(4)]
+        for name in ("default", "same", "fixed")
+    }
+    assert scenes["default"] == scenes["same"] != scenes["fixed"]
+
+
 def test_no_class_of_the_list_is_held(corpus, tmp_path, capsys):
     (tmp_path / "other.csv").write_text("label\nPiano\n")
     assert render(corpus, tmp_path / "other.csv", tmp_path / "scenes") == 2

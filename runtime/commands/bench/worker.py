@@ -132,9 +132,11 @@ def runs_on(backend: Backend) -> str:
 
 
 def make_hop(backend: Backend, info: ModelInfo, settings: Settings) -> Task:
-    """Fill a detector with one window; return the task of pushing one more hop."""
+    """Fill a detector with one window; return the task of pushing one more hop, which completes a window each time."""
     detector, hop_steps = Detector(info, backend, RATE_HZ, settings), settings.grid(info).hop_steps
     hop = noise(round(hop_steps * info.step_s * RATE_HZ))
+    # Every second window is early: where pushes ended with the others, each would complete two windows, or none.
+    detector.push(hop[: len(hop) // 2])
     for _ in range(round(info.steps / hop_steps) + 1):
         detector.push(hop)
     return lambda: detector.push(hop)

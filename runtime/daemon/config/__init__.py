@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from htsat_edge.runtime.daemon.config.detection import DetectionConfig, ModelConfig
+from htsat_edge.runtime.daemon.config.detection import DetectionConfig, ModelConfig, SourceDetectionConfig
+from htsat_edge.runtime.daemon.config.level import LevelConfig, LevelEventConfig, SourceLevelConfig
 from htsat_edge.runtime.daemon.config.outputs import (
     ClipsConfig,
     JsonLinesConfig,
@@ -16,6 +18,7 @@ from htsat_edge.runtime.daemon.config.outputs import (
     StoreConfig,
     WebhookConfig,
 )
+from htsat_edge.runtime.daemon.config.rules import RulesConfig
 from htsat_edge.runtime.daemon.config.secret import Secret
 from htsat_edge.runtime.daemon.config.section import Section, slug
 from htsat_edge.runtime.daemon.config.sources import (
@@ -25,6 +28,7 @@ from htsat_edge.runtime.daemon.config.sources import (
     PcmConfig,
     SourceConfig,
     StreamConfig,
+    names_of,
 )
 
 __all__ = [
@@ -34,15 +38,20 @@ __all__ = [
     "DetectionConfig",
     "HealthConfig",
     "JsonLinesConfig",
+    "LevelConfig",
+    "LevelEventConfig",
     "MetricsConfig",
     "MicrophoneConfig",
     "ModelConfig",
     "MqttConfig",
     "OutputsConfig",
     "PcmConfig",
+    "RulesConfig",
     "Secret",
     "Section",
     "SourceConfig",
+    "SourceDetectionConfig",
+    "SourceLevelConfig",
     "StoreConfig",
     "StreamConfig",
     "WebhookConfig",
@@ -59,6 +68,8 @@ class DaemonConfig(Section):
         SourceConfig(name="microphone", microphone=MicrophoneConfig())
     ]
     health: HealthConfig = HealthConfig()
+    level: LevelConfig = LevelConfig()
+    rules: RulesConfig = RulesConfig()
     outputs: OutputsConfig = OutputsConfig()
 
     @model_validator(mode="after")
@@ -71,4 +82,27 @@ class DaemonConfig(Section):
             raise ValueError(f"sources: {', '.join(names)}: two of these would have the same topic")
         if sum(source.stdin is not None for source in self.sources) > 1:
             raise ValueError("sources: only one can read stdin")
+        for source in self.sources:
+            self.level.of_source(source.level).check(source.name)
+        self.rules.check_sources(set(names))
         return self
+
+    def level_of(self, source: str) -> LevelConfig:
+        """Return what is in force for the level of a source; a channel of a microphone is NAME/CHANNEL."""
+        found = self._find(source)
+        return self.level if found is None else self.level.of_source(found.level)
+
+    def calibrated(self, sources: Sequence[str]) -> dict[str, bool]:
+        """Return whether the level of each of these sources is calibrated; of none where no level is published."""
+        if self.level.every_s is None:
+            return {}
+        return {source: self.level_of(source).offset_db is not None for source in sources}
+
+    def detection_of(self, source: str) -> DetectionConfig:
+        """Return what is in force for detection in a source; a channel of a microphone is NAME/CHANNEL."""
+        found = self._find(source)
+        return self.detection if found is None else self.detection.of_source(found.detection)
+
+    def _find(self, source: str) -> SourceConfig | None:
+        names = names_of(source)
+        return next((each for each in self.sources if each.name in names), None)

@@ -7,7 +7,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from htsat_edge.runtime.daemon.config.section import Seconds, Section, Share
+from htsat_edge.runtime.daemon.config.section import Seconds, Section, Share, one_of_several
+from htsat_edge.runtime.models.groups import Group
+
+GROUPS = "want the name of a file, or groups such as {Dog: [Dog, Bark]} or {Dog: {labels: [Dog, Bark], threshold: 0.5}}"
+
+
+Groups = Annotated[str | dict[str, Group], one_of_several(GROUPS)]
+Length = Annotated[float, Field(ge=0)]
 
 
 class ModelConfig(Section):
@@ -24,22 +31,57 @@ class ModelConfig(Section):
     """Build an engine in the background where TensorRT is there but no engine fits."""
 
 
+class SourceDetectionConfig(Section):
+    """What of the section `detection` is different for one source; null: nothing."""
+
+    groups: Groups | None = None
+    labels: list[str] | None = None
+    """An empty list: all."""
+    threshold: Share | None = None
+    thresholds: dict[str, Share] = {}
+    """Added to those of `detection`."""
+    confirm_s: dict[str, Length] = {}
+    """Added to those of `detection`."""
+    release: Share | None = None
+    min_length_s: Length | None = None
+    merge_gap_s: Length | None = None
+
+
 class DetectionConfig(Section):
     """When a sound is an event."""
 
-    hop_s: Seconds | None = None
-    """From one run of the model to the next; an eighth of a window by default, 1.28 s."""
+    hop_s: Annotated[Seconds | Literal["auto"], one_of_several("want auto, or seconds above 0")] = "auto"
+    """From one run of the model to the next; auto: 0.32 s, or as short as the device can afford."""
     look_ahead_s: Annotated[float, Field(ge=0)] | None = None
     """Heard after a moment before its scores are final; a quarter of a window by default, 2.56 s."""
+    early_margin: Annotated[float, Field(ge=0, le=10)] | None = 0.5
+    """A start is reported before its scores are final where they are by so much above the threshold, in logits; null:
+    once they are final."""
+    mirror_s: Length | None = None
+    """What was heard last is mirrored at the end of a window; a sixteenth of a window by default, 0.64 s."""
+    groups: Groups = {}
+    """Labels by the name of what a person calls one thing, which is reported in their place; a file of such groups, or
+    the name of one that ships with this: audioset."""
+    labels: list[str] | None = None
+    """Only these labels and groups; all by default."""
+    most_specific: bool = True
+    """Where the model has a tree of labels, no Animal is reported while there is a Dog."""
     threshold: Share | None = None
     """For every class, in place of the model's own."""
     thresholds: dict[str, Share] = {}
-    """For some classes, by label."""
-    labels: list[str] | None = None
-    """Only these classes; all by default."""
+    """For some labels and groups."""
+    confirm_s: dict[str, Length] = {}
+    """Evidence that some labels and groups need before their start; the others need none."""
     release: Share = 0.6
     """An event goes on while its score is at least this share of the threshold."""
-    min_length_s: Annotated[float, Field(ge=0)] = 0.3
-    merge_gap_s: Annotated[float, Field(ge=0)] = 0.7
+    min_length_s: Length = 0.3
+    merge_gap_s: Length = 0.3
     gate_dbfs: Annotated[float, Field(le=0)] | None = None
     """Save power: the model does not run on windows that are never louder than this. Off by default: see docs."""
+
+    def of_source(self, own: SourceDetectionConfig) -> DetectionConfig:
+        """Return what is in force for a source."""
+        changed = {name: value for name, value in own if value is not None}
+        for name in ("thresholds", "confirm_s"):
+            changed[name] = {**getattr(self, name), **changed[name]}
+        return self.model_copy(update=changed)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -28,6 +36,21 @@ def matching(pattern: str, wanted: str) -> AfterValidator:
         return text
 
     return AfterValidator(check)
+
+
+def one_of_several(wanted: str) -> WrapValidator:
+    """Return a validator for a value of one of several types; its error says in words what is wanted.
+
+    Pydantic's own has the error of one type, which may be another than the one that was meant.
+    """
+
+    def check(value: object, validate: ValidatorFunctionWrapHandler) -> object:
+        try:
+            return validate(value)
+        except ValidationError:
+            raise PydanticCustomError("union", wanted) from None
+
+    return WrapValidator(check)
 
 
 def slug(text: str) -> str:

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from htsat_edge.runtime.common.urls import user_part, without_user
+from htsat_edge.runtime.daemon.config.detection import SourceDetectionConfig
+from htsat_edge.runtime.daemon.config.level import SourceLevelConfig
 from htsat_edge.runtime.daemon.config.secret import Secret
 from htsat_edge.runtime.daemon.config.section import Section, matching
 
@@ -77,6 +79,9 @@ class SourceConfig(Section):
     stdin: PcmConfig | None = None
     file: Path | None = None
     """A recording, read once, as fast as possible."""
+    level: SourceLevelConfig = SourceLevelConfig()
+    detection: SourceDetectionConfig = SourceDetectionConfig()
+    """Keys of the section `detection` that differ for this source."""
 
     @model_validator(mode="after")
     def _one(self) -> SourceConfig:
@@ -87,6 +92,11 @@ class SourceConfig(Section):
         if self.file is not None and re.match(r"[a-z]\w+:/", str(self.file)):
             raise ValueError("file: is an address; write stream: {url: …}")
         return self
+
+
+def names_of(source: str) -> set[str]:
+    """Return the names that the configuration may have for a source: array/2 is a channel of array."""
+    return {source, re.sub(r"/\d+$", "", source)}
 
 
 class HealthConfig(Section):

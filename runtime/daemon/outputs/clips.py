@@ -150,13 +150,20 @@ class ClipWriter(Sender[Clip]):
 class ClipRecorder:
     """An observer of a session that remembers what it heard for as long as a clip may want it."""
 
-    def __init__(self, writer: ClipWriter, source: str, labels: Sequence[str], late_s: float) -> None:
-        """Prepare to cut clips of a source; `late_s` is how long after a moment its scores are final."""
+    def __init__(self, writer: ClipWriter, source: str, speech: Sequence[int], late_s: float) -> None:
+        """Prepare to cut clips of a source.
+
+        Parameters
+        ----------
+        writer, source
+            Where clips go, and what they are of.
+        speech
+            The columns of its scores that are speech.
+        late_s
+            How long after a moment its scores are final.
+        """
         self._writer, self._source, settings = writer, source, writer.settings
-        self._settings = settings
-        self._speech = labels.index(settings.speech_label) if settings.speech_label in labels else None
-        if settings.privacy == "no_speech" and self._speech is None:
-            raise HtsatEdgeError(f"outputs.clips.speech_label: {settings.speech_label}: the model knows no such class")
+        self._settings, self._speech = settings, list(speech)
         self._keep_s = settings.pre_roll_s + settings.most_s + settings.post_roll_s + late_s + SLACK_S
         self._pending: list[PendingClip] = []
         self._clear()
@@ -175,9 +182,9 @@ class ClipRecorder:
     def scores(self, start_s: float, step_s: float, scores: FloatArray) -> None:
         """Take the next final scores (n, C), of steps of `step_s` seconds from `start_s` on."""
         self._settled_s = start_s + len(scores) * step_s
-        if self._speech is not None:
+        if self._speech:
             for number, row in enumerate(scores):
-                if row[self._speech] >= self._settings.speech_score:
+                if row[self._speech].max() >= self._settings.speech_score:
                     at = start_s + number * step_s
                     self._spoken.append((at - MARGIN_S, at + step_s + MARGIN_S))
         while self._spoken and self._spoken[0][1] < self._settled_s - self._keep_s:

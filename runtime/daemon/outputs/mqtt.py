@@ -9,13 +9,13 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.message import Message
 from htsat_edge.runtime.daemon.config import MqttConfig
-from htsat_edge.runtime.daemon.messages import SourceBack, SourceLost
+from htsat_edge.runtime.daemon.messages import LevelStatus, SourceBack, SourceLost
 from htsat_edge.runtime.daemon.outputs.sender import MessageSender
 from htsat_edge.runtime.daemon.outputs.topics import Topics, identifier
 from htsat_edge.runtime.dsp.events import Event, EventStart
@@ -32,7 +32,7 @@ UNCONFIRMED = "the broker does not confirm what it gets"
 
 
 class Mqtt(MessageSender):
-    """Under TOPIC: `status`, and `event` for messages without a source; under TOPIC/SOURCE: both, and each class.
+    """Under TOPIC: `status`, and `event` for messages without a source; under TOPIC/SOURCE: both, each class, `level`.
 
     Messages are sent at least once: a broker that dies in between may get one twice, never none.
     """
@@ -43,8 +43,13 @@ class Mqtt(MessageSender):
     confirm_s = 30.0
     """One that is there, and has not confirmed a message for longer, too."""
 
-    def __init__(self, settings: MqttConfig, sources: Sequence[str], labels: Sequence[str]) -> None:
-        """Prepare to publish what is heard of these classes in these sources."""
+    def __init__(
+        self, settings: MqttConfig, labels: Mapping[str, Sequence[str]], levels: Mapping[str, bool] = {}
+    ) -> None:
+        """Prepare to publish what is heard of the classes of each source.
+
+        `levels` has the sources whose level is published, and whether it is calibrated.
+        """
         super().__init__(f"mqtt {settings.host}:{settings.port}")
         try:
             import paho.mqtt.client as paho
@@ -52,14 +57,16 @@ class Mqtt(MessageSender):
         except ModuleNotFoundError:
             raise HtsatEdgeError('outputs.mqtt needs paho-mqtt: pip install "htsat-edge[mqtt]"') from None
         self._settings = settings
-        self._topics = Topics(settings.topic, settings.discovery, sources, labels)
-        self._sources, self._labels = list(sources), list(labels)
-        self._states = {(source, label): False for source in sources for label in labels}
+        self._topics = Topics(settings.topic, settings.discovery, labels, levels)
+        self._levels: dict[str, str | None] = dict.fromkeys(levels)
+        """The last level of each source, as it was published."""
+        self._states = {(source, label): False for source, own in labels.items() for label in own}
+        self._all_at_once = max(map(len, labels.values()), default=0) <= MOST_SENSORS
         self._started_s: dict[tuple[str, str], float] = {}
         self._off_s: dict[tuple[str, str], float] = {}
         """When a class that has ended is to be OFF, in monotonic time."""
         self._announced: set[tuple[str, str]] = set()
-        self._available = dict.fromkeys(sources, True)
+        self._available = dict.fromkeys(labels, True)
         self._heard: deque[tuple[str, bytes]] = deque(maxlen=MOST_HEARD)
         self._connected = threading.Event()
         self._connections = self._greeted = 0
@@ -108,6 +115,9 @@ class Mqtt(MessageSender):
         match message:
             case Event():
                 self._set(message.source, message.label, isinstance(message, EventStart))
+            case LevelStatus():
+                self._levels[message.source] = message.model_dump_json(include={"dbfs", "laeq_db", "lamax_db"})
+                self._publish_level(message.source)
             case SourceLost() | SourceBack():
                 self._available[message.source] = isinstance(message, SourceBack)
                 self._publish_availability(message.source)
@@ -223,13 +233,18 @@ class Mqtt(MessageSender):
 
     def _greet(self) -> None:
         self._publish(self._topics.status, ONLINE, retain=True)
-        for source in self._sources:
+        for source in self._available:
             self._publish_availability(source)
-        known = self._announced if len(self._labels) > MOST_SENSORS else set(self._states)
+        known = set(self._states) if self._all_at_once else self._announced
         for source, label in sorted(known):
             self._announce(source, label)
             state = "ON" if self._states[source, label] else "OFF"
             self._publish(self._topics.sensor(source, label).state, state, retain=True)
+        for source in self._levels:
+            if self._settings.discovery is not None:
+                for sensor in self._topics.level_sensors(source):
+                    self._publish(sensor.announced_at, sensor.content, retain=True)
+            self._publish_level(source)
         announcements = self._topics.announcements if self._settings.discovery is not None else []
         self._client.subscribe([(topic, 1) for topic in (self._topics.status, *announcements)])
 
@@ -245,6 +260,10 @@ class Mqtt(MessageSender):
     def _publish_availability(self, source: str) -> None:
         content = ONLINE if self._available[source] else OFFLINE
         self._publish(self._topics.of_source(source, "status"), content, retain=True)
+
+    def _publish_level(self, source: str) -> None:
+        if (content := self._levels[source]) is not None:
+            self._publish(self._topics.of_source(source, "level"), content, retain=True)
 
     def _set(self, source: str, label: str, sounds: bool) -> None:
         key, now = (source, label), time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,8 +13,10 @@ from htsat_edge.runtime.common.marks import PROGRAM
 from htsat_edge.runtime.daemon.config import slug
 
 Name = TypeVar("Name")
-RESERVED = ("event", "status")
+RESERVED = ("event", "status", "level")
 """Last parts of a source's topics that are no class."""
+LEVELS = {"laeq_db": "Sound level", "lamax_db": "Sound level, maximum"}
+"""Names of what a message of a calibrated level has."""
 
 
 def identifier(text: str) -> str:
@@ -46,12 +48,12 @@ def _apart(short: str, name: object) -> str:
 
 @dataclass(frozen=True)
 class Sensor:
-    """A class of a source, as Home Assistant sees it."""
+    """A class of a source, or its level, as Home Assistant sees it."""
 
     announced_at: str
     """Topic."""
     state: str
-    """Topic that is ON or OFF."""
+    """Topic that is ON or OFF, or has the level."""
     content: str
     """Of the announcement, as JSON."""
 
@@ -59,7 +61,13 @@ class Sensor:
 class Topics:
     """Where each message goes: to TOPIC/SOURCE/event, TOPIC/SOURCE/CLASS and so on."""
 
-    def __init__(self, topic: str, discovery: str | None, sources: Sequence[str], labels: Sequence[str]) -> None:
+    def __init__(
+        self,
+        topic: str,
+        discovery: str | None,
+        labels: Mapping[str, Sequence[str]],
+        levels: Mapping[str, bool] = {},
+    ) -> None:
         """Give each source and each class names of its own.
 
         Parameters
@@ -68,19 +76,27 @@ class Topics:
             What all topics begin with.
         discovery
             Home Assistant's prefix; None: it is not used.
-        sources, labels
-            Those that may come. The first of several with one short form keeps it.
+        labels
+            The classes that may come, by source. The first of several with one short form keeps it; a class has the
+            same in every source.
+        levels
+            The sources whose level is published, and whether it is calibrated.
         """
         self._topic, self._discovery = topic, discovery
-        self._sources = distinct(sources, slug)
-        self._labels = distinct(labels, slug, RESERVED)
-        self._devices = distinct(sources, lambda source: f"{identifier(topic)}_{identifier(source)}")
-        self._label_ids = distinct(labels, identifier)
+        every = list(dict.fromkeys(label for own in labels.values() for label in own))
+        self._sources = distinct(labels, slug)
+        self._labels = distinct(every, slug, RESERVED)
+        self._devices = distinct(labels, lambda source: f"{identifier(topic)}_{identifier(source)}")
+        self._label_ids = distinct(every, identifier)
         self._unique_ids = distinct(
-            ((source, label) for source in sources for label in labels),
+            ((source, label) for source, own in labels.items() for label in own),
             lambda pair: f"{self._devices[pair[0]]}_{self._label_ids[pair[1]]}",
         )
-        self._announced_at = {self.sensor(*pair).announced_at for pair in self._unique_ids}
+        self._levels = levels
+        sensors = [self.sensor(*pair) for pair in self._unique_ids]
+        sensors += (sensor for source in levels for sensor in self.level_sensors(source))
+        self._announced_at = {sensor.announced_at for sensor in sensors}
+        self._states = {sensor.state for sensor in sensors}
 
     @property
     def status(self) -> str:
@@ -94,27 +110,45 @@ class Topics:
 
     @property
     def announcements(self) -> list[str]:
-        """Filters for all announcements of these sources, whichever classes they had."""
-        return [f"{self._discovery}/binary_sensor/{device}/+/config" for device in self._devices.values()]
+        """Filters for all announcements of these sources, whichever classes and levels they had."""
+        return [
+            f"{self._discovery}/{kind}/{device}/+/config"
+            for device in self._devices.values()
+            for kind in ("binary_sensor", "sensor")
+        ]
 
     def of_source(self, source: str, last: str) -> str:
-        """Return a topic of a source: its `event` or `status`."""
+        """Return a topic of a source: its `event`, `status` or `level`."""
         return f"{self._topic}/{self._sources[source]}/{last}"
 
     def sensor(self, source: str, label: str) -> Sensor:
         """Return a class of a source as a sensor."""
-        device, state = self._devices[source], self.of_source(source, self._labels[label])
+        state, unique_id = self.of_source(source, self._labels[label]), self._unique_ids[source, label]
+        own = {"name": label, "unique_id": unique_id, "state_topic": state, "device_class": "sound"}
+        return self._sensor(source, "binary_sensor", self._label_ids[label], own)
+
+    def level_sensors(self, source: str) -> list[Sensor]:
+        """Return the level of a source as sensors, all of one state; Home Assistant knows no dBFS as sound pressure."""
+        names, unit = {"dbfs": "Sound level"}, {"unit_of_measurement": "dBFS"}
+        if self._levels[source]:
+            names, unit = LEVELS, {"unit_of_measurement": "dBA", "device_class": "sound_pressure"}
+        sensors = []
+        for key, name in names.items():
+            own = {"name": name, "unique_id": f"{self._devices[source]}_level_{key}"}
+            value = {"state_topic": self.of_source(source, "level"), "value_template": f"{{{{ value_json.{key} }}}}"}
+            own = {**own, **value, **unit, "state_class": "measurement"}
+            sensors.append(self._sensor(source, "sensor", key, own))
+        return sensors
+
+    def _sensor(self, source: str, kind: str, name: str, own: Mapping[str, str]) -> Sensor:
+        device = self._devices[source]
         config = {
-            "name": label,
-            "unique_id": self._unique_ids[source, label],
-            "state_topic": state,
-            "device_class": "sound",
+            **own,
             "availability": [{"topic": self.status}, {"topic": self.of_source(source, "status")}],
             "availability_mode": "all",
             "device": {"identifiers": [device], "name": f"{source} ({self._topic})", "manufacturer": PROGRAM},
         }
-        at = f"{self._discovery}/binary_sensor/{device}/{self._label_ids[label]}/config"
-        return Sensor(at, state, json.dumps(config))
+        return Sensor(f"{self._discovery}/{kind}/{device}/{name}/config", own["state_topic"], json.dumps(config))
 
     def stale_states(self, announced_at: str, content: bytes) -> list[str] | None:
         """Return what to remove with an announcement: topics of its state; None where it is in use, or not ours."""
@@ -127,4 +161,6 @@ class Topics:
             state = config["state_topic"]
         except (ValueError, KeyError, TypeError):
             return None
-        return [state] if isinstance(state, str) and state.startswith(f"{self._topic}/") else []
+        if not isinstance(state, str) or state in self._states:
+            return []
+        return [state] if state.startswith(f"{self._topic}/") else []

@@ -49,6 +49,8 @@ class Feed:
         self._rate_counts = live
         """Whether it is to be said that samples come faster or slower than they should."""
         self._ended = False
+        self.waits = False
+        """Whether the writer waits for room, so that nothing is lost however far detection is behind."""
         self.lost = False
         """Whether nothing comes from the source at present."""
         self.failed = False
@@ -92,6 +94,7 @@ class Feed:
 
     def wait_for_room(self, stop: threading.Event) -> None:
         """Wait until half of the ring is free, so that a writer that can wait loses nothing."""
+        self.waits = True
         ring = self._rings[-1]
         if ring.waiting_s <= RING_S / 2:
             return

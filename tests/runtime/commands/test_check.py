@@ -1,9 +1,11 @@
 """`htsat-edge check` where it needs no microphone; what it says of one is in ../daemon/sources/test_microphone.py."""
 
 import os
+import re
 import socket
 import struct
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from htsat_edge.runtime.commands.check import attempt, check, check_model
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.outputs.mqtt import Mqtt
+from htsat_edge.runtime.models.bundle import load_bundle
+from htsat_edge.runtime.models.settings import Settings
 
 
 def config_of(*sources, **sections):
@@ -36,7 +40,10 @@ def test_what_is_ready_is_ok(command, noise, tiny_bundle, tmp_path):
         "ok   clock",
     ]
     assert lines[1].startswith("ok   model: tiny, 10 classes, ")
-    assert lines[1].endswith(" ms a window on onnxruntime, one every 1.28 s")
+    info = load_bundle(tiny_bundle).info
+    hop_s, latency_s = Settings().grid(info).hop_steps * info.step_s, Settings().latency_s(info)
+    assert re.search(rf" ms a window on onnxruntime, one every {hop_s:g} s: \d+% of the time for 1 source; ", lines[1])
+    assert f"; a sound is reported {latency_s:.2f} s after its onset" in lines[1]
     assert not (tmp_path / "new").exists()
 
 
@@ -57,13 +64,54 @@ def test_a_configuration_that_cannot_be_read_is_bad_input(command, tmp_path):
     )
 
 
-def test_a_model_that_is_too_slow_for_its_sources(tiny_bundle):
-    """No machine runs even the tiny one for 2000 sources three times a second."""
-    sources = [{"name": f"{i}", "file": "x.wav"} for i in range(2000)]
-    config = config_of(*sources, model={"bundle": tiny_bundle}, detection={"hop_s": 0.32})
-    with pytest.raises(HtsatEdgeError) as raised:
-        check_model(config)
-    assert str(raised.value).endswith(": too slow for 2000 sources; raise detection.hop_s, or build an engine")
+@pytest.fixture
+def timed(tiny_bundle, monkeypatch):
+    """Checks a model that takes so many of its shortest hops for a window; returns that hop, if it is ok, the text."""
+
+    def check_it(hops, *sources, hop_s="auto"):
+        info = load_bundle(tiny_bundle).info
+        shortest_s = Settings().grid(info).hop_steps * info.step_s
+        monkeypatch.setattr("htsat_edge.runtime.commands.check.time_window", lambda *_: hops * shortest_s)
+        config = config_of(*sources, model={"bundle": tiny_bundle}, detection={"hop_s": hop_s})
+        found = attempt("model", partial(check_model, config))
+        return shortest_s, found.ok, found.text
+
+    return check_it
+
+
+GATE, YARD = ({"name": name, "stream": {"url": "rtsp://gate/1"}} for name in ("gate", "yard"))
+
+
+@pytest.mark.parametrize(
+    ("hops", "sources", "times", "text"),
+    [
+        (0.22, [GATE, YARD], 1, "44% of the time for 2 sources; a sound is reported "),
+        (0.28, [GATE, YARD], 2, "28% of the time for 2 sources; "),
+        (2, [GATE], 4, "50% of the time for 1 source; "),
+    ],
+)
+def test_the_hop_that_the_device_can_afford(hops, sources, times, text, timed):
+    shortest_s, ok, found = timed(hops, *sources)
+    assert ok
+    assert f", one every {times * shortest_s:g} s (auto): {text}" in found
+
+
+@pytest.mark.parametrize("source", [GATE, {"name": "gate", "stdin": {"sample_rate": 16_000}}])
+def test_a_device_that_is_too_slow(source, timed):
+    shortest_s, ok, text = timed(2.1, source)
+    assert not ok
+    assert f", one every {4 * shortest_s:g} s (auto): 52% of the time for 1 source; " in text
+    assert text.endswith("; it is too slow: build an engine, or take fewer sources")
+    _, ok, text = timed(2.1, source, hop_s=shortest_s)
+    assert not ok
+    assert f", one every {shortest_s:g} s: 210% of the time for 1 source; " in text
+    assert text.endswith("; it is too slow: build an engine, or detection.hop_s: auto")
+
+
+def test_no_device_is_too_slow_for_a_recording(timed):
+    _, ok, text = timed(99, {"name": "yard", "file": "yard.wav"})
+    assert ok
+    assert ": 9900% of the time for 1 source; " in text
 
 
 def test_a_stream_is_heard_and_stdin_only_named(tiny_bundle, monkeypatch, tmp_path):

@@ -39,7 +39,7 @@ def events(command):
 def test_a_recording_is_heard_whatever_its_channels(gains, write, events, farmyard, caplog):
     """Two that cancel each other, and one that is live of six, give the events of the recording itself."""
     wanted, _ = events(farmyard)
-    assert len([event for event in wanted if event["type"] == "end"]) == 7
+    assert {event["label"] for event in wanted if event["type"] == "end"} >= {"Speech", "Dog", "Thunder", "Fowl"}
     assert events(write("a.wav", *gains))[0] == wanted
     assert len(caplog.records) == (gains != (1, 1))
 

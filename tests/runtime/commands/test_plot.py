@@ -12,6 +12,7 @@ from htsat_edge.runtime.dsp.events import EventEnd
 from htsat_edge.runtime.dsp.log_mel import FrontEnd, LogMel
 from htsat_edge.runtime.dsp.trace import Trace
 from htsat_edge.runtime.models.bundle import load_bundle
+from htsat_edge.runtime.models.settings import Settings
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def draw(tmp_path):
             EventEnd(source="yard", id=i, label=label, onset=onset, offset=offset, time=None, score=score)
             for i, (label, onset, offset, score) in enumerate(events)
         ]
-        plot.draw(tmp_path / "x.png", title, Detections("yard", 100.0, ended, trace), info, info.labels)
+        plot.draw(tmp_path / "x.png", title, Detections("yard", 100.0, ended, trace), info, Settings().classes(info))
         assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
     return run
@@ -92,7 +93,7 @@ def test_a_tone_lies_at_its_tick(figure, tmp_path):
     trace = Trace()
     trace.frames(LogMel(front_end)(tone))
     trace.scores(np.zeros((32, len(info.labels)), np.float32))
-    plot.draw(tmp_path / "x.png", "x", Detections("x", 1.0, [], trace), info, info.labels)
+    plot.draw(tmp_path / "x.png", "x", Detections("x", 1.0, [], trace), info, Settings().classes(info))
     axes = figure().axes[0]
     image = axes.images[0]
     _, _, low, high = image.get_extent()

@@ -14,12 +14,15 @@ from htsat_edge.runtime.daemon.config import (
     DaemonConfig,
     DetectionConfig,
     JsonLinesConfig,
+    LevelConfig,
+    LevelEventConfig,
     MetricsConfig,
     MicrophoneConfig,
     ModelConfig,
     MqttConfig,
     OutputsConfig,
     PcmConfig,
+    RulesConfig,
     SourceConfig,
     StoreConfig,
     StreamConfig,
@@ -57,15 +60,16 @@ def test_settings_are_the_configurations():
         min_length_s=0.64,
         merge_gap_s=0.32,
     )
-    _, settings = prepare(INFO, DaemonConfig(detection=detection))
-    assert settings == Settings(2.56, 1.28, 0.4, 0.5, 0.64, 0.32, ("Dog", "Thunder"))
-    assert prepare(INFO, DaemonConfig()) == (INFO, Settings())
-
-
-def test_thresholds_of_some_classes_are_added_to_the_models():
-    info, _ = prepare(INFO, DaemonConfig(detection=DetectionConfig(thresholds={"Dog": 0.125})))
-    assert info.thresholds == {**INFO.thresholds, "Dog": 0.125}
-    assert INFO.thresholds.get("Dog") != 0.125
+    assert prepare(INFO, DaemonConfig(detection=detection)) == Settings(
+        hop_s=2.56,
+        look_ahead_s=1.28,
+        threshold=0.4,
+        release=0.5,
+        min_length_s=0.64,
+        merge_gap_s=0.32,
+        labels=("Dog", "Thunder"),
+    )
+    assert prepare(INFO, DaemonConfig()) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -73,14 +77,65 @@ def test_thresholds_of_some_classes_are_added_to_the_models():
     [
         ({"labels": ["Dogg"]}, r"detection.labels: 'Dogg' is no class of this model, meant Dog\?"),
         ({"thresholds": {"Cat": 0.5}}, "detection.thresholds: 'Cat' is no class of this model"),
+        ({"groups": {"Pets": ["Dog"]}, "labels": ["Dog"]}, "detection.labels: 'Dog' is a part of the group Pets"),
+        ({"groups": "audioste"}, r"detection.groups: audioste: no such file, meant audioset\?"),
         ({"hop_s": 99}, "hop of 99 s"),
-        ({"look_ahead_s": 11}, "look-ahead of 11 s"),
+        ({"look_ahead_s": 11}, "look_ahead_s"),
     ],
 )
 def test_what_the_model_cannot_is_an_error_before_anything_is_opened(detection, message, filled_source):
     source = filled_source()
     with pytest.raises(HtsatEdgeError, match=message):
         assemble(quiet(detection=DetectionConfig(**detection)), [source], source.news)
+
+
+@pytest.mark.parametrize(
+    ("hop_s", "live", "found"), [("auto", True, 2), ("auto", False, 1), (3.84, True, None), (3.84, False, None)]
+)
+def test_the_hop_is_chosen_where_it_is_to_be_and_a_source_is_live(hop_s, live, found, filled_source, monkeypatch):
+    shortest_s = Settings().grid(INFO).hop_steps * INFO.step_s
+    monkeypatch.setattr("htsat_edge.runtime.daemon.hop.time_window", lambda *_: 0.3 * shortest_s)
+    config = quiet(detection=DetectionConfig(hop_s=hop_s))
+    with assemble(config, [filled_source("yard", live), filled_source("gate", live)]) as parts:
+        assert [session.hop_s for session in parts.sessions] == 2 * [found * shortest_s if found else hop_s]
+        assert (parts.hop is not None) == (hop_s == "auto" and live)
+
+
+def test_rules_are_for_classes_that_are_reported(filled_source):
+    rules = RulesConfig.model_validate({"suppress": {"Speech": {"while": "Dog"}}})
+    config = quiet(rules=rules, detection=DetectionConfig(labels=["Dog", "Thunder"]))
+    with pytest.raises(HtsatEdgeError, match=r"rules.suppress: 'Speech' is no class that is reported; those are Dog"):
+        assemble(config, [filled_source()])
+    with assemble(quiet(rules=rules), [filled_source(), filled_source("gate")]) as parts:
+        yard, gate = (session.rules for session in parts.sessions)
+        assert yard is not gate
+
+
+def test_the_level_of_each_source_is_measured_as_the_configuration_wants(farmyard, tmp_path):
+    """The second source hears the same recording at 20 dB less: never above the limit, which the first one passes."""
+    path = tmp_path / "messages.jsonl"
+    sources = [SourceConfig(name="a", file=farmyard), SourceConfig(name="b", file=farmyard, level={"offset_db": 100})]
+    level = LevelConfig(offset_db=120, every_s=10, event=LevelEventConfig(above_db=99))
+    outputs = {"json_lines": JsonLinesConfig(path=path)}
+    config = quiet(sources=sources, level=level, outputs=outputs, detection=DetectionConfig(hop_s=2.56))
+    Daemon(assemble(config), Notifier()).run()
+    messages = [json.loads(line) for line in path.read_text().splitlines()]
+    a, b = (
+        [message for message in messages if message["source"] == source and message.get("state") == "level"]
+        for source in ("a", "b")
+    )
+    assert [(message["onset"], message["offset"]) for message in a] == [(0, 10), (10, 20), (20, 27)]
+    assert [message["laeq_db"] for message in b] == pytest.approx([message["laeq_db"] - 20 for message in a], abs=0.011)
+    loud = [message for message in messages if message.get("label") == "Loud sound"]
+    assert {message["source"] for message in loud} == {"a"}
+    assert [message["type"] for message in loud[:2]] == ["start", "end"]
+    assert loud[0]["score"] == 1.0
+
+
+def test_a_level_event_has_a_label_of_its_own(filled_source):
+    config = quiet(level=LevelConfig(event=LevelEventConfig(above_db=-20, label="Dog")))
+    with pytest.raises(HtsatEdgeError, match=r"^level\.event\.label: Dog is a class, too; give another$"):
+        assemble(config, [filled_source()])
 
 
 def test_a_gate_that_is_configured_saves_runs_in_silence(filled_source):
@@ -153,9 +208,9 @@ def test_outputs_are_those_of_the_configuration(tmp_path):
         mqtt=MqttConfig(host="localhost"),
         webhook=WebhookConfig(url="http://localhost/secret"),
     )
-    outputs = make_outputs(config, ["yard"], ["Dog"])
+    outputs = make_outputs(config, {"yard": ["Dog"]})
     assert [type(output) for output in outputs] == [Stdout, JsonLinesFile, StoreOutput, Mqtt, Webhook]
-    assert make_outputs(OutputsConfig(stdout=False), ["yard"], ["Dog"]) == []
+    assert make_outputs(OutputsConfig(stdout=False), {"yard": ["Dog"]}) == []
 
 
 def test_an_output_that_cannot_be_closes_what_was_opened(tmp_path, filled_source, free_port):

@@ -10,6 +10,7 @@ from htsat_edge.runtime.daemon.config import (
     ClipsConfig,
     DaemonConfig,
     JsonLinesConfig,
+    LevelEventConfig,
     MetricsConfig,
     MqttConfig,
     PcmConfig,
@@ -46,7 +47,13 @@ def read(tmp_path, text):
         ("outputs: {mqtt: {host: a, port: 0}}", "outputs.mqtt.port: Input should be greater than 0"),
         ("outputs: {mqtt: {host: a, password: {}}}", "outputs.mqtt.password: want one of env and file"),
         ("outputs: {mqtt: {host: a, password: hunter2}}", "outputs.mqtt.password: Input should be a valid dictionary"),
-        ("detection: {hop_s: .inf}", "detection.hop_s: Input should be a finite number"),
+        (
+            "detection: {groups: {Dog: 5}}",
+            "detection.groups: want the name of a file, or groups such as {Dog: [Dog, Bark]}",
+        ),
+        ("detection: {confirm_s: {Dog: -1}}", "detection.confirm_s.Dog: Input should be greater than or equal to 0"),
+        ("sources: [{name: a, file: x, detection: {hop_s: 1}}]", "sources.0.detection.hop_s: unknown key"),
+        ("detection: {hop_s: .inf}", "detection.hop_s: want auto, or seconds above 0, not inf"),
         ("sources: [{name: a b, file: x}, {name: a-b, file: y}]", "a b, a-b: two of these would have the same topic"),
         ("sources: [{name: a, stream: {url: 'rtsp://me:hunter2@cam/x'}}]", "url: holds a password; put {password}"),
         ("sources: [{name: a, stream: {url: 'rtsp://me:hun/ter2@cam/x'}}]", "url: holds a password; put {password}"),
@@ -96,12 +103,24 @@ def read(tmp_path, text):
         ("outputs: {webhook: {url: 'http://x', timeout_s: 0}}", "timeout_s: Input should be greater than 0"),
         ("detection: {threshold: 0}", "detection.threshold: Input should be greater than 0"),
         ("detection: {release: 1}", "detection.release: Input should be less than 1"),
-        ("detection: {hop_s: 0}", "detection.hop_s: Input should be greater than 0"),
+        ("detection: {hop_s: 0}", "detection.hop_s: want auto, or seconds above 0, not 0"),
+        ("detection: {hop_s: often}", "detection.hop_s: want auto, or seconds above 0, not 'often'"),
         ("detection: {look_ahead_s: -0.1}", "look_ahead_s: Input should be greater than or equal to 0"),
         ("detection: {min_length_s: -0.1}", "min_length_s: Input should be greater than or equal to 0"),
         ("detection: {merge_gap_s: -0.1}", "merge_gap_s: Input should be greater than or equal to 0"),
         ("detection: {gate_dbfs: 0.1}", "gate_dbfs: Input should be less than or equal to 0"),
         ("health: {quiet_dbfs: 0.1}", "quiet_dbfs: Input should be less than or equal to 0"),
+        ("level: {every_s: 0}", "level.every_s: Input should be greater than or equal to 1, not 0"),
+        ("level: {every_s: 0.5}", "level.every_s: Input should be a valid integer"),
+        ("level: {event: {label: x}}", "level.event.above_db: key is missing"),
+        (
+            "level: {event: {above_db: 85}}",
+            "level.event.above_db: in microphone want a level below 0 dBFS, or set level.offset_db",
+        ),
+        (
+            "{level: {offset_db: 120, event: {above_db: 95}}, sources: [{name: a, file: x, level: {offset_db: 94}}]}",
+            "level.event.above_db: want a level below 94 dB, which is 0 dBFS in a",
+        ),
         ("model: {threads: 0}", "model.threads: Input should be greater than or equal to 1"),
         ("sources: [{name: a, microphone: {sample_rate: 7999}}]", "Input should be greater than or equal to 8000"),
         ("sources: [{name: a, microphone: {channel: 0}}]", "channel"),
@@ -134,6 +153,8 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, text, message):
         "sources: [{name: a, microphone: {sample_rate: 8000, channel: 1}}]",
         "model: {threads: 1}",
         "health: {clipped_percent: 100, quiet_dbfs: 0}",
+        "level: {offset_db: 0, every_s: 1, event: {above_db: -0.1, release_db: 0, min_length_s: 0, merge_gap_s: 0}}",
+        "level: {offset_db: 300, every_s: 3600, event: {above_db: 299.9, label: x}}",
         "detection: {look_ahead_s: 0, min_length_s: 0, merge_gap_s: 0, gate_dbfs: 0}",
         "sources: [{name: a, stream: {url: 'rtsp://me@cam:554/x?a=b%40c'}}]",
         "sources: [{name: a, stream: {url: 'http://cam/@me/x:y@z'}}]",
@@ -144,6 +165,18 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, text, message):
 )
 def test_the_ends_of_each_range_are_in_it(tmp_path, text):
     read(tmp_path, text)
+
+
+def test_a_level_is_calibrated_for_each_source(tmp_path):
+    sources = "[{name: a, file: x, level: {offset_db: 94}}, {name: b, file: y}]"
+    one, none, never = (
+        read(tmp_path, f"{{level: {{{level}}}, sources: {sources}}}")
+        for level in ("offset_db: 120, every_s: 60", "every_s: 1", "offset_db: 120")
+    )
+    assert [one.level_of(name).offset_db for name in ("a", "a/2", "b", "b/1", "elsewhere")] == [94, 94, 120, 120, 120]
+    assert one.calibrated(["a/1", "b"]) == {"a/1": True, "b": True}
+    assert none.calibrated(["a", "b"]) == {"a": True, "b": False}
+    assert never.calibrated(["a", "b"]) == {}
 
 
 def test_nothing_is_needed(tmp_path):
@@ -172,6 +205,7 @@ def test_what_is_commented_out_in_detector_yaml_has_the_defaults_too(tmp_path):
     password, token = Secret(env="MQTT_PASSWORD"), Secret(env="WEBHOOK_TOKEN")
     assert (gate.stream.password, recording.file) == (Secret(env="CAMERA_PASSWORD"), Path("yard.flac"))
     assert pipe.stdin == PcmConfig(sample_rate=48_000)
+    assert config.level.event == LevelEventConfig(above_db=-20)
     assert outputs.json_lines == JsonLinesConfig(path="events.jsonl")
     assert outputs.store == StoreConfig(path="events.db")
     assert outputs.mqtt == MqttConfig(host="localhost", password=password)
@@ -183,6 +217,7 @@ def test_what_is_commented_out_in_detector_yaml_has_the_defaults_too(tmp_path):
 def keys(model, prefix=""):
     """Yield every key that the file may have, dotted; of what may be null, too."""
     for name, field in model.model_fields.items():
+        name = field.alias or name
         yield f"{prefix}{name}"
         inner = [field.annotation, *getattr(field.annotation, "__args__", ())]
         for part in inner:

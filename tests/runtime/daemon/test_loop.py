@@ -190,10 +190,10 @@ def test_the_parts_are_released_at_the_end_also_of_a_daemon_that_fails(make_part
 
 
 @pytest.mark.parametrize(
-    ("count", "batches"), [(1, [1, 1]), (3, [3, 3]), (MOST_WINDOWS + 1, [MOST_WINDOWS, MOST_WINDOWS, 1, 1])]
+    ("count", "batches"), [(1, [1, 1, 1]), (3, [3, 3, 3]), (MOST_WINDOWS + 1, 3 * [MOST_WINDOWS, 1])]
 )
 def test_windows_of_several_sources_are_scored_at_once(count, batches, make_parts, wait_for):
-    """Each source gives 4.8 s, which complete windows at 2.56 s and 3.84 s."""
+    """Each source gives 4.8 s, which complete windows at 1.28, 2.56 and 3.84 s: one is read, and scored, at a time."""
     parts = make_parts(count)
     for source in parts.sources:
         source.feed.open(2000)  # so that there is not much to resample
@@ -202,13 +202,13 @@ def test_windows_of_several_sources_are_scored_at_once(count, batches, make_part
     thread = threading.Thread(target=daemon.run)
     thread.start()
     try:
-        wait_for(lambda: sum(parts.model.batches) == 2 * count)
+        wait_for(lambda: sum(parts.model.batches) == 3 * count)
         assert parts.model.batches == batches
     finally:
         daemon.stop()
         thread.join(30)
     assert not thread.is_alive()
-    assert sum(parts.model.batches) == 3 * count  # and the window that ends with the recording
+    assert sum(parts.model.batches) == 4 * count  # and the window that ends with the recording
 
 
 def test_what_was_recorded_before_the_end_is_still_heard(make_parts):

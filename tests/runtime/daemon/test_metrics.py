@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from htsat_edge.runtime.daemon.clock import SystemClock
-from htsat_edge.runtime.daemon.config import HealthConfig, MetricsConfig
+from htsat_edge.runtime.daemon.config import HealthConfig, LevelConfig, MetricsConfig
 from htsat_edge.runtime.daemon.metrics import Collector
 from htsat_edge.runtime.daemon.outputs.metrics import MetricsServer
 from htsat_edge.runtime.daemon.publisher import Publisher
@@ -21,6 +21,7 @@ from htsat_edge.runtime.daemon.scorer import Scorer
 from htsat_edge.runtime.daemon.session import SourceSession
 from htsat_edge.runtime.daemon.sources.feed import Feed
 from htsat_edge.runtime.dsp.blocks import AudioBlock, Gap
+from htsat_edge.runtime.dsp.sound_level import SoundLevel
 from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
 from htsat_edge.runtime.models.settings import Settings
 
@@ -45,6 +46,7 @@ def collect(sessions, kept_output, system, tmp_path):
     output.sent, output.dropped, output.failures, output.waiting = 5, 2, 7, 3
     scorer = Scorer(None, None, None)
     scorer.runs, scorer.windows, scorer.gated, scorer.seconds, scorer.slowest = 4, 6, 9, 1.5, 0.75
+    scorer._recent.extend([0.1, 0.16, 0.3])
     for zone, name, milli in ((0, "cpu", "45500"), (1, "gpu", "broken"), (2, "soc", "-1000")):
         folder = tmp_path / f"thermal_zone{zone}"
         folder.mkdir()
@@ -74,11 +76,14 @@ def collect_server(collect, free_port):
     server.close()
 
 
-def test_figures_of_the_model(collect):
+def test_figures_of_the_model(collect, sessions):
+    for session, hop_s in zip(sessions, (0.32, 1.28), strict=True):
+        session.set_hop(hop_s, "")
     found = collect()
     assert found["htsat_edge_inference_seconds_count",] == 4
     assert found["htsat_edge_inference_seconds_sum",] == 1.5
     assert found["htsat_edge_inference_slowest_seconds",] == 0.75
+    assert found["htsat_edge_load",] == pytest.approx(0.16 / 0.32 + 0.16 / 1.28)
     assert found["htsat_edge_windows_total",] == 6
     assert found["htsat_edge_windows_gated_total",] == 9
 
@@ -92,7 +97,8 @@ def test_figures_of_outputs(collect):
 
 
 def test_figures_of_sources(collect, sessions):
-    yard, _ = sessions
+    yard, gate = sessions
+    gate.set_hop(0.64, "")
     yard.take(AudioBlock(0.0, 32_000, np.zeros(6 * 32_000, np.float32)))
     yard.flush()
     yard.finish()
@@ -106,11 +112,43 @@ def test_figures_of_sources(collect, sessions):
         "gaps_total": (1, 0),
         "level_dbfs": (-200, -np.inf),
         "input_fault": (1, 0),
+        "hop_seconds": (yard.hop_s, 0.64),
+        "expected_latency_seconds": (yard.latency_s, gate.latency_s),
         "behind_seconds": (0.25, 0),
         "clock_drift_ppm": (0, 0),
     }
     for name, values in wanted.items():
         assert [found[f"htsat_edge_{name}", source] for source in ("yard", "gate")] == pytest.approx(values), name
+
+
+def test_events_that_a_rule_has_left_out(collect, sessions):
+    sessions[1].rules.suppressed.update({("suppress", "Owl"): 3, ("cooldown", "Dog"): 1})
+    found = {key[1:]: value for key, value in collect().items() if key[0] == "htsat_edge_events_suppressed_total"}
+    assert found == {("gate", "suppress", "Owl"): 3, ("gate", "cooldown", "Dog"): 1}
+    assert [source["suppressed"] for source in collect.health()[1]["sources"].values()] == [0, 4]
+
+
+def test_levels_of_a_second_and_of_a_minute(collect, sessions):
+    yard, gate = sessions
+    yard.level.settings = LevelConfig(offset_db=100)
+    yard.level.second, yard.level.span = SoundLevel(1e-3, 1e-4, 1e-2), SoundLevel(1e-5, 1e-6, 1e-1)
+    gate.level.second = SoundLevel(1e-2, 1e-3, 1e-1)
+    found = {
+        (name.removeprefix("htsat_edge_"), *labels): value
+        for (name, *labels), value in collect().items()
+        if name.endswith(("sound_level_dbfs", "laeq_db", "lamax_db"))
+    }
+    assert found == pytest.approx(
+        {
+            ("sound_level_dbfs", "yard", "1"): -30,
+            ("sound_level_dbfs", "yard", "60"): -50,
+            ("sound_level_dbfs", "gate", "1"): -20,
+            ("laeq_db", "yard", "1"): 60,
+            ("laeq_db", "yard", "60"): 40,
+            ("lamax_db", "yard", "1"): 80,
+            ("lamax_db", "yard", "60"): 90,
+        }
+    )
 
 
 def test_a_source_that_is_slower_than_it_says_has_a_positive_drift(collect, sessions):
@@ -128,7 +166,7 @@ def test_temperatures_are_those_that_can_be_read(collect):
 
 
 def test_all_is_well(collect):
-    source = {"heard": True, "problems": [], "coverage": 1.0}
+    source = {"heard": True, "problems": [], "coverage": 1.0, "suppressed": 0}
     assert collect.health() == (
         True,
         {
@@ -188,7 +226,7 @@ def test_figures_and_health_of_a_running_daemon(start_daemon, free_port, samples
     wait_for(lambda: daemon.feed.behind_s == 0)
     status, text = get(port, "/healthz")
     assert status == 200
-    assert json.loads(text)["sources"]["yard"] == {"heard": True, "problems": [], "coverage": 1.0}
+    assert json.loads(text)["sources"]["yard"] == {"heard": True, "problems": [], "coverage": 1.0, "suppressed": 0}
 
     def figures():
         lines = [line for line in get(port, "/metrics")[1].splitlines() if not line.startswith("#")]

@@ -91,3 +91,22 @@ def test_runs_are_timed():
         scorer([Window(0, np.zeros((4, 2), np.float32))])
     took = time.perf_counter() - begun
     assert 0.02 <= scorer.slowest <= scorer.seconds - 0.004 <= took - 0.004
+
+
+def test_what_a_window_takes_is_that_of_most_of_the_last_runs():
+    """An engine that is loaded meanwhile, in a run of 9 s, changes nothing; a device that is slower does."""
+    ticks = []
+    scorer = Scorer(MeanModel(), FrontEnd(), None, clock=lambda: ticks.pop(0))
+    assert scorer.window_s == 0
+
+    def run(seconds, windows=1):
+        ticks.extend([0.0, seconds])
+        scorer(windows * [Window(0, np.zeros((4, 2), np.float32))])
+
+    for _ in range(8):
+        run(0.5, windows=2)
+    run(9.0)
+    assert scorer.window_s == 0.25
+    for _ in range(4):
+        run(1.0)
+    assert scorer.window_s == 1.0

@@ -190,4 +190,4 @@ def test_killed_and_started_again_no_event_is_stored_twice(service, samples, tmp
 def test_a_configuration_that_does_not_fit_the_model_ends_it_in_one_line(service):
     status, err = service.start(detection={"hop_s": 99}).end()
     assert status == 2
-    assert err == "htsat-edge: hop of 99 s: want between 0.32 and 10.24 s\n"
+    assert err == "htsat-edge: detection: hop of 99 s: want between 0.08 and 10.24 s\n"

@@ -77,7 +77,7 @@ def test_a_signal_ends_a_daemon_that_waits_for_its_configuration(number, make_pa
     run._control.reload = True
     run.run()
     assert [message.state for message in parts.kept] == ["listening"]
-    assert sum(parts.model.batches) == 3
+    assert sum(parts.model.batches) == 4
 
 
 def test_warnings_that_were_left_out_are_counted_at_the_end(make_parts, monkeypatch, caplog):

@@ -12,6 +12,7 @@ from htsat_edge.runtime.daemon.config import HealthConfig
 from htsat_edge.runtime.daemon.messages import (
     CoverageStatus,
     GapMessage,
+    HopChanged,
     InputFault,
     InputOk,
     Listening,
@@ -74,12 +75,28 @@ def settle(session, windows, framewise):
 def test_the_first_samples_are_reported_once():
     session = make_session()
     _, messages = session.take(block(0, 1))
-    assert messages == [Listening(source="yard", time=None, sample_rate=8000)]
+    latency_s = round(session.settings.latency_s(INFO), 4)
+    assert messages == [Listening(source="yard", time=None, sample_rate=8000, hop_s=10.24, latency_s=latency_s)]
     assert session.take(block(1, 1))[1] == []
     session.flush()
     session.finish()
     session.lose(Gap(2, 3, "unplugged"))
     assert session.take(block(3, 1, rate=16_000))[1] == []
+
+
+def test_another_hop_counts_from_the_next_window_on_also_after_a_gap():
+    session = make_session(settings=Settings(hop_s=2.56))
+    assert len(session.take(block(0, 12))[0]) == 4
+    latency_s = round(session.latency_s - 1.92, 4)
+    message = session.set_hop(0.64, "detection is 5.0 s behind")
+    assert len(session.take(block(12, 1))[0]) == 4  # from 10.24 s on
+    assert message == HopChanged(
+        source="yard", time=None, onset=12.0, hop_s=0.64, latency_s=latency_s, text="detection is 5.0 s behind"
+    )
+    session.flush()
+    session.finish()
+    session.lose(Gap(13, 20, "unplugged"))
+    assert len(session.take(block(20, 2))[0]) == 3
 
 
 def test_events_are_numbered_on_over_gaps_and_rates():

@@ -51,7 +51,7 @@ def test_graphs_that_are_left_out_have_a_reason(bundle, tmp_path):
 def test_a_named_precision_is_all_that_is_chosen(bundle):
     plan = choose_graphs(load_bundle(bundle), Request(threads=[2], precisions=["cpu-fp32"]))
     assert (names(plan), plan.not_run) == ([("cpu-fp32", 2)], {})
-    assert plan.candidates[0].hop_s == 1.28  # the default
+    assert plan.candidates[0].hop_s == 0.32  # the default
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ def connect(broker):
     """Starts an output that publishes to the broker."""
     started = []
 
-    def begin(sources=("yard", "gate"), labels=("Dog", "Cattle, bovinae"), **settings):
+    def begin(sources=("yard", "gate"), labels=("Dog", "Cattle, bovinae"), levels=(), **settings):
         settings = {"off_delay_s": 0, "port": broker.port, **settings}
-        output = Mqtt(MqttConfig(host="127.0.0.1", **settings), sources, labels)
+        output = Mqtt(MqttConfig(host="127.0.0.1", **settings), dict.fromkeys(sources, labels), dict(levels))
         output.start()
         started.append(output)
         return output

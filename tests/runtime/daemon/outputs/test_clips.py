@@ -24,7 +24,7 @@ class Recording:
         self.clips = []
         config = ClipsConfig(folder="clips", **settings)
         writer = SimpleNamespace(settings=config, put=self.clips.append)
-        self.recorder = ClipRecorder(writer, "the yard", LABELS, LATE_S)
+        self.recorder = ClipRecorder(writer, "the yard", [LABELS.index("Speech")], LATE_S)
         self.at_s = self.settled_s = 0.0
         self._ids = 0
 

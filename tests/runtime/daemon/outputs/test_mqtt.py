@@ -7,7 +7,7 @@ import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import DetectionConfig, MqttConfig, Secret
-from htsat_edge.runtime.daemon.messages import ClockSet, GapMessage, SourceBack, SourceLost
+from htsat_edge.runtime.daemon.messages import ClockSet, GapMessage, LevelStatus, SourceBack, SourceLost
 from htsat_edge.runtime.daemon.outputs.mqtt import MOST_SENSORS, Mqtt
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
@@ -43,6 +43,37 @@ def test_events_states_and_sensors(broker, connect, make_events, wait_for):
     assert sensor["unique_id"] == "htsat_edge_yard_cattle_bovinae"
     output.close()
     wait_for(lambda: broker.last("htsat-edge/status") == "offline")
+
+
+def make_level(source, dbfs, laeq_db=None, lamax_db=None):
+    return LevelStatus(source=source, time=None, onset=0.0, offset=60.0, dbfs=dbfs, laeq_db=laeq_db, lamax_db=lamax_db)
+
+
+def test_levels_are_sensors_and_come_again_to_a_broker_that_forgot(broker, connect, wait_for):
+    output = connect(levels={"yard": True, "gate": False})
+    messages = [make_level("yard", -30.0, 70.5, 82.25), make_level("gate", -41.5)]
+    offer(output, messages)
+    wait_for(lambda: output.sent == 2)
+
+    def levels():
+        return [broker.last(f"htsat-edge/{source}/level") for source in ("yard", "gate")]
+
+    wanted = [
+        '{"dbfs":-30.0,"laeq_db":70.5,"lamax_db":82.25}',
+        '{"dbfs":-41.5,"laeq_db":null,"lamax_db":null}',
+    ]
+    wait_for(lambda: levels() == wanted)
+    assert broker.all("htsat-edge/yard/event") == contents(messages[:1])
+    announced = [topic for topic, _ in broker.heard if topic.startswith("homeassistant/sensor/")]
+    assert sorted(announced) == [
+        "homeassistant/sensor/htsat_edge_gate/dbfs/config",
+        "homeassistant/sensor/htsat_edge_yard/laeq_db/config",
+        "homeassistant/sensor/htsat_edge_yard/lamax_db/config",
+    ]
+    broker.kill()
+    broker.heard.clear()
+    broker.start()
+    wait_for(lambda: levels() == wanted)
 
 
 def test_a_source_that_is_lost_is_not_available(broker, connect, wait_for):
@@ -130,7 +161,7 @@ def test_many_classes_are_announced_when_they_are_heard(broker, connect, make_ev
 
 def test_without_discovery_and_with_a_password_of_its_own(broker, connect, make_events, wait_for, monkeypatch):
     monkeypatch.setenv("PW", "s3cret")
-    output = connect(topic="farm/ears", discovery=None, username="me", password=Secret(env="PW"))
+    output = connect(topic="farm/ears", discovery=None, username="me", password=Secret(env="PW"), levels={"yard": True})
     offer(output, make_events(1))
     wait_for(lambda: broker.last("farm/ears/yard/dog") == "ON")
     assert not any("homeassistant" in topic for topic, _ in broker.heard)
@@ -138,7 +169,7 @@ def test_without_discovery_and_with_a_password_of_its_own(broker, connect, make_
 
 def test_a_broker_that_is_not_there_keeps_nobody_waiting(free_port, make_events, monkeypatch):
     monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.sender.CLOSE_S", 0.2)
-    output = Mqtt(MqttConfig(host="127.0.0.1", port=free_port()), ["yard"], ["Dog"])
+    output = Mqtt(MqttConfig(host="127.0.0.1", port=free_port()), {"yard": ["Dog"]})
     output.patience_s = 0.1
     output.start()
     begun = time.monotonic()
@@ -150,9 +181,9 @@ def test_a_broker_that_is_not_there_keeps_nobody_waiting(free_port, make_events,
 
 def test_a_check_connects_and_publishes_nothing(broker, monkeypatch, wait_for):
     settings = MqttConfig(host="127.0.0.1", port=broker.port)
-    assert Mqtt(settings, ["yard"], ["Dog"]).check() == f"127.0.0.1:{broker.port} accepts the connection"
+    assert Mqtt(settings, {"yard": ["Dog"]}).check() == f"127.0.0.1:{broker.port} accepts the connection"
     monkeypatch.setattr(Mqtt, "patience_s", 0.5)
     broker.kill()
     with pytest.raises(HtsatEdgeError, match=f"mqtt 127.0.0.1:{broker.port}: the broker cannot be reached: "):
-        Mqtt(settings, ["yard"], ["Dog"]).check()
+        Mqtt(settings, {"yard": ["Dog"]}).check()
     assert broker.heard == []

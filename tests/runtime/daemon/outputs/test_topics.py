@@ -49,7 +49,7 @@ def test_the_first_of_several_with_one_short_form_keeps_it():
     ],
 )
 def test_every_source_and_class_has_topics_and_ids_of_its_own(topic, sources, labels):
-    topics = Topics(topic, "homeassistant", sources, labels)
+    topics = Topics(topic, "homeassistant", dict.fromkeys(sources, labels))
     sensors = {(source, label): topics.sensor(source, label) for source in sources for label in labels}
     contents = {pair: json.loads(sensor.content) for pair, sensor in sensors.items()}
     count = len(sources) * len(labels)
@@ -69,14 +69,25 @@ def test_every_source_and_class_has_topics_and_ids_of_its_own(topic, sources, la
 
 
 def test_plain_names_have_the_ids_that_they_always_had():
-    sensor = Topics("htsat-edge", "homeassistant", ["yard"], ["Cattle, bovinae"]).sensor("yard", "Cattle, bovinae")
+    sensor = Topics("htsat-edge", "homeassistant", {"yard": ["Cattle, bovinae"]}).sensor("yard", "Cattle, bovinae")
     assert sensor.announced_at == "homeassistant/binary_sensor/htsat_edge_yard/cattle_bovinae/config"
     assert sensor.state == "htsat-edge/yard/cattle_bovinae"
     assert json.loads(sensor.content)["unique_id"] == "htsat_edge_yard_cattle_bovinae"
 
 
+def test_a_source_has_only_its_own_classes():
+    """One that both have is called the same in both."""
+    topics = Topics("farm", "ha", {"yard": ["Dog", "dog"], "gate": ["dog"]})
+    assert topics.sensor("yard", "dog").state.removeprefix("farm/yard/").startswith("dog_")
+    assert topics.sensor("gate", "dog").state == topics.sensor("yard", "dog").state.replace("yard", "gate")
+    gone = Topics("farm", "ha", {"gate": ["Cat"]}).sensor("gate", "Cat")
+    assert Topics("farm", "ha", {"yard": ["Cat"], "gate": ["dog"]}).stale_states(
+        gone.announced_at, gone.content.encode()
+    ) == ["farm/gate/cat"]
+
+
 def test_only_our_announcements_of_classes_that_are_no_more_are_stale():
-    then, now = (Topics("farm", "ha", ["yard"], labels) for labels in (["Dog", "Cat"], ["Dog"]))
+    then, now = (Topics("farm", "ha", {"yard": labels}) for labels in (["Dog", "Cat"], ["Dog"]))
     dog, cat = (then.sensor("yard", label) for label in ("Dog", "Cat"))
     assert now.stale_states(dog.announced_at, dog.content.encode()) is None
     assert now.stale_states(cat.announced_at, cat.content.encode()) == ["farm/yard/cat"]
@@ -85,3 +96,34 @@ def test_only_our_announcements_of_classes_that_are_no_more_are_stale():
     theirs = json.loads(cat.content) | {"device": {"manufacturer": "somebody"}}
     for content in (b"", b"no JSON", b"[]", b"{}", b'{"device": 1}', b"\xff", json.dumps(theirs).encode()):
         assert now.stale_states(cat.announced_at, content) is None
+
+
+def test_the_level_of_a_source_is_what_home_assistant_takes_for_one():
+    """It refuses a sound pressure in another unit than dB and dBA (homeassistant.const.UnitOfSoundPressure)."""
+    topics = Topics("farm", "ha", {"yard": ["Level", "Dog"], "gate": ["Level"]}, {"yard": True, "gate": False})
+    mean, highest = (json.loads(sensor.content) for sensor in topics.level_sensors("yard"))
+    assert (mean["name"], mean["value_template"]) == ("Sound level", "{{ value_json.laeq_db }}")
+    assert (highest["name"], highest["value_template"]) == ("Sound level, maximum", "{{ value_json.lamax_db }}")
+    for sensor in (mean, highest):
+        assert sensor["state_topic"] == "farm/yard/level"
+        assert (sensor["device_class"], sensor["unit_of_measurement"]) == ("sound_pressure", "dBA")
+        assert sensor["state_class"] == "measurement"
+        assert sensor["device"] == json.loads(topics.sensor("yard", "Dog").content)["device"]
+    assert mean["unique_id"] != highest["unique_id"]
+    (plain,) = topics.level_sensors("gate")
+    content = json.loads(plain.content)
+    assert plain.announced_at == "ha/sensor/farm_gate/dbfs/config"
+    assert (content["unit_of_measurement"], content["value_template"]) == ("dBFS", "{{ value_json.dbfs }}")
+    assert "device_class" not in content
+    assert topics.sensor("yard", "Level").state != "farm/yard/level"  # a class of that name
+
+
+def test_a_level_that_is_published_in_another_way_or_no_more_is_stale():
+    never, plain, calibrated = (
+        Topics("farm", "ha", {"yard": ["Dog"]}, levels) for levels in ({}, {"yard": False}, {"yard": True})
+    )
+    (sensor,) = plain.level_sensors("yard")
+    assert plain.stale_states(sensor.announced_at, sensor.content.encode()) is None
+    assert calibrated.stale_states(sensor.announced_at, sensor.content.encode()) == []  # the topic is in use
+    assert never.stale_states(sensor.announced_at, sensor.content.encode()) == ["farm/yard/level"]
+    assert "ha/sensor/farm_yard/+/config" in never.announcements

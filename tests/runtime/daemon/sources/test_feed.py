@@ -135,7 +135,9 @@ def test_how_far_detection_is_behind_is_over_all_rates(feed):
 def test_a_writer_that_can_wait_waits_while_half_of_the_ring_is_full(feed):
     feed.open(1000)
     feed.write(ones(round(RING_S / 2 * 1000)))
+    assert not feed.waits
     feed.wait_for_room(threading.Event())  # half of it is free
+    assert feed.waits
     feed.write(ones(1))
     stop = threading.Event()
     thread = threading.Thread(target=feed.wait_for_room, args=(stop,))
