@@ -77,7 +77,7 @@ class HeardRecording:
     """The same of the second half, heard as after a gap."""
 
 
-class _Ear:
+class _Playback:
     """Hears a recording, from `begin_s` on, at several operating points."""
 
     def __init__(
@@ -156,8 +156,8 @@ def listen(
     half = file.samples // length // 2
     gap_s = half * length / file.sample_rate
     gap = with_gap and gap_s >= FIRST_S
-    whole = _Ear(info, file.sample_rate, points, score)
-    second = _Ear(info, file.sample_rate, points, score, gap_s)
+    whole = _Playback(info, file.sample_rate, points, score)
+    second = _Playback(info, file.sample_rate, points, score, gap_s)
     samples = 0
     for number, piece in enumerate(_pieces(file.blocks(round(block_s * file.sample_rate)), length)):
         samples += len(piece)

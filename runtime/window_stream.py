@@ -17,7 +17,7 @@ from htsat_edge.runtime.models.settings import Settings
 
 
 class WindowStream:
-    """Samples of one source in, windows for the model out; the same windows, to the bit, for any chunking."""
+    """Samples of one source in, windows for the model out; the same log-mels, to the bit, for any chunking."""
 
     def __init__(
         self, info: ModelInfo, sample_rate: int, settings: Settings = Settings(), observer: FrameObserver | None = None

@@ -133,7 +133,7 @@ class Collector:
             metric = GaugeMetricFamily(f"htsat_edge_{name}", text, labels=["source", "seconds"])
             for session in self._sessions:
                 offset_db = session.level.settings.offset_db
-                if not calibrated or offset_db is not None:
+                if not session.lost and (not calibrated or offset_db is not None):
                     for seconds, level in session.level.spans().items():
                         shift_db = (offset_db or 0.0) if calibrated else 0.0
                         metric.add_metric([session.feed.name, str(seconds)], value(level) + shift_db)

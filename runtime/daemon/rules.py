@@ -30,7 +30,7 @@ def check_labels(config: RulesConfig, labels: Collection[str]) -> None:
             raise HtsatEdgeError(f"rules.{where}: {name!r} is no class that is reported{hint}")
 
 
-class Heard:
+class ClassActivity:
     """Which classes of a source sound, and when each has ended."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Rules:
         """Begin with a source of which nothing was heard."""
         self._config, names = config, names_of(source)
         self._quiet = [hours for hours in config.quiet_hours if hours.sources is None or names & {*hours.sources}]
-        self._heard, self._reported = Heard(), Heard()
+        self._heard, self._reported = ClassActivity(), ClassActivity()
         self._left_out: set[int] = set()
         """Numbers of events that go on and are not reported."""
         self.suppressed: Counter[tuple[RuleName, str]] = Counter()
@@ -87,6 +87,7 @@ class Rules:
         """Take note that what sounds has ended by `at_s`, in seconds since the source began."""
         self._heard.interrupt(at_s)
         self._reported.interrupt(at_s)
+        self._left_out.clear()
 
     def _is_reported(self, event: Event) -> bool:
         if isinstance(event, EventEnd) and event.id in self._left_out:

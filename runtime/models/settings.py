@@ -182,7 +182,7 @@ class Settings:
         """Return the seconds from the onset of a sound to its start at the latest, if the model is sure of it at once.
 
         With `early_margin` that is when the first step of the sound was heard to its end, else when its scores are
-        final. The model's own time comes on top.
+        final, as they always must be for a class that has more specific ones. The model's own time comes on top.
         """
         if self.early_margin is None:
             return self.settled_s(info)

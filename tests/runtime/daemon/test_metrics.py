@@ -151,6 +151,13 @@ def test_levels_of_a_second_and_of_a_minute(collect, sessions):
     )
 
 
+def test_a_lost_source_has_no_level(collect, sessions):
+    for session in sessions:
+        session.level.second = SoundLevel(1e-3, 1e-4, 1e-2)
+    sessions[1].feed.report_lost("unplugged")
+    assert {key[1] for key in collect() if key[0] == "htsat_edge_sound_level_dbfs"} == {"yard"}
+
+
 def test_a_source_that_is_slower_than_it_says_has_a_positive_drift(collect, sessions):
     for second in range(0, 200):
         sessions[0].feed.clock.observe(second, 1000 + second * (1 + 100e-6))
