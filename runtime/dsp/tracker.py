@@ -46,7 +46,8 @@ class EventTracker:
     Final scores decide which events there are, when they begin and end, and how high they score. Where the newest
     scores are sure of an event, its start is reported at once; its end then has the onset of the final scores, and the
     peak of these. If they do not bear it out, it ends where the newest scores saw it end, with what score is left. If
-    they are sure of another event of a class before the last one has its final end, that one ends by the newest scores.
+    the newest are sure of another event of a class before the last one has its final end, that one ends by what is
+    known then. What only the final scores find before an event that was reported early is not reported.
     """
 
     def __init__(

@@ -20,6 +20,7 @@ from htsat_edge.runtime.models.groups import Group
 
 QUARTERS = 4
 """Windows begin at whole quarters of a step."""
+LONGEST_S = 3600
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class Settings:
         """Raise an HtsatEdgeError where a model cannot work with these settings."""
         for name in ("hop_s", "look_ahead_s", "mirror_s", "min_length_s", "merge_gap_s"):
             seconds = getattr(self, name)
-            if seconds is not None and not 0 <= seconds < np.inf:
-                raise HtsatEdgeError(f"{name}: {seconds:g} is not a number of seconds from 0 on")
+            if seconds is not None and not 0 <= seconds <= LONGEST_S:
+                raise HtsatEdgeError(f"{name}: {seconds:g} is not a number of seconds from 0 to {LONGEST_S}")
         for name in ("threshold", "release"):
             share = getattr(self, name)
             if share is not None and not 0 < share <= 1:

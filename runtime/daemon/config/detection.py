@@ -14,7 +14,7 @@ GROUPS = "want the name of a file, or groups such as {Dog: [Dog, Bark]} or {Dog:
 
 
 Groups = Annotated[str | dict[str, Group], one_of_several(GROUPS)]
-Length = Annotated[float, Field(ge=0)]
+Length = Annotated[float, Field(ge=0, le=3600)]
 
 
 class ModelConfig(Section):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from htsat_edge.runtime.daemon.config.section import Section
 
@@ -12,12 +13,18 @@ Offset = Annotated[float, Field(ge=0, le=300)]
 """dB SPL of a sound whose level is 0 dBFS."""
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable() or not text.strip():
+        raise PydanticCustomError("label", "want a name that can be printed")
+    return text
+
+
 class LevelEventConfig(Section):
     """A level that is an event of its own. It is A-weighted, with the time weighting Fast."""
 
     above_db: Annotated[float, Field(ge=-200, le=300)]
     """dB SPL where there is an offset_db, else dBFS."""
-    label: Annotated[str, Field(min_length=1)] = "Loud sound"
+    label: Annotated[str, Field(min_length=1), AfterValidator(_printable)] = "Loud sound"
     """Of the event."""
     release_db: Annotated[float, Field(ge=0, le=100)] = 3.0
     """An event goes on while its level is at most this far below the limit."""

@@ -108,6 +108,8 @@ def read(tmp_path, text):
         ("detection: {look_ahead_s: -0.1}", "look_ahead_s: Input should be greater than or equal to 0"),
         ("detection: {min_length_s: -0.1}", "min_length_s: Input should be greater than or equal to 0"),
         ("detection: {merge_gap_s: -0.1}", "merge_gap_s: Input should be greater than or equal to 0"),
+        ("detection: {min_length_s: 1.0e+300}", "min_length_s: Input should be less than or equal to 3600"),
+        ('level: {event: {above_db: 80, label: "a\\nb"}}', "label: want a name that can be printed"),
         ("detection: {gate_dbfs: 0.1}", "gate_dbfs: Input should be less than or equal to 0"),
         ("health: {quiet_dbfs: 0.1}", "quiet_dbfs: Input should be less than or equal to 0"),
         ("level: {every_s: 0}", "level.every_s: Input should be greater than or equal to 1, not 0"),
