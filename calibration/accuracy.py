@@ -41,7 +41,7 @@ from htsat_edge.configs import CONFIGS
 from htsat_edge.evaluation.budget import Accuracy, Budget, broken_by, recommend
 from htsat_edge.evaluation.comparison import Measured, compare
 from htsat_edge.evaluation.datasets import Dataset
-from htsat_edge.evaluation.datasets.options import add_options
+from htsat_edge.evaluation.datasets.options import add_clips
 from htsat_edge.evaluation.figures import Truth, figures
 from htsat_edge.evaluation.playback import Version, play
 from htsat_edge.runtime.common.arrays import FloatArray
@@ -201,15 +201,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "bundle", type=Path, metavar="BUNDLE", help="a bundle; to compare, with other graphs than fp32.onnx"
     )
-    parser.add_argument(
-        "--clips",
-        type=Path,
-        nargs="+",
-        required=True,
-        metavar="PATH",
-        help="recordings, with labels or without: a manifest, a data set, or a folder for each class (docs/data.md)",
+    add_clips(
+        parser, "recordings, with labels or without: a manifest, a data set, or a folder for each class (docs/data.md)"
     )
-    add_options(parser)
     parser.add_argument(
         "--precisions",
         type=lambda text: text.split(","),

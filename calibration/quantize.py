@@ -31,7 +31,7 @@ from htsat_edge.calibration.quantizer import Maker, Quantizer
 from htsat_edge.calibration.selection import FEWEST, MaterialWindow, draw, split
 from htsat_edge.calibration.sensitivity import fewest_in_float, measure
 from htsat_edge.calibration.structure import Linear
-from htsat_edge.evaluation.datasets.options import add_options
+from htsat_edge.evaluation.datasets.options import add_clips
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing_several, sha256_of
 from htsat_edge.runtime.common.machine import installed_versions
@@ -222,15 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "bundle", type=Path, metavar="BUNDLE", help="the folder of a bundle, as export/to_onnx.py writes it"
     )
-    parser.add_argument(
-        "--clips",
-        type=Path,
-        nargs="+",
-        required=True,
-        metavar="PATH",
-        help="recordings, folders of them, manifests or a data set: such as the microphone will record",
-    )
-    add_options(parser)
+    add_clips(parser, "recordings, folders of them, manifests or a data set: such as the microphone will record")
     parser.add_argument(
         "--count", type=count, default=COUNT, help=f"windows to choose (default {COUNT}, at least {FEWEST})"
     )

@@ -21,21 +21,22 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
-from rich.console import Console
+from pydantic import ValidationError
 from rich.table import Table
 from scipy.special import expit, logit
 
 from htsat_edge.calibration.material import read_material
 from htsat_edge.evaluation.datasets import read_dataset
-from htsat_edge.evaluation.datasets.options import add_options
+from htsat_edge.evaluation.datasets.options import add_clips
 from htsat_edge.evaluation.datasets.splits import to_measure_on
 from htsat_edge.evaluation.labels import Labelled, Occurrence
 from htsat_edge.evaluation.latency import HeardRecording, listen, match, scorer
+from htsat_edge.evaluation.tables import wide_console
+from htsat_edge.evaluation.tuning import Tuning
 from htsat_edge.runtime.common.command import Parser, run
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import refuse_unwritable, replacing
@@ -59,15 +60,6 @@ CERTAIN_DECIMALS = 2
 """Of the F-score; smaller differences are chance."""
 TRUST = 5
 """A class of so many recordings has a threshold half-way between its own and that of all classes."""
-
-
-class Tuning(BaseModel):
-    """The content of a file of thresholds, which `export/to_onnx.py --thresholds` reads."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    thresholds: dict[str, float] = {}
-    median_steps: dict[str, int] = {}
 
 
 class ClassCounts(NamedTuple):
@@ -176,10 +168,7 @@ def print_table(info: ModelInfo, counts: ClassCounts, recordings: Sequence[int],
             before, after = thresholds[PRESENT][label], thresholds[chosen[k]][label]
             row(label, columns == k, f"{recordings[k]}", f"{before:g}", f"{after:g}")
     row("all", np.full(len(columns), fill_value=True), "", "", "")
-    console = Console()
-    if not console.is_terminal:
-        console.width = 240
-    console.print(table)
+    wide_console().print(table)
 
 
 def start(args: argparse.Namespace) -> int:
@@ -209,10 +198,10 @@ def start(args: argparse.Namespace) -> int:
         median_steps=info.median_steps,
     )
     if args.out is not None:
-        write(args.out, tuning.model_dump())
+        tuning.write(args.out)
+        print(args.out)
     if args.write:
-        path = bundle.path / MODEL_FILE
-        write(path, json.loads(path.read_text(encoding="utf-8")) | tuning.model_dump())
+        write_into(bundle.path / MODEL_FILE, tuning)
     return 0
 
 
@@ -234,8 +223,9 @@ def is_tuning(path: Path) -> bool:
     return True
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file, whole or not at all, and say so."""
+def write_into(path: Path, tuning: Tuning) -> None:
+    """Write a model.json with other thresholds, whole or not at all, and say so."""
+    content = json.loads(path.read_text(encoding="utf-8")) | tuning.model_dump()
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(path)
@@ -247,15 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="thresholds.py", description="Choose a bundle's thresholds again, for events as the runtime reports them."
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle, with thresholds to begin with or none")
-    parser.add_argument(
-        "--clips",
-        type=Path,
-        nargs="+",
-        required=True,
-        metavar="PATH",
-        help="recordings with the onsets and offsets of sounds, such as rendered scenes (docs/data.md)",
-    )
-    add_options(parser)
+    add_clips(parser, "recordings with the onsets and offsets of sounds, such as rendered scenes (docs/data.md)")
     parser.add_argument(
         "--sources",
         type=Path,

@@ -26,7 +26,7 @@ import numpy as np
 
 from htsat_edge.evaluation.datasets import read_dataset
 from htsat_edge.evaluation.datasets.checking import check
-from htsat_edge.evaluation.datasets.options import add_options
+from htsat_edge.evaluation.datasets.options import add_clips
 from htsat_edge.evaluation.datasets.splits import to_measure_on
 from htsat_edge.evaluation.labels import BACKGROUND
 from htsat_edge.runtime.common.arrays import FloatArray
@@ -170,8 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Count the events that models report of sounds which they do not know.",
     )
     parser.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE", help="models, the baseline first")
-    parser.add_argument("--clips", type=Path, nargs="+", required=True, metavar="PATH", help="recordings with classes")
-    add_options(parser)
+    add_clips(parser, "recordings with classes")
     parser.add_argument("--hop", type=float, metavar="S", help="seconds between windows (default: as for files)")
     parser.add_argument("--look-ahead", type=float, metavar="S", help="(default: as for files)")
     parser.add_argument("--out", type=Path, metavar="JSON", help="write the figures")

@@ -11,13 +11,13 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from htsat_edge.evaluation.latency import FIRST_S
 from htsat_edge.evaluation.latency_figures import LatencyFigures, OperatingPoint
 from htsat_edge.evaluation.metrics import Interval
+from htsat_edge.evaluation.tables import wide_console
 from htsat_edge.runtime.common.marks import PROGRAM
 
 COLUMNS = (
@@ -48,9 +48,7 @@ def print_table(found: LatencyFigures) -> None:
         table.add_column(name, justify="right")
     for point in found.points:
         table.add_row(*map(Text, row(point)))
-    console = Console()
-    if not console.is_terminal:
-        console.width = 240
+    console = wide_console()
     console.print(Text(heading(found), style="bold"), soft_wrap=True)
     console.print(table)
     console.print(Text(legend(found)), soft_wrap=True)

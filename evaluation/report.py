@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +18,7 @@ from htsat_edge.evaluation.comparison import Measured
 from htsat_edge.evaluation.figures import TITLES
 from htsat_edge.evaluation.metrics import Interval
 from htsat_edge.evaluation.playback import OddWindow, Version
+from htsat_edge.evaluation.tables import wide_console
 from htsat_edge.runtime.commands.report import clock
 
 MOST_DOTS = 50_000
@@ -34,9 +34,7 @@ def print_table(found: Accuracy) -> None:
         table.add_column(name, justify="right")
     for name, *cells in rows(found):
         table.add_row(Text(name), *(Text(cell) for cell in cells))
-    console = Console()
-    if not console.is_terminal:
-        console.width = 240
+    console = wide_console()
     console.print(Text(heading(found), style="bold"), soft_wrap=True)
     console.print(table)
     console.print(Text(recommendation(found)), soft_wrap=True)

@@ -29,7 +29,7 @@ except ModuleNotFoundError as missing:
 
 from safetensors.torch import save_file
 
-from htsat_edge.calibration.thresholds import Tuning
+from htsat_edge.evaluation.tuning import Tuning
 from htsat_edge.export.cpu_graph import build_for_cpu
 from htsat_edge.export.graph import OPSET, build, build_with_front_end
 from htsat_edge.htsat.checkpoint import load_checkpoint, weight_files

@@ -14,7 +14,6 @@ if __name__ == "__main__":
     end_at_interrupt()
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -37,6 +36,7 @@ except ModuleNotFoundError as missing:
 from htsat_edge.evaluation.datasets.options import add_options
 from htsat_edge.evaluation.labels import BACKGROUND
 from htsat_edge.evaluation.metrics import Interval
+from htsat_edge.evaluation.tuning import Tuning
 from htsat_edge.htsat.checkpoint import load_network
 from htsat_edge.htsat.clip_figures import RESAMPLES, ClipResults, apply_to_clips, judge_clips, resample, write_clip_page
 from htsat_edge.htsat.clips import LabelledClip, Spectrograms
@@ -259,7 +259,11 @@ def measure_scenes(folder: RunFolder, corpus: Sequence[Recording]) -> Results:
         others=score_windows(network, others)[0] if others else np.zeros((0, STEPS, len(labels)), np.float32),
     )
     results = judge(apply(network, sounds, scenes, labels), quiet, sounds, scenes, labels)
-    write_thresholds(folder.thresholds, results)
+    tuning = Tuning(
+        thresholds={c.label: c.threshold for c in results.classes},
+        median_steps={c.label: c.median_steps for c in results.classes},
+    )
+    tuning.write(folder.thresholds)
     write_results(folder, results)
     with replacing(folder.page) as part:
         write_page(part, results, folder.read_curve())
@@ -287,16 +291,6 @@ def write_results(folder: RunFolder, results: Results | ClipResults) -> None:
     """Write the figures."""
     with replacing(folder.figures) as part:
         part.write_text(results.model_dump_json(indent=1) + "\n", encoding="utf-8")
-
-
-def write_thresholds(path: Path, results: Results) -> None:
-    """Write the file that `export/to_onnx.py --thresholds` reads."""
-    chosen = {
-        "thresholds": {c.label: c.threshold for c in results.classes},
-        "median_steps": {c.label: c.median_steps for c in results.classes},
-    }
-    with replacing(path) as part:
-        part.write_text(json.dumps(chosen, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:

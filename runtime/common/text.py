@@ -13,6 +13,11 @@ def visible(text: str) -> str:
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
+def is_name(text: str) -> bool:
+    """Return whether a text can stand as a name: something of it shows, and nothing commands the terminal."""
+    return text.isprintable() and bool(text.strip())
+
+
 def shown(text: str) -> str:
     """Return a text as an error or a log shows it: visible, and without the user parts and queries of URLs."""
     return visible(without_user(text))

@@ -16,6 +16,7 @@ from htsat_edge.runtime.common.config import read_json
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import sha256_of
 from htsat_edge.runtime.common.suggest import suggest
+from htsat_edge.runtime.common.text import is_name
 from htsat_edge.runtime.dsp.log_mel import FrontEnd
 from htsat_edge.runtime.models.external import external_files
 
@@ -92,7 +93,7 @@ class ModelInfo(BaseModel):
             )
         for key, names in {"name": [self.name], "labels": self.labels}.items():
             for name in names:
-                if not name.isprintable() or not name.strip():
+                if not is_name(name):
                     raise ValueError(f"{key}: {name!r} is no name that can be printed")
         repeated = {label for label in self.labels if self.labels.count(label) > 1}
         if repeated:

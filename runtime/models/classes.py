@@ -9,6 +9,7 @@ import numpy as np
 
 from htsat_edge.runtime.common.arrays import BoolArray, FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.text import is_name
 from htsat_edge.runtime.models.bundle import ModelInfo
 
 
@@ -58,7 +59,7 @@ def name_columns(info: ModelInfo, groups: Mapping[str, Sequence[str]]) -> dict[s
     """
     position = {label: k for k, label in enumerate(info.labels)}
     for name, labels in groups.items():
-        if not name.isprintable() or not name.strip():
+        if not is_name(name):
             raise HtsatEdgeError(f"groups: {name!r} is no name that can be printed")
         if isinstance(labels, str) or not labels:
             raise HtsatEdgeError(f"groups: {name}: want a list of labels")

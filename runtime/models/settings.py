@@ -191,11 +191,11 @@ class Settings:
 
     def settled_s(self, info: ModelInfo) -> float:
         """Return the seconds from the onset of a sound to the final scores that its start needs."""
-        median = max(self.classes(info).median_steps, default=1) // 2
+        median = max(info.median_steps.values(), default=1) // 2
         return self._after(info, self.look_ahead_steps(info) + median)
 
     def _after(self, info: ModelInfo, steps: int) -> float:
         front_end, grid = info.front_end, self.grid(info)
         around_s = BLOCK * front_end.frame_s + front_end.n_fft / 2 / front_end.sample_rate
-        longest = int(np.max(self.rule(info).min_length))
+        longest = max(1, *map(info.steps_of, (self.min_length_s, *self.confirm_s.values())))
         return (steps + grid.hop_steps + grid.shift_steps + longest - 1) * info.step_s + around_s

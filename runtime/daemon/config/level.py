@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from htsat_edge.runtime.common.text import is_name
 from htsat_edge.runtime.daemon.config.section import Section
 
 Offset = Annotated[float, Field(ge=0, le=300)]
@@ -14,7 +15,7 @@ Offset = Annotated[float, Field(ge=0, le=300)]
 
 
 def _printable(text: str) -> str:
-    if not text.isprintable() or not text.strip():
+    if not is_name(text):
         raise PydanticCustomError("label", "want a name that can be printed")
     return text
 

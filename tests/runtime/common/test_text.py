@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from htsat_edge.runtime.common.text import LogFormatter, in_one_line, listed, shown, visible
+from htsat_edge.runtime.common.text import LogFormatter, in_one_line, is_name, listed, shown, visible
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,11 @@ def test_of_a_long_message_the_beginning_is_in_one_line():
     assert in_one_line(ValueError("two\n  lines")) == "two lines"
     assert in_one_line("x" * 300) == "x" * 300
     assert in_one_line("word " * 100) == f"{('word ' * 100)[:298]} …"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("Cattle, bovinae", True), ("Möwe", True), ("", False), (" ", False), ("a\nb", False), ("\x1b[0m", False)],
+)
+def test_what_can_stand_as_a_name(text, found):
+    assert is_name(text) == found
