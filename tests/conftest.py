@@ -9,8 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
+
+# Networks this small take twice the processor time on two threads, which wait for each other in a loop. Read at import.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
 
 DATA = Path(__file__).parent / "data"
 FAKES = Path(__file__).parent / "fakes"
@@ -195,6 +199,27 @@ def fake_tensorrt(monkeypatch):
 
     yield use
     forget()
+
+
+@pytest.fixture(scope="session")
+def twelve_seconds(tmp_path_factory):
+    """The beginning of the recording that engines are validated on: 10 windows in place of 22."""
+    import soundfile
+
+    from htsat_edge.export.validate import RECORDING
+
+    samples, rate = soundfile.read(RECORDING, dtype="float32")
+    path = tmp_path_factory.mktemp("validation") / "twelve.flac"
+    soundfile.write(path, samples[: 12 * rate], rate)
+    return path
+
+
+@pytest.fixture
+def quick_validation(twelve_seconds, monkeypatch):
+    """Validate the engines that are built in this process on few windows, and time them in few runs."""
+    monkeypatch.setattr("htsat_edge.export.validate.RECORDING", twelve_seconds)
+    monkeypatch.setattr("htsat_edge.export.validate.RUNS", 3)
+    monkeypatch.setattr("htsat_edge.export.validate.WARM_UP", 1)
 
 
 @pytest.fixture(scope="session")

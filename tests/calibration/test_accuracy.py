@@ -44,15 +44,6 @@ def bundle(quantised, tmp_path):
     return Path(shutil.copytree(quantised, tmp_path / "bundle"))
 
 
-@pytest.fixture(scope="module")
-def clips(recordings):
-    """A manifest of six recordings."""
-    rows = [f"{i}.flac,class {i % 3},{i / 2},{i / 2 + 2}" for i in range(5)]
-    path = recordings / "labels.csv"
-    path.write_text("\n".join(["file,class,onset,offset", *rows, "5.flac,background,,", ""]))
-    return path
-
-
 @pytest.fixture
 def config(tmp_path):
     (tmp_path / "budget.yaml").write_text(BUDGET)
@@ -130,9 +121,9 @@ def test_without_labels_there_is_agreement(bundle, recordings, config, capsys):
     assert (bundle / "page.html").is_file()
 
 
-def test_a_scale_that_was_planted_is_named(bundle, clips, config, capsys):
+def test_a_scale_that_was_planted_is_named(bundle, few, config, capsys):
     multiply(bundle, "layers.1.blocks.0.norm2_scale", 4)
-    assert accuracy(bundle, clips, "--config", config) == 1
+    assert accuracy(bundle, few, "--config", config) == 1
     err = capsys.readouterr().err
     assert err.startswith("accuracy.py: over budget: int8: the 8-bit range of layers.1.blocks.0.norm2 is ")
     assert "dB more noise than the best range, allowed are 9" in err
@@ -143,15 +134,15 @@ def test_a_scale_that_was_planted_is_named(bundle, clips, config, capsys):
     assert found.recommended["onnxruntime"] != "int8"
 
 
-def test_weights_that_were_spoilt_are_named(bundle, clips, config, capsys):
+def test_weights_that_were_spoilt_are_named(bundle, few, config, capsys):
     multiply(bundle, "layers.2.blocks.1.mlp.fc1.matmul.1_scale", 4)
-    assert accuracy(bundle, clips, "--config", config, "--precisions", "int8") == 1
+    assert accuracy(bundle, few, "--config", config, "--precisions", "int8") == 1
     err = capsys.readouterr().err
     assert "int8: logits are within" in err
     assert "the difference comes from layers.2.blocks.1.mlp.fc1.matmul" in err
 
 
-def test_a_front_end_in_eight_bits_is_named(bundle, clips, config, capsys):
+def test_a_front_end_in_eight_bits_is_named(bundle, few, config, capsys):
     model = onnx.load(bundle / "int8.onnx")
     for node in model.graph.node:
         if node.name == "bn0.scale":
@@ -162,16 +153,16 @@ def test_a_front_end_in_eight_bits_is_named(bundle, clips, config, capsys):
         node = onnx.helper.make_node(kind, [names[0], "step", "zero"], names[1:], kind)
         model.graph.node.insert(0, node)
     as_if_written(bundle, "int8", model)
-    assert accuracy(bundle, clips, "--config", config, "--precisions", "int8") == 1
+    assert accuracy(bundle, few, "--config", config, "--precisions", "int8") == 1
     assert "int8: log_mel is in 8 bits, but only inputs of linear layers may be" in capsys.readouterr().err
 
 
-def test_calibration_on_silence_is_named(bundle, clips, config, capsys, linears, model):
+def test_calibration_on_silence_is_named(bundle, few, config, capsys, linears, model):
     silence = observe(model, linears, np.full((2, 1024, 64), -100, np.float32))
     rounded = round_weights(model, linears, silence)
     graph = to_int8(model, linears, rounded, silence.ranges("minmax", True), QuantType.QInt8)
     as_if_written(bundle, "int8", graph)
-    assert accuracy(bundle, clips, "--config", config, "--precisions", "int8") == 1
+    assert accuracy(bundle, few, "--config", config, "--precisions", "int8") == 1
     err = capsys.readouterr().err
     assert "more: was it calibrated on other sounds than these?" in err
 
@@ -195,9 +186,9 @@ def fail_on_sound(path):
     onnx.save(model, path)
 
 
-def test_scores_that_are_no_numbers_are_never_good(bundle, clips, config, capsys):
+def test_scores_that_are_no_numbers_are_never_good(bundle, few, config, capsys):
     fail_on_sound(bundle / "int8.onnx")
-    assert accuracy(bundle, clips, "--config", config, "--precisions", "int8") == 1
+    assert accuracy(bundle, few, "--config", config, "--precisions", "int8") == 1
     assert "int8: its scores are not finite numbers" in capsys.readouterr().err
     assert read_json(bundle / "accuracy.json", Accuracy).recommended["onnxruntime"] == "fp32"
 
@@ -274,29 +265,29 @@ def test_bad_input_is_one_line_and_leaves_the_bundle_alone(
     assert contents(bundle) == before
 
 
-def test_the_graphs_for_a_cpu_are_judged_as_the_others(bundle, tiny_network, recordings, clips, config, capsys):
+def test_the_graphs_for_a_cpu_are_judged_as_the_others(bundle, tiny_network, recordings, few, config, capsys):
     onnx.save(build_for_cpu(tiny_network, 1024), bundle / "cpu-fp32.onnx")
     arguments = ["--clips", str(recordings), "--count", "8", "--method", "minmax", "--graphs", "cpu-int8"]
     assert quantize([str(bundle), *arguments]) == 0
-    assert accuracy(bundle, clips, "--config", config) == 0
+    assert accuracy(bundle, few, "--config", config) == 0
     found = read_json(bundle / "accuracy.json", Accuracy)
     assert list(found.graphs) == ["fp32", "cpu-fp32", "cpu-int8"]
     assert found.graphs["cpu-fp32"].logit_snr_db > 100
     assert {change.value for change in found.graphs["cpu-fp32"].changes.values()} == {0}
     multiply(bundle, "layers.2.blocks.0.mlp.gelu_scale", 16, "cpu-int8")  # which fp32.onnx has no tensor of
-    assert accuracy(bundle, clips, "--config", config) == 1
+    assert accuracy(bundle, few, "--config", config) == 1
     assert "; cpu-int8: the 8-bit range of layers.2.blocks.0.mlp.gelu is " in (err := capsys.readouterr().err)
     assert "; cpu-int8: the difference comes from layers.2.blocks.0.mlp.fc2.matmul: " in err
     (bundle / "cpu-fp32.onnx").unlink()
-    assert accuracy(bundle, clips, "--config", config) == 2
+    assert accuracy(bundle, few, "--config", config) == 2
     assert "has no cpu-fp32.onnx" in capsys.readouterr().err
-    assert accuracy(bundle, clips, "--config", config, "--precisions", "fp32") == 0
+    assert accuracy(bundle, few, "--config", config, "--precisions", "fp32") == 0
 
 
-def test_a_graph_for_a_cpu_that_answers_otherwise_is_over_budget(bundle, tiny_network, clips, config, capsys):
+def test_a_graph_for_a_cpu_that_answers_otherwise_is_over_budget(bundle, tiny_network, few, config, capsys):
     onnx.save(build_for_cpu(tiny_network, 1024), bundle / "cpu-fp32.onnx")
     multiply(bundle, "layers.2.blocks.0.mlp.fc1.matmul.1", 4, "cpu-fp32")
-    assert accuracy(bundle, clips, "--config", config, "--precisions", "cpu-fp32") == 1
+    assert accuracy(bundle, few, "--config", config, "--precisions", "cpu-fp32") == 1
     assert "accuracy.py: over budget: cpu-fp32: logits are within" in capsys.readouterr().err
     assert read_json(bundle / "accuracy.json", Accuracy).recommended["onnxruntime"] == "fp32"
     assert load_bundle(bundle).recommended() == "fp32"

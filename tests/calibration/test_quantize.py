@@ -23,7 +23,13 @@ GRAPHS = ["cpu-int8", "fp16", "int8", "int8_fp16"]
 
 
 @pytest.fixture
-def bundle(tiny_bundle, tmp_path):
+def bundle(small_bundle, tmp_path):
+    return Path(shutil.copytree(small_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def whole(tiny_bundle, tmp_path):
+    """A bundle of a network with shifted windows, too."""
     return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
 
 
@@ -35,7 +41,8 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_it_writes_every_graph_and_how_it_was_made(bundle, recordings, capsys, windows):
+def test_it_writes_every_graph_and_how_it_was_made(whole, recordings, capsys, windows):
+    bundle = whole
     assert quantize(bundle, recordings, "--method", "minmax") == 0
     out = capsys.readouterr().out
     there = load_bundle(bundle)
@@ -61,13 +68,15 @@ def test_it_writes_only_what_is_asked_for(bundle, recordings):
 
 
 @pytest.fixture
-def on_cpu(bundle, tiny_network):
+def on_cpu(bundle, small_network):
     """The bundle with its graph for a CPU."""
-    onnx.save(build_for_cpu(tiny_network, 1024), bundle / "cpu-fp32.onnx")
+    onnx.save(build_for_cpu(small_network, 1024), bundle / "cpu-fp32.onnx")
     return bundle
 
 
-def test_the_graph_for_a_cpu_is_made_of_the_one_for_a_cpu(on_cpu, recordings, capsys, windows):
+def test_the_graph_for_a_cpu_is_made_of_the_one_for_a_cpu(whole, tiny_network, recordings, capsys, windows):
+    on_cpu = whole
+    onnx.save(build_for_cpu(tiny_network, 1024), on_cpu / "cpu-fp32.onnx")
     assert quantize(on_cpu, recordings, "--method", "minmax", "--graphs", "int8,cpu-int8") == 0
     assert "htsat_edge.export.to_onnx --cpu" not in capsys.readouterr().out
     there = load_bundle(on_cpu)
@@ -110,13 +119,13 @@ def test_a_damaged_graph_for_a_cpu_is_one_line(on_cpu, recordings, capsys):
 
 def test_a_graph_for_a_cpu_of_another_model_is_refused(on_cpu, recordings, capsys):
     model = onnx.load(on_cpu / "cpu-fp32.onnx")
-    (weight,) = [x for x in model.graph.initializer if x.name == "layers.2.blocks.1.mlp.fc1.matmul.1"]
+    (weight,) = [x for x in model.graph.initializer if x.name == "layers.2.blocks.0.mlp.fc1.matmul.1"]
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
     onnx.save(model, on_cpu / "cpu-fp32.onnx")
     before = contents(on_cpu)
     assert quantize(on_cpu, recordings, "--method", "minmax", "--graphs", "cpu-int8") == 2
     error = capsys.readouterr().err
-    assert "cpu-fp32.onnx: its layers.2.blocks.1.mlp.fc1.matmul is not that of fp32.onnx" in error
+    assert "cpu-fp32.onnx: its layers.2.blocks.0.mlp.fc1.matmul is not that of fp32.onnx" in error
     assert contents(on_cpu) == before
 
 
@@ -127,13 +136,16 @@ def test_the_same_recordings_give_the_same_files(bundle, recordings, tmp_path):
     assert contents(bundle) == contents(again)
 
 
-def test_the_best_method_is_no_worse_than_another(bundle, recordings):
-    assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "int8") == 0
-    reached = load_bundle(bundle).info.quantization.logit_snr_db["int8"]
+def test_the_best_method_is_no_worse_than_another(whole, recordings, monkeypatch):
+    bundle, reached = whole, []
+    monkeypatch.setattr("htsat_edge.calibration.observe.BINS", 512)  # by entropy, 2048 take 16 times as long
+    for method in ("minmax", "mse"):
+        assert quantize(bundle, recordings, "--method", method, "--graphs", "int8") == 0
+        reached.append(load_bundle(bundle).info.quantization.logit_snr_db["int8"])
     assert quantize(bundle, recordings, "--graphs", "int8") == 0
     best = load_bundle(bundle).info.quantization
     assert best.method in METHODS
-    assert best.logit_snr_db["int8"] >= reached
+    assert best.logit_snr_db["int8"] >= max(reached)
 
 
 def test_a_budget_puts_layers_back_and_says_which(bundle, recordings, capsys):
@@ -142,8 +154,8 @@ def test_a_budget_puts_layers_back_and_says_which(bundle, recordings, capsys):
     assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "int8", "--budget", reached + 1) == 0
     made = load_bundle(bundle).info.quantization
     assert made.logit_snr_db["int8"] >= reached + 0.9
-    assert 0 < len(made.float_layers) < 28
-    assert f"{len(made.float_layers)} of 57 layers stay in floating point" in capsys.readouterr().out
+    assert 0 < len(made.float_layers) <= 13
+    assert f"{len(made.float_layers)} of 27 layers stay in floating point" in capsys.readouterr().out
     names = {node.name for node in onnx.load(bundle / "int8.onnx").graph.node}
     assert not any(f"{name}_DequantizeLinear" in names for name in made.float_layers)
     ranking = json.loads((bundle / "sensitivity.json").read_text())["logit_snr_db"]
@@ -217,11 +229,12 @@ def test_a_disk_that_fails_for_good_leaves_everything_in_a_folder_that_is_named(
 def test_a_budget_holds_for_every_graph(bundle, recordings, capsys):
     assert quantize(bundle, recordings, "--method", "minmax") == 0
     reached = load_bundle(bundle).info.quantization.logit_snr_db
-    lowest = min(reached[name] for name in ("int8", "int8_fp16", "cpu-int8"))
-    assert quantize(bundle, recordings, "--method", "minmax", "--budget", lowest + 1) == 0
+    without = [reached[name] for name in ("int8", "int8_fp16", "cpu-int8")]
+    budget = max(min(without) + 0.2, (min(without) + max(without)) / 2)  # which the best of them keeps to as it is
+    assert quantize(bundle, recordings, "--method", "minmax", "--budget", budget) == 0
     made = load_bundle(bundle).info.quantization
     assert made.float_layers
-    assert min(made.logit_snr_db.values()) >= lowest + 0.9
+    assert min(made.logit_snr_db.values()) >= budget - 0.1
 
 
 def test_graphs_of_another_calibration_do_not_stay(bundle, recordings, capsys):

@@ -37,19 +37,30 @@ def bundle(tiny_bundle):
 
 
 @pytest.fixture(scope="module")
-def versions(bundle, farmyard):
+def yard(farmyard, tmp_path_factory):
+    """14 s, quiet at first: more than a window, and than is read at a time; events come and go."""
+    samples, rate = soundfile.read(farmyard, dtype="float32")
+    samples = samples[-14 * rate :]
+    samples[: 8 * rate] *= 0.1
+    path = tmp_path_factory.mktemp("yard") / "yard.flac"
+    soundfile.write(path, samples, rate)
+    return path
+
+
+@pytest.fixture(scope="module")
+def versions(bundle, yard):
     backend = open_backend(bundle)
     versions = [
         Version("fp32", backend, bundle.info),
         Version("same", backend, bundle.info),
         Version("off", Shifted(backend), bundle.info),
     ]
-    play(farmyard, versions)
+    play(yard, versions)
     return versions
 
 
-def test_each_finds_what_it_would_find_alone(versions, bundle, farmyard):
-    file = AudioFile(farmyard)
+def test_each_finds_what_it_would_find_alone(versions, bundle, yard):
+    file = AudioFile(yard)
     detector = Detector(bundle.info, open_backend(bundle), file.sample_rate)
     found = [event for block in file.blocks(10_000) for event in detector.push(block)] + detector.flush()
     wanted = [(e.onset, e.offset, e.label) for e in found if e.type == "end"]
@@ -69,14 +80,14 @@ def test_the_same_model_is_the_same_to_the_bit(versions):
     np.testing.assert_array_equal(versions[0].results[0].scores, versions[1].results[0].scores)
 
 
-def test_the_window_that_differs_most_is_kept_with_its_place(versions, farmyard, bundle):
+def test_the_window_that_differs_most_is_kept_with_its_place(versions, yard, bundle):
     (odd,) = versions[2].odd_windows
     assert odd.snr_db < versions[2].snr_db
-    file = AudioFile(farmyard)
+    file = AudioFile(yard)
     stream = WindowStream(bundle.info, file.sample_rate)
     windows = [window for block in file.blocks(10_000) for window in stream.push(block)] + stream.flush()
     (step,) = [window.step for window in windows if np.array_equal(window.log_mel, odd.log_mel)]
-    assert odd.at_s == max(step, 0) * 0.32
+    assert odd.at_s == step * 0.32 > 0
 
 
 @pytest.fixture

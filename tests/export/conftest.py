@@ -32,11 +32,9 @@ def bundled(tmp_path):
 
 
 @pytest.fixture
-def build_trt(capsys, monkeypatch):
-    """Run build_trt.py in this process; return its exit status, stdout and stderr. Latencies come from few runs."""
+def build_trt(capsys, monkeypatch, quick_validation):
+    """Run build_trt.py in this process; return its exit status, stdout and stderr."""
     monkeypatch.setattr("htsat_edge.export.build_trt.os.nice", lambda by: by)  # this process is that of the tests
-    monkeypatch.setattr("htsat_edge.export.validate.RUNS", 3)
-    monkeypatch.setattr("htsat_edge.export.validate.WARM_UP", 1)
 
     def run(bundle, *arguments):
         try:

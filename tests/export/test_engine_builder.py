@@ -8,6 +8,7 @@ import signal
 import onnx
 import pytest
 
+from htsat_edge.export.validate import RECORDING
 from htsat_edge.runtime.models.engines import (
     FOLDER,
     NoEngine,
@@ -25,7 +26,8 @@ def contents(folder):
 
 
 @pytest.mark.parametrize("version", ["8.6.1", "11.4.0"])
-def test_the_manifest_has_everything(version, bundled, build_trt, fake_tensorrt):
+def test_the_manifest_has_everything(version, bundled, build_trt, fake_tensorrt, monkeypatch):
+    monkeypatch.setattr("htsat_edge.export.validate.RECORDING", RECORDING)  # the whole of it
     fake_tensorrt(version)
     status, out, _ = build_trt(bundled, "--precision", "int8")
     assert status == 0

@@ -64,7 +64,7 @@ def test_the_halves_compose_to_the_detector(rate, seconds, bundle, backend, farm
 def test_scores_may_come_late(bundle, backend, farmyard):
     """All windows first, then all scores: whoever scores several sources at once lags behind."""
     samples, rate = soundfile.read(farmyard, dtype="float32")
-    settings = Settings(threshold=0.4)
+    settings = Settings(threshold=0.4, hop_s=1.28)
     windows, stream = WindowStream(bundle.info, rate, settings), EventStream(bundle.info, settings)
     pushed = windows.push(samples) + windows.flush()
     events = [
@@ -80,7 +80,7 @@ def test_scores_may_come_late(bundle, backend, farmyard):
 def test_an_event_stream_may_begin_within_a_source(bundle, backend, farmyard):
     """After a gap positions, numbers and times go on."""
     samples, rate = soundfile.read(farmyard, dtype="float32")
-    settings = Settings(threshold=0.4)
+    settings = Settings(threshold=0.4, hop_s=1.28)
     detector = Detector(bundle.info, backend, rate, settings)
     windows = WindowStream(bundle.info, rate, settings)
     stream = EventStream(

@@ -261,11 +261,10 @@ def test_the_backend_can_be_named(detect, tiny_bundle, noise, monkeypatch):
 
 
 def test_an_engine_is_used_where_one_was_built(
-    detect, tiny_bundle, noise, fake_tensorrt, tmp_path, monkeypatch, capsys
+    detect, tiny_bundle, noise, fake_tensorrt, quick_validation, tmp_path, capsys
 ):
     from htsat_edge.export.build_trt import main as build
 
-    monkeypatch.setattr("htsat_edge.export.validate.RUNS", 3)
     bundle = shutil.copytree(tiny_bundle, tmp_path / "tiny")
     wanted = detect(noise, "--bundle", bundle, "--json", "--threshold", 0.3)
     fake = fake_tensorrt("10.3.0")

@@ -108,7 +108,9 @@ def test_a_graph_that_cannot_be_run_is_reported_and_the_others_are_timed(bundle,
     assert len(err.splitlines()) == 1
 
 
-def test_an_engine_is_timed_beside_the_graphs(tiny_bundle, tmp_path, run, fake_tensorrt, monkeypatch, capfd):
+def test_an_engine_is_timed_beside_the_graphs(
+    tiny_bundle, tmp_path, run, fake_tensorrt, quick_validation, monkeypatch, capfd
+):
     fake_tensorrt("10.3.0")
     monkeypatch.setattr("os.nice", lambda by: by)
     folder = shutil.copytree(tiny_bundle, tmp_path / "bundle")

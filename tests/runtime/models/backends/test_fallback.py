@@ -32,10 +32,8 @@ def bundle(tiny_bundle, tmp_path):
 
 
 @pytest.fixture
-def foreign(bundle, fake_tensorrt, monkeypatch):
+def foreign(bundle, fake_tensorrt, quick_validation):
     """A bundle with an engine of TensorRT 8.6.1, on a machine that has 10.3.0 by now."""
-    monkeypatch.setattr("htsat_edge.export.validate.RUNS", 3)
-    monkeypatch.setattr("htsat_edge.export.validate.WARM_UP", 1)
     fake_tensorrt("8.6.1")
     assert main([str(bundle.path), *BUILD]) == 0
     fake_tensorrt("10.3.0")
@@ -45,7 +43,7 @@ def foreign(bundle, fake_tensorrt, monkeypatch):
 def events(bundle, backend, path, at=None):
     """Detect in a recording, block by block; `at` is a block's number and what to do before it."""
     file = AudioFile(path)
-    detector = Detector(bundle.info, backend, file.sample_rate, Settings(threshold=0.5))
+    detector = Detector(bundle.info, backend, file.sample_rate, Settings(threshold=0.5, hop_s=1.28))
     found = []
     for number, block in enumerate(file.blocks(file.sample_rate)):
         if at is not None and number == at[0]:
@@ -98,8 +96,9 @@ def test_a_build_that_fails_leaves_onnxruntime_at_work(fault, foreign, farmyard,
     backend.close()
 
 
-def test_a_gpu_that_fails_gives_way_to_onnxruntime(bundle, farmyard, fake_tensorrt, monkeypatch, caplog):
-    monkeypatch.setattr("htsat_edge.export.validate.RUNS", 3)
+def test_a_gpu_that_fails_gives_way_to_onnxruntime(
+    bundle, farmyard, fake_tensorrt, quick_validation, monkeypatch, caplog
+):
     fake = fake_tensorrt("10.3.0", FAULTS="bindings")
     assert main([str(bundle.path), *BUILD]) == 0
     wanted = events(bundle, OrtBackend(bundle.graph("fp32"), bundle.info, THREADS), farmyard)
