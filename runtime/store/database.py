@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.dsp.events import Event
 from htsat_edge.runtime.store.schema import migrate
+from htsat_edge.runtime.store.score_codes import encode
+from htsat_edge.runtime.store.writes import LeftOut, RemovedClip, SavedClip, ScoreRow, SourceSetup, StoreWrite
 
 BUSY_S = 2.0
 """How long to wait for another program that has locked the database."""
-DATED = ("events", "gaps", "statuses")
+MESSAGES = ("events", "gaps", "statuses")
+"""Tables of what outputs get."""
+DATED = (*MESSAGES, "left_out", "clips", "scores")
 """Tables whose rows have `session`, `time` and `stored_at`."""
+LOCKED = {
+    "events": "id IN (SELECT event FROM verdicts WHERE locked)",
+    "clips": "EXISTS (SELECT 1 FROM events JOIN verdicts ON event = events.id WHERE locked "
+    "AND (events.session, events.source, events.number) = (clips.session, clips.source, clips.number))",
+}
+"""Which rows of a table a verdict has locked."""
+ROW_BYTES = 200
+"""Of a row of scores beside its codes, on pages that are not quite full (measured with tests/page_load.py)."""
+MINUTE_S = 60.0
 
 
 class Database:
@@ -37,6 +52,7 @@ class Database:
             self._connection.execute("PRAGMA synchronous = FULL")
             migrate(self._connection)
             self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA foreign_keys = ON")  # a verdict goes with its event
             self._connection.create_function("moved_time", 2, moved_time, deterministic=True)
         except BaseException:
             self._connection.close()
@@ -121,6 +137,61 @@ class Database:
             (session, number, source, state, time, message, stored_at),
         )
 
+    def put(self, session: int, write: StoreWrite, stored_at: float) -> None:
+        """Add what is no message, unless it is there."""
+        match write:
+            case SourceSetup():
+                self._put_setup(session, write)
+            case ScoreRow():
+                self._put_scores(session, write, stored_at)
+            case LeftOut():
+                self._put_left_out(session, write, stored_at)
+            case SavedClip():
+                self._put_clip(session, write, stored_at)
+            case RemovedClip():
+                self._connection.execute("DELETE FROM clips WHERE name = ?", (write.name,))
+
+    def _put_setup(self, session: int, write: SourceSetup) -> None:
+        self._connection.execute(
+            "INSERT INTO setups (session, source, setup) VALUES (?, ?, ?) "
+            "ON CONFLICT (session, source) DO UPDATE SET setup = excluded.setup",
+            (session, write.source, write.setup.model_dump_json()),
+        )
+
+    def _put_scores(self, session: int, row: ScoreRow, stored_at: float) -> None:
+        steps, codes = len(row.scores), encode(row.scores)
+        onset, offset = round(row.onset, DECIMALS), round(row.onset + steps * row.step_s, DECIMALS)
+        self._connection.execute(
+            "INSERT OR IGNORE INTO scores (session, source, onset, offset, time, steps, size, codes, stored_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (session, row.source, onset, offset, row.time, steps, len(codes) + ROW_BYTES, codes, stored_at),
+        )
+
+    def _put_left_out(self, session: int, write: LeftOut, stored_at: float) -> None:
+        event = write.event
+        self._connection.execute(
+            "INSERT OR IGNORE INTO left_out (session, source, number, label, onset, time, score, rule, stored_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                session,
+                event.source,
+                event.id,
+                event.label,
+                event.onset,
+                event.time,
+                event.score,
+                write.rule,
+                stored_at,
+            ),
+        )
+
+    def _put_clip(self, session: int, clip: SavedClip, stored_at: float) -> None:
+        self._connection.execute(
+            "INSERT OR REPLACE INTO clips (session, source, number, name, onset, offset, time, stored_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (session, clip.source, clip.number, clip.name, clip.onset, clip.offset, clip.time, stored_at),
+        )
+
     def redate(self, session: int, by_s: float, unset_before: float) -> None:
         """Move the dates of what a session has stored, since the clock was set while it ran.
 
@@ -129,6 +200,8 @@ class Database:
         """
         unset = datetime.fromtimestamp(unset_before, timezone.utc).isoformat()
         for table in DATED:
+            if table == "scores" and abs(by_s) < MINUTE_S:
+                continue  # there are many of them, and they need no better date
             self._connection.execute(
                 f"UPDATE {table} SET time = moved_time(time, ?) WHERE session = ? AND time < ?", (by_s, session, unset)
             )
@@ -136,8 +209,8 @@ class Database:
         self._connection.execute("UPDATE sessions SET started_at = started_at + ? WHERE id = ?", (by_s, session))
 
     def newest(self, but: int) -> float | None:
-        """Return when the last row was stored, in seconds since 1970, in any session but one; None without a row."""
-        rows = " UNION ALL ".join(f"SELECT session, stored_at FROM {table}" for table in DATED)
+        """Return when the last message was stored, in seconds since 1970, in any session but one; None without one."""
+        rows = " UNION ALL ".join(f"SELECT session, stored_at FROM {table}" for table in MESSAGES)
         (row,) = self._connection.execute(f"SELECT max(stored_at) FROM ({rows}) WHERE session != ?", (but,))
         return None if row[0] is None else float(row[0])
 
@@ -163,11 +236,30 @@ class Database:
         return adopted
 
     def prune(self, before: float) -> None:
-        """Delete what was stored before a time, in seconds since 1970, and sessions of which nothing is left."""
-        for table in DATED:
-            self._connection.execute(f"DELETE FROM {table} WHERE stored_at < ?", (before,))
-        used = " UNION ".join(f"SELECT session FROM {table}" for table in DATED)
-        self._connection.execute(f"DELETE FROM sessions WHERE started_at < ? AND id NOT IN ({used})", (before,))
+        """Delete what was stored before a time, in seconds since 1970, and sessions of which nothing is left.
+
+        Scores have their own age, and what a verdict has locked has none.
+        """
+        for table in (*MESSAGES, "left_out", "clips"):
+            locked = LOCKED.get(table, "0")
+            self._connection.execute(f"DELETE FROM {table} WHERE stored_at < ? AND NOT ({locked})", (before,))
+        unused = " AND ".join(
+            f"NOT EXISTS (SELECT 1 FROM {table} WHERE {table}.session = sessions.id)" for table in DATED
+        )
+        self._connection.execute(f"DELETE FROM sessions WHERE started_at < ? AND {unused}", (before,))
+
+    def prune_scores(self, before: float, most_bytes: float) -> None:
+        """Delete scores that were stored before a time, in seconds since 1970, then the oldest beyond a quota.
+
+        The room that they leave in the file is used again.
+        """
+        self._connection.execute("DELETE FROM scores WHERE stored_at < ?", (before,))
+        (used,) = self._connection.execute("SELECT coalesce(sum(size), 0) FROM scores").fetchone()
+        if used <= most_bytes:
+            return
+        with closing(self._connection.execute("SELECT stored_at, size FROM scores ORDER BY stored_at")) as rows:
+            oldest = next(stored_at for stored_at, size in rows if (used := used - size) <= most_bytes)
+        self._connection.execute("DELETE FROM scores WHERE stored_at <= ?", (oldest,))
 
 
 def moved_time(time: str, by_s: float) -> str:

@@ -1,4 +1,4 @@
-"""The tables of the store, and how a database of an earlier version becomes one of the present.
+"""How a database of an earlier version becomes one of the present; an empty one, too.
 
 `PRAGMA user_version` counts the migrations that a database has had. The first takes over the table of lines that
 htsat-edge wrote before it kept versions. To change the tables, append a migration; never edit one that was released.
@@ -15,61 +15,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-TABLES = (
-    """
-    CREATE TABLE sessions (             -- from a start of the daemon, or a reload, to its end
-        id INTEGER PRIMARY KEY,
-        uid TEXT NOT NULL UNIQUE,
-        started_at REAL NOT NULL        -- seconds since 1970
-    )
-    """,
-    """
-    CREATE TABLE events (
-        id INTEGER PRIMARY KEY,
-        session INTEGER NOT NULL REFERENCES sessions (id),
-        source TEXT NOT NULL,
-        number INTEGER NOT NULL,        -- the messages' id: counts the events of a source in a session
-        label TEXT NOT NULL,
-        onset REAL NOT NULL,            -- seconds since the source began
-        offset REAL,                    -- the same; NULL while the event goes on, or where its end was not heard
-        time TEXT,                      -- of the onset, ISO 8601; NULL where unknown
-        score REAL NOT NULL,            -- peak so far
-        stored_at REAL NOT NULL,        -- seconds since 1970
-        UNIQUE (session, source, number)
-    )
-    """,
-    "CREATE INDEX events_by_stored_at ON events (stored_at)",
-    "CREATE INDEX events_by_label ON events (label, stored_at)",
-    """
-    CREATE TABLE gaps (
-        id INTEGER PRIMARY KEY,
-        session INTEGER NOT NULL REFERENCES sessions (id),
-        number INTEGER NOT NULL,        -- of the message in its session
-        source TEXT NOT NULL,
-        onset REAL NOT NULL,
-        offset REAL NOT NULL,
-        time TEXT,
-        reason TEXT NOT NULL,
-        stored_at REAL NOT NULL,
-        UNIQUE (session, number)
-    )
-    """,
-    "CREATE INDEX gaps_by_stored_at ON gaps (stored_at)",
-    """
-    CREATE TABLE statuses (
-        id INTEGER PRIMARY KEY,
-        session INTEGER NOT NULL REFERENCES sessions (id),
-        number INTEGER NOT NULL,        -- of the message in its session
-        source TEXT,                    -- NULL for the daemon's own
-        state TEXT NOT NULL,
-        time TEXT,
-        message TEXT NOT NULL,          -- all of it, as JSON
-        stored_at REAL NOT NULL,
-        UNIQUE (session, number)
-    )
-    """,
-    "CREATE INDEX statuses_by_stored_at ON statuses (stored_at)",
-)
+from htsat_edge.runtime.store.tables import FIRST, SECOND
+
 APPLICATION_ID = 0x68747361
 """`PRAGMA application_id` of our databases: "htsa"."""
 HEADER, APPLICATION_ID_AT = b"SQLite format 3\0", 68
@@ -191,7 +138,7 @@ def _create(database: sqlite3.Connection) -> None:
     tables = _tables(database)
     if tables:
         database.execute("ALTER TABLE events RENAME TO lines")
-    for statement in TABLES:
+    for statement in FIRST:
         database.execute(statement)
     if tables:
         _take_over_lines(database)
@@ -277,4 +224,10 @@ def _insert(database: sqlite3.Connection, table: str, session: int, line: dict[s
     return cursor.lastrowid
 
 
-MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_create,)
+def _add_scores_and_verdicts(database: sqlite3.Connection) -> None:
+    """Add what the page needs: times that can be asked for, scores, clips, and what people say of events."""
+    for statement in SECOND:
+        database.execute(statement)
+
+
+MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_create, _add_scores_and_verdicts)

@@ -1,19 +1,142 @@
-"""A database of the version that kept lines, and eyes for databases."""
+"""Databases of earlier versions, eyes for databases, and a hand that fills one."""
 
 import shutil
 import sqlite3
+import time
 from contextlib import closing
+from datetime import datetime, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-V0 = Path(__file__).parents[2] / "data" / "store" / "v0.db"
+from htsat_edge.runtime.common.message import format_time
+from htsat_edge.runtime.dsp.events import EventEnd, EventStart
+from htsat_edge.runtime.store.database import Database
+from htsat_edge.runtime.store.reader import StoreReader
+from htsat_edge.runtime.store.setup import Setup
+from htsat_edge.runtime.store.writes import LeftOut, SavedClip, ScoreRow, SourceSetup
+
+STORES = Path(__file__).parents[2] / "data" / "store"
+AT = 1_777_663_800.0
+"""2026-05-01 21:30 in Berlin."""
+SETUP = Setup(
+    model="three",
+    step_s=0.32,
+    labels=["Animal", "Bird", "Dog"],
+    thresholds=[0.5, 0.25, None],
+    releases=[0.3, 0.125, None],
+    min_length=1,
+    confirm=[0, 4, 0],
+    merge_gap=1,
+    below=[(1, 0)],
+)
+
+
+class StoreFiller:
+    """Writes a store whose sources begin at AT; `at` is in seconds after that."""
+
+    def __init__(self, path):
+        self.path, self.database = path, Database(path)
+        self.count = 0
+
+    def session(self, uid="one"):
+        return self.database.session(uid, AT)
+
+    def event(self, label, onset, offset=None, *, source="yard", score=0.5, timed=True, uid="one"):
+        """Add an event; return its key."""
+        self.count += 1
+        common = {"source": source, "id": self.count, "label": label, "onset": onset, "score": score}
+        common["time"] = time_of(onset) if timed else None
+        event = EventStart(**common) if offset is None else EventEnd(**common, offset=offset)
+        with self.database:
+            self.database.put_event(self.session(uid), event, AT + onset + 2)
+        return self.count
+
+    def put(self, *writes, at=0.0, uid="one"):
+        with self.database:
+            for write in writes:
+                self.database.put(self.session(uid), write, AT + at)
+
+    def setup(self, setup=SETUP, source="yard", uid="one"):
+        self.put(SourceSetup(source, setup), uid=uid)
+
+    def scores(self, onset, scores, source="yard", timed=True, uid="one"):
+        scores = np.asarray(scores, np.float32)
+        row = ScoreRow(source, onset, 0.32, time_of(onset) if timed else None, scores)
+        self.put(row, at=onset + 0.32 * len(scores), uid=uid)
+
+    def clip(self, number, name, onset, offset, source="yard", uid="one"):
+        self.put(SavedClip(source, number, name, onset, offset, time_of(onset)), at=offset, uid=uid)
+
+    def left_out(self, label, onset, rule="suppress", source="yard"):
+        self.count += 1
+        start = EventStart(source=source, id=self.count, label=label, onset=onset, time=time_of(onset), score=0.7)
+        self.put(LeftOut(start, rule), at=onset)
+
+    def gap(self, onset, offset, source="yard", reason="overrun"):
+        self.count += 1
+        with self.database:
+            self.database.add_gap(
+                self.session(),
+                self.count,
+                AT + offset,
+                source=source,
+                onset=onset,
+                offset=offset,
+                time=time_of(onset),
+                reason=reason,
+            )
+
+    def status(self, state, onset, source="yard"):
+        self.count += 1
+        row = {"source": source, "state": state, "time": time_of(onset), "message": f'{{"state": "{state}"}}'}
+        with self.database:
+            self.database.add_status(self.session(), self.count, AT + onset, **row)
+
+
+def time_of(onset):
+    return format_time(datetime.fromtimestamp(AT + onset, timezone.utc))
+
+
+@pytest.fixture
+def filler(tmp_path):
+    """Writes a new store."""
+    filler = StoreFiller(tmp_path / "store.db")
+    with closing(filler.database):
+        yield filler
+
+
+@pytest.fixture
+def reader(filler):
+    """Reads what the filler writes."""
+    with StoreReader(filler.path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def in_zone(monkeypatch):
+    """Moves this process to a time zone."""
+
+    def move(zone):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield move
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.fixture
 def v0(tmp_path):
     """A copy of tests/data/store/v0.db, which its README describes."""
-    return Path(shutil.copy(V0, tmp_path / "v0.db"))
+    return Path(shutil.copy(STORES / "v0.db", tmp_path / "v0.db"))
+
+
+@pytest.fixture
+def v1(tmp_path):
+    """A copy of tests/data/store/v1.db."""
+    return Path(shutil.copy(STORES / "v1.db", tmp_path / "v1.db"))
 
 
 @pytest.fixture

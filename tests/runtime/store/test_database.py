@@ -1,6 +1,7 @@
 import sqlite3
 from contextlib import closing
 
+import numpy as np
 import pytest
 
 from htsat_edge.runtime.dsp.events import EventEnd, EventStart
@@ -210,6 +211,61 @@ def test_a_session_that_has_just_begun_is_kept(database, path, query):
         database.session("one", 30.0)
         database.prune(30.0)
     assert query(path, "SELECT uid FROM sessions") == [("one",)]
+
+
+def scores_of(query, path):
+    return [onset for (onset,) in query(path, "SELECT onset FROM scores ORDER BY onset")]
+
+
+def test_scores_have_an_age_and_a_quota_of_their_own(filler, query):
+    for minute in range(10):
+        filler.scores(60.0 * minute, np.full((187, 3), 0.5))
+    filler.event("Dog", 1.0, 2.0)
+    (size,) = {size for (size,) in query(filler.path, "SELECT size FROM scores")}
+    assert 200 < size < 300
+    begun = 1_777_663_800.0
+    for before, most, left in (
+        (0, 10 * size, 10),
+        (begun + (60.0 + 0.32 * 187), 1e9, 9),
+        (0, 9 * size, 9),
+        (0, 9 * size - 1, 8),
+        (0, 2.5 * size, 2),
+        (0, 0, 0),
+        (0, 0, 0),
+    ):
+        with filler.database:
+            filler.database.prune_scores(before, most)
+        assert scores_of(query, filler.path) == [60.0 * minute for minute in range(10 - left, 10)]
+    assert query(filler.path, "SELECT count(*) FROM events") == [(1,)]
+
+
+def test_a_session_lives_as_long_as_its_scores_and_its_setup_no_longer(filler, query):
+    filler.setup()
+    filler.scores(0.0, np.full((10, 3), 0.5))
+    for before, left in ((0, 1), (1e11, 0)):
+        with filler.database:
+            filler.database.prune(1e11)
+            filler.database.prune_scores(before, 1e9)
+            filler.database.prune(1e11)
+        counts = "SELECT (SELECT count(*) FROM sessions), (SELECT count(*) FROM setups)"
+        assert query(filler.path, counts) == [(left, left)]
+
+
+def test_what_rules_left_out_and_clips_are_pruned(filler, query):
+    filler.left_out("Dog", 10.0)
+    filler.clip(1, "one.flac", 0.0, 10.0)
+    for before, left in ((10.0, 1), (11.0, 0)):
+        with filler.database:
+            filler.database.prune(1_777_663_800.0 + before)
+        counts = "SELECT (SELECT count(*) FROM left_out), (SELECT count(*) FROM clips)"
+        assert query(filler.path, counts) == [(left, left)]
+
+
+def test_a_setup_may_change(filler, reader):
+    setup = filler.setup.__defaults__[0]
+    filler.setup()
+    filler.setup(setup.model_copy(update={"model": "another"}))
+    assert [source.setup.model for source in reader.sources()] == ["another"]
 
 
 def test_readers_do_not_wait_for_the_writer(put, database, path, query):

@@ -1,0 +1,68 @@
+"""Count events by class, hour and day, in the device's local time."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import Counter
+
+from htsat_edge.runtime.store.filters import condition_of
+from htsat_edge.runtime.store.records import DayCount, EventFilter, Figures, LabelCount, LabelHour
+
+SLOT_S = 900
+"""Clocks of the world differ by multiples of it."""
+
+
+def read_figures(database: sqlite3.Connection, wanted: EventFilter) -> Figures:
+    """Return figures of the events that a filter lets through."""
+    where, values = condition_of(wanted)
+    labels, hours, days = Counter[str](), Counter[tuple[str, int]](), Counter[int]()
+    moments: dict[int, time.struct_time] = {}
+    # In an order that an index has: so `at` is read there, not computed again.
+    slots = f"SELECT label, CAST(at / {SLOT_S} AS INTEGER) FROM events WHERE {where} ORDER BY label, at"
+    for (label, slot), count in Counter(database.execute(slots, values)).items():
+        local = moments.get(slot) or moments.setdefault(slot, time.localtime(slot * SLOT_S))
+        labels[label] += count
+        hours[label, local.tm_hour] += count
+        days[slot] += count
+    judged = Counter[tuple[str, str]]()
+    decisions = "SELECT events.label, decision, count(*) FROM verdicts JOIN events ON events.id = event"
+    for label, decision, count in database.execute(f"{decisions} WHERE {where} GROUP BY 1, 2", values).fetchall():
+        judged[label, decision] += count
+    return Figures(
+        labels=[
+            LabelCount(label=label, count=count, correct=judged[label, "correct"], wrong=judged[label, "wrong"])
+            for label, count in sorted(labels.items(), key=lambda item: (-item[1], item[0]))
+        ],
+        hours=[LabelHour(label=label, hour=hour, count=count) for (label, hour), count in sorted(hours.items())],
+        days=_days(days),
+    )
+
+
+def read_days(database: sqlite3.Connection, wanted: EventFilter) -> list[DayCount]:
+    """Return the days that have events which a filter lets through, the newest first."""
+    where, values = condition_of(wanted)
+    slots = f"SELECT CAST(at / {SLOT_S} AS INTEGER) FROM events WHERE {where} ORDER BY at"
+    return _days(Counter(slot for (slot,) in database.execute(slots, values)))
+
+
+def _days(slots: Counter[int]) -> list[DayCount]:
+    """Return days with the events of quarters of an hour."""
+    counts = Counter[tuple[int, int, int]]()
+    for slot, count in slots.items():
+        local = time.localtime(slot * SLOT_S)
+        counts[local.tm_year, local.tm_mon, local.tm_mday] += count
+    return [
+        DayCount(
+            day=f"{year:04}-{month:02}-{day:02}",
+            from_at=_midnight(year, month, day),
+            to_at=_midnight(year, month, day + 1),
+            count=count,
+        )
+        for (year, month, day), count in sorted(counts.items(), reverse=True)
+    ]
+
+
+def _midnight(year: int, month: int, day: int) -> float:
+    """Return when a day begins here; it may be one after the last of its month."""
+    return time.mktime((year, month, day, 0, 0, 0, 0, 0, -1))

@@ -1,0 +1,258 @@
+"""Read the store while the daemon writes it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from htsat_edge.runtime.store.connect import explained, limited, open_store
+from htsat_edge.runtime.store.figures import read_days, read_figures
+from htsat_edge.runtime.store.filters import read_event, read_page, read_within
+from htsat_edge.runtime.store.judged import ClipContent, read_judged
+from htsat_edge.runtime.store.records import (
+    DayCount,
+    EventFilter,
+    EventPage,
+    Figures,
+    StoredClip,
+    StoredEvent,
+    StoredGap,
+    StoredStatus,
+)
+from htsat_edge.runtime.store.runs import Edge, ScoreRun, read_edges, read_runs, read_setup
+from htsat_edge.runtime.store.setup import Setup
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+END_OF_TIME = 1e11
+"""In seconds since 1970."""
+SOURCED = ("events", "gaps", "scores", "setups")
+"""Tables that name sources."""
+
+
+@dataclass(frozen=True)
+class StoredSource:
+    """A source of which something is stored."""
+
+    name: str
+    first_at: float | None
+    last_at: float | None
+    """When the first and the last thing of it began; None where there is none yet."""
+    setup: Setup | None
+    """The newest."""
+
+
+@dataclass(frozen=True)
+class StoredLeftOut:
+    """An event that a rule did not let through."""
+
+    session: int
+    source: str
+    id: int
+    label: str
+    onset: float
+    at: float
+    score: float
+    rule: str
+
+
+@dataclass(frozen=True)
+class StoreSize:
+    """How much there is in the store."""
+
+    path: str
+    size_mb: float
+    free_mb: float
+    """On its disk."""
+    events: int
+    score_rows: int
+    score_mb: float
+    oldest_at: float | None
+    """When the first event began."""
+
+
+class StoreReader:
+    """A store, open for reading; a context. Each answer is of one moment, and takes 5 s at most.
+
+    Every method raises a StoreError where the store is locked or damaged, or the answer takes too long.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a store; raise a StoreError where it is missing, locked, damaged, or not of the present version."""
+        self._path, self._database = path, open_store(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it."""
+        self._database.close()
+
+    def events(self, wanted: EventFilter, limit: int, after: str | None = None) -> EventPage:
+        """Return the newest events that a filter lets through, from where a page has ended."""
+        with self._asking():
+            return read_page(self._database, wanted, limit, after)
+
+    def event(self, key: int) -> StoredEvent | None:
+        """Return an event; None where there is none."""
+        with self._asking():
+            return read_event(self._database, key)
+
+    def events_within(self, source: str, from_at: float, to_at: float) -> list[StoredEvent]:
+        """Return the events of a source that overlap a span, the oldest first."""
+        with self._asking():
+            return read_within(self._database, source, from_at, to_at)
+
+    def days(self, wanted: EventFilter) -> list[DayCount]:
+        """Return the days that have events which a filter lets through, the newest first."""
+        with self._asking():
+            return read_days(self._database, wanted)
+
+    def figures(self, wanted: EventFilter) -> Figures:
+        """Return figures of the events that a filter lets through."""
+        with self._asking():
+            return read_figures(self._database, wanted)
+
+    def sources(self) -> list[StoredSource]:
+        """Return all sources, by name."""
+        with self._asking():
+            names = {name for table in SOURCED for name in self._names(table)}
+            return [self._source(name) for name in sorted(names)]
+
+    def setup(self, source: str, at: float) -> Setup | None:
+        """Return what was in force for a source at a time, or else first after it; None where that is not known."""
+        with self._asking():
+            return read_setup(self._database, source, at)
+
+    def score_runs(self, source: str, from_at: float, to_at: float) -> list[ScoreRun]:
+        """Return the scores of a source in the minutes that overlap a span of a day at most, the oldest first."""
+        with self._asking():
+            return read_runs(self._database, source, from_at, to_at)
+
+    def edges(self, source: str, at: float) -> tuple[Edge | None, Edge | None]:
+        """Return where the last minute of scores that began by a time ends, and where the next one begins."""
+        with self._asking():
+            return read_edges(self._database, source, at)
+
+    def gaps(self, from_at: float, to_at: float, source: str | None = None, limit: int = 1000) -> list[StoredGap]:
+        """Return the gaps that overlap a span, the newest first."""
+        where, values = ("source = ? AND ", [source]) if source is not None else ("", [])
+        with self._asking():
+            rows = self._database.execute(
+                f"SELECT source, onset, offset, at, reason FROM gaps WHERE {where}at < ? "
+                "AND at + (offset - onset) >= ? ORDER BY at DESC, id DESC LIMIT ?",
+                [*values, to_at, from_at, limit],
+            ).fetchall()
+            names = ("source", "onset", "offset", "at", "reason")
+            return [StoredGap.model_validate(dict(zip(names, row, strict=True))) for row in rows]
+
+    def statuses(
+        self,
+        from_at: float,
+        to_at: float,
+        states: Sequence[str] | None = None,
+        source: str | None = None,
+        limit: int = 1000,
+    ) -> list[StoredStatus]:
+        """Return the statuses of a span, the newest first."""
+        where, values = "at >= ? AND at < ?", [from_at, to_at]
+        more: list[str] = []
+        if states is not None:
+            where, more = f"{where} AND state IN ({', '.join('?' * len(states))})", [*states]
+        if source is not None:
+            where, more = f"{where} AND source = ?", [*more, source]
+        with self._asking():
+            rows = self._database.execute(
+                f"SELECT source, state, at, message FROM statuses WHERE {where} ORDER BY at DESC, id DESC LIMIT ?",
+                [*values, *more, limit],
+            ).fetchall()
+            return [
+                StoredStatus(source=name, state=state, at=at, message=json.loads(message))
+                for name, state, at, message in rows
+            ]
+
+    def left_out(self, source: str, from_at: float, to_at: float) -> list[StoredLeftOut]:
+        """Return the events that began in a span, and that a rule did not let through, the oldest first."""
+        with self._asking():
+            rows = self._database.execute(
+                "SELECT session, source, number, label, onset, at, score, rule FROM left_out "
+                "WHERE source = ? AND at >= ? AND at < ? ORDER BY at, number",
+                (source, from_at, to_at),
+            ).fetchall()
+            return [StoredLeftOut(*row) for row in rows]
+
+    def clip(self, name: str) -> StoredClip | None:
+        """Return the clip of this name; None where there is none."""
+        with self._asking():
+            row = self._database.execute("SELECT onset, offset, at FROM clips WHERE name = ?", (name,)).fetchone()
+            return None if row is None else StoredClip(name=name, onset=row[0], offset=row[1], at=row[2])
+
+    def locked_clips(self) -> set[str]:
+        """Return the names of the clips that verdicts have locked."""
+        with self._asking():
+            rows = self._database.execute(
+                "SELECT clips.name FROM verdicts JOIN events ON events.id = event JOIN clips ON "
+                "(clips.session, clips.source, clips.number) = (events.session, events.source, events.number) "
+                "WHERE locked"
+            )
+            return {name for (name,) in rows.fetchall()}
+
+    def judged(self) -> tuple[list[ClipContent], int]:
+        """Return the clips in which there is an event with a decision, and how many such events are in no clip."""
+        with self._asking():
+            return read_judged(self._database)
+
+    def info(self) -> StoreSize:
+        """Return how much there is in the store."""
+        with self._asking():
+            events, oldest_at = self._one("SELECT (SELECT count(*) FROM events), (SELECT min(at) FROM events)")
+            score_rows, score_bytes = self._one("SELECT count(*), coalesce(sum(size), 0) FROM scores")
+        files = (self._path.with_name(self._path.name + suffix) for suffix in ("", "-wal"))
+        return StoreSize(
+            path=str(self._path),
+            size_mb=sum(file.stat().st_size for file in files if file.exists()) / 1e6,
+            free_mb=shutil.disk_usage(self._path.parent).free / 1e6,
+            events=events,
+            score_rows=score_rows,
+            score_mb=score_bytes / 1e6,
+            oldest_at=oldest_at,
+        )
+
+    def _names(self, table: str) -> list[str]:
+        """Return the sources of a table, each found by a step in its index."""
+        rows = self._database.execute(
+            f"WITH RECURSIVE names (name) AS (SELECT min(source) FROM {table} UNION ALL SELECT "
+            f"(SELECT min(source) FROM {table} WHERE source > name) FROM names WHERE name IS NOT NULL) "
+            "SELECT name FROM names WHERE name IS NOT NULL"
+        )
+        return [name for (name,) in rows.fetchall()]
+
+    def _source(self, name: str) -> StoredSource:
+        first, last = (
+            [
+                at
+                for table in ("events", "gaps", "scores")
+                if (at := self._one(f"SELECT {end}(at) FROM {table} WHERE source = ?", name)[0]) is not None
+            ]
+            for end in ("min", "max")
+        )
+        setup = read_setup(self._database, name, END_OF_TIME)
+        return StoredSource(name, min(first, default=None), max(last, default=None), setup)
+
+    def _one(self, statement: str, *values: object) -> tuple[Any, ...]:
+        row: tuple[Any, ...] = self._database.execute(statement, values).fetchone()
+        return row
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        with explained(self._path), limited(self._database):
+            yield

@@ -1,0 +1,231 @@
+"""What is read from the store, and the verdicts that are written to it; also the types of the page's API.
+
+`at` is always a time of day in seconds since 1970. `key` numbers the events of the whole store.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Stage = Literal[
+    "reported",
+    "below_release",
+    "below_threshold",
+    "too_short",
+    "confirming",
+    "more_specific",
+    "suppress",
+    "cooldown",
+    "quiet_hours",
+    "not_reported",
+    "gap",
+    "input_fault",
+    "not_listening",
+    "not_stored",
+]
+"""What became of a step of a class: it belongs to an event that was reported, or what held it back."""
+Decision = Literal["correct", "wrong"]
+At = Annotated[float, Field(ge=0, le=1e11)]
+Key = Annotated[int, Field(ge=1, lt=2**53)]
+"""Whole numbers that a browser can hold, too."""
+Label = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Record(BaseModel):
+    """Something that the store holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Verdict(Record):
+    """What a person says of an event; one with nothing but `event` says nothing."""
+
+    event: Key
+    """Key of the event."""
+    decision: Decision | None = None
+    label: Label | None = None
+    """What it really is; only of what is wrong."""
+    note: Annotated[str, Field(max_length=2000)] = ""
+    locked: bool = False
+    """Whether the event and its clip are kept, whatever their age."""
+
+
+class StoredClip(Record):
+    """A recording of an event."""
+
+    name: str
+    """Of the file."""
+    onset: float
+    """Of its first sample, in seconds since the source began."""
+    offset: float
+    at: float
+
+
+class StoredEvent(Record):
+    """An event; `source` to `score` are those of its last message."""
+
+    key: int
+    session: int
+    source: str
+    id: int
+    label: str
+    onset: float
+    offset: float | None
+    """None while it goes on, or where its end was not heard."""
+    time: str | None
+    score: float
+    at: float
+    """Of the onset; where that is unknown, when it was stored."""
+    clip: StoredClip | None
+    verdict: Verdict | None
+
+
+class EventFilter(Record):
+    """Which events are wanted; None: all."""
+
+    from_at: At | None = None
+    to_at: At | None = None
+    sources: list[str] = []
+    labels: list[Label] = []
+    decision: Decision | Literal["none"] | None = None
+    min_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    locked: bool | None = None
+    has_clip: bool | None = None
+
+
+class EventPage(Record):
+    """Some events, the newest first."""
+
+    events: list[StoredEvent]
+    total: int
+    """Of all that the filter lets through."""
+    next: str | None
+    """Where the next page begins; None where there is none."""
+
+
+class DayCount(Record):
+    """How many events a day has, in the device's local time."""
+
+    day: str
+    """YYYY-MM-DD."""
+    from_at: float
+    to_at: float
+    count: int
+
+
+class LabelHour(Record):
+    """How many events of a class began in an hour of the day, in the device's local time."""
+
+    label: str
+    hour: int
+    count: int
+
+
+class LabelCount(Record):
+    """How many events of a class there are."""
+
+    label: str
+    count: int
+    correct: int
+    """Of which somebody has said that they are correct."""
+    wrong: int
+
+
+class Figures(Record):
+    """Events by class, by class and hour of the day, and by day."""
+
+    labels: list[LabelCount]
+    """The most frequent first."""
+    hours: list[LabelHour]
+    days: list[DayCount]
+    """The newest first."""
+
+
+class StoredGap(Record):
+    """A part of a source that was not heard."""
+
+    source: str
+    onset: float
+    offset: float
+    at: float
+    reason: str
+
+
+class StoredStatus(Record):
+    """A status message."""
+
+    source: str | None
+    state: str
+    at: float
+    message: dict[str, object]
+    """All of it."""
+
+
+class ScorePart(Record):
+    """Scores of a source without a gap."""
+
+    at: float
+    """Of the first step."""
+    onset: float
+    """The same, in seconds since the source began."""
+    step_s: float
+    scores: dict[str, list[float]]
+    """By class, one for each step; 0 where it was below the floor of what is stored."""
+
+
+class ScoreSpan(Record):
+    """Scores of a source in a span of time."""
+
+    source: str
+    labels: list[str]
+    """The classes of `parts`, the highest first."""
+    thresholds: dict[str, float | None]
+    """What was in force for these; None: not reported."""
+    parts: list[ScorePart]
+    events: list[StoredEvent]
+    """Those of the source that overlap the span."""
+    gaps: list[StoredGap]
+
+
+class WhyStep(Record):
+    """A step of one class."""
+
+    at: float
+    score: float | None
+    """None where nothing was scored."""
+    stage: Stage
+
+
+class LabelScore(Record):
+    """The score of a class at a moment."""
+
+    label: str
+    score: float
+    threshold: float | None
+
+
+class Explanation(Record):
+    """Why a class was reported at a moment, or was not."""
+
+    source: str
+    label: str
+    at: float
+    """The moment that was asked for."""
+    stage: Stage
+    """What decided there."""
+    text: str
+    """The same in a sentence, with what to change."""
+    threshold: float | None
+    """None where the class is not reported, or nothing is known of it."""
+    release: float | None
+    min_length_s: float | None
+    """Evidence that the class needs."""
+    would_report_at: float | None
+    """The highest threshold at which there would be an event here; None where nothing is high enough to be stored."""
+    event: StoredEvent | None
+    """The one that was reported here."""
+    steps: list[WhyStep]
+    top: list[LabelScore]
+    """The classes that score highest at the moment."""

@@ -1,0 +1,147 @@
+"""The tables of the store as SQL, by the version in which they came."""
+
+from __future__ import annotations
+
+FIRST = (
+    """
+    CREATE TABLE sessions (             -- from a start of the daemon, or a reload, to its end
+        id INTEGER PRIMARY KEY,
+        uid TEXT NOT NULL UNIQUE,
+        started_at REAL NOT NULL        -- seconds since 1970
+    )
+    """,
+    """
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions (id),
+        source TEXT NOT NULL,
+        number INTEGER NOT NULL,        -- the messages' id: counts the events of a source in a session
+        label TEXT NOT NULL,
+        onset REAL NOT NULL,            -- seconds since the source began
+        offset REAL,                    -- the same; NULL while the event goes on, or where its end was not heard
+        time TEXT,                      -- of the onset, ISO 8601; NULL where unknown
+        score REAL NOT NULL,            -- peak so far
+        stored_at REAL NOT NULL,        -- seconds since 1970
+        UNIQUE (session, source, number)
+    )
+    """,
+    "CREATE INDEX events_by_stored_at ON events (stored_at)",
+    "CREATE INDEX events_by_label ON events (label, stored_at)",
+    """
+    CREATE TABLE gaps (
+        id INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions (id),
+        number INTEGER NOT NULL,        -- of the message in its session
+        source TEXT NOT NULL,
+        onset REAL NOT NULL,
+        offset REAL NOT NULL,
+        time TEXT,
+        reason TEXT NOT NULL,
+        stored_at REAL NOT NULL,
+        UNIQUE (session, number)
+    )
+    """,
+    "CREATE INDEX gaps_by_stored_at ON gaps (stored_at)",
+    """
+    CREATE TABLE statuses (
+        id INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions (id),
+        number INTEGER NOT NULL,        -- of the message in its session
+        source TEXT,                    -- NULL for the daemon's own
+        state TEXT NOT NULL,
+        time TEXT,
+        message TEXT NOT NULL,          -- all of it, as JSON
+        stored_at REAL NOT NULL,
+        UNIQUE (session, number)
+    )
+    """,
+    "CREATE INDEX statuses_by_stored_at ON statuses (stored_at)",
+)
+TIME_AT = (
+    "CASE WHEN time GLOB '????-??-??T*' AND time >= '2025' THEN round((julianday(time) - 2440587.5) * 86400.0, 3) END"
+)
+"""`time` in seconds since 1970; NULL where it is unknown, or of a clock that was never set (clock.CLOCK_SET).
+
+The pattern also keeps words from `julianday` that it takes for the present, which no index may depend on.
+"""
+AT = f"at REAL GENERATED ALWAYS AS (coalesce({TIME_AT}, stored_at)) VIRTUAL"
+"""When something began, in seconds since 1970, as well as it is known. It follows when `time` or `stored_at` moves."""
+SECOND = (
+    *(f"ALTER TABLE {table} ADD COLUMN {AT}" for table in ("events", "gaps", "statuses")),
+    "DROP INDEX events_by_label",
+    "CREATE INDEX events_by_at ON events (at)",
+    "CREATE INDEX events_by_label ON events (label, at)",
+    "CREATE INDEX events_by_source ON events (source, at)",
+    "CREATE INDEX gaps_by_source ON gaps (source, at)",
+    "CREATE INDEX statuses_by_at ON statuses (at)",
+    "CREATE INDEX statuses_by_state ON statuses (state, at)",
+    """
+    CREATE TABLE setups (               -- what was in force
+        session INTEGER NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+        source TEXT NOT NULL,
+        setup TEXT NOT NULL,            -- setup.Setup, as JSON
+        PRIMARY KEY (session, source)
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX setups_by_source ON setups (source)",
+    f"""
+    CREATE TABLE scores (               -- of a minute at most, final
+        id INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions (id),
+        source TEXT NOT NULL,
+        onset REAL NOT NULL,
+        offset REAL NOT NULL,
+        time TEXT,
+        steps INTEGER NOT NULL,
+        size INTEGER NOT NULL,          -- bytes on the disk, with those of indexes, to be summed without the codes
+        codes BLOB NOT NULL,            -- score_codes.encode
+        stored_at REAL NOT NULL,
+        at REAL GENERATED ALWAYS AS (coalesce({TIME_AT}, stored_at - (offset - onset))) VIRTUAL,
+        UNIQUE (session, source, onset)
+    )
+    """,
+    "CREATE INDEX scores_by_source ON scores (source, at)",
+    "CREATE INDEX scores_by_stored_at ON scores (stored_at, size)",
+    f"""
+    CREATE TABLE left_out (             -- events that a rule did not let through
+        session INTEGER NOT NULL REFERENCES sessions (id),
+        source TEXT NOT NULL,
+        number INTEGER NOT NULL,        -- the event's id
+        label TEXT NOT NULL,
+        onset REAL NOT NULL,
+        time TEXT,
+        score REAL NOT NULL,            -- at the start
+        rule TEXT NOT NULL,
+        stored_at REAL NOT NULL,
+        {AT},
+        UNIQUE (session, source, number)
+    )
+    """,
+    "CREATE INDEX left_out_by_source ON left_out (source, at)",
+    "CREATE INDEX left_out_by_stored_at ON left_out (stored_at)",
+    f"""
+    CREATE TABLE clips (                -- recordings of events that are on the disk
+        session INTEGER NOT NULL REFERENCES sessions (id),
+        source TEXT NOT NULL,
+        number INTEGER NOT NULL,        -- the event's id
+        name TEXT NOT NULL UNIQUE,      -- of the file
+        onset REAL NOT NULL,            -- of the first sample
+        offset REAL NOT NULL,
+        time TEXT,
+        stored_at REAL NOT NULL,
+        {AT},
+        UNIQUE (session, source, number)
+    )
+    """,
+    "CREATE INDEX clips_by_stored_at ON clips (stored_at)",
+    """
+    CREATE TABLE verdicts (             -- what people say of events
+        event INTEGER PRIMARY KEY REFERENCES events (id) ON DELETE CASCADE,
+        decision TEXT,                  -- correct, wrong, or NULL
+        label TEXT,                     -- what it really is
+        note TEXT NOT NULL,
+        locked INTEGER NOT NULL,        -- 1: the event and its clip are kept, whatever their age
+        decided_at REAL NOT NULL        -- seconds since 1970
+    )
+    """,
+)
