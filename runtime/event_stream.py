@@ -79,6 +79,12 @@ class EventStream:
         events = self._track(self._median.push(final))
         return events + self._tracker.push_newest(self._timeline.begin, self._timeline.newest)
 
+    @property
+    def newest(self) -> FloatArray:
+        """The scores (n, C) so far of the steps that were heard, after those that the observer was shown."""
+        pending, newest = self._median.pending, self._timeline.newest
+        return newest if pending is None or len(pending) == 0 else np.concatenate([pending, newest])
+
     def flush(self) -> list[Event]:
         """End the recording, of which all windows were pushed; return the events that are left."""
         events: list[Event] = []

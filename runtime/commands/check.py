@@ -35,6 +35,7 @@ from htsat_edge.runtime.daemon.assembly import (
 from htsat_edge.runtime.daemon.clock import CLOCK_SET
 from htsat_edge.runtime.daemon.config import ClipsConfig, DaemonConfig, MicrophoneConfig, OutputsConfig, SourceConfig
 from htsat_edge.runtime.daemon.hop import BUSY, choose_hop, time_window
+from htsat_edge.runtime.daemon.live.server import check_socket
 from htsat_edge.runtime.daemon.outputs.clips import ClipWriter
 from htsat_edge.runtime.daemon.sources.devices import measure_level
 from htsat_edge.runtime.daemon.sources.feed import Source
@@ -86,6 +87,8 @@ def check(config: DaemonConfig) -> Iterator[CheckResult]:
     if not (unique := attempt("sources", partial(check_names, names))).ok:
         yield unique
     yield from check_outputs(config.outputs, names, info, usable)
+    if config.web is not None:
+        yield attempt("web", partial(check_page, config))
     now, ok = datetime.now().astimezone(), time.time() >= CLOCK_SET
     advice = f"says {now.year}: sudo timedatectl set-ntp true; until then the times of events are wrong"
     yield CheckResult("clock", ok, f"{now:%Y-%m-%d %H:%M %Z}" if ok else advice)
@@ -217,6 +220,17 @@ def check_sender(alone: OutputsConfig, labels: Mapping[str, Sequence[str]]) -> s
     """Return what an output, the only one of its configuration, reports; raise where it could not send."""
     (output,) = make_outputs(alone, labels)
     return output.check()
+
+
+def check_page(config: DaemonConfig) -> str:
+    """Return where the page will be; raise where it, or the socket by which it gets what is heard, could not be."""
+    if config.live_socket is not None:
+        check_socket(config.live_socket)
+    if config.web is None or not config.web.start:
+        return "`htsat-edge web --config …` starts it"
+    from htsat_edge.runtime.commands.web import check_web
+
+    return check_web(config)
 
 
 def check_clips(config: ClipsConfig, info: ModelInfo, settings: Sequence[Settings]) -> str:

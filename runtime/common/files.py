@@ -35,6 +35,12 @@ def sha256_of(*paths: Path) -> str:
     return digest.hexdigest()
 
 
+def identity(path: Path) -> tuple[int, int]:
+    """Return what tells a file from every other one: its device and its number there."""
+    status = path.lstat()
+    return status.st_dev, status.st_ino
+
+
 def is_part(path: Path) -> bool:
     """Return whether a file is one of ours that was not finished."""
     return path.name.startswith(PART_PREFIX) and path.name.endswith(PART_SUFFIX)

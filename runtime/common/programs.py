@@ -10,6 +10,8 @@ Program = Literal[
     "htsat_edge.export.baselines",
     "htsat_edge.export.gpu_day",
     "htsat_edge.runtime.commands.bench.worker",
+    "htsat_edge",
+    "htsat_edge.runtime.common.lifeline",
 ]
 """What may be started; each is a module with a command line."""
 

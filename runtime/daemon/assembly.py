@@ -18,12 +18,16 @@ from htsat_edge.runtime.daemon.clock import SystemClock
 from htsat_edge.runtime.daemon.config import DaemonConfig, DetectionConfig, MetricsConfig, OutputsConfig, SourceConfig
 from htsat_edge.runtime.daemon.hop import HopControl, control_hop
 from htsat_edge.runtime.daemon.level import with_level_label
+from htsat_edge.runtime.daemon.live.status import StatusReader
 from htsat_edge.runtime.daemon.metrics import Collector
 from htsat_edge.runtime.daemon.outputs.clips import ClipRecorder, ClipWriter
 from htsat_edge.runtime.daemon.outputs.lines import JsonLinesFile, Stdout
 from htsat_edge.runtime.daemon.outputs.sender import Output
+from htsat_edge.runtime.daemon.outputs.store import StoreOutput
+from htsat_edge.runtime.daemon.page import open_page
 from htsat_edge.runtime.daemon.publisher import Publisher
 from htsat_edge.runtime.daemon.rules import Rules, check_labels
+from htsat_edge.runtime.daemon.score_recorder import ScoreRecorder
 from htsat_edge.runtime.daemon.scorer import Scorer
 from htsat_edge.runtime.daemon.session import SourceSession
 from htsat_edge.runtime.daemon.sources.feed import Feed, Source
@@ -99,20 +103,35 @@ def assemble(
         settings = {feed.name: settings_of(feed.name, info, config) for feed in feeds}
         labels = {name: with_level_label(own.reported(info), config.level) for name, own in settings.items()}
         outputs = make_outputs(config.outputs, labels, config.calibrated([*labels]))
-        writer = None if config.outputs.clips is None else ClipWriter(config.outputs.clips)
+        store = next((output for output in outputs if isinstance(output, StoreOutput)), None)
+        writer = make_writer(config.outputs, store)
         publisher = Publisher(outputs, system, writer)
         sessions = [make_session(feed, info, settings[feed.name], config, system, writer) for feed in feeds]
         hop = control_hop(sessions, scorer, backend) if config.detection.hop_s == "auto" else None
+        record_scores(store, sessions, config.outputs)
         for sender in publisher.senders:
             sender.start()
             opened.callback(sender.close)
-        if config.outputs.metrics is not None:
-            server = open_metrics(config.outputs.metrics, Collector(sessions, scorer, publisher))
-            publisher.reporters.append(server)
-            opened.callback(server.close)
+        open_servers(config, StatusReader(sessions, scorer, publisher), opened)
         for sender in publisher.senders:
             opened.callback(sender.end)  # all at once, and first
         return Parts(sources, sessions, scorer, publisher, system, news, opened.pop_all(), hop)
+
+
+def make_writer(config: OutputsConfig, store: StoreOutput | None) -> ClipWriter | None:
+    """Return what writes clips, where they are wanted; the store is told of them, and knows which are locked."""
+    if config.clips is None:
+        return None
+    return ClipWriter(config.clips) if store is None else ClipWriter(config.clips, store.record, store.locked_clips)
+
+
+def record_scores(store: StoreOutput | None, sessions: Sequence[SourceSession], config: OutputsConfig) -> None:
+    """Have the scores of every session stored, where there is a store, and what its rules leave out."""
+    if store is None:
+        return
+    with_scores = config.store is not None and config.store.scores is not None
+    for session in sessions:
+        session.observers = [*session.observers, ScoreRecorder(store, session, with_scores)]
 
 
 def prepare(info: ModelInfo, config: DaemonConfig) -> Settings:
@@ -213,8 +232,6 @@ def make_outputs(
     if config.json_lines is not None:
         outputs.append(JsonLinesFile(config.json_lines))
     if config.store is not None:
-        from htsat_edge.runtime.daemon.outputs.store import StoreOutput
-
         outputs.append(StoreOutput(config.store))
     if config.mqtt is not None:
         from htsat_edge.runtime.daemon.outputs.mqtt import Mqtt
@@ -225,6 +242,15 @@ def make_outputs(
 
         outputs.append(Webhook(config.webhook))
     return outputs
+
+
+def open_servers(config: DaemonConfig, status: StatusReader, opened: ExitStack) -> None:
+    """Begin to say how the daemon gets on, to Prometheus and to the page, where these are wanted; `opened` ends it."""
+    if config.outputs.metrics is not None:
+        server = open_metrics(config.outputs.metrics, Collector(status))
+        status.publisher.reporters.append(server)
+        opened.callback(server.close)
+    open_page(config, status, opened)
 
 
 def open_metrics(settings: MetricsConfig, collector: Collector) -> MetricsServer:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from htsat_edge.runtime.daemon.hop import load_of
-from htsat_edge.runtime.daemon.publisher import Publisher
-from htsat_edge.runtime.daemon.scorer import Scorer
+from htsat_edge.runtime.daemon.live.status import StatusReader
 from htsat_edge.runtime.daemon.session import SourceSession
 from htsat_edge.runtime.dsp.sound_level import SoundLevel
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-TEMPERATURES = Path("/sys/class/thermal")
 SOURCE_COUNTERS: tuple[tuple[str, str, Callable[[SourceSession], float]], ...] = (
     ("heard_seconds", "Audio that was heard", lambda session: session.all_time.heard_s),
     ("lost_seconds", "Audio that was lost", lambda session: session.all_time.lost_s),
@@ -53,39 +50,24 @@ OUTPUT_COUNTERS = (
 class Collector:
     """Collects figures at the moment at which somebody asks."""
 
-    def __init__(
-        self,
-        sessions: Sequence[SourceSession],
-        scorer: Scorer,
-        publisher: Publisher,
-        temperatures: Path = TEMPERATURES,
-    ) -> None:
-        """Read the figures of these parts, and the temperatures of the device's thermal zones."""
-        self._sessions, self._scorer, self._publisher = sessions, scorer, publisher
-        self._temperatures = temperatures
+    def __init__(self, status: StatusReader) -> None:
+        """Collect figures of the daemon's parts."""
+        self._status = status
+        self._sessions, self._scorer, self._publisher = status.sessions, status.scorer, status.publisher
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Return whether every source is heard without fault and every output works, and the details as JSON."""
         sources = {
-            session.feed.name: {
-                "heard": not session.lost,
-                "problems": sorted(session.faults),
-                "coverage": session.all_time.share,
-                "suppressed": sum(session.rules.suppressed.copy().values()),
-            }
-            for session in self._sessions
+            source.name: source.model_dump(include={"heard", "problems", "coverage", "suppressed"})
+            for source in self._status.sources()
         }
-        publisher = self._publisher
+        names = {sender.name for sender in self._publisher.senders}
         outputs = {
-            sender.name: {
-                "works": not publisher.failing(sender),
-                "waiting": sender.waiting,
-                "dropped": sender.dropped,
-            }
-            for sender in publisher.senders
+            output.name: output.model_dump(include={"works", "waiting", "dropped"})
+            for output in self._status.outputs()
+            if output.name in names
         }
-        healthy = not any(session.lost or session.faults for session in self._sessions)
-        healthy = healthy and not any(map(publisher.failing, publisher.reporters))
+        healthy = self._status.healthy
         return healthy, {"healthy": healthy, "sources": sources, "outputs": outputs}
 
     def collect(self) -> Iterator[Metric]:
@@ -156,10 +138,6 @@ class Collector:
         from prometheus_client.core import GaugeMetricFamily
 
         temperature = GaugeMetricFamily("htsat_edge_temperature_celsius", "Of the device's zones", labels=["zone"])
-        for zone in sorted(self._temperatures.glob("thermal_zone*")):
-            try:
-                celsius = int((zone / "temp").read_text()) / 1000
-                temperature.add_metric([(zone / "type").read_text().strip()], celsius)
-            except (OSError, ValueError):
-                continue
+        for zone, celsius in self._status.temperatures().items():
+            temperature.add_metric([zone], celsius)
         return temperature

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from htsat_edge.runtime.common.message import Message
@@ -37,6 +37,8 @@ class Publisher:
         self.senders: list[Sender[Any]] = [*outputs, *([] if writer is None else [writer])]
         self.reporters: list[Reporter] = [*self.senders]
         """All whose failures are published."""
+        self.watchers: list[Callable[[Message], None]] = []
+        """Get each message, too; they never wait, and never fail."""
         self._refusing: dict[str, str] = {}
         """Why an output takes no messages."""
         self._notices: deque[tuple[Output[Any], str | None]] = deque()
@@ -75,6 +77,8 @@ class Publisher:
 
     def _offer(self, message: Message, but: Reporter | None = None) -> None:
         """Offer a message to all outputs but one; an error that nobody expected in one disturbs no other."""
+        for watch in self.watchers:
+            watch(message)
         for output in self._outputs:
             if output is but:
                 continue

@@ -6,16 +6,24 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.suggest import suggest
 from htsat_edge.runtime.daemon.clock import CLOCK_SET
 from htsat_edge.runtime.daemon.config.rules import DAYS, QuietHoursConfig, RulesConfig
 from htsat_edge.runtime.daemon.config.sources import names_of
-from htsat_edge.runtime.dsp.events import Event, EventEnd
+from htsat_edge.runtime.dsp.events import Event, EventEnd, EventStart
 
 RuleName = Literal["suppress", "cooldown", "quiet_hours"]
+
+
+class Selection(NamedTuple):
+    """What the rules make of events."""
+
+    reported: list[Event]
+    left_out: list[tuple[EventStart, RuleName]]
+    """Events that were not let through, and by which rule."""
 
 
 def check_labels(config: RulesConfig, labels: Collection[str]) -> None:
@@ -77,11 +85,20 @@ class Rules:
         self.suppressed: Counter[tuple[RuleName, str]] = Counter()
         """Events that were not reported, by rule and label; by the first rule where several apply."""
 
-    def select(self, events: list[Event]) -> list[Event]:
-        """Take what was found at once, in any order of the classes; return those events that are reported."""
+    def select(self, events: list[Event]) -> Selection:
+        """Take what was found at once, in any order of the classes; return those events that are reported, or not."""
         for event in events:  # first of all: of two that start at once, either may suppress the other
             self._heard.take(event)
-        return [event for event in events if self._is_reported(event)]
+        chosen = Selection([], [])
+        for event in events:
+            if isinstance(event, EventStart) and (rule := self._leave_out(event)) is not None:
+                chosen.left_out.append((event, rule))
+            elif event.id in self._left_out:
+                self._left_out.remove(event.id)
+            else:
+                self._reported.take(event)
+                chosen.reported.append(event)
+        return chosen
 
     def interrupt(self, at_s: float) -> None:
         """Take note that what sounds has ended by `at_s`, in seconds since the source began."""
@@ -89,18 +106,15 @@ class Rules:
         self._reported.interrupt(at_s)
         self._left_out.clear()
 
-    def _is_reported(self, event: Event) -> bool:
-        if isinstance(event, EventEnd) and event.id in self._left_out:
-            self._left_out.remove(event.id)
-            return False
-        if not isinstance(event, EventEnd) and (rule := self._find_rule(event)) is not None:
-            self._left_out.add(event.id)
-            self.suppressed[rule, event.label] += 1
-            return False
-        self._reported.take(event)
-        return True
+    def _leave_out(self, start: EventStart) -> RuleName | None:
+        """Return the rule by which a start is not reported, which is then counted; None where there is none."""
+        rule = self._find_rule(start)
+        if rule is not None:
+            self._left_out.add(start.id)
+            self.suppressed[rule, start.label] += 1
+        return rule
 
-    def _find_rule(self, start: Event) -> RuleName | None:
+    def _find_rule(self, start: EventStart) -> RuleName | None:
         """Return the first rule by which a start is not reported."""
         label, onset = start.label, start.onset
         suppress = self._config.suppress.get(label)

@@ -34,7 +34,7 @@ class Scorer:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Score with `backend`; windows whose level is below `gate_dbfs` are not run, all are where it is None."""
-        self._backend, self._front_end, self._gate_dbfs, self._clock = backend, front_end, gate_dbfs, clock
+        self.backend, self._front_end, self._gate_dbfs, self._clock = backend, front_end, gate_dbfs, clock
         self.runs = self.windows = self.gated = 0
         self.seconds = self.slowest = 0.0
         self._silence: FloatArray | None = None
@@ -60,7 +60,7 @@ class Scorer:
             return []
         begun = self._clock()
         batch = log_mels[0][None] if len(log_mels) == 1 else np.stack(log_mels)  # one alone needs no copy
-        framewise = self._backend.infer(batch).framewise
+        framewise = self.backend.infer(batch).framewise
         took = self._clock() - begun
         self.runs, self.windows, self.seconds = self.runs + 1, self.windows + len(log_mels), self.seconds + took
         self.slowest = max(self.slowest, took)

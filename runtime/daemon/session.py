@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from operator import methodcaller
-from typing import Protocol
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -31,6 +30,7 @@ from htsat_edge.runtime.daemon.messages import (
     Status,
     format_time,
 )
+from htsat_edge.runtime.daemon.observers import SessionObserver
 from htsat_edge.runtime.daemon.rules import Rules
 from htsat_edge.runtime.daemon.sources.feed import Feed, Notice
 from htsat_edge.runtime.daemon.supervision import describe, kind_of, warnings
@@ -44,25 +44,6 @@ from htsat_edge.runtime.models.settings import Settings
 HOUR_S = 3600.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Of audio that is not heard after detection has failed, twice as long each time."""
-
-
-class SessionObserver(Protocol):
-    """Sees a source's audio, final scores and events go by; times are seconds since the source began."""
-
-    def audio(self, block: AudioBlock) -> None:
-        """Take the next samples."""
-
-    def scores(self, start_s: float, step_s: float, scores: FloatArray) -> None:
-        """Take the next final scores (n, C), of steps of `step_s` seconds from `start_s` on."""
-
-    def event(self, event: Event) -> None:
-        """Take the next event."""
-
-    def interrupted(self, at_s: float) -> None:
-        """Take note that what follows is not joined to what came before `at_s`."""
-
-    def failed(self, reason: str) -> None:
-        """Take note that one of the other calls has raised an exception; must not raise any."""
 
 
 @dataclass
@@ -90,7 +71,7 @@ class SourceSession:
         self._monitor: HealthMonitor | None = None
         self.level = LevelReporter(self.level_settings, self.feed.name, self._ids, self._moment)
         self._rate = 0
-        self._scored_s = 0.0
+        self._framed_s = self._scored_s = 0.0
         self._hour_s = HOUR_S
         self._unscored_s: float | None = None
         self._failed_s, self._pause_s = 0.0, FIRST_PAUSE_S
@@ -161,7 +142,10 @@ class SourceSession:
         assert self._windows is not None
         assert self._events is not None
         heard_s = (window.step + self.info.steps - self._windows.grid.mirrored_steps) * self.info.step_s
-        found = self._reported([*self._events.push(window, framewise), *self.level.settle(heard_s)])
+        stream, step_s = self._events, self.info.step_s
+        events = stream.push(window, framewise)
+        self._observe(lambda observer: observer.newest(self._scored_s, step_s, lambda: stream.newest))
+        found = self._reported([*events, *self.level.settle(heard_s)])
         if self.failure is None:
             return found
         self.failure, self._pause_s = None, FIRST_PAUSE_S
@@ -225,7 +209,18 @@ class SourceSession:
         """Return the message of something that has happened to the source just now."""
         return notice.state(source=self.feed.name, time=self._now(), text=notice.text)
 
-    # The event stream's observer
+    def time_at(self, position_s: float) -> str | None:
+        """Return the time of day at a position as messages have it; None where it is not known."""
+        moment = self._moment(position_s)
+        return None if moment is None else format_time(moment)
+
+    # The observer of both streams
+
+    def frames(self, log_mel: FloatArray) -> None:
+        """Pass the next frames (T, F) on."""
+        frame_s = self.info.front_end.frame_s
+        self._observe(lambda observer: observer.frames(self._framed_s, frame_s, log_mel))
+        self._framed_s += len(log_mel) * frame_s
 
     def scores(self, scores: FloatArray) -> None:
         """Pass the next final scores (n, C) on."""
@@ -235,8 +230,8 @@ class SourceSession:
     def _begin(self, block: AudioBlock) -> Iterator[Message]:
         first = self._rate == 0
         self._rate = block.sample_rate
-        self._scored_s = block.start_s
-        self._windows = WindowStream(self.info, block.sample_rate, self.settings)
+        self._framed_s = self._scored_s = block.start_s
+        self._windows = WindowStream(self.info, block.sample_rate, self.settings, self)
         self._events = EventStream(
             self.info,
             self.settings,
@@ -247,7 +242,7 @@ class SourceSession:
             time_of=self._moment,
         )
         self.level.begin(block.start_s, block.sample_rate)
-        time_of_day = self._time(block.start_s)
+        time_of_day = self.time_at(block.start_s)
         if self.health.enabled:
             if self._monitor is None or self._monitor.sample_rate != block.sample_rate:
                 for problem in sorted(self.faults):  # the new monitor does not know of them
@@ -265,10 +260,12 @@ class SourceSession:
 
     def _reported(self, messages: Sequence[Message]) -> list[Message]:
         """Return the events that the rules let through, which every observer sees, and what else there is."""
-        events = self.rules.select([message for message in messages if isinstance(message, Event)])
-        for event in events:
+        chosen = self.rules.select([message for message in messages if isinstance(message, Event)])
+        for event in chosen.reported:
             self._observe(methodcaller("event", event))
-        return [*events, *(message for message in messages if not isinstance(message, Event))]
+        for left_out in chosen.left_out:
+            self._observe(methodcaller("left_out", *left_out))
+        return [*chosen.reported, *(message for message in messages if not isinstance(message, Event))]
 
     def _interrupt(self) -> None:
         """Give up the recording, after its last event."""
@@ -289,7 +286,7 @@ class SourceSession:
             source=self.feed.name,
             onset=round(gap.start_s, DECIMALS),
             offset=round(gap.end_s, DECIMALS),
-            time=self._time(gap.start_s),
+            time=self.time_at(gap.start_s),
             reason=gap.reason,
         )
 
@@ -305,7 +302,7 @@ class SourceSession:
             self.end_s = self._hour_s
             yield CoverageStatus(
                 source=self.feed.name,
-                time=self._time(self.end_s),
+                time=self.time_at(self.end_s),
                 onset=self._hour_s - HOUR_S,
                 offset=self._hour_s,
                 share=round(self.coverage.share, 6),
@@ -315,18 +312,13 @@ class SourceSession:
             self.coverage = Coverage()
 
     def _health_status(self, change: HealthChange) -> Status:
-        source, now, problem = self.feed.name, self._time(self.end_s), change.problem
+        source, now, problem = self.feed.name, self.time_at(self.end_s), change.problem
         if change.begins:
             return InputFault(source=source, time=now, problem=problem.name, advice=problem.advice)
         return InputOk(source=source, time=now, problem=problem.name)
 
     def _now(self) -> str | None:
         return format_time(self.system.wall(time.monotonic())) if self.feed.live else None
-
-    def _time(self, position_s: float) -> str | None:
-        """Return the time of day at a position as messages have it."""
-        moment = self._moment(position_s)
-        return None if moment is None else format_time(moment)
 
     def _moment(self, position_s: float) -> datetime | None:
         """Return the time of day at a position; None where it is not known."""

@@ -40,6 +40,11 @@ class MedianFilter:
         self._scores = self._scores[ready:]
         return smooth
 
+    @property
+    def pending(self) -> FloatArray | None:
+        """The scores (n, C) whose surroundings are not complete, as they came; None before the first."""
+        return None if self._scores is None else self._scores[self.delay :]
+
     def flush(self) -> FloatArray | None:
         """End the recording; return the scores (m, C) that are left, or None if there were none."""
         if self._scores is None:

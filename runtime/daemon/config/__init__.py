@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -15,6 +16,7 @@ from htsat_edge.runtime.daemon.config.outputs import (
     MetricsConfig,
     MqttConfig,
     OutputsConfig,
+    ScoresConfig,
     StoreConfig,
     WebhookConfig,
 )
@@ -30,6 +32,7 @@ from htsat_edge.runtime.daemon.config.sources import (
     StreamConfig,
     names_of,
 )
+from htsat_edge.runtime.daemon.config.web import WebConfig
 
 __all__ = [
     "PASSWORD",
@@ -47,6 +50,7 @@ __all__ = [
     "OutputsConfig",
     "PcmConfig",
     "RulesConfig",
+    "ScoresConfig",
     "Secret",
     "Section",
     "SourceConfig",
@@ -54,6 +58,7 @@ __all__ = [
     "SourceLevelConfig",
     "StoreConfig",
     "StreamConfig",
+    "WebConfig",
     "WebhookConfig",
     "slug",
 ]
@@ -71,6 +76,7 @@ class DaemonConfig(Section):
     level: LevelConfig = LevelConfig()
     rules: RulesConfig = RulesConfig()
     outputs: OutputsConfig = OutputsConfig()
+    web: WebConfig | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> DaemonConfig:
@@ -85,7 +91,16 @@ class DaemonConfig(Section):
         for source in self.sources:
             self.level.of_source(source.level).check(source.name)
         self.rules.check_sources(set(names))
+        if self.web is not None and self.outputs.store is None:
+            raise ValueError("web: the page shows what is stored: give outputs.store.path")
         return self
+
+    @property
+    def live_socket(self) -> Path | None:
+        """Where the page gets what the daemon hears; None without a page."""
+        if self.web is None or self.outputs.store is None:
+            return None
+        return self.web.socket or Path(f"{self.outputs.store.path}.live")
 
     def level_of(self, source: str) -> LevelConfig:
         """Return what is in force for the level of a source; a channel of a microphone is NAME/CHANNEL."""

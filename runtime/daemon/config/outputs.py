@@ -31,11 +31,21 @@ class JsonLinesConfig(Section):
     """Old files."""
 
 
+class ScoresConfig(Section):
+    """The scores of all classes, from which the page says why something was not reported."""
+
+    keep_days: Annotated[float, Field(gt=0)] = 30.0
+    quota_mb: Annotated[float, Field(gt=0)] = 500.0
+    """Of all scores in the database; the oldest go first."""
+
+
 class StoreConfig(Section):
     """A database (SQLite) of all events."""
 
     path: Path
     keep_days: Annotated[float, Field(gt=0)] = 90.0
+    scores: ScoresConfig | None = ScoresConfig()
+    """null: none are stored."""
 
 
 class MqttConfig(Section):

@@ -9,9 +9,10 @@ import re
 import stat
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,14 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import begin_part, is_part, place_part
 from htsat_edge.runtime.common.folders import try_folder
 from htsat_edge.runtime.common.marks import PROGRAM
+from htsat_edge.runtime.common.message import DECIMALS, format_time
 from htsat_edge.runtime.daemon.clock import CLOCK_SET
 from htsat_edge.runtime.daemon.config import ClipsConfig
+from htsat_edge.runtime.daemon.observers import SessionObserver
 from htsat_edge.runtime.daemon.outputs.sender import RefusedError, Sender
 from htsat_edge.runtime.dsp.blocks import AudioBlock
 from htsat_edge.runtime.dsp.events import Event, EventEnd, EventStart
+from htsat_edge.runtime.store.writes import RemovedClip, SavedClip
 
 QUEUED = 50
 MARGIN_S = 0.5
@@ -51,6 +55,13 @@ class Clip:
     """(S,)."""
     sample_rate: int
     """Hz."""
+    source: str = ""
+    number: int = 0
+    """The event's id."""
+    onset: float = 0.0
+    """Of the first sample, in seconds since the source began."""
+    time: str | None = None
+    """Of the first sample, ISO 8601; None where unknown."""
 
 
 @dataclass
@@ -68,10 +79,29 @@ class ClipWriter(Sender[Clip]):
 
     batch = 1
 
-    def __init__(self, settings: ClipsConfig) -> None:
-        """Prepare to write into the folder that the settings name."""
+    def __init__(
+        self,
+        settings: ClipsConfig,
+        record: Callable[[SavedClip | RemovedClip], None] = lambda _: None,
+        locked: Callable[[], set[str]] = set,
+    ) -> None:
+        """Prepare to write into a folder.
+
+        Parameters
+        ----------
+        settings
+            They name it.
+        record
+            Is told which clips were written, and which were deleted.
+        locked
+            Returns the names of clips that must not be deleted; where it raises an HtsatEdgeError, those of the last
+            time count.
+        """
         super().__init__(f"clips {settings.folder}", QUEUED)
         self.settings = settings
+        self._record, self._locked = record, locked
+        self._kept: set[str] = set()
+        """Clips that must not be deleted, as far as is known."""
         self._seen: dict[tuple[str, int, int], bool] = {}
         """Whether files with the name of a clip carry our mark."""
         self._written: dict[str, int] = {}
@@ -112,16 +142,25 @@ class ClipWriter(Sender[Clip]):
         finally:
             part.unlink(missing_ok=True)
         self._written[path.name] = self.sent + 1
+        offset = round(clip.onset + len(clip.samples) / clip.sample_rate, DECIMALS)
+        self._record(SavedClip(clip.source, clip.number, path.name, clip.onset, offset, clip.time))
 
     def _make_room(self, size: int) -> None:
-        """Delete the oldest clips until so many bytes fit into the quota."""
-        clips = sorted(self._list_clips())
+        """Delete the oldest clips until so many bytes fit into the quota; raise a RefusedError where none may go."""
+        clips, most = sorted(self._list_clips()), 1e6 * self.settings.quota_mb
         used = sum(length for *_, length, _ in clips)
+        if used + size <= most:
+            return
+        with suppress(HtsatEdgeError):  # an unreadable store must not fill the disk
+            self._kept = self._locked()
         for *_, length, path in clips:
-            if used + size <= 1e6 * self.settings.quota_mb:
-                break
-            path.unlink(missing_ok=True)
-            used -= length
+            if path.name not in self._kept:
+                path.unlink(missing_ok=True)
+                self._record(RemovedClip(path.name))
+                used -= length
+                if used + size <= most:
+                    return
+        raise RefusedError("clips that are locked fill quota_mb: unlock some, or raise it; a new clip is lost")
 
     def _list_clips(self) -> list[tuple[int, float, int, Path]]:
         """Return when each clip of ours was written, its size, and its path; each file is looked into once.
@@ -147,7 +186,7 @@ class ClipWriter(Sender[Clip]):
         return clips
 
 
-class ClipRecorder:
+class ClipRecorder(SessionObserver):
     """An observer of a session that remembers what it heard for as long as a clip may want it."""
 
     def __init__(self, writer: ClipWriter, source: str, speech: Sequence[int], late_s: float) -> None:
@@ -250,7 +289,14 @@ class ClipRecorder:
         samples = np.concatenate(parts)
         if self._settings.privacy == "no_speech":
             samples = silence(samples, rate, [(a - start_s, b - start_s) for a, b in self._spoken])
-        return Clip(pending.name, samples, rate)
+        event, onset = pending.event, round(start_s, DECIMALS)
+        time = event.time and moved(event.time, onset - event.onset)
+        return Clip(pending.name, samples, rate, self._source, event.id, onset, time)
+
+
+def moved(time: str, by_s: float) -> str:
+    """Return a time of day in ISO 8601 moved by seconds."""
+    return format_time(datetime.fromisoformat(time) + timedelta(seconds=by_s))
 
 
 def encode(clip: Clip, kind: str) -> bytes:

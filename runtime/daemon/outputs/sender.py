@@ -121,6 +121,10 @@ class Sender(Generic[Item]):
         """Send items; an exception means that it failed, and that they are to be sent again."""
         raise NotImplementedError
 
+    def count(self, batch: Sequence[Item]) -> int:
+        """Return how many of these items, which were sent, are counted as such."""
+        return len(batch)
+
     def is_outage(self, error: Exception) -> bool:
         """Return whether an error is the destination's, which may pass; any other comes of the items, and stays."""
         return isinstance(error, OSError | HtsatEdgeError)
@@ -189,7 +193,7 @@ class Sender(Generic[Item]):
                 continue
             self._last_failure = ""
             self._report_success()
-            self.sent += len(batch)
+            self.sent += self.count(batch)
             self._in_hand -= len(batch)
             return
 

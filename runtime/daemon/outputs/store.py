@@ -1,4 +1,4 @@
-"""All messages into the store, which survives power cuts."""
+"""All messages into the store, which survives power cuts; and scores, clips, and what rules left out."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.files import identity
 from htsat_edge.runtime.common.folders import try_file
 from htsat_edge.runtime.common.marks import refuse_foreign
 from htsat_edge.runtime.common.message import Message
 from htsat_edge.runtime.daemon.clock import CLOCK_SET, STEP_S
-from htsat_edge.runtime.daemon.config import StoreConfig
+from htsat_edge.runtime.daemon.config import ScoresConfig, StoreConfig
 from htsat_edge.runtime.daemon.messages import GapMessage, Status
 from htsat_edge.runtime.daemon.outputs.sender import Output
 from htsat_edge.runtime.dsp.events import Event
 from htsat_edge.runtime.store.database import Database
+from htsat_edge.runtime.store.reader import StoreReader
 from htsat_edge.runtime.store.schema import ForeignDatabaseError, check_version, has_mark
+from htsat_edge.runtime.store.writes import ScoreRow, SourceSetup, StoreWrite
 
 QUEUED = 20_000
+MOST_ROWS = 100
+"""Of scores that wait; of more the oldest are left out: those of a minute may be half a megabyte."""
 PRUNE_S = 3600.0
 DAY_S = 86_400.0
 KEY = "outputs.store.path"
@@ -42,11 +46,12 @@ def clock_offset() -> float:
 
 
 class Received(NamedTuple):
-    """A message, and when it came."""
+    """What is to be stored, and when it came."""
 
-    message: Message
+    content: Message | StoreWrite | int
+    """An int: the row of scores that has this number, if it still waits."""
     number: int
-    """In the session, so that a batch that is sent again changes nothing."""
+    """Of a message in the session, so that a batch that is sent again changes nothing; else 0."""
     at: float
     """Seconds since 1970."""
     offset: float
@@ -54,7 +59,7 @@ class Received(NamedTuple):
 
 
 class StoreOutput(Output[Received]):
-    """Writes messages to the store; what is counted as sent is on the disk.
+    """Writes messages and more to the store; what is counted as sent is on the disk.
 
     The dates of all that this session has stored are of the clock as it was last seen: when it is set, they are moved
     along. So a device without a battery, which starts in 1970, knows how old its events are.
@@ -67,6 +72,11 @@ class StoreOutput(Output[Received]):
         self._uid, self._offset = uuid.uuid4().hex, clock_offset()
         self._begun = time.time() - self._offset
         self._count = 0
+        self._setups: dict[str, SourceSetup] = {}
+        """By source; each database that is opened gets them, since it may be a new one."""
+        self._rows: dict[int, ScoreRow] = {}
+        """Scores that wait, by number."""
+        self._row_count = 0
         self._database: Database | None = None
         self._opened: tuple[int, int] | None = None
         """Which file was seen to be ours."""
@@ -107,11 +117,34 @@ class StoreOutput(Output[Received]):
         self._count += 1
         self.put(Received(message, self._count, time.time(), clock_offset()))
 
+    def record(self, write: StoreWrite) -> None:
+        """Take what is to be stored beside the messages, without waiting; from any thread."""
+        if isinstance(write, SourceSetup):
+            self._setups[write.source] = write
+        self.put(Received(write, 0, time.time(), clock_offset()))
+
+    def record_scores(self, row: ScoreRow) -> None:
+        """Take scores, without waiting; from the thread that detects."""
+        self._row_count += 1
+        self._rows[self._row_count] = row
+        if len(self._rows) > MOST_ROWS:
+            self._rows.pop(min(self._rows.copy()), None)
+            self._warnings.warn("scores", f"{self.name}: so many scores wait to be written that the oldest are lost")
+        self.put(Received(self._row_count, 0, time.time(), clock_offset()))
+
+    def locked_clips(self) -> set[str]:
+        """Return the names of clips that are never to be deleted; raise an HtsatEdgeError where they cannot be read."""
+        with StoreReader(self._settings.path) as reader:
+            return reader.locked_clips()
+
     def send(self, batch: Sequence[Received]) -> None:
-        """Write messages, all or none; those that are there already change nothing."""
+        """Write a batch, all of it or nothing; what is there already is not changed."""
+        opened = self._database is None
         try:
             with self._opened_database() as database:
                 session, offset = self._session(database), self._offset
+                for setup in self._setups.copy().values() if opened else ():
+                    database.put(session, setup, time.time())
                 for received in batch:
                     offset = self._follow_clock(database, session, offset, received.offset)
                     self._write(database, session, received)
@@ -123,6 +156,9 @@ class StoreOutput(Output[Received]):
         if abs(offset - self._offset) >= STEP_S:
             self._prune_s = None
         self._offset = offset
+        for received in batch:
+            if isinstance(received.content, int):
+                self._rows.pop(received.content, None)
 
     def idle(self) -> None:
         """Delete what is too old, once an hour; not while the system's clock was never set, or may be wrong."""
@@ -139,8 +175,14 @@ class StoreOutput(Output[Received]):
             if not unchecked or newest is None or abs(now - newest) < DAY_S:
                 adopted = database.adopt(CLOCK_SET, now + DAY_S, now)
                 database.prune(now - DAY_S * self._settings.keep_days)
+                scores = self._settings.scores or ScoresConfig()  # of those from before they were turned off
+                database.prune_scores(now - DAY_S * scores.keep_days, 1e6 * scores.quota_mb)
         self._offset = offset
         self._adopted |= adopted
+
+    def count(self, batch: Sequence[Received]) -> int:
+        """Return how many of these are messages."""
+        return sum(isinstance(received.content, Message) for received in batch)
 
     def is_outage(self, error: Exception) -> bool:
         """Return whether an error is the database's: it is locked, full, damaged, or not ours."""
@@ -164,13 +206,12 @@ class StoreOutput(Output[Received]):
                 database.redate(one, offset - before, CLOCK_SET)
         return offset
 
-    @staticmethod
-    def _write(database: Database, session: int, received: Received) -> None:
-        message, number, at, _ = received
-        match message:
-            case Event():
+    def _write(self, database: Database, session: int, received: Received) -> None:
+        content, number, at, _ = received
+        match content:
+            case Event() as message:
                 database.put_event(session, message, at)
-            case GapMessage():
+            case GapMessage() as message:
                 database.add_gap(
                     session,
                     number,
@@ -181,7 +222,7 @@ class StoreOutput(Output[Received]):
                     time=message.time,
                     reason=message.reason,
                 )
-            case Status():
+            case Status() as message:
                 database.add_status(
                     session,
                     number,
@@ -191,6 +232,13 @@ class StoreOutput(Output[Received]):
                     time=message.time,
                     message=message.encoded,
                 )
+            case int():
+                if row := self._rows.get(content):
+                    database.put(session, row, at)
+            case Message():
+                pass
+            case _:
+                database.put(session, content, at)
 
     def _opened_database(self) -> Database:
         if self._database is None:
@@ -220,9 +268,3 @@ class StoreOutput(Output[Received]):
             with suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
         logger.error("%s: %s; it is kept as %s, and a new one is begun", self.name, error, aside.name)
-
-
-def identity(path: Path) -> tuple[int, int]:
-    """Return what tells a file from every other one: its device and its number there."""
-    status = path.stat()
-    return status.st_dev, status.st_ino

@@ -48,6 +48,11 @@ class FallbackBackend:
         self._on_engine = builder is None
         self._stop_s = stop_s
 
+    @property
+    def present(self) -> Backend:
+        """What runs the model at present."""
+        return self._backend
+
     def infer(self, log_mel: FloatArray) -> Scores:
         """Score windows, log_mel (B, T, F) in dB; between two calls the backend may change."""
         if self._builder is not None and self._builder.poll() is not None:

@@ -48,7 +48,7 @@ class OrtBackend:
         """
         if threads is not None:
             check_threads(threads)
-        self._path = path
+        self._path, self.name = path, f"onnxruntime, {path.name}"
         self._window = info.frames, info.front_end.n_mels
         try:
             external_files(path)  # onnxruntime's message for one that is missing is long, and says nothing to a user

@@ -26,6 +26,7 @@ from htsat_edge.runtime.models.backends.gpu import WITHOUT, has_cudart, load_cud
 from htsat_edge.runtime.models.bundle import Bundle, ModelInfo
 from htsat_edge.runtime.models.engines import (
     NAMES,
+    EngineManifest,
     Flavour,
     NoEngine,
     Platform,
@@ -99,6 +100,10 @@ class Buffer(NamedTuple):
 
 class TrtBackend:
     """An engine. Only the thread that opens it may call `infer` and `close`."""
+
+    name = "TensorRT"
+    manifest: EngineManifest | None = None
+    """What it was built from and for, where it is an engine of a bundle."""
 
     def __init__(self, trt: ModuleType, engine: bytes, info: ModelInfo, cuda_graph: bool = False) -> None:
         """Load the bytes of an engine; raise an HtsatEdgeError where TensorRT refuses them or memory is short.
@@ -267,10 +272,13 @@ def open_engine(bundle: Bundle, flavour: Flavour, precision: str | None = None) 
     for manifest in find_engines(bundle, platform, precision):
         cuda_graph = manifest.latency is not None and manifest.latency.cuda_graph and has_cudart()
         try:
-            return TrtBackend(trt, read_engine(bundle, manifest), bundle.info, cuda_graph)
+            backend = TrtBackend(trt, read_engine(bundle, manifest), bundle.info, cuda_graph)
         except NoEngine as error:
             refused = refused or error
         except HtsatEdgeError as error:
             refused = refused or NoEngine(f"{engine_file(bundle, manifest.recipe)}: {error}")
+        else:
+            backend.manifest = manifest
+            return backend
     assert refused is not None
     raise refused

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from htsat_edge.runtime.commands.check import attempt, check, check_model
+from htsat_edge.runtime.commands.check import attempt, check, check_model, check_page
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.outputs.mqtt import Mqtt
@@ -247,6 +247,24 @@ def test_outputs_that_are_ready_are_left_as_they_are(tiny_bundle, noise, tmp_pat
     assert results["clips"].text.startswith(f"{tmp_path}/c: ")
     assert results["metrics"].text == f"127.0.0.1:{outputs['metrics']['port']} is free"
     assert [path.name for path in tmp_path.iterdir()] == ["noise.wav"]
+
+
+@pytest.mark.parametrize(
+    ("web", "socket_there", "ok", "text"),
+    [
+        ({}, False, True, "http://127.0.0.1:"),
+        ({"start": False}, False, True, "`htsat-edge web --config …` starts it"),
+        ({"start": False}, True, False, "web.socket: {0}/x.db.live: is no socket, and is left as it is"),
+        ({"host": "0.0.0.0", "password_file": "none"}, False, False, "none: "),
+    ],
+)
+def test_a_page_is_looked_at(web, socket_there, ok, text, tiny_bundle, noise, tmp_path):
+    if socket_there:
+        (tmp_path / "x.db.live").touch()
+    store, model = {"store": {"path": tmp_path / "x.db"}}, {"bundle": tiny_bundle}
+    config = config_of({"name": "x", "file": noise}, model=model, outputs=store, web={"port": free_port(), **web})
+    found = attempt("web", partial(check_page, config))
+    assert (found.ok, text.format(tmp_path) in found.text) == (ok, True), found.text
 
 
 def free_port():

@@ -29,7 +29,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler if at != "ignored" else 
 runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
 """Runs a program and interrupts it at the import of a module, which turns that into an error, as pybind11 does."""
-WITHOUT = {"htsat_edge.export.baselines", "htsat_edge.runtime.commands.bench.worker"}
+WITHOUT = {
+    "htsat_edge.export.baselines",
+    "htsat_edge.runtime.commands.bench.worker",
+    "htsat_edge.runtime.common.lifeline",
+}
 """Programs that import nothing large before they work, and those that never get Ctrl-C."""
 
 

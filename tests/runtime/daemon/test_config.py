@@ -16,6 +16,7 @@ from htsat_edge.runtime.daemon.config import (
     PcmConfig,
     Secret,
     StoreConfig,
+    WebConfig,
     WebhookConfig,
     slug,
 )
@@ -214,6 +215,7 @@ def test_what_is_commented_out_in_detector_yaml_has_the_defaults_too(tmp_path):
     assert outputs.webhook == WebhookConfig(url="https://example.org/events", token=token)
     assert outputs.clips == ClipsConfig(folder="clips")
     assert outputs.metrics == MetricsConfig()
+    assert config.web == WebConfig()
 
 
 def keys(model, prefix=""):

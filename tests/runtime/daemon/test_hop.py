@@ -11,6 +11,7 @@ from htsat_edge.runtime.daemon.clock import SystemClock
 from htsat_edge.runtime.daemon.hop import HopControl, HopRule, choose_hop, load_of, time_window
 from htsat_edge.runtime.daemon.loop import Daemon
 from htsat_edge.runtime.daemon.notify import Notifier
+from htsat_edge.runtime.daemon.observers import SessionObserver
 from htsat_edge.runtime.daemon.scorer import MOST_WINDOWS, Scorer
 from htsat_edge.runtime.models.settings import Settings
 
@@ -137,7 +138,7 @@ class World(threading.Event):
             self.pass_time(0.1)
 
 
-class Steps:
+class Steps(SessionObserver):
     """Counts the final steps of a source."""
 
     def __init__(self):
@@ -146,11 +147,6 @@ class Steps:
     def scores(self, start_s, step_s, scores):
         assert start_s == pytest.approx(self.until_s)
         self.until_s = start_s + len(scores) * step_s
-
-    def audio(self, _):
-        pass
-
-    event = interrupted = failed = audio
 
 
 def window_s(now_s):

@@ -14,6 +14,7 @@ import pytest
 
 from htsat_edge.runtime.daemon.clock import SystemClock
 from htsat_edge.runtime.daemon.config import HealthConfig, LevelConfig, MetricsConfig
+from htsat_edge.runtime.daemon.live.status import StatusReader
 from htsat_edge.runtime.daemon.metrics import Collector
 from htsat_edge.runtime.daemon.outputs.metrics import MetricsServer
 from htsat_edge.runtime.daemon.publisher import Publisher
@@ -52,7 +53,7 @@ def collect(sessions, kept_output, system, tmp_path):
         folder.mkdir()
         (folder / "type").write_text(f"{name}\n")
         (folder / "temp").write_text(f"{milli}\n")
-    collector = Collector(sessions, scorer, Publisher([output], system), tmp_path)
+    collector = Collector(StatusReader(sessions, scorer, Publisher([output], system), tmp_path))
 
     def figures():
         return {

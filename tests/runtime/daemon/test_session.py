@@ -19,6 +19,7 @@ from htsat_edge.runtime.daemon.messages import (
     SourceBack,
     SourceLost,
 )
+from htsat_edge.runtime.daemon.observers import SessionObserver
 from htsat_edge.runtime.daemon.session import Coverage, SourceSession
 from htsat_edge.runtime.daemon.sources.feed import Feed, Notice
 from htsat_edge.runtime.dsp.blocks import AudioBlock, Gap
@@ -32,7 +33,7 @@ QUIET = HealthConfig(enabled=False)
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00")
 
 
-class Kept:
+class Kept(SessionObserver):
     """An observer that keeps what it sees."""
 
     def __init__(self):

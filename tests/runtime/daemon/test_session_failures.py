@@ -172,6 +172,6 @@ def test_an_observer_that_fails_hears_of_it_and_disturbs_no_detection():
     session.flush()
     alone.flush()
     assert session.finish() == alone.finish()
-    assert set(poor.asked) == {"audio", "scores", "event", "interrupted"}
+    assert set(poor.asked) == {"audio", "frames", "scores", "newest", "event", "interrupted"}
     assert len(poor.reasons) == len(poor.asked)
     assert poor.reasons[0].startswith("MemoryError")

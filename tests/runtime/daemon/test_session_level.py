@@ -9,6 +9,7 @@ import pytest
 from htsat_edge.runtime.daemon.clock import SystemClock
 from htsat_edge.runtime.daemon.config import HealthConfig, LevelConfig, LevelEventConfig, RulesConfig
 from htsat_edge.runtime.daemon.messages import LevelStatus
+from htsat_edge.runtime.daemon.observers import SessionObserver
 from htsat_edge.runtime.daemon.rules import Rules
 from htsat_edge.runtime.daemon.session import SourceSession
 from htsat_edge.runtime.daemon.sources.feed import Feed
@@ -22,23 +23,14 @@ RATE = 8000
 LEVEL = LevelConfig(every_s=5, offset_db=100, event=LevelEventConfig(above_db=85))
 
 
-class Seen:
+class Seen(SessionObserver):
     """An observer that keeps the events."""
 
     def __init__(self):
         self.events = []
 
-    def audio(self, block):
-        pass
-
-    def scores(self, start_s, step_s, scores):
-        pass
-
     def event(self, event):
         self.events.append(event)
-
-    def interrupted(self, at_s):
-        pass
 
 
 def make_session(level=LEVEL, rules=Rules(), observers=(), health=HealthConfig(enabled=False), hop_s=1.28):

@@ -12,6 +12,8 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import begin_part
 from htsat_edge.runtime.daemon.config import ClipsConfig
 from htsat_edge.runtime.daemon.outputs.clips import Clip, ClipWriter
+from htsat_edge.runtime.daemon.outputs.sender import RefusedError
+from htsat_edge.runtime.store.writes import SavedClip
 
 
 def write(folder, names, seconds=1, **settings):
@@ -230,3 +232,79 @@ def test_a_folder_that_cannot_be_is_an_error_before_anything_begins(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(HtsatEdgeError, match=r"outputs.clips.folder: .*file: cannot be written to: "):
         ClipWriter(ClipsConfig(folder=tmp_path / "file")).start()
+
+
+class Told:
+    """What a writer reports, and which clips are locked."""
+
+    def __init__(self):
+        self.saved, self.removed, self.locked, self.readable = [], [], set(), True
+
+    def record(self, write):
+        (self.saved if isinstance(write, SavedClip) else self.removed).append(write)
+
+    def locked_clips(self):
+        if not self.readable:
+            raise HtsatEdgeError("the store is locked")
+        return self.locked
+
+
+@pytest.fixture
+def told():
+    return Told()
+
+
+@pytest.fixture
+def save(told, tmp_path):
+    """Writes clips of a second, 32 kB; three fit into the quota."""
+    writer = ClipWriter(ClipsConfig(folder=tmp_path, format="wav", quota_mb=0.1), told.record, told.locked_clips)
+
+    def write(number):
+        clip = Clip(f"000000{number}.50_yard_Dog", np.zeros(16_000, np.float32), 16_000, "yard", number, 4.5, None)
+        writer.send([clip])
+        writer.sent += 1
+
+    return write
+
+
+def names(folder):
+    return sorted(int(path.name[6]) for path in folder.glob("*.wav"))
+
+
+def test_the_store_is_told_which_clips_are_there(save, told, tmp_path):
+    for number in (1, 2, 3, 4, 4):
+        save(number)
+    assert told.saved[0] == SavedClip("yard", 1, "0000001.50_yard_Dog.wav", 4.5, 5.5, None)
+    assert told.saved[-1].name == "0000004.50_yard_Dog_2.wav"
+    there = {write.name for write in told.saved} - {write.name for write in told.removed}
+    assert there == {path.name for path in tmp_path.glob("*.wav")}
+
+
+def test_a_locked_clip_stays_and_others_go(save, told, tmp_path):
+    told.locked = {"0000001.50_yard_Dog.wav", "0000003.50_yard_Dog.wav"}
+    for number in range(1, 8):
+        save(number)
+    assert names(tmp_path) == [1, 3, 7]
+    told.locked = set()
+    save(8)
+    assert names(tmp_path) == [3, 7, 8]
+
+
+def test_where_all_are_locked_the_new_clip_is_refused_and_the_quota_kept(save, told, tmp_path):
+    told.locked = {f"000000{number}.50_yard_Dog.wav" for number in (1, 2, 3)}
+    for number in (1, 2, 3):
+        save(number)
+    with pytest.raises(RefusedError, match="clips that are locked fill quota_mb"):
+        save(4)
+    assert names(tmp_path) == [1, 2, 3]
+    assert told.removed == []
+
+
+def test_a_store_that_cannot_be_read_does_not_fill_the_disk(save, told, tmp_path):
+    told.locked = {"0000001.50_yard_Dog.wav"}
+    for number in (1, 2, 3, 4):
+        save(number)
+    told.readable = False
+    for number in (5, 6, 7):
+        save(number)
+    assert names(tmp_path) == [1, 6, 7]

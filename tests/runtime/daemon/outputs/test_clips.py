@@ -159,6 +159,16 @@ def test_names_are_of_the_time_of_day_or_the_position():
     ]
 
 
+def test_a_clip_says_what_it_is_of_and_when_its_first_sample_was():
+    recording = Recording(pre_roll_s=2)
+    recording.play(10)
+    recording.start(9.5, "2026-11-26T18:00:01.250+00:00")(10.0)
+    recording.play(5)
+    (clip,) = recording.clips
+    assert (clip.source, clip.number, clip.onset) == ("the yard", 1, 7.5)
+    assert clip.time == "2026-11-26T17:59:59.250+00:00"
+
+
 def test_speech_and_a_margin_around_it_is_silenced():
     recording = Recording(privacy="no_speech", pre_roll_s=5, post_roll_s=0)
     recording.play(10, speech=[10])  # from 5.0 to 5.5 s

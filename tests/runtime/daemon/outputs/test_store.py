@@ -168,7 +168,7 @@ def test_a_database_that_is_damaged_while_it_is_open(tmp_path, make_events):
         output.send(second)
     output.send(second)
     output.closed()
-    assert stored(path) == [second[0].message]
+    assert stored(path) == [second[0].content]
     (aside,) = tmp_path.glob("events.db.damaged-*[0-9]")
     assert aside.read_bytes().startswith(b"no database at all")
 
