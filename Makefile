@@ -55,7 +55,7 @@ clean:
 
 # A stamp a set of packages: done once, and again when setup.py changes.
 $(VENV)/.demo: setup.py | $(BIN)/python
-	$(PIP) $(EDITABLE) --editable ".[plot]"
+	$(PIP) $(EDITABLE) --editable ".[plot,web]"
 	@rm -f $(VENV)/.tree-* && touch $@ $(TREE)
 
 $(TREE): | $(VENV)/.demo
@@ -66,7 +66,7 @@ $(TREE): | $(VENV)/.demo
 # torch is named alone and first, so that its small CPU build is taken where there is one.
 $(VENV)/.test: setup.py | $(BIN)/python compiler
 	$(PIP) torch==2.13.0
-	$(PIP) $(EDITABLE) --editable ".[export,calibration,plot,train,test]"
+	$(PIP) $(EDITABLE) --editable ".[export,calibration,plot,train,web,test]"
 	@rm -f $(VENV)/.tree-* && touch $@ $(VENV)/.demo $(TREE)
 
 # sed_scores_eval comes as source.
@@ -77,18 +77,22 @@ compiler:
 		elif sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo apt-get install -qy gcc python3-dev; \
 		else echo "please install a C compiler first: sudo apt-get install gcc python3-dev" >&2; exit 2; fi
 
-# Some tests need a virtual microphone, a broker and ffmpeg. Where these cannot be installed, those tests are skipped and
-# say so.
+# Some tests need a virtual microphone, a broker, ffmpeg and a browser. Where these cannot be installed, those tests are
+# skipped and say so. The browser is by itself: not every system has a package of it.
 PROGRAMS := pulseaudio mosquitto ffmpeg
 PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2 mosquitto ffmpeg
 programs:
 	@PATH=$$PATH:/usr/sbin; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing=1; done; \
 		ldconfig -p 2>/dev/null | grep -q libportaudio || missing=1; \
-		if [ -z "$$missing" ]; then true; \
-		elif ! command -v apt-get >/dev/null; then echo "some tests need $(PACKAGES)" >&2; \
-		elif [ "$$(id -u)" = 0 ]; then apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(PACKAGES); \
-		elif sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(PACKAGES); \
-		else echo "some tests need: sudo apt-get install $(PACKAGES)" >&2; fi
+		command -v chromium >/dev/null || browser=chromium; \
+		if [ -z "$$missing$$browser" ]; then exit 0; fi; \
+		sudo=; if [ "$$(id -u)" != 0 ]; then sudo="sudo -n"; fi; \
+		if ! command -v apt-get >/dev/null || ! $$sudo true 2>/dev/null; then \
+			echo "some tests need: sudo apt-get install $(PACKAGES) chromium" >&2; exit 0; fi; \
+		install="$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends"; \
+		$$sudo apt-get update -q; \
+		if [ -n "$$missing" ]; then $$install $(PACKAGES) || exit; fi; \
+		if [ -n "$$browser" ]; then $$install $$browser || echo "the tests of the page need chromium, which is not to be had here" >&2; fi
 
 # Debian and Ubuntu split venv from Python: install it where we may, else say what to install.
 $(BIN)/python:

@@ -12,6 +12,8 @@ SUBPACKAGES = [f"{folder}.{name}" for folder in FOLDERS for name in find_package
 # sed_scores_eval 0.0.4 fails with pandas 3, and a library below it with a setuptools that has no pkg_resources.
 SCORING = ["matplotlib>=3.8", "sed_scores_eval>=0.0.4", "pandas<3", "setuptools<81"]
 
+WEB = ["fastapi>=0.116", "uvicorn>=0.34"]
+
 RTX = [
     f"tensorrt-rtx-cu13-{part}; platform_machine == 'x86_64' and sys_platform == 'linux'"
     for part in ("bindings", "libs")
@@ -45,6 +47,7 @@ setup(
     package_data={
         NAME: ["py.typed"],
         f"{NAME}.runtime.models": ["bundled/*", "check/*"],
+        f"{NAME}.runtime.web": ["static/*", "static/js/*"],
         f"{NAME}.configs": [
             "*.yaml",
             "*.csv",
@@ -72,6 +75,7 @@ setup(
         "calibration": ["onnx>=1.18", *SCORING],
         "mqtt": ["paho-mqtt>=2"],
         "metrics": ["prometheus-client>=0.20"],
+        "web": WEB,
         # TensorRT and CUDA come with JetPack.
         "jetson": ["onnx>=1.16", "pycuda>=2024.1"],
         "rtx": ["onnx>=1.16", *RTX],
@@ -85,6 +89,10 @@ setup(
             "paho-mqtt>=2",
             "prometheus-client>=0.20",
             "types-PyYAML",
+            *WEB,
+            "schemathesis>=4",
+            "playwright>=1.49",
+            "axe-playwright-python>=0.1.4",
             *RTX,
         ],
     },

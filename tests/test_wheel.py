@@ -92,6 +92,7 @@ def test_the_wheel_holds_one_package_with_all_it_needs(wheel):
         "htsat_edge/configs/groups/audioset.yaml",
         "htsat_edge/runtime/models/bundled/fp32.onnx",
         "htsat_edge/runtime/models/check/farmyard.ogg",
+        *(f"htsat_edge/{path.relative_to(ROOT)}" for path in (ROOT / "runtime" / "web" / "static").rglob("*.*")),
     ):
         assert path in names
     checkout = {str(path.relative_to(ROOT)) for folder in FOLDERS[1:] for path in (ROOT / folder).rglob("*.py")}

@@ -59,6 +59,14 @@ def counts(text: str) -> list[int]:
     return list(dict.fromkeys(count(part) for part in text.split(",")))
 
 
+def port(text: str) -> int:
+    """Return the number of a port."""
+    value = count(text)
+    if value > 65_535:
+        raise argparse.ArgumentTypeError(f"{text} is no port, want 1 to 65535")
+    return value
+
+
 def share(text: str) -> float:
     """Return a number above 0 and below 1."""
     value = _number(text)

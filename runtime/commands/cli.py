@@ -17,6 +17,7 @@ from htsat_edge.runtime.commands.arguments import (
     counts,
     moment,
     names,
+    port,
     recording,
     seconds,
     share,
@@ -52,6 +53,12 @@ def make_parser() -> Parser:
     for name, add, text, description in (
         ("detect", _add_detect, "events of recordings", "Print the events of recordings."),
         ("listen", _add_listen, "listen for months", "Listen to microphones and streams."),
+        (
+            "web",
+            _add_web,
+            "the page",
+            "Serve a page that shows what is heard, what was heard, and why something was not.",
+        ),
         ("check", add_config, "is this machine ready", "Check everything that `listen` needs."),
         ("devices", _add_devices, "microphones, and their levels", "List microphones."),
         ("bench", _add_bench, "how fast is it here", "Time the model in every form that fits this machine."),
@@ -110,6 +117,21 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
 def _add_listen(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument("--print-config", action="store_true", help="print the whole configuration, and end")
+
+
+def _add_web(parser: argparse.ArgumentParser) -> None:
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--config", type=Path, metavar="FILE", help="the daemon's configuration, with outputs.store")
+    shown.add_argument("--database", type=Path, metavar="PATH", help="a store, in place of a configuration")
+    shown.add_argument("--demo", action="store_true", help="a recording that is played over and over, in real time")
+    shown.add_argument(
+        "--set-password", type=Path, metavar="FILE", help="ask for a password, write its hash to FILE, and end"
+    )
+    parser.add_argument("--clips", type=Path, metavar="FOLDER", help="of --database")
+    parser.add_argument("--port", type=port, metavar="N", help="in place of the configured one (default 8480)")
+    parser.add_argument(
+        "--export", type=Path, metavar="FOLDER", help="write the events with a verdict as a labelled data set, and end"
+    )
 
 
 def _add_devices(parser: argparse.ArgumentParser) -> None:

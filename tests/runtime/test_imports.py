@@ -12,6 +12,8 @@ BLOCKED = [
     "tensorrt",
     "pycuda",
     "matplotlib",
+    "fastapi",
+    "uvicorn",
     *(f"htsat_edge.{floor}" for floor in ("evaluation", "calibration", "export", "htsat")),
 ]
 HEAVY = ["numpy", "scipy", "onnxruntime", "pydantic", "rich", "soundfile", "yaml"]
@@ -28,6 +30,7 @@ def python(code):
         "htsat_edge.runtime",
         "htsat_edge.runtime.commands.cli",
         "htsat_edge.runtime.commands.detect",
+        "htsat_edge.runtime.commands.web",
         "htsat_edge.runtime.detector",
         "htsat_edge.runtime.models.backends.ort",
         "htsat_edge.runtime.dsp.audio",

@@ -1,0 +1,140 @@
+/* The header with its navigation and the state of the connection, and the banner below it that says what is wrong. */
+
+import { h, replace } from "./dom.js";
+import { feed } from "./feed.js";
+import * as format from "./format.js";
+import { icon } from "./icons.js";
+
+const LINKS = [
+  ["live", "Live"],
+  ["events", "Events"],
+  ["why", "Why?"],
+  ["device", "Device"],
+];
+const STATES = {
+  connecting: ["wait", "Connecting"],
+  live: ["good", "Listening"],
+  "no-daemon": ["bad", "Daemon stopped"],
+  "no-server": ["bad", "No connection"],
+  "sent-away": ["wait", "Waiting"],
+};
+const THEMES = { auto: "as the system", light: "light", dark: "dark" };
+
+export function makeHeader(root, { onLogout }) {
+  let links = {};
+  let state;
+  let selected = "live";
+
+  const themeButton = () => {
+    const button = h("button", {
+      class: "quiet square",
+      "data-testid": "theme",
+      onclick: () => {
+        window.theme.next();
+        paint();
+      },
+    });
+    const paint = () => {
+      const { choice } = window.theme;
+      replace(button, icon(choice));
+      button.setAttribute("aria-label", `Colours: ${THEMES[choice]}. Change`);
+      button.title = `Colours: ${THEMES[choice]}`;
+    };
+    paint();
+    return button;
+  };
+
+  const header = {
+    start(session) {
+      root.hidden = false;
+      links = Object.fromEntries(
+        LINKS.map(([name, text]) => [
+          name,
+          h("a", { href: `#${name}` }, icon(name, { size: 20 }), h("span", null, text)),
+        ]),
+      );
+      state = h(
+        "a",
+        { class: "state", href: "#device", "data-testid": "connection" },
+        h("i", { class: "dot" }),
+        h("span"),
+      );
+      replace(
+        root,
+        h(
+          "a",
+          { class: "brand", href: "#live" },
+          h("img", { src: "static/icon.svg", alt: "", width: 26, height: 26 }),
+          h("b", null, "htsat-edge"),
+          session.demo && h("span", { class: "tag" }, "demo"),
+        ),
+        h("nav", { "aria-label": "Views" }, Object.values(links)),
+        state,
+        themeButton(),
+        session.needs_password &&
+          h(
+            "button",
+            { class: "quiet square", "aria-label": "Log out", title: "Log out", onclick: onLogout },
+            icon("logout"),
+          ),
+      );
+      header.select(selected);
+      header.update();
+    },
+
+    hide(hidden) {
+      root.hidden = hidden;
+    },
+
+    select(name) {
+      selected = name;
+      for (const [link, node] of Object.entries(links))
+        if (link === name) node.setAttribute("aria-current", "page");
+        else node.removeAttribute("aria-current");
+    },
+
+    update() {
+      if (!state) return;
+      const [kind, text] = STATES[feed.state];
+      const unwell = feed.state === "live" && feed.device && !feed.device.healthy;
+      state.dataset.kind = unwell ? "wait" : kind;
+      state.lastElementChild.textContent = unwell ? "Needs attention" : text;
+    },
+  };
+  feed.on("device", header.update);
+  return header;
+}
+
+export function makeBanner(root, { onRetry }) {
+  const text = {
+    "no-daemon": () => [
+      "The daemon is not running",
+      `${feed.wasLive ? `Nothing is heard since ${format.time(feed.since)}.` : "Nothing is heard at present."} What was stored can still be read; this page goes on by itself when the daemon is back.`,
+    ],
+    "no-server": () => [
+      "The page’s server does not answer",
+      `No connection since ${format.time(feed.since)}. It is tried again every few seconds.`,
+    ],
+    "sent-away": () => [
+      "Too many browsers watch",
+      "This one waits half a minute and tries again. Close the page elsewhere to watch here.",
+    ],
+  };
+  return {
+    update(now) {
+      const say = text[now?.state];
+      if (!say) return replace(root);
+      const [title, detail] = say();
+      replace(
+        root,
+        h(
+          "div",
+          { class: "banner", "data-testid": "banner", "data-state": now.state },
+          icon("warning"),
+          h("p", null, h("b", null, title), " ", detail),
+          now.state !== "no-daemon" && h("button", { onclick: onRetry }, "Try now"),
+        ),
+      );
+    },
+  };
+}

@@ -1,0 +1,175 @@
+"""The page in a real browser, with a real daemon behind it that hears the demo recording in real time."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from urllib.request import urlopen
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
+
+from htsat_edge.runtime.web.server import open_port
+
+CHROMIUM = shutil.which("chromium")
+WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
+VIEWS = {"live": "source", "events": "event", "why": "why-text", "device": "sources"}
+"""By name, a part that is there once the view is."""
+MOST_BYTES = 150_000
+REFUSED = ("401", "net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING")
+"""What the browser itself writes of a wrong password, and of a server that has gone."""
+INK = """canvas => {
+    const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    return new Set(new Uint32Array(data.buffer)).size;
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("needs chromium: sudo apt install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def demo(browser):
+    """The address of `htsat-edge web --demo`, which ends without a trace of an error."""
+    with open_port("127.0.0.1", 0) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "htsat_edge", "web", "--demo", "--port", str(port)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        first = process.stderr.readline()
+        assert f"the page is at http://127.0.0.1:{port}" in first
+        yield f"http://127.0.0.1:{port}"
+        process.send_signal(signal.SIGINT)
+        assert "Traceback" not in process.stderr.read()
+    assert process.returncode in (0, 130)
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens pages; none of them may write an error to the console, or ask another host for anything."""
+
+    @contextmanager
+    def opening(address, size=WIDE, scheme="light"):
+        context = browser.new_context(viewport=size, color_scheme=scheme)
+        tab = context.new_page()
+        tab.set_default_timeout(60_000)
+        errors, asked = [], []
+        tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(address)
+        yield tab
+        context.close()
+        assert [error for error in errors if not any(text in error for text in REFUSED)] == []
+        assert {url for url in asked if not url.startswith((address.split("#")[0], "blob:", "data:"))} == set()
+
+    return opening
+
+
+def find_faults(tab):
+    """Return the accessibility faults that axe calls serious or critical."""
+    found = Axe().run(tab).response["violations"]
+    return [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")]
+
+
+def test_what_is_heard_is_seen(demo, opened):
+    with opened(f"{demo}/#live") as tab:
+        source = tab.get_by_test_id("source")
+        expect(source.get_by_test_id("source-state")).to_have_text("Heard", timeout=60_000)
+        expect(source.get_by_test_id("hearing-now")).to_contain_text("Dog", timeout=60_000)
+        assert source.locator("canvas").first.evaluate(INK) > 100  # a picture, and not a plain field
+        expect(tab.get_by_test_id("connection")).to_have_text("Listening")
+
+
+@pytest.fixture(scope="module")
+def heard(demo, wait_for):
+    """The demo's address, once there is an event with a clip."""
+
+    def has_clip():
+        with urlopen(f"{demo}/api/events?has_clip=true") as answer:
+            return json.load(answer)["total"] > 0
+
+    wait_for(has_clip, 60)
+    return demo
+
+
+def test_an_event_is_played_judged_and_undone(heard, opened):
+    with opened(f"{heard}/#events?clip=true") as tab:
+        expect(tab.get_by_test_id("event").first).to_be_visible()
+        tab.keyboard.press("j")
+        detail = tab.get_by_test_id("detail")
+        expect(detail).to_be_visible()
+        assert detail.locator("canvas").first.evaluate(INK) > 20
+        tab.keyboard.press(" ")
+        expect(detail.get_by_role("button", name="Pause")).to_be_visible()
+        correct = tab.get_by_test_id("correct")
+        tab.keyboard.press("c")
+        expect(correct).to_have_attribute("aria-pressed", "true")
+        tab.keyboard.press("u")
+        expect(correct).to_have_attribute("aria-pressed", "false")
+        tab.keyboard.press("w")
+        tab.keyboard.press("r")
+        tab.keyboard.type("Rain <b>")
+        tab.keyboard.press("Enter")
+        expect(tab.get_by_test_id("really")).to_have_value("Rain <b>")
+        judged = tab.evaluate("fetch('api/events?decision=wrong').then(answer => answer.json())")
+        assert [event["verdict"]["label"] for event in judged["events"]] == ["Rain <b>"]
+
+
+def test_why_an_event_was_reported(heard, opened):
+    with opened(f"{heard}/#events?clip=true") as tab:
+        tab.get_by_test_id("event").first.locator("button").first.click()
+        tab.get_by_test_id("why-link").click()
+        expect(tab.get_by_test_id("why-text")).to_contain_text("was reported")
+        assert tab.get_by_test_id("why-chart").locator("canvas").first.evaluate(INK) > 5
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(WIDE, "light"), (PHONE, "dark")], ids=["wide", "phone"])
+def test_every_view_fits_and_is_accessible(heard, opened, size, scheme):
+    for view, part in VIEWS.items():
+        with opened(f"{heard}/#{view}", size, scheme) as tab:
+            expect(tab.get_by_test_id(part).first).to_be_visible()
+            assert not tab.evaluate("document.documentElement.scrollWidth > innerWidth"), view
+            assert find_faults(tab) == [], view
+
+
+def test_the_page_is_light(demo, opened):
+    with opened(f"{demo}/#device") as tab:
+        expect(tab.get_by_test_id("model")).to_contain_text("bundled")
+        sizes = tab.evaluate(
+            "performance.getEntriesByType('resource').filter(each => each.name.includes('/static/'))"
+            ".map(each => each.transferSize)"
+        )
+        assert len(sizes) > 10
+        assert 0 < sum(sizes) < MOST_BYTES
+
+
+def test_a_daemon_that_goes_is_missed_and_comes_back(own_store, serve, daemon, opened):
+    running = daemon(own_store.with_name("events.db.live"))
+    with opened(f"{serve(own_store).origin}/#live") as tab:
+        connection = tab.get_by_test_id("connection")
+        expect(connection).to_have_text("Listening")
+        running.close()
+        expect(tab.get_by_test_id("banner")).to_be_visible()
+        daemon(own_store.with_name("events.db.live"))
+        expect(connection).to_have_text("Listening")
+        expect(tab.get_by_test_id("banner")).to_be_hidden()
+
+
+def test_a_password_is_asked_for(own_store, serve, opened, password, password_file):
+    with opened(f"{serve(own_store, password_file=password_file).origin}/#events") as tab:
+        field = tab.get_by_label("Password")
+        field.fill("wrong")
+        tab.keyboard.press("Enter")
+        expect(tab.get_by_test_id("login")).to_contain_text("wrong")
+        field.fill(password)
+        tab.keyboard.press("Enter")
+        expect(tab.get_by_test_id("event")).to_have_count(4)
