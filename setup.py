@@ -12,7 +12,8 @@ SUBPACKAGES = [f"{folder}.{name}" for folder in FOLDERS for name in find_package
 # sed_scores_eval 0.0.4 fails with pandas 3, and a library below it with a setuptools that has no pkg_resources.
 SCORING = ["matplotlib>=3.8", "sed_scores_eval>=0.0.4", "pandas<3", "setuptools<81"]
 
-WEB = ["fastapi>=0.116", "uvicorn>=0.34"]
+# Starlette before 0.49.1 needs the square of the number of ranges that a browser asks a file for (CVE-2025-62727).
+WEB = ["fastapi>=0.116", "starlette>=0.49.1", "uvicorn>=0.34"]
 
 RTX = [
     f"tensorrt-rtx-cu13-{part}; platform_machine == 'x86_64' and sys_platform == 'linux'"

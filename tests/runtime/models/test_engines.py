@@ -212,15 +212,18 @@ def test_an_engine_that_tensorrt_refuses(bundle, tiny_bundle, fake_tensorrt, cap
 def test_another_engine_is_used_in_place_of_a_damaged_one(bundle, tiny_bundle, fake_tensorrt, monkeypatch):
     shutil.copy(tiny_bundle / "fp32.onnx", bundle.path)
     fake_tensorrt("10.3.0")
-    seen = []
-    monkeypatch.setattr(
-        "htsat_edge.runtime.models.backends.trt.TrtBackend", lambda trt, engine, *_: seen.append(engine)
-    )
+
+    class Opened:
+        def __init__(self, trt, engine, *_):
+            self.engine = engine
+
+    monkeypatch.setattr("htsat_edge.runtime.models.backends.trt.TrtBackend", Opened)
     damaged = add(bundle, 1, precision="fp16")
     add(bundle, 2, precision="int8", engine=b"whole")
     engine_file(bundle, damaged.recipe).write_bytes(b"")
-    open_backend(bundle, kind="tensorrt")
-    assert seen == [b"whole"]
+    backend = open_backend(bundle, kind="tensorrt")
+    assert backend.engine == b"whole"
+    assert backend.manifest.recipe.precision == "int8"
 
 
 def test_a_manifest_of_another_version(bundle, caplog):
