@@ -16,6 +16,7 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.text import LogFormatter
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.config.web import WebConfig
+from htsat_edge.runtime.daemon.page import require_web
 
 if TYPE_CHECKING:
     from htsat_edge.runtime.web.settings import PageSettings
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    _require_web()
+    require_web()
     if args.set_password is not None:
         return set_password(args.set_password)
     if args.export is not None:
@@ -75,7 +76,7 @@ def settings_of(config: DaemonConfig, where: str) -> PageSettings:
 
 def check_web(config: DaemonConfig) -> str:
     """Return where the page of a daemon will be; raise an HtsatEdgeError where it could not be served."""
-    _require_web()
+    require_web()
     from htsat_edge.runtime.web.passwords import read_password
     from htsat_edge.runtime.web.server import address_of, open_port
 
@@ -115,12 +116,3 @@ def export(settings: PageSettings, folder: Path) -> int:
     write_folder(planned, folder)
     print(f"{folder}: {len(planned.rows)} rows, {len(planned.clips)} clips")
     return 0
-
-
-def _require_web() -> None:
-    """Raise an HtsatEdgeError where the libraries of the page are not installed."""
-    try:
-        import fastapi  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise HtsatEdgeError(f'the page needs {error.name}: pip install "htsat-edge[web]"') from None

@@ -114,7 +114,8 @@ def assemble(
             opened.callback(sender.close)
         open_servers(config, StatusReader(sessions, scorer, publisher), opened)
         for sender in publisher.senders:
-            opened.callback(sender.end)  # all at once, and first
+            if sender is not store or writer is None:  # the store is told of the last clips, and ends after them
+                opened.callback(sender.end)  # all at once, and first
         return Parts(sources, sessions, scorer, publisher, system, news, opened.pop_all(), hop)
 
 

@@ -30,7 +30,8 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Before the page is started again, twice as long each time."""
 WORKS_S = 10.0
 """A page that has run for so long works: it is reported as back, and the next pause is the shortest."""
-STOP_S = 3.0
+STOP_S = 0.5
+"""After which it is killed, which costs nothing: until it has ended, a changed configuration is not listened with."""
 NICENESS = 10
 MOST_LINE, MOST_LINES = 500, 20
 """Characters of a line that the page prints, and lines that are logged of each run before they become few."""
@@ -56,7 +57,7 @@ def open_page(config: DaemonConfig, status: StatusReader, opened: ExitStack) -> 
     server = LiveServer(path, status.read)
     server.start()
     opened.callback(server.close)
-    status.publisher.watchers.append(server.offer)
+    status.publisher.observers.append(server.offer)
     for session in status.sessions:
         session.observers = [*session.observers, LiveObserver(server, session)]
     if config.web.start:
@@ -70,7 +71,7 @@ def open_page(config: DaemonConfig, status: StatusReader, opened: ExitStack) -> 
 def require_web() -> None:
     """Raise an HtsatEdgeError where the libraries of the page are not installed."""
     if any(find_spec(name) is None for name in ("fastapi", "uvicorn")):
-        raise HtsatEdgeError('web needs FastAPI and uvicorn: pip install "htsat-edge[web]"; or say `start: false`')
+        raise HtsatEdgeError('the page needs FastAPI and uvicorn: pip install "htsat-edge[web]"')
 
 
 class Page:
@@ -84,7 +85,7 @@ class Page:
         self._command = command
         self._process: subprocess.Popen[str] | None = None
         self._started_s = 0.0
-        self._told = False
+        self._reported = False
         """Whether a failure was reported, and not yet that the page is back."""
         self._notices: deque[str | None] = deque()
         self._changing = threading.Lock()
@@ -99,14 +100,14 @@ class Page:
     @property
     def failing(self) -> bool:
         """Whether the page does not run at present, or has not run for long since it ended."""
-        return self._told
+        return self._reported
 
     def notices(self) -> Iterator[str | None]:
         """Yield since the last time why the page has ended, and None when it has run for long enough again."""
         while self._notices:
             yield self._notices.popleft()
-        if self._told and self._works():
-            self._told = False
+        if self._reported and self._works():
+            self._reported = False
             logger.warning("%s: the page runs again", self.name)
             yield None
 
@@ -114,8 +115,8 @@ class Page:
         """Have the process end, without waiting for it."""
         with self._changing:
             self._stop.set()
-            if self._process is not None:
-                self._process.terminate()
+            if (process := self._process) is not None:  # the thread may forget it at any time
+                process.terminate()
 
     def close(self) -> None:
         """End the process, and wait for that."""
@@ -205,6 +206,6 @@ class Page:
 
     def _report(self, reason: str) -> None:
         logger.warning("%s: %s", self.name, reason)
-        if not self._told:
-            self._told = True
+        if not self._reported:
+            self._reported = True
             self._notices.append(reason)

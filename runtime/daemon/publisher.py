@@ -37,7 +37,7 @@ class Publisher:
         self.senders: list[Sender[Any]] = [*outputs, *([] if writer is None else [writer])]
         self.reporters: list[Reporter] = [*self.senders]
         """All whose failures are published."""
-        self.watchers: list[Callable[[Message], None]] = []
+        self.observers: list[Callable[[Message], None]] = []
         """Get each message, too; they never wait, and never fail."""
         self._refusing: dict[str, str] = {}
         """Why an output takes no messages."""
@@ -77,8 +77,8 @@ class Publisher:
 
     def _offer(self, message: Message, but: Reporter | None = None) -> None:
         """Offer a message to all outputs but one; an error that nobody expected in one disturbs no other."""
-        for watch in self.watchers:
-            watch(message)
+        for observe in self.observers:
+            observe(message)
         for output in self._outputs:
             if output is but:
                 continue

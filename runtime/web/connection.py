@@ -13,7 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from htsat_edge.runtime.web.guard import HEADERS
 
 MOST_CONNECTIONS = 256
-"""Of more, the one that has waited longest for a request goes, or the new one where none waits."""
+"""Of more, the one that has waited longest with no whole request goes, or the new one where there is none."""
 REQUEST_S = 15.0
 """Within which the headers of a request must have come."""
 STALLED_S = 30.0
@@ -55,6 +55,11 @@ class BoundedConnection(H11Protocol):
         """Whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
+    @property
+    def is_owed_nothing(self) -> bool:
+        """Whether no request that has come whole is being answered."""
+        return self.is_idle or self.cycle.more_body
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a request; make room where there are too many connections."""
         super().connection_made(transport)
@@ -63,8 +68,8 @@ class BoundedConnection(H11Protocol):
         mine = [other for other in self.connections if isinstance(other, BoundedConnection)]
         there = [other for other in mine if not other.transport.is_closing()]
         if len(there) > MOST_CONNECTIONS:
-            idle = (other for other in there if other.is_idle)
-            min(idle, key=lambda other: other.idle_since_s, default=self).transport.abort()
+            waiting = (other for other in there if other.is_owed_nothing)
+            min(waiting, key=lambda other: other.idle_since_s, default=self).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""

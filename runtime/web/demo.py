@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 RECORDING = Path(htsat_edge.__file__).resolve().parents[1] / "tests" / "data" / "recordings" / "farmyard.flac"
 """Of a checkout; an installed package is without it."""
-PIECE_S = 0.1
+BLOCK_S = 0.1
 PcmArray = npt.NDArray[np.int16]
 BEHIND_S = 1.0
 """What the daemon could not take in time is not made up for beyond this."""
@@ -97,14 +97,14 @@ def to_pcm(samples: FloatArray) -> PcmArray:
 def feed(daemon: subprocess.Popen[bytes], samples: PcmArray, rate: int) -> None:
     """Write samples to the daemon over and over, as a microphone would give them, until it ends."""
     assert daemon.stdin is not None
-    size, position, due_s = round(PIECE_S * rate), 0, time.monotonic()
+    size, position, due_s = round(BLOCK_S * rate), 0, time.monotonic()
     with suppress(OSError, ValueError):  # a ValueError where the pipe is closed
         while True:
-            piece = np.take(samples, range(position, position + size), mode="wrap")
-            daemon.stdin.write(piece.tobytes())
+            block = np.take(samples, range(position, position + size), mode="wrap")
+            daemon.stdin.write(block.tobytes())
             daemon.stdin.flush()
             position = (position + size) % len(samples)
-            due_s = max(due_s + PIECE_S, time.monotonic() - BEHIND_S)
+            due_s = max(due_s + BLOCK_S, time.monotonic() - BEHIND_S)
             time.sleep(max(0.0, due_s - time.monotonic()))
 
 
@@ -115,4 +115,4 @@ def _wait(daemon: subprocess.Popen[bytes], store: Path, log: Path) -> None:
         if daemon.poll() is not None or time.monotonic() > end_s:
             said = log.read_text(errors="replace").strip().splitlines()[-1:]
             raise HtsatEdgeError(f"--demo: the daemon does not start: {said[0] if said else 'it says nothing'}")
-        time.sleep(PIECE_S)
+        time.sleep(BLOCK_S)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -131,12 +131,8 @@ def add_headers(headers: MutableHeaders, path: str) -> None:
 
 
 def token_of(headers: Headers, cookie: str) -> str | None:
-    """Return the value of a cookie."""
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(cookie)
-    except CookieError:
-        return None
-    return found.value if found else None
+    """Return the value of a cookie; others, which may be of any program of this host, do not matter."""
+    return cookie_parser("; ".join(headers.getlist("cookie"))).get(cookie)
 
 
 async def read_body(headers: Headers, receive: Receive, most: int) -> Receive:

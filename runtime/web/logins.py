@@ -67,7 +67,7 @@ class Throttle:
         own = self._own.setdefault(who, Allowance(*self.OWN, self.OWN[0], now))
         self._own.move_to_end(who)
         if len(self._own) > MOST_ADDRESSES:
-            self._own.popitem(last=False)
+            self._own.pop(next(other for other in self._own if other != LOCAL))
         bounds = [own] if known else [own, self._all]
         for bound in bounds:
             bound.fill(now)

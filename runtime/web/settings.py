@@ -21,4 +21,4 @@ class PageSettings:
     @property
     def socket(self) -> Path:
         """Where the daemon sends what it hears."""
-        return self.web.socket or Path(f"{self.store}.live")
+        return self.web.socket_beside(self.store)

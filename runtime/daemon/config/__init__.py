@@ -100,7 +100,7 @@ class DaemonConfig(Section):
         """Where the page gets what the daemon hears; None without a page."""
         if self.web is None or self.outputs.store is None:
             return None
-        return self.web.socket or Path(f"{self.outputs.store.path}.live")
+        return self.web.socket_beside(self.outputs.store.path)
 
     def level_of(self, source: str) -> LevelConfig:
         """Return what is in force for the level of a source; a channel of a microphone is NAME/CHANNEL."""

@@ -22,7 +22,7 @@ class WebConfig(Section):
     password_file: Path | None = None
     """Written by `htsat-edge web --set-password FILE`; it holds a hash, not the password."""
     names: list[Name] = []
-    """Other names by which browsers ask for this device, such as that of a proxy in front."""
+    """Other names by which browsers ask for this device, such as that of a proxy in front; they need a password."""
     socket: Path | None = None
     """Unix socket by which the daemon sends what it hears to the page; null: beside the store, PATH.live."""
     start: bool = True
@@ -38,11 +38,16 @@ class WebConfig(Section):
         except ValueError:
             return False
 
+    def socket_beside(self, store: Path) -> Path:
+        """Return where the live socket is, of a daemon with this store."""
+        return self.socket or Path(f"{store}.live")
+
     @model_validator(mode="after")
     def _safe(self) -> WebConfig:
-        if not self.is_local and self.password_file is None:
+        if self.password_file is None and not (self.is_local and not self.names):
+            where = f"names: {', '.join(self.names)}" if self.is_local else f"host: {self.host}"
             raise ValueError(
-                f"host: {self.host} is not this device alone: a password is needed; "
+                f"{where}: is not this device alone: a password is needed; "
                 "write one with `htsat-edge web --set-password FILE`, and give FILE as `password_file`"
             )
         return self

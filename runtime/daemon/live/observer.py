@@ -55,7 +55,7 @@ class LiveObserver(SessionObserver):
     def frames(self, start_s: float, frame_s: float, log_mel: FloatArray) -> None:
         """Keep the next frames (T, F) until the model has heard them."""
         self._next_s = start_s + len(log_mel) * frame_s
-        if not self._server.watched:
+        if not self._server.connected:
             return
         if not self._arrived.log_mels or start_s - self._arrived.start_s > MOST_KEPT_S:
             self._arrived.start_s, self._arrived.log_mels = start_s, []
@@ -63,7 +63,7 @@ class LiveObserver(SessionObserver):
 
     def scores(self, start_s: float, _: float, scores: FloatArray) -> None:
         """Keep the next final scores (n, C) until the window that has settled them is done."""
-        if not self._server.watched:
+        if not self._server.connected:
             return
         if not self._arrived.final:
             self._arrived.onset = start_s
@@ -71,7 +71,7 @@ class LiveObserver(SessionObserver):
 
     def newest(self, start_s: float, _: float, newest: Callable[[], FloatArray]) -> None:
         """Send what has come, with what the windows say so far of the steps that are not final."""
-        if not self._server.watched:
+        if not self._server.connected:
             self._arrived = Arrived()
             return
         if not self._arrived.final:

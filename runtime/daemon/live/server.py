@@ -86,7 +86,7 @@ class LiveServer:
         self._thread = SupervisedThread(f"live {path}", self._serve, lambda _: None, self._stop)
         self._ours: tuple[int, int] | None = None
         """Which file the socket is."""
-        self.watched = False
+        self.connected = False
         """Whether anybody is connected."""
 
     def start(self) -> None:
@@ -104,7 +104,7 @@ class LiveServer:
 
     def put(self, make: Callable[[], Message]) -> None:
         """Send a message to those who watch, without waiting; it is made in the thread, and only if there are any."""
-        if self.watched:
+        if self.connected:
             self._queue.append(make)
             self._wake()
 
@@ -162,7 +162,7 @@ class LiveServer:
         connections.append(connection)
         if len(connections) > MOST_CONNECTIONS:
             self._drop(selector, connections, connections[0])
-        self.watched = True
+        self.connected = True
         self._stop.wait(ACCEPT_S)
         return connection
 
@@ -172,11 +172,11 @@ class LiveServer:
             selector.unregister(one.peer)
             one.peer.close()
         if not connections:
-            self.watched = False
+            self.connected = False
             self._queue.clear()
 
     def _close_all(self, connections: list[Connection]) -> None:
-        self.watched = False
+        self.connected = False
         for connection in connections:
             connection.peer.close()
 

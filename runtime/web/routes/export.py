@@ -14,7 +14,7 @@ from htsat_edge.runtime.store.export import Export, plan_export, write_zip
 from htsat_edge.runtime.web.context import PageContext
 from htsat_edge.runtime.web.problems import STORE, finding, problems
 
-PIECE = 1 << 16
+PART = 1 << 16
 
 
 def export_routes(page: PageContext) -> APIRouter:
@@ -38,16 +38,16 @@ def export_routes(page: PageContext) -> APIRouter:
             planned = plan_export(reader, page.settings.clips)
         if not exporting.acquire(blocking=False):
             raise HTTPException(429, "another export is going on; wait for its end")
-        pieces = zipped(planned, exporting)
-        next(pieces)  # from here on it releases the lock, also where nobody takes the rest
+        parts = zipped(planned, exporting)
+        next(parts)  # from here on it releases the lock, also where nobody takes the rest
         headers = {"Content-Disposition": 'attachment; filename="htsat-edge-verdicts.zip"'}
-        return StreamingResponse(pieces, media_type="application/zip", headers=headers)
+        return StreamingResponse(parts, media_type="application/zip", headers=headers)
 
     return router
 
 
 def zipped(export: Export, exporting: threading.Lock) -> Iterator[bytes]:
-    """Yield nothing, then an export as a ZIP, piece by piece: neither memory nor disk holds all of it.
+    """Yield nothing, then an export as a ZIP, part by part: neither memory nor disk holds all of it.
 
     Release the lock at the end.
     """
@@ -68,8 +68,8 @@ def zipped(export: Export, exporting: threading.Lock) -> Iterator[bytes]:
     try:
         with os.fdopen(reading, "rb", buffering=0) as stream:  # closed before the thread is waited for
             yield b""
-            while piece := stream.read(PIECE):
-                yield piece
+            while part := stream.read(PART):
+                yield part
         if failures:
             raise failures[0]  # the answer ends in the middle, and is no whole ZIP
     finally:

@@ -1,6 +1,8 @@
 import json
 import os
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,7 @@ from htsat_edge.runtime.daemon.config import (
 )
 from htsat_edge.runtime.daemon.loop import Daemon
 from htsat_edge.runtime.daemon.notify import Notifier
+from htsat_edge.runtime.daemon.outputs.clips import Clip
 from htsat_edge.runtime.daemon.outputs.lines import JsonLinesFile, Stdout
 from htsat_edge.runtime.daemon.outputs.mqtt import Mqtt
 from htsat_edge.runtime.daemon.outputs.store import StoreOutput
@@ -250,3 +253,13 @@ def test_no_speech_in_clips_needs_a_model_that_knows_speech(tmp_path, filled_sou
     clips = ClipsConfig(folder=tmp_path, privacy="no_speech", speech_label="Talk")
     with pytest.raises(HtsatEdgeError, match=r"outputs.clips.speech_label: Talk: the model knows no such class"):
         assemble(quiet(outputs={"clips": clips}), [filled_source()])
+
+
+def test_the_store_knows_of_a_clip_that_is_written_at_the_end(filled_source, tmp_path):
+    outputs = {"store": StoreConfig(path=tmp_path / "events.db"), "clips": ClipsConfig(folder=tmp_path / "clips")}
+    samples = np.random.default_rng(0).normal(0, 0.1, 320_000).astype(np.float32)  # which takes a while to encode
+    with assemble(quiet(outputs=outputs), [filled_source()]) as parts:
+        parts.publisher.senders[-1].put(Clip("one", samples, 32_000, "yard", 1))
+    assert all(sender.undelivered == 0 for sender in parts.publisher.senders)
+    with closing(sqlite3.connect(tmp_path / "events.db")) as database:
+        assert database.execute("SELECT name FROM clips").fetchall() == [("one.flac",)]

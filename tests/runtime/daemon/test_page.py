@@ -11,8 +11,12 @@ import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon import page as pages
+from htsat_edge.runtime.daemon.clock import SystemClock
 from htsat_edge.runtime.daemon.config import DaemonConfig, OutputsConfig, StoreConfig, WebConfig
+from htsat_edge.runtime.daemon.live.status import StatusReader
 from htsat_edge.runtime.daemon.page import Page
+from htsat_edge.runtime.daemon.publisher import Publisher
+from htsat_edge.runtime.daemon.scorer import Scorer
 
 STANDS = "import sys, time; print(len(sys.stdin.read()), file=open(sys.argv[1], 'a'), flush=True); "
 
@@ -115,6 +119,27 @@ def test_a_page_needs_a_store():
         DaemonConfig(web=WebConfig())
 
 
+@pytest.mark.parametrize("web", [{"host": "0.0.0.0"}, {"host": "yard"}, {"names": ["yard.example"]}])
+def test_a_page_that_others_can_reach_needs_a_password(web, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"(0\.0\.0\.0|yard|yard\.example): is not this device alone: a password is needed"
+    ):
+        WebConfig(**web)
+    assert WebConfig(**web, password_file=tmp_path / "password").password_file
+    assert WebConfig(host="::1").is_local
+
+
+def test_a_page_that_fails_does_not_make_the_daemon_unhealthy(begin, quick, wait_for):
+    """Whoever restarts what is unhealthy would lose sound for a page."""
+    page = begin("sys.exit('htsat-edge: web: port 8480 is taken')")
+    wait_for(lambda: page.failing, 20)
+    publisher = Publisher([], SystemClock(0.0, 0.0))
+    publisher.reporters.append(page)
+    status = StatusReader([], Scorer(None, None, None), publisher)
+    assert status.healthy
+    assert [(output.name, output.works) for output in status.outputs()] == [("web", False)]
+
+
 def test_the_socket_is_beside_the_store_unless_the_configuration_says_where(config, tmp_path):
     assert config.live_socket == tmp_path / "events.db.live"
     elsewhere = config.model_copy(update={"web": WebConfig(socket=tmp_path / "live")})
@@ -126,7 +151,7 @@ def test_without_its_libraries_the_daemon_says_so_at_once(config, filled_source,
     from htsat_edge.runtime.daemon.assembly import assemble
 
     monkeypatch.setattr(pages, "find_spec", lambda _: None)
-    with pytest.raises(HtsatEdgeError, match=r"web needs FastAPI and uvicorn: pip install"):
+    with pytest.raises(HtsatEdgeError, match=r"the page needs FastAPI and uvicorn: pip install"):
         assemble(config, [filled_source()])
 
 

@@ -82,8 +82,11 @@ def test_only_known_hosts_are_answered(store, named_page, host, status):
 
 
 @pytest.fixture(scope="module")
-def named_page(store, serve):
-    return serve(store, names=["yard.example"])
+def named_page(store, serve, password, password_file):
+    """A page that has another name, too, and so a password; its asker has logged in."""
+    page = serve(store, names=["yard.example"], password_file=password_file)
+    page.cookie = page.ask("POST", "/api/login", {"password": password}).cookies[0].partition(";")[0]
+    return page
 
 
 @pytest.mark.parametrize(

@@ -160,6 +160,18 @@ def test_too_many_connections_push_out_those_that_wait(page, monkeypatch):
         connection.close()
 
 
+def test_bodies_that_do_not_come_keep_nobody_out(page, monkeypatch, wait_for):
+    monkeypatch.setattr("htsat_edge.runtime.web.connection.MOST_CONNECTIONS", 20)
+    held = [page.connect() for _ in range(20)]
+    for connection in held:
+        head = f"POST /api/login HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\nOrigin: {page.origin}\r\n"
+        connection.sendall(f"{head}Content-Length: 20\r\n\r\n".encode())
+    wait_for(lambda: sum(one.cycle is not None for one in list(page.server.server_state.connections)) == 20)
+    assert page.get("session").status == 200
+    for connection in held:
+        connection.close()
+
+
 def test_the_page_ends_while_somebody_looks(store, serve, socket_path, wait_for, monkeypatch):
     monkeypatch.setattr("htsat_edge.runtime.web.server.GRACE_S", 100)  # which it does not take
     page = serve(store, socket=socket_path)

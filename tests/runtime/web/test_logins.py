@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.web.logins import IDLE_S, MOST_ADDRESSES, MOST_SESSIONS, SESSION_S, Logins, Throttle
+from htsat_edge.runtime.web.logins import IDLE_S, LOCAL, MOST_ADDRESSES, MOST_SESSIONS, SESSION_S, Logins, Throttle
 from htsat_edge.runtime.web.passwords import read_password, write_password
 
 
@@ -117,6 +117,14 @@ def test_a_browser_that_has_logged_in_is_known(logins, password):
     assert logins.try_password(password, "127.0.0.1", None)[0]
 
 
+def test_who_gives_itself_many_addresses_has_no_more_tries_on_this_device(clock):
+    throttle = Throttle(clock)
+    assert tries_until_refused(throttle, LOCAL, known=True) == 5
+    for k in range(MOST_ADDRESSES + 500):
+        throttle.wait_s(f"198.51.100.{k}", known=False)
+    assert throttle.wait_s(LOCAL, known=True) > 0
+
+
 def test_an_attacker_on_the_same_network_of_ipv6_has_one_bound(logins, password):
     tried = [logins.try_password("wrong password", f"2001:db8::{k:x}", None)[1] == 0 for k in range(20)]
     assert sum(tried) == 5
@@ -179,6 +187,13 @@ def test_login_and_logout(page, password):
     assert page.get("events", Cookie=known.partition(";")[0]).status == 401  # it lets nobody in
     page.ask("POST", "/api/logout")
     assert page.get("events").status == 401
+
+
+def test_cookies_of_other_programs_of_this_host_do_not_matter(page, password):
+    own = page.ask("POST", "/api/login", {"password": password}).cookies[0].partition(";")[0]
+    for other in ('prefs={"x": 1}', "name=a b", "flag", 'open="quote', "a@b=1"):
+        page.cookie = f"{other}; {own}"
+        assert page.get("events").status == 200
 
 
 def test_cookies_are_secure_behind_https(page, password):

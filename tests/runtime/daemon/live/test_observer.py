@@ -30,7 +30,7 @@ class Shown:
     """In place of the server: keeps the frames that it is given."""
 
     def __init__(self):
-        self.watched, self.frames = True, []
+        self.connected, self.frames = True, []
 
     def put(self, make):
         self.frames.append(json.loads(make().encoded))
@@ -126,13 +126,13 @@ def test_levels_are_those_of_the_session(seen):
 @pytest.mark.parametrize("block_s", [0.013, 1.0, 7.0])
 def test_messages_are_the_same_watched_or_not_for_any_chunking(block_s, seen, samples):
     server, final = Shown(), Final()
-    server.watched = block_s != 1.0
+    server.connected = block_s != 1.0
     messages = listen(samples, block_s, server, [final])
     assert [message.encoded for message in messages if message.type != "status"] == [
         message.encoded for message in seen[2] if message.type != "status"
     ]
     np.testing.assert_array_equal(np.concatenate(final.rows), seen[1])
-    if not server.watched:
+    if not server.connected:
         assert server.frames == []
         return
     together = np.concatenate([columns(frame) for frame in server.frames])
@@ -144,12 +144,12 @@ def test_who_begins_to_watch_gets_what_comes_from_then_on(samples):
         asked = 0
 
         @property
-        def watched(self):
+        def connected(self):
             self.asked += 1
             return self.asked > 500
 
-        @watched.setter
-        def watched(self, _):
+        @connected.setter
+        def connected(self, _):
             pass
 
     server = Late()

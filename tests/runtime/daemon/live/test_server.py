@@ -101,7 +101,7 @@ def test_only_this_user_can_connect_and_gets_the_status_then_what_comes(path, se
     wait_for(lambda: watcher.onsets, 20)
     assert watcher.lines[:2] == [json.loads(STATUS.encoded), json.loads(gap(1).encoded)]
     watcher.socket.shutdown(socket.SHUT_RDWR)
-    wait_for(lambda: not server.watched, 20)
+    wait_for(lambda: not server.connected, 20)
 
 
 def test_the_status_comes_again_and_again(monkeypatch, server, connect, wait_for):
@@ -185,7 +185,7 @@ def test_a_thread_that_fails_is_begun_again(server, connect, wait_for, monkeypat
     wait_for(lambda: first.lines, 20)
     monkeypatch.setattr(LiveServer, "_send", lambda *_: 1 / 0)
     offer(server, 0, 1)
-    wait_for(lambda: first.lines[-1] is None and not server.watched, 20)
+    wait_for(lambda: first.lines[-1] is None and not server.connected, 20)
     monkeypatch.undo()
     second = connect()
     wait_for(lambda: second.lines, 20)
