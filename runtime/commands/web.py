@@ -111,8 +111,8 @@ def export(settings: PageSettings, folder: Path) -> int:
         raise HtsatEdgeError("there are no clips: say in `outputs.clips`, or by --clips, where they are")
     with StoreReader(settings.store) as reader:
         planned = plan_export(reader, settings.clips)
+    written = write_folder(planned, folder)
     for reason, count in planned.left_out.most_common():
         print(f"left out: {count} ({reason})")
-    write_folder(planned, folder)
-    print(f"{folder}: {len(planned.rows)} rows, {len(planned.clips)} clips")
+    print(f"{folder}: {sum(row.clip in written for row in planned.rows)} rows, {len(written)} clips")
     return 0

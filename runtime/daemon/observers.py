@@ -7,7 +7,7 @@ from collections.abc import Callable
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.daemon.rules import RuleName
 from htsat_edge.runtime.dsp.blocks import AudioBlock
-from htsat_edge.runtime.dsp.events import Event, EventStart
+from htsat_edge.runtime.dsp.events import Event
 
 
 class SessionObserver:
@@ -34,8 +34,8 @@ class SessionObserver:
     def event(self, event: Event) -> None:
         """Take the next event."""
 
-    def left_out(self, start: EventStart, rule: RuleName) -> None:
-        """Take the next event that a rule does not let through."""
+    def left_out(self, event: Event, rule: RuleName) -> None:
+        """Take the next start, or end, of an event that a rule does not let through."""
 
     def interrupted(self, at_s: float) -> None:
         """Take note that what follows is not joined to what came before `at_s`."""

@@ -22,8 +22,8 @@ class Selection(NamedTuple):
     """What the rules make of events."""
 
     reported: list[Event]
-    left_out: list[tuple[EventStart, RuleName]]
-    """Events that were not let through, and by which rule."""
+    left_out: list[tuple[Event, RuleName]]
+    """Starts and ends of events that were not let through, and by which rule."""
 
 
 def check_labels(config: RulesConfig, labels: Collection[str]) -> None:
@@ -80,8 +80,8 @@ class Rules:
         self._config, names = config, names_of(source)
         self._quiet = [hours for hours in config.quiet_hours if hours.sources is None or names & {*hours.sources}]
         self._heard, self._reported = ClassActivity(), ClassActivity()
-        self._left_out: set[int] = set()
-        """Numbers of events that go on and are not reported."""
+        self._left_out: dict[int, RuleName] = {}
+        """By which rule an event that goes on is not reported, by its number."""
         self.suppressed: Counter[tuple[RuleName, str]] = Counter()
         """Events that were not reported, by rule and label; by the first rule where several apply."""
 
@@ -94,7 +94,7 @@ class Rules:
             if isinstance(event, EventStart) and (rule := self._leave_out(event)) is not None:
                 chosen.left_out.append((event, rule))
             elif event.id in self._left_out:
-                self._left_out.remove(event.id)
+                chosen.left_out.append((event, self._left_out.pop(event.id)))
             else:
                 self._reported.take(event)
                 chosen.reported.append(event)
@@ -110,7 +110,7 @@ class Rules:
         """Return the rule by which a start is not reported, which is then counted; None where there is none."""
         rule = self._find_rule(start)
         if rule is not None:
-            self._left_out.add(start.id)
+            self._left_out[start.id] = rule
             self.suppressed[rule, start.label] += 1
         return rule
 

@@ -11,7 +11,7 @@ from htsat_edge.runtime.daemon.outputs.store import StoreOutput
 from htsat_edge.runtime.daemon.rules import RuleName
 from htsat_edge.runtime.daemon.session import SourceSession
 from htsat_edge.runtime.daemon.supervision import warnings
-from htsat_edge.runtime.dsp.events import Event, EventEnd, EventStart
+from htsat_edge.runtime.dsp.events import Event, EventEnd
 from htsat_edge.runtime.store.setup import Setup
 from htsat_edge.runtime.store.writes import LeftOut, ScoreRow, SourceSetup
 
@@ -57,9 +57,9 @@ class ScoreRecorder(SessionObserver):
             if self._count >= self._least:
                 self._end_row()
 
-    def left_out(self, start: EventStart, rule: RuleName) -> None:
-        """Take the next event that a rule does not let through."""
-        self._store.record(LeftOut(start, rule))
+    def left_out(self, event: Event, rule: RuleName) -> None:
+        """Take the next start, or end, of an event that a rule does not let through."""
+        self._store.record(LeftOut(event, rule))
 
     def interrupted(self, _: float) -> None:
         """End the row: what follows is not joined to it."""

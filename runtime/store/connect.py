@@ -58,9 +58,15 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, zlib.error, ValueError) as error:
         said = " ".join(str(error).split())
-        cause = next((cause for word, cause in CAUSES.items() if word in said), None)
-        if cause is None:
+        causes = CAUSES if isinstance(error, sqlite3.OperationalError) else {}
+        cause = next((cause for word, cause in causes.items() if word in said), None)
+        if cause is None and type(error) is sqlite3.DatabaseError:  # its subclasses are other faults
             cause = f"is damaged ({said[:200]}); `htsat-edge listen` puts it aside and begins a new one"
+        if cause is None:
+            cause = (
+                f"holds what cannot be, or cannot be used ({said[:200]}); if that stays, end `htsat-edge listen` and "
+                "move the file away: a new one is begun"
+            )
         raise StoreError(f"{path}: {cause}") from None
 
 

@@ -9,20 +9,19 @@ from pathlib import Path
 
 from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.dsp.events import Event
+from htsat_edge.runtime.store.connect import BUSY_S
+from htsat_edge.runtime.store.filters import OF_EVENT
 from htsat_edge.runtime.store.schema import migrate
 from htsat_edge.runtime.store.score_codes import encode
 from htsat_edge.runtime.store.writes import LeftOut, RemovedClip, SavedClip, ScoreRow, SourceSetup, StoreWrite
 
-BUSY_S = 2.0
-"""How long to wait for another program that has locked the database."""
 MESSAGES = ("events", "gaps", "statuses")
 """Tables of what outputs get."""
 DATED = (*MESSAGES, "left_out", "clips", "scores")
 """Tables whose rows have `session`, `time` and `stored_at`."""
 LOCKED = {
     "events": "id IN (SELECT event FROM verdicts WHERE locked)",
-    "clips": "EXISTS (SELECT 1 FROM events JOIN verdicts ON event = events.id WHERE locked "
-    "AND (events.session, events.source, events.number) = (clips.session, clips.source, clips.number))",
+    "clips": f"EXISTS (SELECT 1 FROM events JOIN verdicts ON event = events.id WHERE locked AND {OF_EVENT})",
 }
 """Which rows of a table a verdict has locked."""
 ROW_BYTES = 200
@@ -152,10 +151,12 @@ class Database:
                 self._connection.execute("DELETE FROM clips WHERE name = ?", (write.name,))
 
     def _put_setup(self, session: int, write: SourceSetup) -> None:
+        setup = write.setup.model_dump_json()
+        self._connection.execute("INSERT OR IGNORE INTO setups (setup) VALUES (?)", (setup,))
         self._connection.execute(
-            "INSERT INTO setups (session, source, setup) VALUES (?, ?, ?) "
+            "INSERT INTO in_force (session, source, setup) SELECT ?, ?, id FROM setups WHERE setup = ? "
             "ON CONFLICT (session, source) DO UPDATE SET setup = excluded.setup",
-            (session, write.source, write.setup.model_dump_json()),
+            (session, write.source, setup),
         )
 
     def _put_scores(self, session: int, row: ScoreRow, stored_at: float) -> None:
@@ -170,14 +171,16 @@ class Database:
     def _put_left_out(self, session: int, write: LeftOut, stored_at: float) -> None:
         event = write.event
         self._connection.execute(
-            "INSERT OR IGNORE INTO left_out (session, source, number, label, onset, time, score, rule, stored_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO left_out (session, source, number, label, onset, offset, time, score, rule, stored_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (session, source, number) DO UPDATE SET "
+            "offset = excluded.offset WHERE excluded.offset IS NOT NULL",
             (
                 session,
                 event.source,
                 event.id,
                 event.label,
                 event.onset,
+                event.offset,
                 event.time,
                 event.score,
                 write.rule,
@@ -238,7 +241,8 @@ class Database:
     def prune(self, before: float) -> None:
         """Delete what was stored before a time, in seconds since 1970, and sessions of which nothing is left.
 
-        Scores have their own age, and what a verdict has locked has none.
+        Setups go that are in force in none of the others. Scores have their own age, and what a verdict has locked has
+        none.
         """
         for table in (*MESSAGES, "left_out", "clips"):
             locked = LOCKED.get(table, "0")
@@ -247,6 +251,7 @@ class Database:
             f"NOT EXISTS (SELECT 1 FROM {table} WHERE {table}.session = sessions.id)" for table in DATED
         )
         self._connection.execute(f"DELETE FROM sessions WHERE started_at < ? AND {unused}", (before,))
+        self._connection.execute("DELETE FROM setups WHERE id NOT IN (SELECT setup FROM in_force)")
 
     def prune_scores(self, before: float, most_bytes: float) -> None:
         """Delete scores that were stored before a time, in seconds since 1970, then the oldest beyond a quota.

@@ -10,7 +10,7 @@ import csv
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -20,7 +20,6 @@ import soundfile
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing_folder
 from htsat_edge.runtime.common.message import DECIMALS
-from htsat_edge.runtime.common.text import in_one_line
 from htsat_edge.runtime.store.judged import ClipContent
 from htsat_edge.runtime.store.reader import StoreReader
 
@@ -28,6 +27,7 @@ COLUMNS = ("file", "onset", "offset", "class", "group")
 MANIFEST, AUDIO = "manifest.csv", "audio"
 BACKGROUND = "background"
 """The class of a clip in which nothing sounds that has one."""
+GONE = "clips that are gone"
 
 
 class ManifestRow(NamedTuple):
@@ -63,25 +63,21 @@ class ClipPart(NamedTuple):
 
         Raises
         ------
-        FileNotFoundError
-            It is gone.
-        HtsatEdgeError
+        OSError
+            It is gone, or cannot be read.
+        soundfile.SoundFileError
             It is no recording.
         """
-        if self.begin_s == 0 and self.end_s is None:
-            return self.path.read_bytes()
-        content = io.BytesIO()
-        with self.path.open("rb") as file:
-            try:
-                with soundfile.SoundFile(file) as sound:
-                    begin = round(self.begin_s * sound.samplerate)
-                    count = -1 if self.end_s is None else round(self.end_s * sound.samplerate) - begin
-                    sound.seek(begin)
-                    samples = sound.read(count, dtype="int32")
-                    soundfile.write(content, samples, sound.samplerate, sound.subtype, format=sound.format)
-            except soundfile.SoundFileError as error:
-                raise HtsatEdgeError(f"{self.path}: cannot be read: {in_one_line(error)}; delete it") from None
-        return content.getvalue()
+        content = self.path.read_bytes()
+        with soundfile.SoundFile(io.BytesIO(content)) as sound:
+            if self.begin_s == 0 and self.end_s is None:
+                return content
+            begin = round(self.begin_s * sound.samplerate)
+            count = -1 if self.end_s is None else round(self.end_s * sound.samplerate) - begin
+            sound.seek(begin)
+            samples, cut = sound.read(count, dtype="int32"), io.BytesIO()
+            soundfile.write(cut, samples, sound.samplerate, sound.subtype, format=sound.format)
+        return cut.getvalue()
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,19 @@ class Export:
     clips: list[ClipPart]
     """No two of which hold the same moment."""
     left_out: Counter[str]
-    """Clips and events that cannot be exported, by the reason."""
+    """Clips and events that cannot be exported, by the reason; clips that cannot be read are added by `read`."""
+
+    def read(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the names and contents of the clips that can be read; count the others."""
+        for part in self.clips:
+            try:
+                content = part.read()
+            except FileNotFoundError:  # the daemon has just made room
+                self.left_out[GONE] += 1
+            except (OSError, soundfile.SoundFileError):
+                self.left_out["clips that are damaged"] += 1
+            else:
+                yield part.name, content
 
 
 def plan_export(reader: StoreReader, clips_folder: Path) -> Export:
@@ -128,8 +136,8 @@ def plan_export(reader: StoreReader, clips_folder: Path) -> Export:
     return Export(rows, clips, left_out)
 
 
-def write_folder(export: Export, folder: Path) -> None:
-    """Write a manifest and clips into a new folder, all or nothing.
+def write_folder(export: Export, folder: Path) -> set[str]:
+    """Write a manifest and clips into a new folder, all or nothing; return the names of the clips.
 
     Raises
     ------
@@ -143,25 +151,22 @@ def write_folder(export: Export, folder: Path) -> None:
         raise HtsatEdgeError(f"{folder}: cannot be read: {error.strerror}") from None
     with replacing_folder(folder, keep=lambda _: False) as new:
         (new / AUDIO).mkdir()
-        gone = set()
-        for part in export.clips:
-            try:
-                (new / AUDIO / part.name).write_bytes(part.read())
-            except FileNotFoundError:  # the daemon has just made room
-                gone.add(part.name)
-        (new / MANIFEST).write_text(_manifest(export.rows, gone), encoding="utf-8")
+        written = set()
+        for name, content in export.read():
+            (new / AUDIO / name).write_bytes(content)
+            written.add(name)
+        (new / MANIFEST).write_text(_manifest(export.rows, written), encoding="utf-8")
+    return written
 
 
 def write_zip(export: Export, stream: IO[bytes]) -> None:
     """Write a manifest and clips as a ZIP archive to a stream, which needs not be seekable."""
     with zipfile.ZipFile(stream, "w") as archive:
-        gone = set()
-        for part in export.clips:
-            try:
-                archive.writestr(f"{AUDIO}/{part.name}", part.read())
-            except FileNotFoundError:
-                gone.add(part.name)
-        archive.writestr(MANIFEST, _manifest(export.rows, gone))
+        written = set()
+        for name, content in export.read():
+            archive.writestr(f"{AUDIO}/{name}", content)
+            written.add(name)
+        archive.writestr(MANIFEST, _manifest(export.rows, written))
 
 
 def _reason_against(content: ClipContent, path: Path) -> str | None:
@@ -173,7 +178,7 @@ def _reason_against(content: ClipContent, path: Path) -> str | None:
     if any(event.offset is None for event in content.events):
         return "clips with an event whose end was not heard"
     if path.name != content.name or path.is_symlink() or not path.is_file():
-        return "clips that are gone"
+        return GONE
     return None
 
 
@@ -231,12 +236,12 @@ def _find_cut(before: ClipContent, after: ClipContent) -> float:
     return min(free, key=lambda at: abs(at - middle), default=middle)
 
 
-def _manifest(rows: Sequence[ManifestRow], gone: Collection[str]) -> str:
-    """Return a manifest as CSV, without the clips that are gone."""
+def _manifest(rows: Sequence[ManifestRow], written: Collection[str]) -> str:
+    """Return a manifest of those clips as CSV."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     for row in rows:
-        if row.clip not in gone:
+        if row.clip in written:
             table.writerow([f"{AUDIO}/{row.clip}", *row[1:]])
     return text.getvalue()

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from htsat_edge.runtime.store.runs import SETUP
+
 Place = tuple[int, str]
 """A session and a source of it: positions in seconds are of one count."""
 
@@ -34,7 +36,10 @@ class ClipContent:
     events: list[JudgedEvent] = field(default_factory=list)
     """Those of classes of the model that overlap it."""
     rules_left_out: bool = False
-    """Whether there was an event in it that a rule did not let through."""
+    """Whether an event overlaps it that a rule did not let through.
+
+    One whose end was not heard may go on until its session ends.
+    """
 
 
 def read_judged(database: sqlite3.Connection) -> tuple[list[ClipContent], int]:
@@ -61,7 +66,7 @@ def read_judged(database: sqlite3.Connection) -> tuple[list[ClipContent], int]:
 def _clips_of(database: sqlite3.Connection, place: Place) -> list[ClipContent]:
     left_out = (
         "EXISTS (SELECT 1 FROM left_out WHERE (left_out.session, left_out.source) = (clips.session, clips.source) "
-        "AND left_out.onset < clips.offset AND left_out.onset >= clips.onset)"
+        "AND left_out.onset < clips.offset AND coalesce(left_out.offset > clips.onset, 1))"
     )
     rows = database.execute(
         f"SELECT name, onset, offset, {left_out} FROM clips WHERE (session, source) = (?, ?) ORDER BY onset, name",
@@ -72,7 +77,7 @@ def _clips_of(database: sqlite3.Connection, place: Place) -> list[ClipContent]:
 
 def _events_of(database: sqlite3.Connection, place: Place) -> list[JudgedEvent]:
     """Return the events of a place, without those of no class of its model, such as that of a high sound level."""
-    row = database.execute("SELECT setup FROM setups WHERE (session, source) = (?, ?)", place).fetchone()
+    row = database.execute(f"SELECT {SETUP} WHERE (session, source) = (?, ?)", place).fetchone()
     labels = None if row is None else set(json.loads(row[0])["labels"])
     rows = database.execute(
         "SELECT events.label, onset, offset, decision, verdicts.label FROM events "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from htsat_edge.runtime.store.connect import explained, limited, open_store
 from htsat_edge.runtime.store.figures import read_days, read_figures
-from htsat_edge.runtime.store.filters import read_event, read_page, read_within
+from htsat_edge.runtime.store.filters import OF_EVENT, read_event, read_page, read_within
 from htsat_edge.runtime.store.judged import ClipContent, read_judged
 from htsat_edge.runtime.store.records import (
     DayCount,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 END_OF_TIME = 1e11
 """In seconds since 1970."""
-SOURCED = ("events", "gaps", "scores", "setups")
+SOURCED = ("events", "gaps", "scores", "in_force")
 """Tables that name sources."""
 
 
@@ -200,9 +200,7 @@ class StoreReader:
         """Return the names of the clips that verdicts have locked."""
         with self._asking():
             rows = self._database.execute(
-                "SELECT clips.name FROM verdicts JOIN events ON events.id = event JOIN clips ON "
-                "(clips.session, clips.source, clips.number) = (events.session, events.source, events.number) "
-                "WHERE locked"
+                f"SELECT name FROM verdicts JOIN events ON events.id = event JOIN clips ON {OF_EVENT} WHERE locked"
             )
             return {name for (name,) in rows.fetchall()}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 Stage = Literal[
     "reported",
@@ -33,6 +33,10 @@ Key = Annotated[int, Field(ge=1, lt=2**53)]
 Label = Annotated[str, Field(min_length=1, max_length=200)]
 
 
+IS_WRONG: JsonValue = {"properties": {"decision": {"const": "wrong"}}, "required": ["decision"]}
+"""What is true of a verdict that may have a label, as JSON schema."""
+
+
 class Record(BaseModel):
     """Something that the store holds."""
 
@@ -42,6 +46,8 @@ class Record(BaseModel):
 class Verdict(Record):
     """What a person says of an event; one with nothing but `event` says nothing."""
 
+    model_config = ConfigDict(json_schema_extra={"anyOf": [IS_WRONG, {"properties": {"label": {"type": "null"}}}]})
+
     event: Key
     """Key of the event."""
     decision: Decision | None = None
@@ -50,6 +56,12 @@ class Verdict(Record):
     note: Annotated[str, Field(max_length=2000)] = ""
     locked: bool = False
     """Whether the event and its clip are kept, whatever their age."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Verdict:
+        if self.label is not None and self.decision != "wrong":
+            raise ValueError("label is what it really is: only where decision is wrong")
+        return self
 
 
 class StoredClip(Record):

@@ -17,7 +17,7 @@ TRIED = 22
 """So many at once: three times make GRID."""
 
 
-class Heard(NamedTuple):
+class Replayed(NamedTuple):
     """Steps of a class that have reached its threshold, with what they are merged with: an event, or nearly one."""
 
     k: int
@@ -43,7 +43,7 @@ class Replay:
     scores: FloatArray
     states: Sequence[State]
     """Before each step."""
-    heard: Sequence[Heard]
+    heard: Sequence[Replayed]
     """In the order of their ends."""
 
     def hiding(self, step: int) -> list[int]:
@@ -56,7 +56,7 @@ class Replay:
 
 def replay(rule: Rule, scores: FloatArray) -> Replay:
     """Return what the hysteresis makes of scores (n, C)."""
-    states, heard, state = list[State](), list[Heard](), initial_state(scores.shape[1])
+    states, heard, state = list[State](), list[Replayed](), initial_state(scores.shape[1])
     quiet: BoolArray = np.all(scores < rule.release, axis=1)
     settled = True  # nothing goes on: a quiet step then changes nothing, and most steps are quiet
     for row, is_quiet in zip(scores, quiet, strict=True):
@@ -65,14 +65,14 @@ def replay(rule: Rule, scores: FloatArray) -> Replay:
             state = state._replace(step=state.step + 1)
             continue
         state, _, ends = advance(state, row, rule)
-        heard += _heard(state, states[-1].open & ~state.open, ends)
+        heard += _replayed(state, states[-1].open & ~state.open, ends)
         settled = bool(is_quiet) and not state.open.any()
-    return Replay(rule, scores, states, [*heard, *_heard(state, state.open, state.started)])
+    return Replay(rule, scores, states, [*heard, *_replayed(state, state.open, state.started)])
 
 
-def _heard(state: State, over: BoolArray, found: BoolArray) -> Iterator[Heard]:
+def _replayed(state: State, over: BoolArray, found: BoolArray) -> Iterator[Replayed]:
     for k in map(int, np.flatnonzero(over)):
-        yield Heard(k, int(state.onset[k]), int(state.offset[k]), float(state.peak[k]), bool(found[k]))
+        yield Replayed(k, int(state.onset[k]), int(state.offset[k]), float(state.peak[k]), bool(found[k]))
 
 
 def narrow(rule: Rule, k: int) -> tuple[Rule, list[int]]:
@@ -106,7 +106,7 @@ def with_thresholds(rule: Rule, share: float, thresholds: FloatArray) -> Rule:
     )
 
 
-def replay_with(rule: Rule, share: float, scores: FloatArray, thresholds: FloatArray) -> list[list[Heard]]:
+def replay_with(rule: Rule, share: float, scores: FloatArray, thresholds: FloatArray) -> list[list[Replayed]]:
     """Return the events of the last class with each of some thresholds."""
     others, several = scores.shape[1] - 1, np.repeat(scores[:, -1:], len(thresholds), axis=1)
     heard = replay(with_thresholds(rule, share, thresholds), np.hstack([scores[:, :-1], several])).heard

@@ -23,6 +23,10 @@ JOINED = 0.25
 """Rows are one run where they are less than this share of a step apart."""
 
 
+SETUP = "setups.setup FROM in_force JOIN setups ON setups.id = in_force.setup"
+"""Of a session and a source, what to select and from where."""
+
+
 class Edge(NamedTuple):
     """Where scores end or begin."""
 
@@ -116,7 +120,7 @@ def read_edges(database: sqlite3.Connection, source: str, at: float) -> tuple[Ed
 def read_setup(database: sqlite3.Connection, source: str, at: float) -> Setup | None:
     """Return what was in force for a source at a time, or else first after it; None where that is not known."""
     row = database.execute(
-        "SELECT setup FROM setups JOIN sessions ON sessions.id = session WHERE source = ? "
+        f"SELECT {SETUP} JOIN sessions ON sessions.id = session WHERE source = ? "
         "ORDER BY started_at <= ? DESC, abs(started_at - ?) LIMIT 1",
         (source, at, at),
     ).fetchone()
@@ -124,7 +128,7 @@ def read_setup(database: sqlite3.Connection, source: str, at: float) -> Setup | 
 
 
 def _setup_of(database: sqlite3.Connection, session: int, source: str) -> Setup:
-    row = database.execute("SELECT setup FROM setups WHERE (session, source) = (?, ?)", (session, source)).fetchone()
+    row = database.execute(f"SELECT {SETUP} WHERE (session, source) = (?, ?)", (session, source)).fetchone()
     if row is None:
         raise ValueError(f"there are scores of {source}, but no setup")
     return Setup.model_validate_json(row[0])

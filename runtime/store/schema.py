@@ -7,6 +7,7 @@ htsat-edge wrote before it kept versions. To change the tables, append a migrati
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sqlite3
 from collections import defaultdict
@@ -48,6 +49,9 @@ RENAMED_STATES = {
 }
 
 
+logger = logging.getLogger(__name__)
+
+
 class ForeignDatabaseError(Exception):
     """A database that htsat-edge did not write, or that a newer version wrote."""
 
@@ -87,6 +91,9 @@ def migrate(database: sqlite3.Connection) -> None:
     database.execute("BEGIN IMMEDIATE")  # two processes may open it at once
     try:
         version = _version(database)
+        if _tables(database):
+            file = database.execute("SELECT file FROM pragma_database_list WHERE name = 'main'").fetchone()[0]
+            logger.info("%s: is brought to a new version, which takes seconds where it is big", file)
         for migration in MIGRATIONS[version:]:
             migration(database)
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")

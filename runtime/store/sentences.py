@@ -63,7 +63,7 @@ class Finding:
     """What to do about each input fault."""
 
 
-def told(finding: Finding) -> str:
+def sentence_of(finding: Finding) -> str:
     """Return the sentence."""
     return f"{SENTENCES[finding.stage](finding)}."
 

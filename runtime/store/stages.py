@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.dsp.hysteresis import Rule
 from htsat_edge.runtime.store.records import Stage, StoredEvent
-from htsat_edge.runtime.store.replay import Heard, Replay, narrow, replay
+from htsat_edge.runtime.store.replay import Replay, Replayed, narrow, replay
 from htsat_edge.runtime.store.runs import ScoreRun
 from htsat_edge.runtime.store.score_codes import LEAST_LOGIT, MOST_LOGIT
 
@@ -38,11 +38,11 @@ class Known:
     """Where events began that a rule did not let through, and that rule."""
     step_s: float
 
-    def find_rule(self, heard: Heard) -> Stage | None:
+    def find_rule(self, heard: Replayed) -> Stage | None:
         """Return the rule that did not let an event through; None where none did."""
         return next((rule for step, rule in self.left_out if self._near(heard, step)), None)
 
-    def is_reported(self, heard: Heard) -> bool:
+    def is_reported(self, heard: Replayed) -> bool:
         """Return whether an event was reported, by itself or in an alarm that had gone out already."""
         early = heard.onset + EARLY_S / self.step_s
         return any(
@@ -52,7 +52,7 @@ class Known:
             for event in self.events
         )
 
-    def _near(self, heard: Heard, step: int) -> bool:
+    def _near(self, heard: Replayed, step: int) -> bool:
         return heard.onset - NEAR_S / self.step_s <= step < heard.offset
 
 
@@ -79,7 +79,7 @@ class Course:
         step = int((at - self.run.at + ROUNDED_S) // self.run.step_s)
         return step if 0 <= step < len(self.stages) else None
 
-    def heard(self, step: int) -> Heard | None:
+    def heard(self, step: int) -> Replayed | None:
         """Return what has reached the threshold at a step, whether an event or not."""
         heard = () if self.replay is None else self.replay.heard
         return next((one for one in heard if one.k == len(self.labels) - 1 and one.covers(step)), None)
@@ -144,7 +144,7 @@ def stages_of(played: Replay, min_length: int, known: Known) -> list[Stage]:
     return stages
 
 
-def _fate(heard: Heard, rule: Rule, min_length: int, known: Known) -> Stage:
+def _fate(heard: Replayed, rule: Rule, min_length: int, known: Known) -> Stage:
     """Return what became of steps that have reached the threshold."""
     length, needed = heard.offset - heard.onset, np.broadcast_to(rule.min_length, rule.threshold.shape)[-1]
     if not heard.found:

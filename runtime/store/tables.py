@@ -76,14 +76,21 @@ SECOND = (
     "CREATE INDEX statuses_by_at ON statuses (at)",
     "CREATE INDEX statuses_by_state ON statuses (state, at)",
     """
-    CREATE TABLE setups (               -- what was in force
+    CREATE TABLE setups (               -- each once: one of all classes has 35 kB
+        id INTEGER PRIMARY KEY,
+        setup TEXT NOT NULL UNIQUE      -- setup.Setup, as JSON
+    )
+    """,
+    """
+    CREATE TABLE in_force (
         session INTEGER NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
         source TEXT NOT NULL,
-        setup TEXT NOT NULL,            -- setup.Setup, as JSON
+        setup INTEGER NOT NULL REFERENCES setups (id),
         PRIMARY KEY (session, source)
     ) WITHOUT ROWID
     """,
-    "CREATE INDEX setups_by_source ON setups (source)",
+    "CREATE INDEX in_force_by_source ON in_force (source)",
+    "CREATE INDEX in_force_by_setup ON in_force (setup)",
     f"""
     CREATE TABLE scores (               -- of a minute at most, final
         id INTEGER PRIMARY KEY,
@@ -109,6 +116,7 @@ SECOND = (
         number INTEGER NOT NULL,        -- the event's id
         label TEXT NOT NULL,
         onset REAL NOT NULL,
+        offset REAL,                    -- NULL while the event goes on, or where its end was not heard
         time TEXT,
         score REAL NOT NULL,            -- at the start
         rule TEXT NOT NULL,

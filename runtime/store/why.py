@@ -23,7 +23,7 @@ from htsat_edge.runtime.store.records import (
 )
 from htsat_edge.runtime.store.replay import find_threshold, replay_with
 from htsat_edge.runtime.store.runs import ScoreRun
-from htsat_edge.runtime.store.sentences import NEAR_S, Alternative, Finding, lower, not_reported, told
+from htsat_edge.runtime.store.sentences import NEAR_S, Alternative, Finding, lower, not_reported, sentence_of
 from htsat_edge.runtime.store.setup import Setup
 from htsat_edge.runtime.store.stages import Course
 
@@ -138,7 +138,7 @@ def _text(evidence: Evidence, at: float, stage: Stage, would: float | None) -> s
     needed = setup.min_length if stage == "too_short" else int(setup.min_lengths[k])
     near = round(NEAR_S / setup.step_s)
     hiding = [] if course.replay is None else course.replay.hiding(step)
-    return told(
+    return sentence_of(
         Finding(
             label=label,
             at=at,

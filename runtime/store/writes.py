@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.dsp.events import EventStart
+from htsat_edge.runtime.dsp.events import Event
 from htsat_edge.runtime.store.setup import Setup
 
 
@@ -33,9 +33,9 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """An event that a rule did not let through."""
+    """The start of an event that a rule did not let through, or its end."""
 
-    event: EventStart
+    event: Event
     rule: str
 
 

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +22,14 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import begin_part, is_part, place_part
 from htsat_edge.runtime.common.folders import try_folder
 from htsat_edge.runtime.common.marks import PROGRAM
-from htsat_edge.runtime.common.message import DECIMALS, format_time
+from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.daemon.clock import CLOCK_SET
 from htsat_edge.runtime.daemon.config import ClipsConfig
 from htsat_edge.runtime.daemon.observers import SessionObserver
 from htsat_edge.runtime.daemon.outputs.sender import RefusedError, Sender
 from htsat_edge.runtime.dsp.blocks import AudioBlock
 from htsat_edge.runtime.dsp.events import Event, EventEnd, EventStart
+from htsat_edge.runtime.store.database import moved_time
 from htsat_edge.runtime.store.writes import RemovedClip, SavedClip
 
 QUEUED = 50
@@ -95,13 +95,13 @@ class ClipWriter(Sender[Clip]):
             Is told which clips were written, and which were deleted.
         locked
             Returns the names of clips that must not be deleted; where it raises an HtsatEdgeError, those of the last
-            time count.
+            time count, and before the first time none is deleted.
         """
         super().__init__(f"clips {settings.folder}", QUEUED)
         self.settings = settings
         self._record, self._locked = record, locked
-        self._kept: set[str] = set()
-        """Clips that must not be deleted, as far as is known."""
+        self._kept: set[str] | None = None
+        """Clips that must not be deleted, as far as is known; None before that was read once."""
         self._seen: dict[tuple[str, int, int], bool] = {}
         """Whether files with the name of a clip carry our mark."""
         self._written: dict[str, int] = {}
@@ -146,13 +146,24 @@ class ClipWriter(Sender[Clip]):
         self._record(SavedClip(clip.source, clip.number, path.name, clip.onset, offset, clip.time))
 
     def _make_room(self, size: int) -> None:
-        """Delete the oldest clips until so many bytes fit into the quota; raise a RefusedError where none may go."""
+        """Delete the oldest clips until so many bytes fit into the quota.
+
+        Raises
+        ------
+        RefusedError
+            None of them may go.
+        HtsatEdgeError
+            Which may go is not known yet.
+        """
         clips, most = sorted(self._list_clips()), 1e6 * self.settings.quota_mb
         used = sum(length for *_, length, _ in clips)
         if used + size <= most:
             return
-        with suppress(HtsatEdgeError):  # an unreadable store must not fill the disk
+        try:
             self._kept = self._locked()
+        except HtsatEdgeError as error:  # an unreadable store must not fill the disk
+            if self._kept is None:
+                raise HtsatEdgeError(f"to make room, it must be known which clips are locked: {error}") from None
         for *_, length, path in clips:
             if path.name not in self._kept:
                 path.unlink(missing_ok=True)
@@ -290,13 +301,8 @@ class ClipRecorder(SessionObserver):
         if self._settings.privacy == "no_speech":
             samples = silence(samples, rate, [(a - start_s, b - start_s) for a, b in self._spoken])
         event, onset = pending.event, round(start_s, DECIMALS)
-        time = event.time and moved(event.time, onset - event.onset)
+        time = event.time and moved_time(event.time, onset - event.onset)
         return Clip(pending.name, samples, rate, self._source, event.id, onset, time)
-
-
-def moved(time: str, by_s: float) -> str:
-    """Return a time of day in ISO 8601 moved by seconds."""
-    return format_time(datetime.fromisoformat(time) + timedelta(seconds=by_s))
 
 
 def encode(clip: Clip, kind: str) -> bytes:

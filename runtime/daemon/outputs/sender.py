@@ -67,12 +67,14 @@ class Sender(Generic[Item]):
         """Try what `start` and `send` need, and change nothing; return what is ready, or raise an HtsatEdgeError."""
         return "ready"
 
-    def put(self, item: Item) -> None:
-        """Take an item, without waiting."""
+    def put(self, item: Item) -> bool:
+        """Take an item, without waiting; return whether there was room for it."""
         try:
             self._queue.put_nowait(item)
         except queue.Full:
             self.lose(1, f"is {self._queue.maxsize} items behind, and loses some", "full")
+            return False
+        return True
 
     def lose(self, count: int, reason: str, kind: str = "lost") -> None:
         """Count items as lost, for a reason that is reported once a while; `kind` is what that applies to."""

@@ -74,6 +74,8 @@ class StoreOutput(Output[Received]):
         self._count = 0
         self._setups: dict[str, SourceSetup] = {}
         """By source; each database that is opened gets them, since it may be a new one."""
+        self._lacks_setups = True
+        """Whether the database may not have them."""
         self._rows: dict[int, ScoreRow] = {}
         """Scores that wait, by number."""
         self._row_count = 0
@@ -127,10 +129,11 @@ class StoreOutput(Output[Received]):
         """Take scores, without waiting; from the thread that detects."""
         self._row_count += 1
         self._rows[self._row_count] = row
-        if len(self._rows) > MOST_ROWS:
+        if not self.put(Received(self._row_count, 0, time.time(), clock_offset())):
+            self._rows.pop(self._row_count)
+        elif len(self._rows) > MOST_ROWS:
             self._rows.pop(min(self._rows.copy()), None)
             self._warnings.warn("scores", f"{self.name}: so many scores wait to be written that the oldest are lost")
-        self.put(Received(self._row_count, 0, time.time(), clock_offset()))
 
     def locked_clips(self) -> set[str]:
         """Return the names of clips that are never to be deleted; raise an HtsatEdgeError where they cannot be read."""
@@ -139,11 +142,12 @@ class StoreOutput(Output[Received]):
 
     def send(self, batch: Sequence[Received]) -> None:
         """Write a batch, all of it or nothing; what is there already is not changed."""
-        opened = self._database is None
+        numbers = [received.content for received in batch if isinstance(received.content, int)]
+        self._forget_rows(min(numbers, default=0))  # before these, others may have been given up
         try:
             with self._opened_database() as database:
                 session, offset = self._session(database), self._offset
-                for setup in self._setups.copy().values() if opened else ():
+                for setup in self._setups.copy().values() if self._lacks_setups else ():
                     database.put(session, setup, time.time())
                 for received in batch:
                     offset = self._follow_clock(database, session, offset, received.offset)
@@ -155,10 +159,8 @@ class StoreOutput(Output[Received]):
             raise
         if abs(offset - self._offset) >= STEP_S:
             self._prune_s = None
-        self._offset = offset
-        for received in batch:
-            if isinstance(received.content, int):
-                self._rows.pop(received.content, None)
+        self._offset, self._lacks_setups = offset, False
+        self._forget_rows(max(numbers, default=0) + 1)
 
     def idle(self) -> None:
         """Delete what is too old, once an hour; not while the system's clock was never set, or may be wrong."""
@@ -240,9 +242,14 @@ class StoreOutput(Output[Received]):
             case _:
                 database.put(session, content, at)
 
+    def _forget_rows(self, before: int) -> None:
+        """Forget the scores of lower numbers: they came earlier, and were sent or lost."""
+        for number in [number for number in self._rows.copy() if number < before]:
+            self._rows.pop(number, None)
+
     def _opened_database(self) -> Database:
         if self._database is None:
-            self._database = self._open()
+            self._database, self._lacks_setups = self._open(), True
         return self._database
 
     def _open(self) -> Database:

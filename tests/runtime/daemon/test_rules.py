@@ -263,3 +263,11 @@ def test_the_twin_reports_the_same_in_any_order_of_the_classes(groups, suppress,
     assert sum(rules.suppressed.values()) == starts - sum(event.type == "start" for event in found)
     assert rules.suppressed == shuffled.suppressed
     assert not rules._left_out  # so that nothing grows
+
+
+def test_the_end_of_what_is_left_out_is_known():
+    rules = Rules(RulesConfig.model_validate({"cooldown_s": 5}))
+    rules.select([start(1, "Dog", 0.0)])
+    rules.select([end(1, "Dog", 0.0, 1.0)])
+    events = [start(2, "Dog", 2.0), end(2, "Dog", 2.0, 3.0)]
+    assert [rules.select([event]) for event in events] == [([], [(event, "cooldown")]) for event in events]

@@ -184,3 +184,48 @@ def test_scores_that_cannot_be_written_are_bounded_and_every_message_is_kept(
     assert (output.undelivered, output.dropped, output._rows) == (0, 0, {})
     assert ask(path, "SELECT count(*) FROM events") == [(300,)]
     assert ask(path, "SELECT onset FROM scores") == [(pytest.approx(k * STEP_S, abs=1e-4),) for k in range(295, 300)]
+
+
+def put_row(output, recorder, number):
+    """Give a row; return what the output then has to send."""
+    recorder.scores(number * STEP_S, STEP_S, drawn(1))
+    recorder.interrupted((number + 1) * STEP_S)
+    return [output._queue.get_nowait() for _ in range(output.waiting)]
+
+
+def test_scores_that_are_lost_are_not_kept(tmp_path, session, caplog, monkeypatch):
+    """Given up by the sender, or not taken: they are none of those that wait."""
+    monkeypatch.setattr(outputs, "MOST_ROWS", 3)
+    output = StoreOutput(StoreConfig(path=tmp_path / "events.db"))
+    recorder = ScoreRecorder(output, session)
+    for number in range(9):
+        batch = put_row(output, recorder, number)
+        if number != 5:
+            monkeypatch.setattr(output, "_write", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                output.send(batch)
+            monkeypatch.undo()
+            monkeypatch.setattr(outputs, "MOST_ROWS", 3)
+            assert len(output._rows) == 1
+    output._queue.maxsize = 1
+    for number in range(9, 15):
+        recorder.scores(number * STEP_S, STEP_S, drawn(1))
+        recorder.interrupted((number + 1) * STEP_S)
+    assert len(output._rows) == 2
+    assert "so many scores wait" not in caplog.text
+    output.send([output._queue.get_nowait()])
+    output.closed()
+    assert output._rows == {}
+
+
+def test_a_new_database_that_is_opened_between_two_batches_has_the_setups_too(tmp_path, session):
+    path = tmp_path / "events.db"
+    output = StoreOutput(StoreConfig(path=path))
+    recorder = ScoreRecorder(output, session)
+    output.send([output._queue.get_nowait()])
+    output.closed()
+    path.unlink()
+    output.idle()
+    output.send(put_row(output, recorder, 0))
+    output.closed()
+    assert ask(path, "SELECT count(*) FROM in_force") == ask(path, "SELECT count(*) FROM scores") == [(1,)]

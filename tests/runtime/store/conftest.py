@@ -69,10 +69,12 @@ class StoreFiller:
     def clip(self, number, name, onset, offset, source="yard", uid="one"):
         self.put(SavedClip(source, number, name, onset, offset, time_of(onset)), at=offset, uid=uid)
 
-    def left_out(self, label, onset, rule="suppress", source="yard"):
+    def left_out(self, label, onset, offset=None, rule="suppress", source="yard"):
         self.count += 1
-        start = EventStart(source=source, id=self.count, label=label, onset=onset, time=time_of(onset), score=0.7)
-        self.put(LeftOut(start, rule), at=onset)
+        common = {"source": source, "id": self.count, "label": label, "onset": onset, "time": time_of(onset)}
+        self.put(LeftOut(EventStart(**common, score=0.7), rule), at=onset)
+        if offset is not None:
+            self.put(LeftOut(EventEnd(**common, score=0.9, offset=offset), rule), at=offset)
 
     def gap(self, onset, offset, source="yard", reason="overrun"):
         self.count += 1

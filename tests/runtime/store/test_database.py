@@ -251,6 +251,22 @@ def test_a_session_lives_as_long_as_its_scores_and_its_setup_no_longer(filler, q
         assert query(filler.path, counts) == [(left, left)]
 
 
+def test_a_setup_is_stored_once_while_any_session_uses_it(filler, query):
+    """However often the daemon is started again."""
+    rows = "SELECT (SELECT count(*) FROM in_force), (SELECT count(*) FROM setups)"
+    other = filler.setup.__defaults__[0].model_copy(update={"model": "another"})
+    for uid in ("one", "two", "three"):
+        for source in ("yard", "gate"):
+            filler.setup(source=source, uid=uid)
+    assert query(filler.path, rows) == [(6, 1)]
+    filler.setup(other)
+    filler.event("Dog", 1.0, 2.0, uid="two")
+    for before, left in ((0, (6, 2)), (1_777_663_801.0, (2, 1)), (1e11, (0, 0))):
+        with filler.database:
+            filler.database.prune(before)
+        assert query(filler.path, rows) == [left]
+
+
 def test_what_rules_left_out_and_clips_are_pruned(filler, query):
     filler.left_out("Dog", 10.0)
     filler.clip(1, "one.flac", 0.0, 10.0)

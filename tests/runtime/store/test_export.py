@@ -82,7 +82,7 @@ def test_what_is_not_known_is_left_out_and_counted(heard, filler, clips, plan):
     heard("Dog", 701.0, 702.0, CORRECT, ("link.flac", 700.0, 703.0), there=False)
     heard("Dog", 801.0, 802.0, CORRECT, ("../good.flac", 800.0, 803.0), there=False)
     (clips / "link.flac").symlink_to(clips / "good.flac")
-    filler.left_out("Bird", 501.5)
+    filler.left_out("Bird", 501.5, 501.7)
     export = plan()
     assert [row.clip for row in export.rows] == ["good.flac"]
     assert export.clips == [ClipPart("good.flac", clips / "good.flac")]
@@ -144,13 +144,29 @@ def test_an_event_that_fills_what_two_clips_share_is_cut_in_the_middle(heard, pl
     assert rows(export, "b.flac") == [(0.0, 1.5, "Dog"), (2.0, 3.0, "Dog")]
 
 
-def test_a_clip_to_be_cut_that_is_no_recording(heard, clips, plan, tmp_path):
+@pytest.mark.parametrize("onset", [3.0, 4.0])
+def test_a_damaged_clip_is_left_out_and_counted(onset, heard, clips, plan, tmp_path):
+    """To be cut or not; of a folder and of an archive."""
     heard("Dog", 1.0, 2.0, CORRECT, ("a.flac", 0.0, 4.0))
-    heard("Dog", 5.0, 6.0, CORRECT, ("b.flac", 3.0, 8.0))
+    heard("Dog", 5.0, 6.0, CORRECT, ("b.flac", onset, 8.0))
     (clips / "b.flac").write_text("no recording")
-    with pytest.raises(HtsatEdgeError, match=r"b\.flac: cannot be read"):
-        write_folder(plan(), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    export, stream = plan(), io.BytesIO()
+    write_zip(export, stream)
+    assert zipfile.ZipFile(stream).namelist() == ["audio/a.flac", "manifest.csv"]
+    assert export.left_out == {"clips that are damaged": 1}
+    assert write_folder(plan(), tmp_path / "out") == {"a.flac"}
+    assert "b.flac" not in (tmp_path / "out" / "manifest.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("onset", "offset", "exported"), [(0.0, 9.0, True), (0.0, 11.0, False), (0.0, None, False), (14.0, None, True)]
+)
+def test_what_a_rule_left_out_may_have_begun_before_the_clip(onset, offset, exported, filler, heard, plan):
+    """One whose end is not known may go on."""
+    heard("Dog", 11.0, 12.0, WRONG, ("dog.flac", 10.0, 13.0))
+    heard("Dog", 1.0, 2.0, CORRECT, ("other.flac", 0.0, 3.0), source="pond")
+    filler.left_out("Bird", onset, offset)
+    assert ("dog.flac" in {row.clip for row in plan().rows}) == exported
 
 
 @pytest.fixture
@@ -217,9 +233,10 @@ def test_what_is_foreign_is_left_as_it_is(kind, export, tmp_path):
     assert after == before
 
 
-def test_whole_or_not_at_all(export, clips, tmp_path):
-    """A clip that cannot be read is no clip that is gone."""
-    broken = Export(export.rows, [*export.clips, ClipPart("folder.flac", clips)], export.left_out)
+def test_whole_or_not_at_all(export, tmp_path):
+    """A clip that cannot be written is none that cannot be read."""
+    (whole, *_) = export.clips
+    broken = Export(export.rows, [*export.clips, ClipPart("folder/dog.flac", whole.path)], export.left_out)
     with pytest.raises(HtsatEdgeError, match="out: cannot be written"):
         write_folder(broken, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -51,7 +51,7 @@ def test_an_empty_database_gets_the_tables(tmp_path, query):
     open_and_close(path)
     tables = [name for (name,) in query(path, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
     messages = ["events", "gaps", "sessions", "statuses"]
-    assert tables == sorted([*messages, "clips", "left_out", "scores", "setups", "verdicts"])
+    assert tables == sorted([*messages, "clips", "in_force", "left_out", "scores", "setups", "verdicts"])
     assert query(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
     assert query(path, "PRAGMA application_id") == [(APPLICATION_ID,)]
     assert path.read_bytes()[68:72] == b"htsa"  # where sqlite keeps it, and the program `file` reads it
@@ -127,6 +127,16 @@ def test_statuses_become_messages_of_today(v0, lines, query):
         "source_lost",
     ]
     assert json.loads(found[3][1])["text"] == "Gerät getrennt: »USB-Mikrofon« 🎤"
+
+
+@pytest.mark.parametrize("fixture", ["v0", "v1"])
+def test_a_migration_is_logged_before_it_begins(fixture, request, tmp_path, caplog):
+    """Once: not for a new database, nor for one of the present."""
+    caplog.set_level("INFO")
+    path = request.getfixturevalue(fixture)
+    for opened in (tmp_path / "new.db", path, path):
+        open_and_close(opened)
+    assert caplog.messages == [f"{path}: is brought to a new version, which takes seconds where it is big"]
 
 
 def test_a_session_began_with_its_first_line(v0, lines, query):

@@ -22,6 +22,12 @@ def verdicts(filler, query):
 WRONG = Verdict(event=1, decision="wrong", label="Föhn 🌬", note="the\nwind", locked=True)
 
 
+@pytest.mark.parametrize("decision", [None, "correct"])
+def test_only_what_is_wrong_is_really_something_else(decision):
+    with pytest.raises(ValueError, match="label is what it really is: only where decision is wrong"):
+        Verdict(event=1, decision=decision, label="Fox")
+
+
 def test_they_are_stored_and_undone(verdicts):
     before, after, unknown = verdicts(WRONG, Verdict(event=2, decision="correct"))
     assert (before, after, unknown) == (

@@ -147,10 +147,14 @@ def test_an_export_that_nobody_takes_makes_room_for_the_next(tmp_path, taken):
     assert not exporting.locked()
 
 
-def test_an_export_that_fails_is_no_whole_answer(tmp_path):
+def test_an_export_that_fails_is_no_whole_answer(tmp_path, monkeypatch):
+    def fail(part):
+        raise MemoryError
+
     exporting = threading.Lock()
     exporting.acquire()
-    with pytest.raises(IsADirectoryError):
+    monkeypatch.setattr(ClipPart, "read", fail)
+    with pytest.raises(MemoryError):
         list(zipped(Export([], [ClipPart("long.flac", tmp_path)], Counter()), exporting))
     assert not exporting.locked()
 

@@ -300,6 +300,19 @@ def test_where_all_are_locked_the_new_clip_is_refused_and_the_quota_kept(save, t
     assert told.removed == []
 
 
+def test_nothing_is_deleted_before_it_was_known_once_what_is_locked(save, told, tmp_path):
+    """What fits is written; the rest is tried again."""
+    told.locked, told.readable = {"0000001.50_yard_Dog.wav"}, False
+    for number in (1, 2, 3):
+        save(number)
+    with pytest.raises(HtsatEdgeError, match="it must be known which clips are locked: the store is locked"):
+        save(4)
+    assert names(tmp_path) == [1, 2, 3]
+    told.readable = True
+    save(4)
+    assert names(tmp_path) == [1, 3, 4]
+
+
 def test_a_store_that_cannot_be_read_does_not_fill_the_disk(save, told, tmp_path):
     told.locked = {"0000001.50_yard_Dog.wav"}
     for number in (1, 2, 3, 4):
