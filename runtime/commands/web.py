@@ -54,9 +54,11 @@ def find_settings(args: argparse.Namespace) -> PageSettings:
     if args.config is not None:
         settings = settings_of(read_yaml(args.config, DaemonConfig), str(args.config))
     elif args.database is not None:
+        from htsat_edge.runtime.store.reader import StoreReader
         from htsat_edge.runtime.web.settings import PageSettings
 
-        settings = PageSettings(WebConfig(), args.database, args.clips)
+        with StoreReader(args.database):  # no daemon is going to make it
+            settings = PageSettings(WebConfig(), args.database, args.clips)
     else:
         raise HtsatEdgeError("want --config FILE, the daemon's configuration, or --database PATH; or --demo")
     if args.port is None:
@@ -99,6 +101,7 @@ def set_password(path: Path) -> int:
         password = (sys.stdin.readline() if sys.stdin is not None else "").removesuffix("\n")
     write_password(path, password)
     print(f"{path} holds a hash of the password; name it in the configuration: web: {{password_file: {path}}}")
+    print("a page that runs knows it once it is started again")
     return 0
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -243,5 +245,10 @@ def _manifest(rows: Sequence[ManifestRow], written: Collection[str]) -> str:
     table.writerow(COLUMNS)
     for row in rows:
         if row.clip in written:
-            table.writerow([f"{AUDIO}/{row.clip}", *row[1:]])
+            table.writerow([f"{AUDIO}/{row.clip}", *row[1:3], _cell(row.label), row.group])
     return text.getvalue()
+
+
+def _cell(label: str) -> str:
+    """Return a class as a manifest has it: as a list, where it would be read as several."""
+    return json.dumps([label], ensure_ascii=False) if re.search(r"[;|\[]|,(?! )", label) else label

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 Stage = Literal[
     "reported",
@@ -37,6 +38,14 @@ IS_WRONG: JsonValue = {"properties": {"decision": {"const": "wrong"}}, "required
 """What is true of a verdict that may have a label, as JSON schema."""
 
 
+def tidy(label: object) -> object:
+    """Return a text as a name of a class can be: composed (NFC), printable, on one line; None where nothing is left."""
+    if not isinstance(label, str):
+        return label
+    printable = "".join(letter if letter.isprintable() else " " for letter in label)
+    return unicodedata.normalize("NFC", " ".join(printable.split())) or None
+
+
 class Record(BaseModel):
     """Something that the store holds."""
 
@@ -51,8 +60,8 @@ class Verdict(Record):
     event: Key
     """Key of the event."""
     decision: Decision | None = None
-    label: Label | None = None
-    """What it really is; only of what is wrong."""
+    label: Annotated[Label | None, BeforeValidator(tidy)] = None
+    """What it really is; only of what is wrong. What cannot be printed is left out."""
     note: Annotated[str, Field(max_length=2000)] = ""
     locked: bool = False
     """Whether the event and its clip are kept, whatever their age."""

@@ -113,8 +113,9 @@ def _reported(f: Finding) -> str:
     text = f"{f.label} was reported {lasted}, with {shown_score(event.score)} at most"
     if event.offset is not None and event.score < f.threshold * 0.97:
         return (
-            f"{text}, though it is only from {f.threshold:.3g} on: its start was early, and the final scores do not "
-            "bear it out; a greater `detection.early_margin`, or null, makes that rarer"
+            f"{f.label} was reported {lasted}, early, from scores that were not final; with what was heard after, they "
+            f"are {shown_score(event.score)} at most, and {f.threshold:.3g} is its threshold: a greater "
+            "`detection.early_margin` makes that rarer, and null waits for the final scores"
         )
     text += f"; it is from {f.threshold:.3g} on"
     if f.would is None or (above := math.floor(f.would * 100 + 1) / 100) >= 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -53,7 +54,9 @@ class Guard:
     def __init__(self, app: ASGIApp, logins: Logins, cookie: str, names: Sequence[str]) -> None:
         """Stand before an app, which browsers know by `names` beside those of this device."""
         self._app, self._logins, self._cookie = app, logins, cookie
-        self._names = {*LOCAL_NAMES, *(_bracketed(name.lower()) for name in names)}
+        device = socket.gethostname().lower()
+        known = [*LOCAL_NAMES, device, f"{device}.local", *names]  # names that no domain of somebody else's can have
+        self._names = {_bracketed(name.lower()) for name in known}
         self._warnings = RepeatedWarnings(logger)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -20,6 +20,8 @@ SESSION_S = 30 * 86_400.0
 IDLE_S = 7 * 86_400.0
 """Without a request."""
 MOST_ADDRESSES = 1000
+MOST_TRYING, BUSY_S = 4, 1.0
+"""Passwords that are tried or wait for it at a time; of more each is to be sent again so much later."""
 Clock = Callable[[], float]
 
 
@@ -99,6 +101,7 @@ class Logins:
         self._logins: OrderedDict[bytes, LoggedIn] = OrderedDict()
         self._throttle = Throttle(clock)
         self._lock, self._hashing = threading.Lock(), threading.Lock()
+        self._trying = threading.BoundedSemaphore(MOST_TRYING)
 
     @property
     def needs_password(self) -> bool:
@@ -131,8 +134,13 @@ class Logins:
             wait_s = self._throttle.wait_s(who, known or who == LOCAL)
         if wait_s:
             return None, wait_s
-        with self._hashing:  # one at a time, whoever asks: each takes 16 MB
-            matches = self._password.matches(password)
+        if not self._trying.acquire(blocking=known or who == LOCAL):  # the threads of the page are for others, too
+            return None, BUSY_S
+        try:
+            with self._hashing:  # one at a time, whoever asks: each takes 16 MB
+                matches = self._password.matches(password)
+        finally:
+            self._trying.release()
         if not matches:
             return None, 0.0
         token = secrets.token_urlsafe(32)

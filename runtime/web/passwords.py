@@ -10,6 +10,7 @@ import secrets
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing
@@ -52,7 +53,7 @@ def read_password(path: Path) -> PasswordHash:
     """Return the hash in a file; raise an HtsatEdgeError where it is none, or where others may read or write it."""
     again = "write it again with `htsat-edge web --set-password FILE`"
     try:
-        with path.open("rb") as file:
+        with _open_regular(path) as file:
             if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
                 raise HtsatEdgeError(f"{path}: others may read it or write to it: chmod 600 {path}")
             content = file.read(MOST_FILE)
@@ -87,15 +88,24 @@ def write_password(path: Path, password: str) -> None:
     content = f"{PasswordHash.of(password, COST, BLOCK, LANES)}\n"
     umask = os.umask(0o077)
     try:
-        with replacing(path) as part:
+        with replacing(path.resolve()) as part:
             part.write_text(content)
     finally:
         os.umask(umask)
 
 
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading; raise an HtsatEdgeError where it is a pipe, which may wait for ever, or a device."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise HtsatEdgeError(f"{path}: is no regular file; name another")
+    return file
+
+
 def _is_ours(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with _open_regular(path) as file:
             head = file.read(len(SCHEME))
     except OSError as error:
         raise HtsatEdgeError(f"{path}: cannot be read: {error.strerror}") from None

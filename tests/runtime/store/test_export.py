@@ -65,6 +65,31 @@ def test_what_sounds_in_a_clip(heard, plan):
     assert export.left_out == {}
 
 
+@pytest.mark.parametrize(
+    ("said", "label"),
+    [
+        ("Dog, barking", "Dog, barking"),
+        ("dog,cat", "dog,cat"),
+        ("a;b", "a;b"),
+        ("a|b", "a|b"),
+        ('x,y"z', 'x,y"z'),
+        ("[1]", "[1]"),
+        ("a\nb\r", "a b"),
+        ("n\0ul", "n ul"),
+        ("\u202eabc", "abc"),
+        ("e\u0301", "\u00e9"),
+    ],
+)
+def test_whatever_a_person_calls_a_sound_is_one_class_again(said, label, heard, plan, tmp_path):
+    heard("Animal", 12.0, 14.0, {**WRONG, "label": said}, ("a.flac", 10.0, 16.0))
+    write_folder(plan(), tmp_path / "out")
+    assert [recording.labels for recording in read_dataset([tmp_path / "out"]).recordings] == [{label}]
+
+
+def test_a_label_of_which_nothing_can_be_printed_is_none():
+    assert Verdict(event=1, decision="wrong", label=" \0\u200b").label is None
+
+
 def test_a_clip_with_nothing_but_mistakes_is_background(heard, plan):
     heard("Dog", 1.0, 2.0, WRONG, ("dog.flac", 0.0, 3.0))
     assert plan().rows == [("dog.flac", None, None, "background", "dog")]

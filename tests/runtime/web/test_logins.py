@@ -1,12 +1,23 @@
 """The password: its file, its tries, and the browsers that are logged in."""
 
+import os
 import stat
+import threading
 
 import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.web.logins import IDLE_S, LOCAL, MOST_ADDRESSES, MOST_SESSIONS, SESSION_S, Logins, Throttle
-from htsat_edge.runtime.web.passwords import read_password, write_password
+from htsat_edge.runtime.web.logins import (
+    BUSY_S,
+    IDLE_S,
+    LOCAL,
+    MOST_ADDRESSES,
+    MOST_SESSIONS,
+    SESSION_S,
+    Logins,
+    Throttle,
+)
+from htsat_edge.runtime.web.passwords import PasswordHash, read_password, write_password
 
 
 class Clock:
@@ -75,6 +86,48 @@ def test_files_that_are_no_password(tmp_path, password_file):
         path.chmod(mode)
         with pytest.raises(HtsatEdgeError, match="chmod 600"):
             read_password(path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_regular_file_is_neither_read_nor_replaced(kind, tmp_path):
+    """As root, a new file in place of /dev/null would be the end of the system."""
+    path = tmp_path / "password"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/null")
+    else:
+        path.mkdir()
+    before = path.stat()
+    for attempt in (lambda: write_password(path, "long enough"), lambda: read_password(path)):
+        with pytest.raises(HtsatEdgeError, match=r"password: (is no regular file|cannot be read)"):
+            attempt()
+    assert (path.stat().st_ino, path.stat().st_mode) == (before.st_ino, before.st_mode)
+
+
+def test_a_link_to_a_password_stays_one(tmp_path):
+    write_password(tmp_path / "real", "long enough")
+    (tmp_path / "link").symlink_to("real")
+    write_password(tmp_path / "link", "another one")
+    assert (tmp_path / "link").is_symlink()
+    assert read_password(tmp_path / "real").matches("another one")
+
+
+def test_many_tries_at_once_leave_the_threads_of_the_page_to_others(logins, password, monkeypatch, wait_for):
+    trying, done = threading.Event(), []
+    monkeypatch.setattr(PasswordHash, "matches", lambda *_: trying.wait(60))
+    threads = [
+        threading.Thread(target=lambda i=i: done.append(logins.try_password(password, f"192.0.2.{i}", None)))
+        for i in range(10)
+    ]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: len(done) == 6)
+    assert done == [(None, BUSY_S)] * 6
+    trying.set()
+    for thread in threads:
+        thread.join(60)
+    assert sum(token is not None for token, _ in done) == 4
 
 
 @pytest.mark.parametrize("password", ["short", "x" * 1001])

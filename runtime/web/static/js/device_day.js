@@ -35,7 +35,7 @@ export function coverageCard(info, live) {
     ),
     names.length > 0
       ? h("div", { class: "strips" }, strips, axis(from, to))
-      : h("p", { class: "muted" }, "Nothing has been heard yet."),
+      : h("p", { class: "muted" }, "No hour is over yet."),
   );
 }
 

@@ -76,8 +76,8 @@ function exportText(labels) {
   return [
     h("p", {}, h("b", {}, `${count(correct + wrong)} judged:`), ` ${count(correct)} correct, ${count(wrong)} wrong. The archive holds their clips, and a manifest of the sounds in them. A clip in which another event is not judged yet is left out, since its labels would not be true.`),
     button("download", DOWNLOAD, download, { class: "primary", "data-testid": "export-download" }),
-    h("p", {}, "Unpack it as ", h("code", {}, "verdicts/"), ", and train with it:"),
+    h("p", {}, "Unpack it as ", h("code", {}, "verdicts/"), ", and train with it, on a computer with a checkout (only the classes of your verdicts are learned: add other recordings to keep more):"),
     h("pre", { tabindex: 0, "aria-label": "Command" }, TRAINING),
-    hint("On the device, ", h("code", {}, "htsat-edge web --export FOLDER"), " writes the same into a folder."),
+    hint("On the device, ", h("code", {}, "htsat-edge web --config FILE --export FOLDER"), " writes the same into a folder."),
   ];
 }

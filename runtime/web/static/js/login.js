@@ -49,7 +49,7 @@ export function mount(root, { onDone }) {
       field,
       problem,
       button,
-      h("p", { class: "muted small" }, "Forgotten? On the device: htsat-edge web --set-password FILE"),
+      h("p", { class: "muted small" }, "Forgotten? On the device: htsat-edge web --set-password FILE, then start the page again"),
     ),
   );
   field.focus();

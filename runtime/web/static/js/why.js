@@ -116,7 +116,7 @@ class WhyView {
     const { label, stage, text, event, steps, top } = why;
     const hadFocus = document.activeElement.className; // what is made anew keeps the focus
     const number = (value) => (value === null ? "–" : value.toFixed(2));
-    const figures = { Threshold: number(why.threshold), Release: number(why.release), "Least length": why.min_length_s === null ? "–" : format.duration(why.min_length_s), "Would be reported at": number(why.would_report_at) };
+    const figures = { Threshold: number(why.threshold), Release: number(why.release), "Least length": why.min_length_s === null ? "–" : format.duration(why.min_length_s), [stage === "reported" ? "Reported up to a threshold of" : "Would be reported from"]: number(why.would_report_at) };
     this.chart?.destroy();
     this.chart = steps.length > 0 ? makeChart(why, (at) => this.ask({ at })) : null;
     replace(

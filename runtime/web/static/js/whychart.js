@@ -10,7 +10,7 @@ import * as format from "./format.js";
 
 export const STAGES = {
   reported: "Reported",
-  below_release: "Below the release",
+  below_release: "Far below the threshold",
   below_threshold: "Below the threshold",
   too_short: "Too short",
   confirming: "Not confirmed yet",
@@ -22,7 +22,7 @@ export const STAGES = {
   gap: "Gap: no audio",
   input_fault: "Input fault",
   not_listening: "Not listening",
-  not_stored: "Scores not stored",
+  not_stored: "No stored scores, or not yet",
 };
 const STRIP_PX = 14;
 const AXIS_PX = 24;
