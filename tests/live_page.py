@@ -115,7 +115,8 @@ def find_page(port, parent):
     """Return the number of the page's process, a child of the daemon."""
     end = time.monotonic() + 30
     while time.monotonic() < end:
-        children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+        tasks = Path(f"/proc/{parent}/task").iterdir()  # a thread of the daemon has started it
+        children = [child for task in tasks for child in (task / "children").read_text().split()]
         try:
             socket.create_connection((HOST, port), 0.5).close()
         except OSError:
