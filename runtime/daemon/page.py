@@ -77,7 +77,7 @@ def require_web() -> None:
 class Page:
     """The process, and a thread that looks after it; its failures are published."""
 
-    name = "web"
+    name, vital = "web", False
 
     def __init__(self, config: DaemonConfig, command: Callable[[int], Sequence[str]] = page_command) -> None:
         """Prepare to start the page of a configuration."""

@@ -19,6 +19,8 @@ class Reporter(Protocol):
     """Something whose failures are messages."""
 
     name: str
+    vital: bool
+    """Whether the daemon is not healthy while it fails."""
 
     @property
     def failing(self) -> bool:

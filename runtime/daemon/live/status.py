@@ -60,9 +60,9 @@ class StatusReader:
 
     @property
     def healthy(self) -> bool:
-        """Whether every source is heard without fault, and every message is delivered; the page is for people."""
+        """Whether every source is heard without fault, and every output works; the page is for people."""
         faulty = any(session.lost or session.faults for session in self.sessions)
-        return not faulty and not any(map(self.publisher.failing, self.publisher.senders))
+        return not faulty and not any(self.publisher.failing(each) for each in self.publisher.reporters if each.vital)
 
     def temperatures(self) -> dict[str, float]:
         """Return the temperatures in °C, by zone; those that can be read."""

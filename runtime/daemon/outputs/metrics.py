@@ -37,7 +37,7 @@ class Server(ThreadingHTTPServer):
 class MetricsServer:
     """Serves a collector's figures, and its health: 200, or 503 and what is wrong."""
 
-    name = "metrics"
+    name, vital = "metrics", True
 
     def __init__(self, settings: MetricsConfig, collector: Collector) -> None:
         """Open the port; raise an HtsatEdgeError where that cannot be done."""

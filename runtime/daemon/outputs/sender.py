@@ -39,6 +39,7 @@ class Sender(Generic[Item]):
 
     batch = 100
     """Items at a time."""
+    vital = True
 
     def __init__(self, name: str, queued: int = QUEUED) -> None:
         """Prepare a queue of `queued` items at most; `name` is for people."""

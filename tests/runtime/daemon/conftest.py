@@ -99,7 +99,7 @@ class KeptOutput:
     def __init__(self, name="kept"):
         self.name, self.got, self.reported = name, [], deque()
         self.sent = self.dropped = self.failures = self.waiting = self.undelivered = 0
-        self.failing = False
+        self.failing, self.vital = False, True
 
     def start(self):
         pass
