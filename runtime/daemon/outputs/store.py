@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -82,6 +83,8 @@ class StoreOutput(Output[Received]):
         self._database: Database | None = None
         self._opened: tuple[int, int] | None = None
         """Which file was seen to be ours."""
+        self._opened_log: tuple[int, int] | None = None
+        """Which file was the write-ahead log of that one."""
         self._prune_s: float | None = None
         """When to look for what is too old next, in monotonic time; None where the clock's time is to be checked."""
         self._adopted: set[int] = set()
@@ -163,7 +166,12 @@ class StoreOutput(Output[Received]):
         self._forget_rows(max(numbers, default=0) + 1)
 
     def idle(self) -> None:
-        """Delete what is too old, once an hour; not while the system's clock was never set, or may be wrong."""
+        """Delete what is too old, once an hour; not while the system's clock was never set, or may be wrong.
+
+        Where the file was deleted or replaced, go on in the one at the path.
+        """
+        if self._left_lost():
+            self.send(())
         if time.time() < CLOCK_SET or (self._prune_s is not None and time.monotonic() < self._prune_s):
             return
         unchecked, self._prune_s = self._prune_s is None, time.monotonic() + PRUNE_S
@@ -199,6 +207,8 @@ class StoreOutput(Output[Received]):
             self._database = None
 
     def _session(self, database: Database) -> int:
+        if self._opened_log is None:  # SQLite makes it when a transaction begins
+            self._opened_log = _identity(self._log)
         return database.session(self._uid, self._offset + self._begun)
 
     def _follow_clock(self, database: Database, session: int, before: float, offset: float) -> float:
@@ -248,11 +258,47 @@ class StoreOutput(Output[Received]):
             self._rows.pop(number, None)
 
     def _opened_database(self) -> Database:
+        self._left_lost()
         if self._database is None:
             self._database, self._lacks_setups = self._open(), True
         return self._database
 
+    def _left_lost(self) -> bool:
+        """Close the database if its file was deleted, replaced or emptied, and return whether it was.
+
+        The file that is open would take what is written, and nobody would ever find it.
+        """
+        if self._database is None:
+            return False
+        path, log = self._settings.path, self._log
+        try:
+            replaced = identity(path) != self._opened
+            if not replaced and path.stat().st_size:
+                return False
+        except FileNotFoundError:
+            replaced = True
+        if not replaced:  # put aside first: else to close it would write the pages of its log into it
+            self._put_aside(sqlite3.DatabaseError("it was emptied"))
+            self.closed()
+            return True
+        kept = ""
+        if self._opened_log is not None and _identity(log) == self._opened_log:
+            # SQLite would take it for the log of what is at the path now, and write its pages there.
+            aside = self._free_name("replaced", "-wal")
+            log.rename(aside)
+            kept = f"; its log is kept as {aside.name}"
+        self.closed()
+        self._opened = None
+        logger.warning("%s: was deleted or replaced%s; what is at the path now is written to", self.name, kept)
+        return True
+
+    @property
+    def _log(self) -> Path:
+        return self._settings.path.with_name(f"{self._settings.path.name}-wal")
+
     def _open(self) -> Database:
+        if _identity(self._settings.path) != self._opened:
+            refuse_foreign(KEY, self._settings.path, has_mark)
         try:
             database = Database(self._settings.path)
         except sqlite3.DatabaseError as error:
@@ -260,7 +306,10 @@ class StoreOutput(Output[Received]):
                 raise
             self._put_aside(error)
             database = Database(self._settings.path)
-        self._opened = identity(self._settings.path)
+        opened = _identity(self._settings.path)
+        if opened != self._opened:
+            self._adopted.clear()  # they have other numbers there
+        self._opened, self._opened_log = opened, None
         return database
 
     def _put_aside(self, error: sqlite3.DatabaseError) -> None:
@@ -268,10 +317,21 @@ class StoreOutput(Output[Received]):
         path = self._settings.path
         if identity(path) != self._opened and not has_mark(path):
             raise error
-        moment = int(time.time())
-        names = (path.with_name(f"{path.name}.damaged-{number}") for number in itertools.count(moment))
-        aside = next(name for name in names if not os.path.lexists(name))
+        aside = self._free_name("damaged")
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
         logger.error("%s: %s; it is kept as %s, and a new one is begun", self.name, error, aside.name)
+
+    def _free_name(self, reason: str, suffix: str = "") -> Path:
+        path, moment = self._settings.path, int(time.time())
+        names = (path.with_name(f"{path.name}.{reason}-{number}{suffix}") for number in itertools.count(moment))
+        return next(name for name in names if not os.path.lexists(name))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return the identity of a file, or None where there is none."""
+    try:
+        return identity(path)
+    except FileNotFoundError:
+        return None

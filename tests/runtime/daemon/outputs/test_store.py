@@ -173,6 +173,68 @@ def test_a_database_that_is_damaged_while_it_is_open(tmp_path, make_events):
     assert aside.read_bytes().startswith(b"no database at all")
 
 
+def remove(path):
+    for file in path.parent.glob("events.db*"):
+        file.unlink()
+
+
+def remove_without_the_log(path):
+    path.unlink()
+
+
+def replace(path):
+    other = path.with_name("other.db")
+    Database(other).close()
+    other.rename(path)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("lose", [remove, remove_without_the_log, replace, empty])
+@pytest.mark.parametrize("noticed", ["idle", "at a batch"])
+def test_a_database_that_is_lost_while_it_is_open_is_begun_anew(lose, noticed, tmp_path, make_events, caplog):
+    path = tmp_path / "events.db"
+    output = StoreOutput(StoreConfig(path=path))
+    starts, ends = make_events(3), make_events(1, kind="end")
+    output.send([Received(event, event.id, time.time(), clock_offset()) for event in starts[:2]])
+    lose(path)
+    if noticed == "idle":
+        output.idle()
+        assert ask(path, "SELECT count(*) FROM sessions") == [(1,)]
+    output.send([Received(event, 3 + event.id, time.time(), clock_offset()) for event in [*ends, starts[2]]])
+    assert sorted(ask(path, "SELECT number, offset FROM events")) == [(ends[0].id, 0.5), (starts[2].id, None)]
+    assert ask(path, "PRAGMA integrity_check") == [("ok",)]
+    output.send([Received(event, 5, time.time(), clock_offset()) for event in starts[1:2]])
+    output.closed()
+    assert len(stored(path)) == 3
+    assert [record.levelname for record in caplog.records] in (["WARNING"], ["ERROR"])
+
+
+@pytest.mark.parametrize("foreign", ["text", "database"])
+def test_what_takes_the_place_of_the_database_and_is_not_ours_is_left_alone(foreign, tmp_path, make_events, wait_for):
+    path, other = tmp_path / "events.db", tmp_path / "other.db"
+    output = start(path)
+    offer(output, make_events(2))
+    wait_for(lambda: output.sent == 2)
+    if foreign == "text":
+        other.write_text("Dear Sir or Madam,\nyour dog\n")
+    else:
+        with closing(sqlite3.connect(other)) as database:
+            database.execute("CREATE TABLE theirs (a)")
+    content = other.read_bytes()
+    other.rename(path)
+    offer(output, make_events(3, first=2))
+    wait_for(lambda: output.failing)
+    assert path.read_bytes() == content
+    assert "events.db: was not written by htsat-edge, and is left as it is" in next(output.notices())
+    path.unlink()
+    wait_for(lambda: output.sent == 5)
+    output.close()
+    assert stored(path) == make_events(3, first=2)
+
+
 def test_a_path_that_cannot_be_is_an_error_before_anything_begins(tmp_path):
     (tmp_path / "folder.db").mkdir()
     with pytest.raises(HtsatEdgeError, match=r"outputs.store.path: .*folder.db: is no regular file"):
