@@ -16,7 +16,6 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.text import LogFormatter
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.config.web import WebConfig
-from htsat_edge.runtime.daemon.page import require_web
 
 if TYPE_CHECKING:
     from htsat_edge.runtime.web.settings import PageSettings
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from htsat_edge.runtime.daemon.page import require_web
+
     require_web()
     if args.set_password is not None:
         return set_password(args.set_password)
@@ -78,6 +79,8 @@ def settings_of(config: DaemonConfig, where: str) -> PageSettings:
 
 def check_web(config: DaemonConfig) -> str:
     """Return where the page of a daemon will be; raise an HtsatEdgeError where it could not be served."""
+    from htsat_edge.runtime.daemon.page import require_web
+
     require_web()
     from htsat_edge.runtime.web.passwords import read_password
     from htsat_edge.runtime.web.server import address_of, open_port

@@ -101,7 +101,7 @@ def heard(demo, wait_for):
     return demo
 
 
-def test_an_event_is_played_judged_and_undone(heard, opened):
+def test_an_event_is_played_judged_and_undone(heard, opened, wait_for):
     with opened(f"{heard}/#events?clip=true") as tab:
         expect(tab.get_by_test_id("event").first).to_be_visible()
         tab.keyboard.press("j")
@@ -120,8 +120,12 @@ def test_an_event_is_played_judged_and_undone(heard, opened):
         tab.keyboard.type("Rain <b>")
         tab.keyboard.press("Enter")
         expect(tab.get_by_test_id("really")).to_have_value("Rain <b>")
-        judged = tab.evaluate("fetch('api/events?decision=wrong').then(answer => answer.json())")
-        assert [event["verdict"]["label"] for event in judged["events"]] == ["Rain <b>"]
+
+        def labels():
+            judged = tab.evaluate("fetch('api/events?decision=wrong').then(answer => answer.json())")
+            return [event["verdict"]["label"] for event in judged["events"]]
+
+        wait_for(lambda: labels() == ["Rain <b>"], 60)
 
 
 def test_why_an_event_was_reported(heard, opened):
