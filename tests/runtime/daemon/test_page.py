@@ -67,7 +67,7 @@ def test_it_runs_at_low_priority_with_the_configuration_and_ends_with_the_daemon
     wait_for(page.starts, 20)
     assert page.starts() == [str(len(json.dumps(config.model_dump(mode="json", by_alias=True))))]
     process_id = page._process.pid
-    assert os.getpriority(os.PRIO_PROCESS, process_id) == os.getpriority(os.PRIO_PROCESS, 0) + pages.NICENESS
+    assert os.getpriority(os.PRIO_PROCESS, process_id) == pages.NICENESS
     assert (page.failing, [*page.notices()]) == (False, [])
     page.close()
     assert ended(process_id)
