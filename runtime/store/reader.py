@@ -23,6 +23,7 @@ from htsat_edge.runtime.store.records import (
     StoredEvent,
     StoredGap,
     StoredStatus,
+    StoreInfo,
 )
 from htsat_edge.runtime.store.runs import Edge, ScoreRun, read_edges, read_runs, read_setup
 from htsat_edge.runtime.store.setup import Setup
@@ -60,21 +61,6 @@ class StoredLeftOut:
     at: float
     score: float
     rule: str
-
-
-@dataclass(frozen=True)
-class StoreSize:
-    """How much there is in the store."""
-
-    path: str
-    size_mb: float
-    free_mb: float
-    """On its disk."""
-    events: int
-    score_rows: int
-    score_mb: float
-    oldest_at: float | None
-    """When the first event began."""
 
 
 class StoreReader:
@@ -209,13 +195,13 @@ class StoreReader:
         with self._asking():
             return read_judged(self._database)
 
-    def info(self) -> StoreSize:
+    def info(self) -> StoreInfo:
         """Return how much there is in the store."""
         with self._asking():
             events, oldest_at = self._one("SELECT (SELECT count(*) FROM events), (SELECT min(at) FROM events)")
             score_rows, score_bytes = self._one("SELECT count(*), coalesce(sum(size), 0) FROM scores")
         files = (self._path.with_name(self._path.name + suffix) for suffix in ("", "-wal"))
-        return StoreSize(
+        return StoreInfo(
             path=str(self._path),
             size_mb=sum(file.stat().st_size for file in files if file.exists()) / 1e6,
             free_mb=shutil.disk_usage(self._path.parent).free / 1e6,

@@ -164,6 +164,20 @@ class Figures(Record):
     """The newest first."""
 
 
+class StoreInfo(Record):
+    """How much there is in the store."""
+
+    path: str
+    size_mb: float
+    free_mb: float
+    """On its disk."""
+    events: int
+    score_rows: int
+    score_mb: float
+    oldest_at: float | None
+    """When the first event began."""
+
+
 class StoredGap(Record):
     """A part of a source that was not heard."""
 

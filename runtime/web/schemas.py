@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from htsat_edge.runtime.daemon.live.frames import DeviceStatus, LiveSource
-from htsat_edge.runtime.store.records import Key, Record, StoredGap, StoredStatus, Verdict
+from htsat_edge.runtime.store.records import Key, Record, StoredGap, StoredStatus, StoreInfo, Verdict
 
 MOST_VERDICTS = 1000
 """In one request."""
@@ -63,18 +63,6 @@ class CoverageHour(Record):
     at: float
     share: float
     gaps: int
-
-
-class StoreInfo(Record):
-    """The store, and the disk that it is on."""
-
-    path: str
-    size_mb: float
-    free_mb: float
-    events: int
-    score_rows: int
-    score_mb: float
-    oldest_at: float | None
 
 
 class DeviceView(Record):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict
 
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
@@ -14,7 +13,7 @@ from htsat_edge.runtime.store.reader import StoredSource
 from htsat_edge.runtime.store.records import StoredStatus
 from htsat_edge.runtime.web.context import PageContext
 from htsat_edge.runtime.web.problems import STORE
-from htsat_edge.runtime.web.schemas import CoverageHour, DeviceView, SourceInfo, StoreInfo
+from htsat_edge.runtime.web.schemas import CoverageHour, DeviceView, SourceInfo
 
 DAY_S = 86_400.0
 MOST_GAPS, MOST_STATUSES, MOST_HOURS = 100, 100, 2000
@@ -102,7 +101,7 @@ def read_device(page: PageContext) -> DeviceView:
         return DeviceView(
             daemon=False,
             status=None,
-            store=StoreInfo.model_validate(asdict(reader.info())),
+            store=reader.info(),
             coverage=[hour for status in hours if (hour := coverage_of(status)) is not None],
             gaps=reader.gaps(now - DAY_S, now, limit=MOST_GAPS),
             statuses=reader.statuses(0, now, states=FAULTS, limit=MOST_STATUSES),
