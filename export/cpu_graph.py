@@ -45,7 +45,7 @@ PIECES = (4, 2, 1, 1)
 
 
 def build_for_cpu(network: HTSAT, frames: int) -> onnx.ModelProto:
-    """Write log_mel (B, frames, F) -> framewise (B, 32, classes), clipwise (B, classes), embedding (B, C)."""
+    """Write log_mel (B, frames, F) -> the outputs, by the names and shapes of `outputs_of`."""
     g = GraphWriter(OPSET, IR_VERSION)
     x = patch_embed(g, network, normalise(g, network, "log_mel", frames))
     x = _reshape(g, "tokens", x, network.config.embed_dim)

@@ -75,11 +75,11 @@ class GraphWriter:
         self._nodes.append(helper.make_node("Split", [x], parts, name=name, axis=0, num_outputs=count))
         return parts
 
-    def mean(self, name: str, x: str) -> str:
-        """Add the mean over the axis after the batch's."""
+    def mean(self, name: str, x: str, axis: int = 1) -> str:
+        """Add the mean over an axis, by default the one after the batch's."""
         if self._opset < 18:
-            return self.op("ReduceMean", name, x, axes=[1], keepdims=0)
-        return self.op("ReduceMean", name, x, np.array([1], np.int64), keepdims=0)
+            return self.op("ReduceMean", name, x, axes=[axis], keepdims=0)
+        return self.op("ReduceMean", name, x, np.array([axis], np.int64), keepdims=0)
 
     def linear(self, name: str, x: str, weight: Array, bias: Array | None = None) -> str:
         """Add x @ weight + bias, weight (C_in, C_out)."""
@@ -142,7 +142,7 @@ def fold_attention(attn: WindowAttention) -> FoldedAttention:
 
 
 def build(network: HTSAT, frames: int) -> onnx.ModelProto:
-    """Write log_mel (B, frames, F) -> framewise (B, 32, classes), clipwise (B, classes), embedding (B, C)."""
+    """Write log_mel (B, frames, F) -> the outputs, by the names and shapes of `outputs_of`."""
     g = GraphWriter()
     _network(g, network, "log_mel", frames)
     return g.model({"log_mel": ["batch", frames, MELS]}, outputs_of(network))
@@ -166,6 +166,7 @@ def outputs_of(network: HTSAT) -> dict[str, Sequence[Any]]:
         "framewise": ["batch", STEPS, config.classes],
         "clipwise": ["batch", config.classes],
         "embedding": ["batch", config.channels],
+        "frame_embedding": ["batch", STEPS, config.channels],
     }
 
 
@@ -288,11 +289,11 @@ def _merge(g: GraphWriter, name: str, merging: PatchMerging, side: int, x: str) 
 
 
 def head(g: GraphWriter, network: HTSAT, tokens: str) -> None:
-    """Write the three outputs of tokens (B, 64, C)."""
+    """Write the outputs of tokens (B, 64, C)."""
     bands, config = GRID // ATTN_WINDOW // SPANS, network.config
     grid = np.argsort(z_order(ATTN_WINDOW).numpy()).reshape(SPANS, bands, ATTN_WINDOW)
-    x = g.op("Gather", "head.grid", tokens, index(grid.transpose(0, 2, 1).ravel()), axis=1)  # (B, time and band, C)
-    x = g.reshape("head.steps", x, STEPS, bands * config.channels)
+    ordered = g.op("Gather", "head.grid", tokens, index(grid.transpose(0, 2, 1).ravel()), axis=1)
+    x = g.reshape("head.steps", ordered, STEPS, bands * config.channels)  # from (B, time and band, C)
     x = g.op("Transpose", "head.time_last", x, perm=[0, 2, 1])
     weight = numpy(network.tscam_conv.weight)  # (classes, C, band, 3)
     weight = weight.transpose(0, 2, 1, 3).reshape(config.classes, bands * config.channels, 3)
@@ -304,6 +305,7 @@ def head(g: GraphWriter, network: HTSAT, tokens: str) -> None:
     else:
         g.op("Sigmoid", "clipwise", g.mean("logits.mean", logits))
     g.mean("embedding", tokens)
+    g.mean("frame_embedding", g.reshape("head.bands", ordered, STEPS, bands, config.channels), axis=2)
 
 
 def layer_norm(g: GraphWriter, name: str, norm: nn.LayerNorm, x: str) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from htsat_edge.htsat.network import FRAMES, HTSAT, STEPS
-from htsat_edge.runtime.models.backends.backend import OUTPUTS
+from htsat_edge.runtime.models.backends.backend import Scores
 
 
 class DeviceArray:
@@ -61,6 +61,7 @@ class Engine:
             "framewise": (-1, STEPS, config.classes),
             "clipwise": (-1, config.classes),
             "embedding": (-1, config.channels),
+            "frame_embedding": (-1, STEPS, config.channels),
         }
         self.num_io_tensors = len(self.shapes)
 
@@ -103,7 +104,7 @@ class ExecutionContext:
         stream = torch.cuda.ExternalStream(stream_handle)
         with torch.inference_mode(), torch.cuda.stream(stream), torch.cuda.use_mem_pool(self._pool):
             found = self._engine.network(tensors["log_mel"])
-            for name in OUTPUTS:
+            for name in Scores._fields:
                 tensors[name].copy_(getattr(found, name), non_blocking=True)
         return True
 

@@ -50,6 +50,8 @@ class NetworkOutput(NamedTuple):
     """(B, classes): the sigmoid of the mean logits, or with loss `ce` the mean logits as they are."""
     embedding: Tensor
     """(B, channels)."""
+    frame_embedding: Tensor
+    """(B, 32, channels): the mean over the bands of a step; its mean over the steps is the embedding."""
 
 
 def z_order(side: int) -> Tensor:
@@ -261,13 +263,15 @@ class HTSAT(nn.Module):
         """Score windows, log_mel (B, T, F) in dB with T <= 1024."""
         x = self.bn0(log_mel.transpose(1, 2)).transpose(1, 2)
         tokens = self.tokens(stretch(x))
-        logits = self._token_semantic(tokens)
+        grid = self._grid(tokens)
+        logits = self.tscam_conv(grid).squeeze(2).transpose(1, 2)  # the token-semantic head (section 2.3)
         mean = logits.mean(1)
         return NetworkOutput(
             logits=logits,
             framewise=logits.sigmoid(),
             clipwise=mean if self.config.loss == "ce" else mean.sigmoid(),
             embedding=tokens.mean(1),
+            frame_embedding=grid.mean(2).transpose(1, 2),
         )
 
     def tokens(self, x: Tensor) -> Tensor:
@@ -277,14 +281,13 @@ class HTSAT(nn.Module):
             x = stage(x)
         return self.norm(x)
 
-    def _token_semantic(self, tokens: Tensor) -> Tensor:
-        """Apply the token-semantic head (section 2.3), (B, 64, C) -> logits (B, 32, classes)."""
+    def _grid(self, tokens: Tensor) -> Tensor:
+        """Put the tokens (B, 64, C) of each band in the order of time, (B, C, band, 32)."""
         B, _, C = tokens.shape
         x = torch.empty_like(tokens)
         x[:, self.z_order] = tokens
         x = x.view(B, SPANS, -1, ATTN_WINDOW, C)  # (B, span, band, time in span, C)
-        x = x.permute(0, 4, 2, 1, 3).flatten(3)  # (B, C, band, time)
-        return self.tscam_conv(x).squeeze(2).transpose(1, 2)
+        return x.permute(0, 4, 2, 1, 3).flatten(3)
 
 
 def stretch(x: Tensor) -> Tensor:

@@ -102,6 +102,7 @@ class Validation(BaseModel):
     logit_snr_db: float | None
     """The lower one of framewise and clipwise. None: equal to the bit, or not a number, which `rejection` says."""
     embedding_snr_db: float | None
+    """The lower one of the embedding and, where the graph has it, the embedding of each step; None as above."""
     budget_db: float
     """The least that `logit_snr_db` may be."""
     largest_difference: dict[str, float]

@@ -117,10 +117,37 @@ def test_answers_are_those_of_fp32(name, least_db, model, int8, cpu_int8, window
     np.testing.assert_allclose(batch[4:5], alone, atol=5e-3)
 
 
+@pytest.mark.parametrize("name", ["int8", "cpu_int8", "fp16"])
+def test_an_earlier_export_gives_the_same_scores(
+    name, model, linears, observed, rounded, int8, cpu_int8, windows, drop_frame_embedding
+):
+    """Without the embedding of each step, to the bit."""
+    earlier = onnx.ModelProto.FromString(model.SerializeToString())
+    drop_frame_embedding(earlier.graph)
+    kind = QuantType.QUInt8 if name == "cpu_int8" else QuantType.QInt8
+    ranges = observed.ranges("minmax", kind == QuantType.QInt8)
+    made = to_half(earlier) if name == "fp16" else to_int8(earlier, linears, rounded, ranges, kind)
+    graph = {"int8": int8, "cpu_int8": cpu_int8}.get(name) or to_half(model)
+    names = [output.name for output in made.graph.output]
+    assert names == ["framewise", "clipwise", "embedding"]
+    scores = [open_session(x.SerializeToString()).run(names, {"log_mel": windows[:2]}) for x in (made, graph)]
+    for ours, theirs in zip(*scores, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_half_precision_begins_after_batch_norm_and_ends_before_the_scores(int8):
     graph = onnx.shape_inference.infer_shapes(to_half(int8), strict_mode=True).graph
     types = {x.name: x.type.tensor_type.elem_type for x in [*graph.value_info, *graph.input, *graph.output]}
-    for name in ("log_mel", "bn0.scale", "bn0.shift", "logits", "framewise", "clipwise", "embedding"):
+    for name in (
+        "log_mel",
+        "bn0.scale",
+        "bn0.shift",
+        "logits",
+        "framewise",
+        "clipwise",
+        "embedding",
+        "frame_embedding",
+    ):
         assert types[name] == TensorProto.FLOAT
     for name in ("patch_embed.proj.bias", "layers.0.blocks.0.attn.softmax", "norm"):
         assert types[name] == TensorProto.FLOAT16

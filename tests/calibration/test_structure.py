@@ -47,7 +47,9 @@ def test_the_parts_are_those_that_the_names_say(model):
     assert {names[i] for i in found.before} == {
         "bn0.scale", "bn0.shift", "patch_embed.flat", "patch_embed.patches"
     }  # fmt: skip
-    assert {names[i] for i in found.after} == {"logits", "logits.mean", "framewise", "clipwise", "embedding"}
+    assert {names[i] for i in found.after} == {
+        "logits", "logits.mean", "framewise", "clipwise", "embedding", "head.bands", "frame_embedding"
+    }  # fmt: skip
     assert {names[i] for i in found.layers} == {linear.name for linear in find_linears(model)}
 
 

@@ -9,7 +9,7 @@ import pytest
 from htsat_edge.calibration.graphs import to_half
 from htsat_edge.export.engine import build, choose_graph, load_graph
 from htsat_edge.runtime.common.progress import Phases
-from htsat_edge.runtime.models.backends.backend import OUTPUTS
+from htsat_edge.runtime.models.backends.backend import Scores
 from htsat_edge.runtime.models.backends.trt import load_tensorrt
 from htsat_edge.runtime.models.engines import Recipe, read_manifests
 
@@ -130,7 +130,7 @@ def test_a_graph_in_half_precision_stays_as_it_is_with_casts_at_its_ends(bundle,
     ends = [*half.graph.input, *half.graph.output]
     for value in ends:
         value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
-    casts = {"log_mel": onnx.TensorProto.FLOAT, **dict.fromkeys(OUTPUTS, onnx.TensorProto.FLOAT16)}
+    casts = {"log_mel": onnx.TensorProto.FLOAT, **dict.fromkeys(Scores._fields, onnx.TensorProto.FLOAT16)}
     renamed = {name: f"{name}.inner" for name in casts}
     for node in half.graph.node:
         for names in (node.input, node.output):

@@ -13,12 +13,15 @@ from htsat_edge.export.graph import build, build_with_front_end
 from htsat_edge.htsat.config import NetworkConfig, read_network
 from htsat_edge.htsat.network import HTSAT
 from htsat_edge.runtime.dsp.windows import tile
+from htsat_edge.runtime.models.backends.backend import Scores
 from htsat_edge.runtime.models.backends.ort import open_session
+from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
 
 ROOT = Path(__file__).parent.parent.parent
 OPS = set((ROOT / "tests" / "data" / "nvidia" / "onnx-ops-8.6.txt").read_text().split())
 BUILDERS = pytest.mark.parametrize("build", [build, build_for_cpu], ids=["fp32", "cpu-fp32"])
 NAMES = ["framewise", "clipwise", "embedding"]
+"""The outputs that the reference has, too."""
 CASES = {
     "clip10_default": 1001,
     "clip10_quiet_default": 1001,
@@ -30,8 +33,8 @@ CASES = {
 }
 
 
-def run(model, **inputs):
-    return dict(zip(NAMES, open_session(model.SerializeToString()).run(NAMES, inputs), strict=True))
+def run(model, names=NAMES, **inputs):
+    return dict(zip(names, open_session(model.SerializeToString()).run(names, inputs), strict=True))
 
 
 def random_network(**sizes):
@@ -87,7 +90,7 @@ def test_every_batch_size_is_torch(frames, batch, frequency_bias, build):
     sizes = {"embed_dim": 8, "depths": (2, 2, 2, 1), "heads": (1, 2, 2, 4), "classes": 3}
     network = random_network(**sizes, frequency_bias=frequency_bias)
     log_mel = log_mels(batch, frames)
-    outputs = run(build(network, frames), log_mel=log_mel)
+    outputs = run(build(network, frames), Scores._fields, log_mel=log_mel)
     with torch.no_grad():
         wanted = network(torch.from_numpy(log_mel))
     for name, found in outputs.items():
@@ -103,6 +106,17 @@ def test_published_networks_keep_to_what_tensorrt_8_6_knows(path):
         model = make(network, 1001)
         assert {node.op_type for node in model.graph.node} <= OPS
         assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
+
+
+def test_the_bundled_graph_is_what_the_export_writes():
+    bundle = load_bundle(BUNDLED)
+    config = read_network(ROOT / "configs" / "networks" / "bundled.yaml")
+    network = HTSAT(config.model_copy(update={"classes": len(bundle.info.labels)})).eval()
+    made, found = build(network, bundle.info.frames).graph, onnx.load(bundle.graph("fp32")).graph
+    assert list(found.node) == list(made.node)
+    assert list(found.output) == list(made.output)
+    shapes = [[(x.name, x.data_type, list(x.dims)) for x in graph.initializer] for graph in (found, made)]
+    assert shapes[0] == shapes[1]
 
 
 def test_the_graph_for_a_cpu_has_the_layers_of_the_other(tiny_network):

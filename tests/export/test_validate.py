@@ -15,6 +15,7 @@ from htsat_edge.runtime.models.engines import NoEngine, Platform, find_engines, 
         ("nan", "some of its scores are not numbers"),
         ("batch", "dB, want 30"),
         ("embedding", "its embedding SNR to fp32 is -6.0 dB, want 20"),
+        ("frame_embedding", "its embedding SNR to fp32 is 13.2 dB, want 20"),
     ],
 )
 def test_an_engine_that_differs_is_never_used(fault, message, bundle, build_trt, fake_tensorrt, monkeypatch):

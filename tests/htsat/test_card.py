@@ -10,6 +10,7 @@ from htsat_edge.htsat.card import MANIFEST, TEMPLATE, card, licences, main
 from htsat_edge.htsat.report import NAMES, ClassFigures, Results
 from htsat_edge.htsat.settings import RunFolder
 from htsat_edge.runtime.models.bundle import load_bundle
+from htsat_edge.runtime.models.levels import ClassLevels, LevelThreshold, SensitivityLevels
 
 
 @pytest.fixture
@@ -74,19 +75,30 @@ def manifest(tmp_path):
 def test_the_card_has_the_figures(results, accuracy, manifest, tmp_path):
     synthetic = tmp_path / "synthetic.csv"
     synthetic.write_text("file,class,split\na.flac,Siren,train\na.flac,Siren,train\nb.flac,Siren,val\n")
+    few, balanced, little = (
+        LevelThreshold(threshold=threshold, false_alarms_per_h=rate, at_most_per_h=rate + 1.15)
+        for threshold, rate in ((0.8, 0), (0.61, 0.5), (0.3, 2.25))
+    )
+    owl = ClassLevels(few_false_alarms=few, balanced=few, miss_little=little)
+    dog = ClassLevels(few_false_alarms=few, balanced=balanced, miss_little=balanced)
+    levels = SensitivityLevels(material="a yard", hours=2, classes={"Dog": dog, "Owl": owl})
     text = card(
         "{train} {held} {packages} {judged} {synthetic} {synthetic_held}\n{figures}\n{classes}\n{confused}\n"
-        "{scenes}\n{quantised}\n{ambience}; {errors}",
+        "{scenes}\n{levels}\n{quantised}\n{ambience}; {errors}",
         results,
         accuracy,
         [manifest, synthetic],
         {"Dog": 0.61, "Owl": 0.5},
+        levels,
     )
     assert text.startswith("2 1 2 4 2 1\n")
     assert "| F1 of 1 s segments of scenes | 0.50 (0.40–0.60) |" in text
     assert "| rises over a threshold in an hour of stationary noise | 1 |" in text
     assert "| the same with recorded backgrounds over it | 9 |" in text
     assert "120 scenes, 60 minutes" in text
+    assert "Background: 2.0 h of a yard." in text
+    assert "| Dog | 0.8: 0 (1.15) | 0.61: 0.5 (1.65) | = |" in text
+    assert "| Owl | = | 0.8: 0 (1.15) | 0.3: 2.25 (3.4) |" in text
     assert "| event F1 | 0.400 | 0.380  -2.0 (-10.0 … +10.0) |" in text
     assert text.endswith("Owl 7, Dog 2; 1")
     cells = " | ".join(["0.50 (0.40–0.60)"] * 5)

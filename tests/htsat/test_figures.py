@@ -15,7 +15,7 @@ class KnowsBands(torch.nn.Module):
     def forward(self, log_mel):
         bands = log_mel[..., [5, 15]] - log_mel.mean(-1, keepdim=True)
         framewise = (bands.unflatten(1, (32, 32)).mean(2) / 10).sigmoid()
-        return NetworkOutput(framewise, framewise, framewise.mean(1), framewise)
+        return NetworkOutput(framewise, framewise, framewise.mean(1), framewise, framewise)
 
 
 def sound(label, band):

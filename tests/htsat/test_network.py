@@ -108,6 +108,17 @@ def test_z_order_is_the_row_major_network(frequency_bias):
         torch.testing.assert_close(network.tokens(x), wanted, atol=1e-5, rtol=1e-4)
 
 
+def test_the_embedding_of_a_step_is_the_mean_of_its_bands(tiny_network):
+    """In the image of the slow twin a row is a band of a span, and a column a step in the span."""
+    x = torch.randn(2, 1024, 64, generator=torch.Generator().manual_seed(0)) * 20 - 40
+    with torch.no_grad():
+        output = tiny_network(x)
+        grid = row_major(tiny_network, tiny_network.bn0(x.transpose(1, 2)).transpose(1, 2))
+    wanted = torch.stack([grid[:, 2 * (t // 8) : 2 * (t // 8) + 2, t % 8].mean(1) for t in range(32)], dim=1)
+    torch.testing.assert_close(output.frame_embedding, wanted, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(output.frame_embedding.mean(1), output.embedding, atol=1e-6, rtol=1e-5)
+
+
 def test_z_order_counts_rows_before_columns():
     assert z_order(4).tolist() == [0, 4, 1, 5, 8, 12, 9, 13, 2, 6, 3, 7, 10, 14, 11, 15]
 

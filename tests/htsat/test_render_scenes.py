@@ -6,7 +6,7 @@ import soundfile
 
 from htsat_edge.evaluation.datasets.manifests import read_labelled
 from htsat_edge.htsat.corpus import read_corpora
-from htsat_edge.htsat.render_scenes import Mixer, main
+from htsat_edge.htsat.render_scenes import Mixer, main, read_backgrounds
 
 
 @pytest.fixture
@@ -94,3 +94,29 @@ def test_no_class_of_the_list_is_held(corpus, tmp_path, capsys):
     (tmp_path / "other.csv").write_text("label\nPiano\n")
     assert render(corpus, tmp_path / "other.csv", tmp_path / "scenes") == 2
     assert "holds back no recording of the classes in" in capsys.readouterr().err
+
+
+def test_quiet_scenes_are_of_backgrounds_alone(tmp_path, labels, capsys):
+    """A background of a tone, shorter than the scene: it goes on without a click; other classes are left out."""
+    tone = 0.1 * np.sin(2 * np.pi * 440 * np.arange(2 * 32_000) / 32_000)
+    for name, samples in (("tone", tone), ("speech", np.random.default_rng(0).normal(0, 0.1, 32_000))):
+        soundfile.write(tmp_path / f"{name}.wav", samples, 32_000)
+    (tmp_path / "manifest.csv").write_text("file,class\ntone.wav,background\nspeech.wav,Speech\n")
+    assert render(tmp_path, labels, tmp_path / "scenes", "--quiet", "--seconds", "5") == 0
+    found = read_labelled(tmp_path / "scenes" / "manifest.csv")[0]
+    assert len(found) == 4
+    for recording in found:
+        assert recording.labels == frozenset()
+        samples, rate = soundfile.read(recording.path)
+        assert len(samples) == 5 * rate
+        power = np.square(np.abs(np.fft.rfft(samples)))
+        near = slice(5 * 430, 5 * 450)
+        assert power[near].sum() > 0.1 * power.sum()
+    mixer = Mixer(read_backgrounds([tmp_path]), ["Speech"])
+    bare = mixer.quiet(np.random.default_rng(3), 5.0)
+    steps = np.abs(np.diff(bare))
+    assert steps.max() < 8 * np.percentile(steps, 99)
+    (tmp_path / "manifest.csv").write_text("file,class\nspeech.wav,Speech\n")
+    capsys.readouterr()
+    assert render(tmp_path, labels, tmp_path / "none", "--quiet") == 2
+    assert "--data: has no recording of the class background" in capsys.readouterr().err

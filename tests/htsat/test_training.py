@@ -13,7 +13,7 @@ TINY = NetworkConfig(embed_dim=8, depths=(1, 1, 1, 1), heads=(1, 1, 2, 2), class
 
 
 def output_of(logits):
-    return NetworkOutput(logits, logits.sigmoid(), logits.mean(1), logits)
+    return NetworkOutput(logits, logits.sigmoid(), logits.mean(1), logits, logits)
 
 
 def test_the_clip_loss_leaves_out_short_events():
@@ -22,7 +22,7 @@ def test_the_clip_loss_leaves_out_short_events():
     target = torch.zeros(1, 32, 3)
     target[:, :2, 0] = 1
     target[:, :, 1] = 1
-    output = NetworkOutput(logits, logits.sigmoid(), logits.mean(1), logits)
+    output = output_of(logits)
     steps = loss_of(output, target, 0)
     both = loss_of(output, target, 1)
     assert both - steps == pytest.approx(np.log(2) * 2 / 3)

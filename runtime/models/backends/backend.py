@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple, Protocol
+
+import numpy as np
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -20,9 +22,18 @@ class Scores(NamedTuple):
     """(B, C)."""
     embedding: FloatArray
     """(B, channels)."""
+    frame_embedding: FloatArray | None = None
+    """(B, steps, channels), whose mean over the steps is `embedding`; None where the model lacks this output."""
+
+    def outputs(self) -> dict[str, FloatArray]:
+        """Return what the model gives, by name."""
+        return {name: x for name, x in self._asdict().items() if x is not None}
 
 
-OUTPUTS = list(Scores._fields)
+FRAME_EMBEDDING = "frame_embedding"
+"""The output that models of earlier exports lack."""
+OUTPUTS = [name for name in Scores._fields if name != FRAME_EMBEDDING]
+"""The outputs that every model has."""
 FLOATS = ("float32", "float16")
 """Types of inputs and outputs; a graph in half precision is given, and gives, float32 by a cast at its edge."""
 
@@ -40,6 +51,22 @@ class Backend(Protocol):
     def close(self) -> None:
         """Release the model; it must not be called again."""
         ...
+
+
+def outputs_of(tensors: Container[str]) -> list[str]:
+    """Return which outputs a model with these tensors has, in the order of `Scores`."""
+    return [name for name in Scores._fields if name in OUTPUTS or name in tensors]
+
+
+def join(parts: Sequence[Scores]) -> Scores:
+    """Return the scores of several batches of one model as those of one batch."""
+    frames = [part.frame_embedding for part in parts if part.frame_embedding is not None]
+    return Scores(
+        framewise=np.concatenate([part.framewise for part in parts]),
+        clipwise=np.concatenate([part.clipwise for part in parts]),
+        embedding=np.concatenate([part.embedding for part in parts]),
+        frame_embedding=np.concatenate(frames) if frames else None,
+    )
 
 
 def check_windows(log_mel: FloatArray, window: Sequence[int]) -> None:
@@ -60,14 +87,16 @@ def check_shapes(what: str, shapes: Mapping[str, Sequence[object]], info: ModelI
             "is this the model of a bundle?"
         )
     classes = len(info.labels)
-    for name, want in {
+    wanted: dict[str, list[int | str]] = {
         "log_mel": [info.frames, info.front_end.n_mels],
         "framewise": [info.steps, classes],
         "clipwise": [classes],
-    }.items():
-        found = [length if isinstance(length, int) and length > 0 else "?" for length in shapes[name]]
+        **({FRAME_EMBEDDING: [info.steps, *known(shapes["embedding"])]} if FRAME_EMBEDDING in shapes else {}),
+    }
+    for name, want in wanted.items():
+        found = known(shapes[name])
         if len(found) != len(want) or any(
-            length not in ("?", wanted) for length, wanted in zip(found, want, strict=True)
+            "?" not in pair and pair[0] != pair[1] for pair in zip(found, want, strict=True)
         ):
             raise HtsatEdgeError(
                 f"{what}: its {name} has the shape {list(shapes[name])} for a window, but by the frames, steps and "
@@ -75,12 +104,17 @@ def check_shapes(what: str, shapes: Mapping[str, Sequence[object]], info: ModelI
             )
 
 
+def known(shape: Sequence[object]) -> list[int | str]:
+    """Return a shape with a question mark for each length that is not known."""
+    return [length if isinstance(length, int) and length > 0 else "?" for length in shape]
+
+
 def check_types(what: str, types: Mapping[str, str]) -> None:
     """Raise an HtsatEdgeError where the input or an output of a model is neither float32 nor float16.
 
     `types` has the type of each tensor by its name; `what` names the model in the message.
     """
-    for name in ("log_mel", *OUTPUTS):
+    for name in ("log_mel", *outputs_of(types)):
         if types[name] not in FLOATS:
             raise HtsatEdgeError(
                 f"{what}: its {name} is {types[name]}, want {' or '.join(FLOATS)}; convert the graph with "

@@ -11,7 +11,14 @@ from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.machine import check_threads, cores
 from htsat_edge.runtime.common.text import in_one_line
-from htsat_edge.runtime.models.backends.backend import OUTPUTS, Scores, check_shapes, check_types, check_windows
+from htsat_edge.runtime.models.backends.backend import (
+    Scores,
+    check_shapes,
+    check_types,
+    check_windows,
+    join,
+    outputs_of,
+)
 from htsat_edge.runtime.models.bundle import ModelInfo
 from htsat_edge.runtime.models.external import external_files
 
@@ -61,12 +68,13 @@ class OrtBackend:
         check_shapes(str(path), {name: x.shape[1:] for name, x in tensors.items()}, info)
         types = {name: TYPES.get(x.type, x.type) for name, x in tensors.items()}
         check_types(str(path), types)
+        self._outputs = outputs_of(tensors)
         self._type = np.dtype(types["log_mel"])
         batch = tensors["log_mel"].shape[0]
         self._fixed = isinstance(batch, int) and batch > 0
         self._at_once: int = batch if self._fixed else threads or cores()
         found = self._run(np.full((1, *self._window), QUIET_DB, np.float32))
-        check_shapes(str(path), {"log_mel": self._window, **{k: v.shape[1:] for k, v in found._asdict().items()}}, info)
+        check_shapes(str(path), {"log_mel": self._window, **{k: v.shape[1:] for k, v in found.outputs().items()}}, info)
         if not np.isfinite(found.framewise).all():
             raise HtsatEdgeError(f"{path}: gives scores that are no numbers; are its weights damaged?")
 
@@ -75,14 +83,14 @@ class OrtBackend:
         check_windows(log_mel, self._window)
         # With more windows at once than threads, activations do not fit the cache: 8 took 9.2 times as long as one.
         parts = [self._run(log_mel[i : i + self._at_once]) for i in range(0, max(len(log_mel), 1), self._at_once)]
-        return parts[0] if len(parts) == 1 else Scores(*map(np.concatenate, zip(*parts, strict=True)))
+        return parts[0] if len(parts) == 1 else join(parts)
 
     def _run(self, log_mel: FloatArray) -> Scores:
         windows = np.ascontiguousarray(log_mel, self._type)
         if self._fixed and len(windows) < self._at_once:
             windows = np.concatenate([windows, np.zeros((self._at_once - len(windows), *self._window), self._type)])
         try:
-            found = self._session.run(OUTPUTS, {"log_mel": windows})
+            found = self._session.run(self._outputs, {"log_mel": windows})
         except Exception as error:  # onnxruntime's errors share no class of their own
             raise HtsatEdgeError(f"{self._path}: onnxruntime cannot run it: {in_one_line(error)}") from None
         return Scores(*(np.asarray(x[: len(log_mel)], np.float32) for x in found))

@@ -21,7 +21,7 @@ import numpy as np
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.models.backends.backend import OUTPUTS, Scores, check_shapes, check_windows
+from htsat_edge.runtime.models.backends.backend import Scores, check_shapes, check_windows, join, outputs_of
 from htsat_edge.runtime.models.backends.gpu import WITHOUT, has_cudart, load_cudart, open_device, unwrap
 from htsat_edge.runtime.models.bundle import Bundle, ModelInfo
 from htsat_edge.runtime.models.engines import (
@@ -114,6 +114,7 @@ class TrtBackend:
         self._log.errors.clear()
         self._owner = threading.get_ident()
         self._buffers: dict[str, Buffer] = {}
+        self._outputs: list[str] = []
         self._graph: Any = None
         self._runtime: Any = None
         self._engine: Any = None
@@ -138,7 +139,7 @@ class TrtBackend:
         parts = [log_mel[i : i + self._most] for i in range(0, len(log_mel), self._most)]
         with self._device.current():
             found = [self._run(part) for part in parts]
-        return Scores(*(np.concatenate(x) for x in zip(*found, strict=True)))
+        return join(found)
 
     def close(self) -> None:
         """Release everything, in the reverse order of its creation."""
@@ -191,6 +192,7 @@ class TrtBackend:
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         shapes = {name: list(self._engine.get_tensor_shape(name))[1:] for name in names}
         check_shapes("the engine", shapes, info)
+        self._outputs = outputs_of(names)
         if any(self._engine.get_tensor_dtype(name) != trt.float32 for name in names):
             raise HtsatEdgeError("the engine's inputs and outputs are not float32; was it built from a bundle?")
         self._least, _, self._most = (shape[0] for shape in self._engine.get_tensor_profile_shape("log_mel", 0))
@@ -226,14 +228,14 @@ class TrtBackend:
             self._stream.synchronize()
             self._graph = self._record(batch)
         self._stream.synchronize()
-        return Scores(*(self._buffers[name].host[: len(windows)].copy() for name in OUTPUTS))
+        return Scores(*(self._buffers[name].host[: len(windows)].copy() for name in self._outputs))
 
     def _enqueue(self, batch: int) -> None:
         """Copy in, run, copy out, all on the stream."""
         log_mel = self._buffers["log_mel"]
         self._cuda.memcpy_htod_async(log_mel.device, log_mel.host[:batch], self._stream)
         self._accept(self._execution.execute_async_v3(self._stream.handle))
-        for name in OUTPUTS:
+        for name in self._outputs:
             self._cuda.memcpy_dtoh_async(self._buffers[name].host[:batch], self._buffers[name].device, self._stream)
 
     def _record(self, batch: int) -> Any:

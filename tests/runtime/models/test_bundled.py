@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from htsat_edge.runtime.common.config import read_json
-from htsat_edge.runtime.detector import Detector, detect_file
+from htsat_edge.runtime.detector import Detector, WindowStream, detect_file
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.bundle import ACCURACY_FILE, BUNDLED, Measurement, load_bundle
 
@@ -49,6 +50,18 @@ def test_a_quiet_room_has_no_events(slope, level_db):
     samples = (noise / noise.std() + hum / hum.std() * 10 ** (-10 / 20)) * 10 ** (level_db / 20)
     detector = Detector(bundle.info, open_backend(bundle), sample_rate=rate)
     assert detector.push(samples.astype(np.float32)) + detector.flush() == []
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_embedding_of_a_window_is_the_mean_of_its_steps(precision, farmyard):
+    bundle = load_bundle(BUNDLED)
+    backend = open_backend(bundle, precision, "onnxruntime")
+    samples, rate = soundfile.read(farmyard, dtype="float32")
+    windows = np.stack([window.log_mel for window in WindowStream(bundle.info, rate).push(samples)])[-8:]
+    scores = backend.infer(windows)
+    assert scores.frame_embedding.shape == (8, 32, 256)
+    np.testing.assert_allclose(scores.frame_embedding.mean(axis=1), scores.embedding, atol=1e-5)
+    assert scores.frame_embedding.std(axis=1).mean() > 0.05  # steps differ
 
 
 def test_it_is_small():

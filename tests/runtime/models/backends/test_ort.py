@@ -103,6 +103,26 @@ def test_lengths_that_the_graph_does_not_say_are_seen_when_it_runs(bundle, save,
         OrtBackend(path, fewer)
 
 
+def test_a_graph_of_an_earlier_export_gives_no_embedding_of_steps(bundle, save, windows, drop_frame_embedding):
+    wanted = OrtBackend(bundle.graph(), bundle.info, 2).infer(windows)
+    assert wanted.frame_embedding.shape == (5, 32, wanted.embedding.shape[1])
+    np.testing.assert_allclose(wanted.frame_embedding.mean(axis=1), wanted.embedding, atol=1e-6)
+    found = OrtBackend(save(drop_frame_embedding), bundle.info, 2).infer(windows)  # two windows at a time
+    assert found.frame_embedding is None
+    for name, ours in found.outputs().items():
+        np.testing.assert_array_equal(ours, getattr(wanted, name))
+
+
+def test_the_embedding_of_steps_has_the_channels_of_the_embedding(bundle, save, drop_frame_embedding):
+    def replace(graph):
+        drop_frame_embedding(graph)
+        graph.node.append(helper.make_node("Identity", ["framewise"], ["frame_embedding"]))
+        graph.output.append(helper.make_tensor_value_info("frame_embedding", TensorProto.FLOAT, ["batch", 32, 10]))
+
+    with pytest.raises(HtsatEdgeError, match=r"its frame_embedding has the shape \[32, 10\] .* it must be \[32, 128\]"):
+        OrtBackend(save(replace), bundle.info)
+
+
 def test_the_tensors_of_another_graph_are_named_but_not_all_of_them(bundle, save):
     def rename(graph):
         for i in range(50):
@@ -114,4 +134,4 @@ def test_the_tensors_of_another_graph_are_named_but_not_all_of_them(bundle, save
 
     with pytest.raises(HtsatEdgeError) as caught:
         OrtBackend(save(rename), bundle.info)
-    assert "not mel, framewise, clipwise and 51 more; is this the model of a bundle?" in str(caught.value)
+    assert "not mel, framewise, clipwise and 52 more; is this the model of a bundle?" in str(caught.value)

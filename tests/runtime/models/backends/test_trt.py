@@ -8,7 +8,7 @@ import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.models.backends import open_backend
-from htsat_edge.runtime.models.backends.backend import OUTPUTS, Scores
+from htsat_edge.runtime.models.backends.backend import Scores
 from htsat_edge.runtime.models.backends.ort import OrtBackend, open_session
 from htsat_edge.runtime.models.bundle import load_bundle
 
@@ -24,7 +24,7 @@ def bundle(tiny_bundle):
 def compiled(bundle):
     """Compile fp32.onnx for 1 to 3 windows; return TensorRT and the engine's bytes."""
 
-    def build(least=1):
+    def build(least=1, change=lambda graph: None):
         import onnx
 
         from htsat_edge.export.engine import build
@@ -44,7 +44,9 @@ def compiled(bundle):
             workspace_mib=64,
             optimization_level=3,
         )
-        return trt, build(trt, onnx.load(bundle.graph("fp32")), recipe, (1024, 64), b"", Phases("")).engine
+        model = onnx.load(bundle.graph("fp32"))
+        change(model.graph)
+        return trt, build(trt, model, recipe, (1024, 64), b"", Phases("")).engine
 
     return build
 
@@ -53,7 +55,7 @@ def compiled(bundle):
 def wanted(bundle):
     """Score windows on onnxruntime, all at once: the last bit depends on their number, and on that of threads."""
     session = open_session(bundle.graph("fp32"), 1)
-    return lambda log_mel: Scores(*session.run(OUTPUTS, {"log_mel": log_mel}))
+    return lambda log_mel: Scores(*session.run(Scores._fields, {"log_mel": log_mel}))
 
 
 def windows(count, seed=0):
@@ -97,6 +99,22 @@ def test_fewer_windows_than_the_engine_takes(fake_tensorrt, compiled, bundle, wa
     backend.close()
 
 
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_an_engine_of_an_earlier_export_gives_no_embedding_of_steps(
+    cuda_graph, fake_tensorrt, compiled, bundle, wanted, drop_frame_embedding
+):
+    from htsat_edge.runtime.models.backends.trt import TrtBackend
+
+    fake_tensorrt("10.3.0")
+    backend = TrtBackend(*compiled(change=drop_frame_embedding), bundle.info, cuda_graph)
+    for count in (2, 5):  # in one run, and in two
+        found = backend.infer(windows(count))
+        assert found.frame_embedding is None
+        parts = [wanted(windows(count)[i : i + 3]).outputs() for i in range(0, count, 3)]
+        same(found[:3], [np.concatenate([part[name] for part in parts]) for name in found.outputs()])
+    backend.close()
+
+
 @pytest.mark.parametrize("faults", ["", "context", "execute", "record", "memory"])
 def test_everything_is_released_in_order_after_errors_too(faults, fake_tensorrt, compiled, bundle, monkeypatch):
     from htsat_edge.runtime.models.backends.trt import TrtBackend
@@ -105,7 +123,7 @@ def test_everything_is_released_in_order_after_errors_too(faults, fake_tensorrt,
     trt, engine = compiled()
     fake.LOG.clear()
     if faults == "memory":
-        monkeypatch.setenv("FAKE_GPU_FREE", str(3 * 1024 * 64 * 4 + 100))  # for one of the four
+        monkeypatch.setenv("FAKE_GPU_FREE", str(3 * 1024 * 64 * 4 + 100))  # for one of the five
     try:
         backend = TrtBackend(trt, engine, bundle.info, cuda_graph=True)
         try:
@@ -121,7 +139,7 @@ def test_everything_is_released_in_order_after_errors_too(faults, fake_tensorrt,
     order = [x for x in fake.LOG if x not in ("record", "launch")]
     # The execution context before its engine, that before the runtime, and memory after what used it.
     wanted = ["destroy graph"] * (not faults) + ["context"] * (faults != "context") + ["engine", "runtime"]
-    assert order == [*wanted, *{"context": [], "memory": ["free"]}.get(faults, ["free"] * 4 + ["stream"])]
+    assert order == [*wanted, *{"context": [], "memory": ["free"]}.get(faults, ["free"] * 5 + ["stream"])]
 
 
 def test_the_thread_that_opened_it_owns_it(fake_tensorrt, compiled, bundle, wanted):
