@@ -4,7 +4,8 @@
 #   JetPack 7:        nvcr.io/nvidia/tensorrt:25.09-py3 (TensorRT 10.13; from 7 on, Jetsons run NVIDIA's server images)
 #
 #   docker build --build-arg BASE=nvcr.io/nvidia/l4t-jetpack:r36.4.0 -t htsat-edge .
-#   docker run --runtime nvidia --device /dev/snd --volume engines:/app/runtime/models/bundled/engines htsat-edge
+#   docker run --runtime nvidia --device /dev/snd --volume engines:/app/runtime/models/bundled/engines \
+#     --volume sounds:/app/runtime/models/bundled/sounds htsat-edge
 ARG BASE=nvcr.io/nvidia/l4t-jetpack:r36.4.0
 FROM ${BASE}
 
@@ -20,4 +21,5 @@ RUN python3 -m venv --system-site-packages .venv \
 
 ENV PATH=/app/.venv/bin:/usr/local/cuda/bin:$PATH
 # An engine fits one GPU. So it is built where it runs: at the first start; later starts find it in the volume.
+# Sounds that were enrolled (htsat-edge enroll) outlive the container in theirs.
 CMD ["sh", "-c", "python export/build_trt.py && htsat-edge detect tests/data/recordings/farmyard.flac"]

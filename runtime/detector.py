@@ -22,9 +22,9 @@ from htsat_edge.runtime.dsp.events import Event, EventEnd
 from htsat_edge.runtime.dsp.observer import Observer
 from htsat_edge.runtime.dsp.windows import Window
 from htsat_edge.runtime.event_stream import EventStream
-from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.backends.backend import Backend
-from htsat_edge.runtime.models.bundle import BUNDLED, Bundle, ModelInfo, load_bundle
+from htsat_edge.runtime.models.bundle import BUNDLED, Bundle, ModelInfo
+from htsat_edge.runtime.models.model import load_model
 from htsat_edge.runtime.models.settings import Settings
 from htsat_edge.runtime.window_stream import WindowStream
 
@@ -92,22 +92,23 @@ class Detector:
         settings: Settings = Settings(),
         threads: int | None = None,
         source: str = "",
+        sounds: Path | None = None,
     ) -> Detector:
         """Open a model, by default the bundled one, on the best backend that this machine has.
 
-        The arguments are those of `Detector`; `threads` are onnxruntime's, by default one for each core.
+        The arguments are those of `Detector`; `threads` are onnxruntime's, by default one for each core; `sounds` is
+        the folder of the sounds that were enrolled, by default the bundle's own.
 
         Raises
         ------
         HtsatEdgeError
             The bundle cannot be read, or the settings do not fit the model.
         """
-        if not isinstance(bundle, Bundle):
-            bundle = load_bundle(bundle)
+        model = load_model(bundle, sounds)
         with ExitStack() as opened:
-            backend = open_backend(bundle, threads=threads)
+            backend = model.open(threads=threads)
             opened.callback(backend.close)
-            detector = cls(bundle.info, backend, sample_rate, settings, source=source)
+            detector = cls(model.info, backend, sample_rate, settings, source=source)
             opened.pop_all()
         return detector
 
@@ -175,6 +176,7 @@ def detect_file(
     bundle: Bundle | Path | str = BUNDLED,
     settings: Settings = Settings(),
     channel: Channel = "mix",
+    sounds: Path | None = None,
 ) -> list[EventEnd]:
     """Return the events of a recording, in the order of their onsets.
 
@@ -187,6 +189,8 @@ def detect_file(
         The model, or its folder, by default the bundled one; and when scores are an event.
     channel
         The mix of all channels, the first, the loudest, or one of them, counted from 1.
+    sounds
+        The folder of the sounds that were enrolled (`htsat-edge enroll`), by default the bundle's own.
 
     Raises
     ------
@@ -201,7 +205,9 @@ def detect_file(
     ...     print(f"{event.onset:5.2f} to {event.offset:5.2f} s: {event.label} ({event.score:.2f})")
     """
     file = AudioFile(Path(path))
-    with Detector.from_bundle(bundle, sample_rate=file.sample_rate, settings=settings, source=str(path)) as detector:
+    with Detector.from_bundle(
+        bundle, sample_rate=file.sample_rate, settings=settings, source=str(path), sounds=sounds
+    ) as detector:
         events: list[Event] = []
         for block in file.blocks(max(1, round(READ_S * file.sample_rate)), channel):
             events += detector.push(block)

@@ -31,11 +31,11 @@ from htsat_edge.runtime.dsp.channels import Channel
 from htsat_edge.runtime.dsp.events import Event
 from htsat_edge.runtime.dsp.formats.pipe import STDIN
 from htsat_edge.runtime.dsp.trace import Trace
-from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.backends.backend import Backend
-from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo, load_bundle
+from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo
 from htsat_edge.runtime.models.classes import Classes
 from htsat_edge.runtime.models.groups import read_groups
+from htsat_edge.runtime.models.model import load_model
 from htsat_edge.runtime.models.settings import Settings
 
 BLOCK_S = 1.0
@@ -46,15 +46,15 @@ def run(args: argparse.Namespace) -> int:
     pictures = plan_pictures(args.files, args.plot)
     if args.start is not None and len(args.files) > 1:
         raise HtsatEdgeError(f"--start: {len(args.files)} recordings did not begin at one time; give them one by one")
-    bundle = load_bundle(args.bundle or BUNDLED)
-    info = bundle.info
+    model = load_model(args.bundle or BUNDLED, args.sounds)
+    info = model.info
     settings = Settings(hop_s=args.hop_s, threshold=args.threshold)
     if args.groups is not None:
         settings = replace(settings, groups=read_groups(args.groups, info))
     if args.labels is not None:
         settings = replace(settings, labels=tuple(split_labels(args.labels, info, settings.reported(info))))
     settings.validate(info)
-    backend = open_backend(bundle, args.precision, args.backend, threads=args.threads)
+    backend = model.open(args.precision, args.backend, threads=args.threads)
     status = 0
     for path, picture in zip(args.files, pictures, strict=True):
         try:

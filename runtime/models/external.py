@@ -1,4 +1,4 @@
-"""Find the files that hold the weights of an ONNX file outside it, without the onnx package.
+"""Find the files that hold the weights of an ONNX file outside it, and its outputs, without the onnx package.
 
 ONNX is Protocol Buffers (https://protobuf.dev/programming-guides/encoding): each field of a message is a key, which is
 its number and how it is written, and its content. Only the fields that lead to a tensor are looked into.
@@ -23,6 +23,8 @@ INSIDE: dict[str, dict[int, str]] = {
     "tensor": {13: "entry"},
 }
 """By message, the numbers of the fields that lead to a tensor's external data (onnx.proto), and what they hold."""
+GRAPH, OUTPUT, NAME = 7, 12, 1
+"""The fields that lead to the name of an output: of a model, of a graph, and of an output."""
 KEY, VALUE = 1, 2
 """The fields of an entry."""
 
@@ -46,6 +48,24 @@ def external_files(path: Path) -> list[Path]:
             except (IndexError, ValueError, RecursionError):  # not ONNX, as whoever loads it will find
                 return []
     return [_beside(path, name) for name in names]
+
+
+def output_names(path: Path) -> list[str]:
+    """Return the names of the outputs of an ONNX file, none where it is not ONNX; raise an OSError as above."""
+    with path.open("rb") as file:
+        if path.stat().st_size == 0:
+            return []
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            try:
+                return [
+                    content[begin:end].decode()
+                    for number, *graph in _fields(content, 0, len(content))
+                    for field, *output in (_fields(content, *graph) if number == GRAPH else ())
+                    for key, begin, end in (_fields(content, *output) if field == OUTPUT else ())
+                    if key == NAME
+                ]
+            except (IndexError, ValueError):
+                return []
 
 
 def _beside(path: Path, name: str) -> Path:

@@ -284,11 +284,11 @@ class Closing(Loud):
 def test_a_detector_that_cannot_be_made_leaves_no_model_open(bundle, monkeypatch):
     opened = []
 
-    def open_backend(bundle, threads):
+    def open_backend(bundle, precision, kind, build, threads):
         opened.append(Closing(bundle.info))
         return opened[-1]
 
-    monkeypatch.setattr("htsat_edge.runtime.detector.open_backend", open_backend)
+    monkeypatch.setattr("htsat_edge.runtime.models.model.open_backend", open_backend)
     with pytest.raises(HtsatEdgeError, match="hop of 99 s"):
         Detector.from_bundle(bundle, sample_rate=32_000, settings=Settings(hop_s=99))
     with Detector.from_bundle(bundle, sample_rate=32_000):

@@ -1,0 +1,196 @@
+"""Learn a sound from recordings of it, or refuse what the model cannot tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import beta, chi2
+
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.dsp.audio import AudioFile
+from htsat_edge.runtime.enrolment.embedding import Embedded, embed
+from htsat_edge.runtime.enrolment.examples import read_examples
+from htsat_edge.runtime.enrolment.folds import (
+    FALSE_ALARM,
+    FEWEST_OF_A_CLASS,
+    LEAST_RECALL,
+    MOST_OF_A_CLASS,
+    Tried,
+    learn,
+    try_out,
+)
+from htsat_edge.runtime.enrolment.head import Head
+from htsat_edge.runtime.enrolment.negatives import BACKGROUND, Negatives, no_negatives, read_negatives, spread
+from htsat_edge.runtime.models.backends.backend import Backend
+from htsat_edge.runtime.models.bundle import Bundle, ModelInfo
+from htsat_edge.runtime.models.sounds import Confusion, Estimate, SoundReport
+
+LEAST_BACKGROUND_S = 300.0
+"""Of background to learn a sound from; a bundle that ships embeddings has more."""
+STEPS_OF_A_SOUND = 6
+"""Of each recording of another sound."""
+THRESHOLD = 0.5
+"""Of every enrolled sound: its bias is such that a score of 0.5 is where its folds say."""
+MOST_CONFUSIONS = 6
+CONFIDENCE = 0.9
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """What was learned of a sound; nothing of it is to be used where its report is not `accepted`."""
+
+    label: str
+    weight: FloatArray
+    """(channels,)."""
+    bias: float
+    threshold: float
+    report: SoundReport
+
+
+def enroll(
+    bundle: Bundle,
+    backend: Backend,
+    label: str,
+    recordings: Sequence[Path],
+    *,
+    backgrounds: Sequence[Path] = (),
+    false_alarms: Sequence[Path] = (),
+    others: Mapping[str, Sequence[Path]] = {},
+) -> Enrolment:
+    """Learn a sound from recordings of it.
+
+    It is learned against the embeddings that ship with the bundle, and what is given here. Recordings, classes and
+    backgrounds that it was not learned from say what it finds, what else it fires on, and where its threshold lies.
+
+    Parameters
+    ----------
+    bundle, backend
+        The model, and what runs it.
+    label
+        Of the sound. Recordings of a class of the same name are not held against it.
+    recordings
+        Of the sound, three at least.
+    backgrounds, false_alarms
+        What else is heard there, and what was wrongly taken for the sound.
+    others
+        Recordings of other sounds that were enrolled, by label.
+
+    Returns
+    -------
+    What was learned; `report.accepted` is False, and `report.reason` says why, where the model cannot tell the sound
+    from others.
+
+    Raises
+    ------
+    HtsatEdgeError
+        A recording cannot be used, the model gives no embeddings, or there is too little background to learn from.
+    """
+    info = bundle.info
+    seconds = sum(one.samples / one.sample_rate for one in map(AudioFile, recordings))
+    examples = read_examples(recordings, info, backend, seconds)
+    shipped = read_negatives(bundle) or no_negatives(examples[0].embeddings.shape[1], info.step_s)
+    negatives = _add(shipped.without(label), info, backend, backgrounds, false_alarms, others)
+    _refuse_without_background(bundle, negatives)
+    tried, head = try_out(examples, negatives), learn(examples, negatives)
+    limit = max(tried.choose(), _above_false_alarms(head, negatives))
+    report = _report(tried, limit, _reason_against(tried, limit, len(recordings)))
+    return Enrolment(label, head.weight.astype(np.float32), head.bias - limit, THRESHOLD, report)
+
+
+def _refuse_without_background(bundle: Bundle, negatives: Negatives) -> None:
+    if negatives.background_h * 3600 < LEAST_BACKGROUND_S:
+        raise HtsatEdgeError(
+            f"{bundle.path}: ships no embeddings of backgrounds: give recordings of what is heard there otherwise, "
+            f"{LEAST_BACKGROUND_S / 60:.0f} minutes at least: --background FOLDER"
+        )
+
+
+def _add(
+    negatives: Negatives,
+    info: ModelInfo,
+    backend: Backend,
+    backgrounds: Sequence[Path],
+    false_alarms: Sequence[Path],
+    others: Mapping[str, Sequence[Path]],
+) -> Negatives:
+    """Return negatives with those of a user."""
+
+    def hear(paths: Sequence[Path]) -> list[Embedded]:
+        return [embed(path, info, backend, info.steps // 2) for path in paths]
+
+    def names(paths: Sequence[Path]) -> list[str]:
+        return [str(path) for path in paths]
+
+    negatives = negatives.plus(BACKGROUND, names(backgrounds), [own.final() for own in hear(backgrounds)])
+    negatives = negatives.plus(FALSE_ALARM, names(false_alarms), [own.of_sound() for own in hear(false_alarms)])
+    for label, paths in others.items():
+        heard = [spread(own.of_sound(), STEPS_OF_A_SOUND) for own in hear(paths)]
+        negatives = negatives.plus(label, names(paths), heard)
+    return negatives
+
+
+def _above_false_alarms(head: Head, negatives: Negatives) -> float:
+    """Return a threshold that none of the false alarms reaches, once they are learned from."""
+    own = np.array([negatives.labels[i] == FALSE_ALARM for i in negatives.recordings], bool)
+    return float(np.nextafter(head.logits(negatives.embeddings[own]).max(), np.inf)) if own.any() else -np.inf
+
+
+def _reason_against(tried: Tried, limit: float, recordings: int) -> str:
+    """Return why the sound cannot be told apart; nothing where it can."""
+    if tried.recall(limit) >= LEAST_RECALL:
+        return ""
+    needed = float(np.sort(tried.examples)[recordings - ceil(LEAST_RECALL * recordings)])
+    fired = tried.fired(needed)
+    many = {label: len(own) for label, own in tried.others.items() if len(own) >= FEWEST_OF_A_CLASS}
+    shares = {label: fired[label] / count for label, count in many.items()}
+    worst = max(shares, key=lambda label: (shares[label], fired[label]), default="")
+    these = f"these {recordings} recordings"
+    if worst and shares[worst] > MOST_OF_A_CLASS:
+        return (
+            f"{these} sound like {worst} to this model: to find most of them, {shares[worst]:.0%} of the recordings of "
+            f"{worst} would fire"
+        )
+    total, of = sum(fired.values()), sum(map(len, tried.others.values()))
+    per_h = tried.alarms(needed) / tried.background_h
+    return (
+        f"{these} are too different from each other, or too like other sounds, for this model: to find most of them, "
+        f"{total} of {of} recordings of other sounds would fire, and backgrounds {per_h:.1f} times an hour"
+    )
+
+
+def _report(tried: Tried, limit: float, reason: str) -> SoundReport:
+    fired = tried.fired(limit)
+    confusions = [Confusion(label=label, fired=count, of=len(tried.others[label])) for label, count in fired.items()]
+    confusions = sorted((one for one in confusions if one.fired), key=lambda one: (-one.fired / one.of, one.label))
+    found = int((tried.examples >= limit).sum())
+    return SoundReport(
+        recordings=len(tried.examples),
+        recall=_share(found, len(tried.examples)),
+        false_alarms_per_h=_rate(tried.alarms(limit), tried.background_h),
+        background_h=round(tried.background_h, 2),
+        confusions=confusions[:MOST_CONFUSIONS],
+        threshold=THRESHOLD,
+        accepted=not reason,
+        reason=reason,
+    )
+
+
+def _share(found: int, of: int) -> Estimate:
+    """Return a share with its exact interval (Clopper and Pearson)."""
+    tail = (1 - CONFIDENCE) / 2
+    low = float(beta.ppf(tail, found, of - found + 1)) if found else 0.0
+    high = float(beta.ppf(1 - tail, found + 1, of - found)) if found < of else 1.0
+    return Estimate(value=round(found / of, 3), low=round(low, 3), high=round(high, 3))
+
+
+def _rate(count: int, hours: float) -> Estimate:
+    """Return a rate an hour with its exact interval (Poisson)."""
+    tail = (1 - CONFIDENCE) / 2
+    low = float(chi2.ppf(tail, 2 * count)) / 2 if count else 0.0
+    high = float(chi2.ppf(1 - tail, 2 * count + 2)) / 2
+    return Estimate(value=round(count / hours, 2), low=round(low / hours, 2), high=round(high / hours, 2))
