@@ -86,8 +86,18 @@ def refuse_unwritable(path: Path) -> None:
         raise HtsatEdgeError(f"{path}: cannot be written: {_reason(error)}") from None
 
 
+def take_after(path: Path, like: os.stat_result) -> int:
+    """Give a file the permissions and the owner of another; return the permissions, or raise an OSError."""
+    mode = stat.S_IMODE(like.st_mode)
+    path.chmod(mode & 0o600)
+    if (like.st_uid, like.st_gid) != (path.stat().st_uid, path.stat().st_gid):
+        os.chown(path, like.st_uid, like.st_gid)
+    path.chmod(mode)
+    return mode
+
+
 @contextmanager
-def replacing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
+def replacing(path: Path, *errors: type[Exception], like: os.stat_result | None = None) -> Iterator[Path]:
     """Yield a path to write to; at the end the file there takes the place of `path`, in one move.
 
     Parameters
@@ -96,6 +106,8 @@ def replacing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
         The file to write. It may exist, but not as a folder.
     *errors
         Exceptions of the library that writes, to be reported like an OSError.
+    like
+        Permissions and owner are those of such a file, from before anything is written; by default as the umask has it.
 
     Raises
     ------
@@ -105,6 +117,8 @@ def replacing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
     with _reported(path, errors):
         part, mode = begin_part(path)
         try:
+            if like is not None:
+                mode = take_after(part, like)
             yield part
             part.chmod(mode)  # safetensors would have it read by its owner alone
             part.replace(path)
