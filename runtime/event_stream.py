@@ -52,6 +52,7 @@ class EventStream:
             Gives the time of day of a moment in seconds since the source began.
         """
         settings.validate(info)
+        self._info = info
         self._classes, self._observer = settings.classes(info), observer
         self._grid, self._heard_s = settings.grid(info), 0.0
         self._timeline = Timeline(info.steps, settings.look_ahead_steps(info), self._grid.mirrored_steps)
@@ -84,6 +85,15 @@ class EventStream:
         """The scores (n, C) so far of the steps that were heard, after those that the observer was shown."""
         pending, newest = self._median.pending, self._timeline.newest
         return newest if pending is None or len(pending) == 0 else np.concatenate([pending, newest])
+
+    def retune(self, settings: Settings) -> list[Event]:
+        """Have other settings decide what is an event, from the next final step on; return the ends of what goes on.
+
+        Scores go on as they are: classes, hop, look-ahead and median stay those that the recording began with. An event
+        whose start was reported before its scores were final goes on, and the new settings decide of it.
+        """
+        settings.validate(self._info)
+        return self._tracker.retune(settings.rule(self._info), self._heard_s)
 
     def flush(self) -> list[Event]:
         """End the recording, of which all windows were pushed; return the events that are left."""

@@ -19,6 +19,13 @@ def add_bundle(parser: argparse.ArgumentParser, auto: str) -> None:
     )
 
 
+def add_sounds(parser: argparse.ArgumentParser) -> None:
+    """Add where enrolled sounds are."""
+    parser.add_argument(
+        "--sounds", type=Path, metavar="FOLDER", help="of your own sounds (default: sounds in the bundle)"
+    )
+
+
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add where the daemon's configuration comes from."""
     parser.add_argument("files", nargs="*", metavar="FILE", type=recording, help="recordings, in place of the sources")
@@ -80,6 +87,14 @@ def seconds(text: str) -> float:
     value = _number(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return value
+
+
+def positive(text: str) -> float:
+    """Return a positive number."""
+    value = _number(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
 
 

@@ -21,13 +21,13 @@ from rich.text import Text
 from htsat_edge.runtime.commands.listen import read_config
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.machine import read_machine
-from htsat_edge.runtime.common.text import shown
+from htsat_edge.runtime.common.text import listed, shown
 from htsat_edge.runtime.daemon.assembly import (
     check_names,
     make_outputs,
     make_recorders,
     make_source,
-    note_thresholds,
+    notes_of,
     open_model,
     prepare,
     settings_of,
@@ -46,7 +46,10 @@ from htsat_edge.runtime.dsp.blocks import AudioBlock
 from htsat_edge.runtime.dsp.level import deviation_dbfs
 from htsat_edge.runtime.models.backends.ort import OrtBackend
 from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo, load_bundle
+from htsat_edge.runtime.models.model import Model, load_model
+from htsat_edge.runtime.models.sensitivity import describe_sensitivity
 from htsat_edge.runtime.models.settings import Settings
+from htsat_edge.runtime.models.sounds import SoundsBackend
 
 SLOWEST = 4
 """A device that needs a hop that is longer than so many of the shortest one is too slow."""
@@ -80,6 +83,8 @@ def check(config: DaemonConfig) -> Iterator[CheckResult]:
     """Yield a result for everything that the configuration needs."""
     yield CheckResult("machine", True, str(read_machine()))
     yield attempt("model", partial(check_model, config))
+    if (sounds := attempt("sounds", partial(check_sounds, config))).text:
+        yield sounds
     info, usable = model_of(config)
     names: list[str] = []
     for source in config.sources:
@@ -105,18 +110,31 @@ def attempt(name: str, check_it: Callable[[], str | None]) -> CheckResult:
 def model_of(config: DaemonConfig) -> tuple[ModelInfo, DaemonConfig]:
     """Return the model with a configuration that fits it: the bundled one and the defaults, where this one does not."""
     try:
-        info = load_bundle(config.model.bundle or BUNDLED).info
+        info = read_model(config).info
         prepare(info, config)
     except HtsatEdgeError:
         return load_bundle(BUNDLED).info, DaemonConfig()
     return info, config
 
 
+def read_model(config: DaemonConfig) -> Model:
+    """Return the model with the sounds that were enrolled."""
+    return load_model(config.model.bundle or BUNDLED, config.model.sounds)
+
+
+def check_sounds(config: DaemonConfig) -> str | None:
+    """Return which sounds were enrolled, None where none was; raise where one cannot be heard."""
+    sounds = read_model(config).sounds
+    if notes := sounds.notes():
+        raise HtsatEdgeError("; ".join(notes))
+    return f"{sounds.folder}: {listed(sounds.labels)}" if sounds.labels else None
+
+
 def check_model(config: DaemonConfig) -> str:
     """Return how fast the model is; raise where it does not load or is too slow."""
-    bundle = load_bundle(config.model.bundle or BUNDLED)
-    info, settings = bundle.info, prepare(bundle.info, config)
-    backend = open_model(bundle, config, build=False)
+    model = read_model(config)
+    info, settings = model.info, prepare(model.info, config)
+    backend = open_model(model, config, build=False)
     sources = count_feeds(config, info)
     window_s = time_window(backend, info, sources)
     backend.close()
@@ -126,7 +144,8 @@ def check_model(config: DaemonConfig) -> str:
         hop_s = choose_hop(window_s * sources, hop_s, SLOWEST * hop_s)
         settings = replace(settings, hop_s=hop_s)
     share = window_s * sources / hop_s
-    where = "onnxruntime" if isinstance(backend, OrtBackend) else "TensorRT"
+    ran_by = backend.inner if isinstance(backend, SoundsBackend) else backend
+    where = "onnxruntime" if isinstance(ran_by, OrtBackend) else "TensorRT"
     text = (
         f"{info.name}, {len(info.labels)} classes, {1000 * window_s:.1f} ms a window on {where}, one every {hop_s:g} s"
         f"{' (auto)' if auto else ''}: {share:.0%} of the time for {sources} source{'s' * (sources > 1)}; "
@@ -135,7 +154,9 @@ def check_model(config: DaemonConfig) -> str:
     if live and share > BUSY:
         how = "take fewer sources" if auto else "detection.hop_s: auto"
         raise HtsatEdgeError(f"{text}; it is too slow: build an engine, or {how}")
-    return "; ".join(filter(None, (text, note_thresholds(info, settings))))
+    return "; ".join(
+        filter(None, (text, describe_sensitivity(info, settings), *notes_of(model.bundle.info, info, config)))
+    )
 
 
 def count_feeds(config: DaemonConfig, info: ModelInfo) -> int:

@@ -13,11 +13,13 @@ import htsat_edge
 from htsat_edge.runtime.commands.arguments import (
     add_bundle,
     add_config,
+    add_sounds,
     channel,
     counts,
     moment,
     names,
     port,
+    positive,
     recording,
     seconds,
     share,
@@ -54,6 +56,18 @@ def make_parser() -> Parser:
         ("detect", _add_detect, "events of recordings", "Print the events of recordings."),
         ("listen", _add_listen, "listen for months", "Listen to microphones and streams."),
         (
+            "enroll",
+            _add_enroll,
+            "a sound of your own",
+            "Teach the model a sound from 3 to 50 recordings of it, and look after the sounds that it was taught.",
+        ),
+        (
+            "tune",
+            _add_tune,
+            "thresholds by events a day",
+            "Show how often each sound is reported, and set the threshold at which it is as often as you want.",
+        ),
+        (
             "web",
             _add_web,
             "the page",
@@ -85,6 +99,7 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=count, metavar="N", help="of onnxruntime (default: one for each core, which wait asleep)"
     )
+    add_sounds(parser)
     parser.add_argument("--json", action="store_true", help="print JSON Lines in place of a table")
     parser.add_argument(
         "--plot", type=Path, metavar="PNG", help="draw a timeline; into a folder where there are several files"
@@ -119,9 +134,95 @@ def _add_listen(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--print-config", action="store_true", help="print the whole configuration, and end")
 
 
+def _add_enroll(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("label", nargs="?", metavar="LABEL", help='what the sound is called, such as "Our doorbell"')
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", type=recording, help="recordings of it, just after the LABEL"
+    )
+    parser.add_argument(
+        "--events",
+        nargs="+",
+        type=count,
+        metavar="ID",
+        help="in place of files: events of the store that are the sound",
+    )
+    parser.add_argument(
+        "--record",
+        type=count,
+        metavar="N",
+        help="in place of files: N recordings from the microphone, made now in turn; each ends when the sound does, "
+        "after 5 s at most",
+    )
+    parser.add_argument("--device", metavar="NAME", help="the microphone of --record (default: the configuration's)")
+    parser.add_argument(
+        "--background",
+        nargs="+",
+        default=[],
+        type=recording,
+        metavar="PATH",
+        help="recordings, or folders of them, of what else is heard there; so are parts of the store's clips",
+    )
+    parser.add_argument("--replace", action="store_true", help="learn a sound anew that is there already")
+    others = parser.add_mutually_exclusive_group()
+    others.add_argument("--list", action="store_true", help="print the sounds that are there")
+    others.add_argument(
+        "--refresh",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="learn a sound again, with events of it that were called wrong (default: each that has new ones, or was "
+        "made for another graph)",
+    )
+    others.add_argument("--rename", nargs=2, metavar=("OLD", "NEW"), help="call a sound something else")
+    others.add_argument("--remove", metavar="NAME", help="delete a sound with its recordings")
+    others.add_argument("--export", nargs=2, metavar=("NAME", "FOLDER"), help="write a sound for another device")
+    others.add_argument("--import", dest="import_", type=Path, metavar="FOLDER", help="add what --export has written")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the daemon's: its model, sounds, store and clips")
+    parser.add_argument(
+        "--bundle", type=Path, help="folder of the model (default: the configuration's, or the bundled one)"
+    )
+    add_sounds(parser)
+    parser.add_argument("--database", type=Path, metavar="PATH", help="a store, in place of the configuration's")
+    parser.add_argument("--clips", type=Path, metavar="FOLDER", help="of --database")
+
+
+def _add_tune(parser: argparse.ArgumentParser) -> None:
+    stored = parser.add_mutually_exclusive_group()
+    stored.add_argument("--config", type=Path, metavar="FILE", help="the daemon's configuration, with outputs.store")
+    stored.add_argument("--database", type=Path, metavar="PATH", help="a store, in place of a configuration")
+    parser.add_argument("--source", metavar="NAME", help="only this source; --apply writes into its section")
+    parser.add_argument(
+        "--days", type=positive, default=7.0, metavar="N", help="look at the last N days that were heard (default 7)"
+    )
+    parser.add_argument(
+        "--label",
+        action="append",
+        metavar="NAME",
+        help="this class or group, with what each threshold comes to; may be repeated (default: all with events)",
+    )
+    parser.add_argument(
+        "--per-day", type=positive, default=1.0, metavar="N", help="how many events of a class are wanted (default 1)"
+    )
+    written = parser.add_mutually_exclusive_group()
+    written.add_argument(
+        "--dry-run", action="store_true", help="show what would change in the configuration, and which events would go"
+    )
+    written.add_argument(
+        "--apply", action="store_true", help="write the thresholds of --label, and keep a copy of the file before"
+    )
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw what each threshold comes to")
+    parser.add_argument("--json", action="store_true", help="print JSON Lines in place of tables")
+
+
 def _add_web(parser: argparse.ArgumentParser) -> None:
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--config", type=Path, metavar="FILE", help="the daemon's configuration, with outputs.store")
+    parser.add_argument(
+        "--config-file",
+        type=Path,
+        metavar="PATH",
+        help="where thresholds are written to, if --config is a copy of that file",
+    )
     shown.add_argument("--database", type=Path, metavar="PATH", help="a store, in place of a configuration")
     shown.add_argument("--demo", action="store_true", help="a recording that is played over and over, in real time")
     shown.add_argument(

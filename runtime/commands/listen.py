@@ -29,7 +29,17 @@ def run(args: argparse.Namespace) -> int:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    return serve(config, lambda: read_config(args, again=True))
+    return serve(config, lambda: read_config(args, again=True), watchable(args.config))
+
+
+def watchable(path: Path | None) -> Path | None:
+    """Return where a configuration file is that may change, with its whole path; None where there is none.
+
+    What was given by a pipe, or on stdin, stays as it is.
+    """
+    if path is None or is_pipe(path) or not path.is_file() or path.absolute().parts[1:2] in (("dev",), ("proc",)):
+        return None
+    return path.absolute()
 
 
 def read_config(args: argparse.Namespace, again: bool = False) -> DaemonConfig:

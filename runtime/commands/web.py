@@ -52,8 +52,11 @@ def find_settings(args: argparse.Namespace) -> PageSettings:
     """Return what the page shows; raise an HtsatEdgeError where it is not said."""
     if args.clips is not None and args.database is None:
         raise HtsatEdgeError("--clips is for --database; a configuration says in `outputs.clips` where clips are")
+    if args.config_file is not None and args.config is None:
+        raise HtsatEdgeError("--config-file is for --config: the file that this configuration is from")
     if args.config is not None:
-        settings = settings_of(read_yaml(args.config, DaemonConfig), str(args.config))
+        file = args.config_file or (args.config if args.config.is_file() else None)
+        settings = settings_of(read_yaml(args.config, DaemonConfig), str(args.config), file)
     elif args.database is not None:
         from htsat_edge.runtime.store.reader import StoreReader
         from htsat_edge.runtime.web.settings import PageSettings
@@ -67,14 +70,20 @@ def find_settings(args: argparse.Namespace) -> PageSettings:
     return replace(settings, web=settings.web.model_copy(update={"port": args.port}))
 
 
-def settings_of(config: DaemonConfig, where: str) -> PageSettings:
-    """Return what the page of a daemon shows; raise an HtsatEdgeError where it has no store."""
+def settings_of(config: DaemonConfig, where: str, file: Path | None = None) -> PageSettings:
+    """Return what the page of a daemon shows, whose configuration is in a file; raise where it has no store."""
     from htsat_edge.runtime.web.settings import PageSettings
 
     if config.outputs.store is None:
         raise HtsatEdgeError(f"{where}: outputs.store is missing: the page shows what is in the store")
     clips = config.outputs.clips
-    return PageSettings(config.web or WebConfig(), config.outputs.store.path, None if clips is None else clips.folder)
+    return PageSettings(
+        config.web or WebConfig(),
+        config.outputs.store.path,
+        None if clips is None else clips.folder,
+        config=config,
+        config_file=file,
+    )
 
 
 def check_web(config: DaemonConfig) -> str:

@@ -8,70 +8,48 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.machine import cores
 from htsat_edge.runtime.daemon.clock import SystemClock
-from htsat_edge.runtime.daemon.config import DaemonConfig, DetectionConfig, MetricsConfig, OutputsConfig, SourceConfig
-from htsat_edge.runtime.daemon.hop import HopControl, control_hop
+from htsat_edge.runtime.daemon.config import DaemonConfig, DetectionConfig, OutputsConfig, SourceConfig
+from htsat_edge.runtime.daemon.hop import control_hop
 from htsat_edge.runtime.daemon.level import with_level_label
 from htsat_edge.runtime.daemon.live.status import StatusReader
-from htsat_edge.runtime.daemon.metrics import Collector
 from htsat_edge.runtime.daemon.outputs.clips import ClipRecorder, ClipWriter
 from htsat_edge.runtime.daemon.outputs.lines import JsonLinesFile, Stdout
 from htsat_edge.runtime.daemon.outputs.sender import Output
 from htsat_edge.runtime.daemon.outputs.store import StoreOutput
-from htsat_edge.runtime.daemon.page import open_page
+from htsat_edge.runtime.daemon.parts import Carried, Parts
+from htsat_edge.runtime.daemon.progress import SourceProgress
 from htsat_edge.runtime.daemon.publisher import Publisher
 from htsat_edge.runtime.daemon.rules import Rules, check_labels
 from htsat_edge.runtime.daemon.score_recorder import ScoreRecorder
 from htsat_edge.runtime.daemon.scorer import Scorer
+from htsat_edge.runtime.daemon.servers import open_servers
 from htsat_edge.runtime.daemon.session import SourceSession
 from htsat_edge.runtime.daemon.sources.feed import Feed, Source
-from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.daemon.watch import sign_sounds
 from htsat_edge.runtime.models.backends.backend import Backend
-from htsat_edge.runtime.models.bundle import BUNDLED, DEFAULT_THRESHOLD, Bundle, ModelInfo, load_bundle
+from htsat_edge.runtime.models.bundle import BUNDLED, DEFAULT_THRESHOLD, ModelInfo, load_bundle
 from htsat_edge.runtime.models.groups import read_groups
+from htsat_edge.runtime.models.model import Model, load_model, sounds_folder
+from htsat_edge.runtime.models.sensitivity import note_sensitivity
 from htsat_edge.runtime.models.settings import Settings
-
-if TYPE_CHECKING:
-    from htsat_edge.runtime.daemon.outputs.metrics import MetricsServer
 
 KEY = r"\w+: "
 """What an error of the settings begins with, where it is about one of them."""
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class Parts:
-    """What a daemon works with; a context that releases all of it."""
-
-    sources: Sequence[Source]
-    sessions: Sequence[SourceSession]
-    scorer: Scorer
-    publisher: Publisher
-    system: SystemClock
-    news: threading.Event
-    """Set when a source has something to read."""
-    opened: ExitStack = field(default_factory=ExitStack)
-    """Releases the parts, the last first."""
-    hop: HopControl | None = None
-    """None where the hop is fixed."""
-
-    def __enter__(self) -> Parts:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.opened.close()
-
-
 def assemble(
-    config: DaemonConfig, sources: Sequence[Source] | None = None, news: threading.Event | None = None
+    config: DaemonConfig,
+    sources: Sequence[Source] | None = None,
+    news: threading.Event | None = None,
+    carried: Carried | None = None,
+    config_file: Path | None = None,
 ) -> Parts:
     """Open the model and the outputs, and prepare the sources.
 
@@ -81,42 +59,65 @@ def assemble(
         The configuration.
     sources, news
         Take the place of the configuration's sources; `news` is the event that their feeds set.
+    carried
+        What a daemon before has left.
+    config_file
+        The file of the configuration, where there is one that can be changed.
 
     Raises
     ------
     HtsatEdgeError
         Something that the configuration asks for cannot be had; whatever was opened is closed.
     """
-    news = news or threading.Event()
-    system = SystemClock(time.time(), time.monotonic())
+    carried = carried or Carried()
+    news = news or carried.news
     bundle = load_bundle(config.model.bundle or BUNDLED)
-    info = bundle.info
-    if note := note_thresholds(info, prepare(info, config)):
+    sounds_seen = sign_sounds(sounds_folder(bundle, config.model.sounds))
+    model = load_model(bundle, config.model.sounds)
+    for note in notes_of(bundle.info, model.info, config):
         logger.warning(note)
     with ExitStack() as opened:
-        backend = open_model(bundle, config, config.model.build)
+        backend = open_model(model, config, config.model.build)
         opened.callback(backend.close)
-        scorer = Scorer(backend, info.front_end, config.detection.gate_dbfs)
-        sources = [make_source(source, info, news) for source in config.sources] if sources is None else sources
-        feeds = [feed for source in sources for feed in source.feeds]
-        check_names([feed.name for feed in feeds])
-        settings = {feed.name: settings_of(feed.name, info, config) for feed in feeds}
-        labels = {name: with_level_label(own.reported(info), config.level) for name, own in settings.items()}
-        outputs = make_outputs(config.outputs, labels, config.calibrated([*labels]))
-        store = next((output for output in outputs if isinstance(output, StoreOutput)), None)
-        writer = make_writer(config.outputs, store)
-        publisher = Publisher(outputs, system, writer)
-        sessions = [make_session(feed, info, settings[feed.name], config, system, writer) for feed in feeds]
-        hop = control_hop(sessions, scorer, backend) if config.detection.hop_s == "auto" else None
-        record_scores(store, sessions, config.outputs)
-        for sender in publisher.senders:
-            sender.start()
-            opened.callback(sender.close)
-        open_servers(config, StatusReader(sessions, scorer, publisher), opened)
-        for sender in publisher.senders:
-            if sender is not store or writer is None:  # the store is told of the last clips, and ends after them
-                opened.callback(sender.end)  # all at once, and first
-        return Parts(sources, sessions, scorer, publisher, system, news, opened.pop_all(), hop)
+        named = {} if sources is not None else make_sources(config, model.info, news, carried)
+        parts = open_parts(config, model, backend, sources or [*named.values()], news, carried, config_file, opened)
+        parts.named, parts.sounds, parts.sounds_seen = named, model.sounds, sounds_seen
+        parts.opened = opened.pop_all()
+        return parts
+
+
+def open_parts(
+    config: DaemonConfig,
+    model: Model,
+    backend: Backend,
+    sources: Sequence[Source],
+    news: threading.Event,
+    carried: Carried,
+    config_file: Path | None,
+    opened: ExitStack,
+) -> Parts:
+    """Open the outputs, and make what is between the sources and these; `opened` closes it."""
+    info, system = model.info, SystemClock(time.time(), time.monotonic())
+    scorer = Scorer(backend, info.front_end, config.detection.gate_dbfs)
+    feeds = [feed for source in sources for feed in source.feeds]
+    check_names([feed.name for feed in feeds])
+    settings = {feed.name: settings_of(feed.name, info, config) for feed in feeds}
+    labels = {name: with_level_label(own.reported(info), config.level) for name, own in settings.items()}
+    outputs = make_outputs(config.outputs, labels, config.calibrated([*labels]))
+    store = next((output for output in outputs if isinstance(output, StoreOutput)), None)
+    writer = make_writer(config.outputs, store)
+    publisher = Publisher(outputs, system, writer)
+    sessions = [make_session(feed, info, settings[feed.name], config, system, writer, carried) for feed in feeds]
+    hop = control_hop(sessions, scorer, backend) if config.detection.hop_s == "auto" else None
+    record_scores(store, sessions, config.outputs)
+    for sender in publisher.senders:
+        sender.start()
+        opened.callback(sender.close)
+    page = open_servers(config, StatusReader(sessions, scorer, publisher), opened, carried, config_file)
+    for sender in publisher.senders:
+        if sender is not store or writer is None:  # the store is told of the last clips, and ends after them
+            opened.callback(sender.end)  # all at once, and first
+    return Parts(sources, sessions, scorer, publisher, system, news, hop=hop, config=config, carried=carried, page=page)
 
 
 def make_writer(config: OutputsConfig, store: StoreOutput | None) -> ClipWriter | None:
@@ -144,6 +145,11 @@ def prepare(info: ModelInfo, config: DaemonConfig) -> Settings:
     return settings
 
 
+def check_sounds(config: DaemonConfig) -> None:
+    """Raise an HtsatEdgeError where a configuration does not fit the sounds that are enrolled by now."""
+    prepare(load_model(config.model.bundle or BUNDLED, config.model.sounds).info, config)
+
+
 def settings_of(source: str, info: ModelInfo, config: DaemonConfig) -> Settings:
     """Return the settings of detection in a source; raise an HtsatEdgeError where the model cannot work with them."""
     detection = config.detection_of(source)
@@ -167,6 +173,7 @@ def to_settings(where: str, info: ModelInfo, detection: DetectionConfig) -> Sett
             labels=tuple(detection.labels) if detection.labels else None,
             groups=read_groups(named, info) if isinstance(named, str) else named,
             thresholds=detection.thresholds,
+            sensitivity=detection.sensitivity,
             confirm_s=detection.confirm_s,
             most_specific=detection.most_specific,
         )
@@ -187,6 +194,14 @@ def note_thresholds(info: ModelInfo, settings: Settings) -> str:
     )
 
 
+def notes_of(bundled: ModelInfo, info: ModelInfo, config: DaemonConfig) -> list[str]:
+    """Return what is to be known of thresholds; `bundled` is the model without sounds that were enrolled."""
+    settings = prepare(info, config)
+    each = [settings_of(source.name, info, config) for source in config.sources] or [settings]
+    notes = [note_thresholds(bundled, settings), *(note_sensitivity(info, own) for own in each)]
+    return [*dict.fromkeys(filter(None, notes))]
+
+
 def check_names(names: Sequence[str]) -> None:
     """Raise an HtsatEdgeError where two sources have one name: their events could not be told apart."""
     for name in names:
@@ -194,11 +209,18 @@ def check_names(names: Sequence[str]) -> None:
             raise HtsatEdgeError(f"sources: {name} is there twice")
 
 
-def open_model(bundle: Bundle, config: DaemonConfig, build: bool) -> Backend:
+def open_model(model: Model, config: DaemonConfig, build: bool) -> Backend:
     """Open the backend that the configuration wants; with `build` an engine is built where none fits."""
-    model = config.model
-    threads = model.threads or max(1, cores() - 1)
-    return open_backend(bundle, model.precision, model.backend, build, threads)
+    wanted = config.model
+    threads = wanted.threads or max(1, cores() - 1)
+    return model.open(wanted.precision, wanted.backend, build, threads)
+
+
+def make_sources(config: DaemonConfig, info: ModelInfo, news: threading.Event, carried: Carried) -> dict[str, Source]:
+    """Return the sources by name, those that are carried on as they are."""
+    check_names([one.name for one in config.sources])
+    known = carried.sources
+    return {one.name: known[one.name] if one.name in known else make_source(one, info, news) for one in config.sources}
 
 
 def make_source(config: SourceConfig, info: ModelInfo, news: threading.Event) -> Source:
@@ -245,24 +267,6 @@ def make_outputs(
     return outputs
 
 
-def open_servers(config: DaemonConfig, status: StatusReader, opened: ExitStack) -> None:
-    """Begin to say how the daemon gets on, to Prometheus and to the page, where these are wanted; `opened` ends it."""
-    if config.outputs.metrics is not None:
-        server = open_metrics(config.outputs.metrics, Collector(status))
-        status.publisher.reporters.append(server)
-        opened.callback(server.close)
-    open_page(config, status, opened)
-
-
-def open_metrics(settings: MetricsConfig, collector: Collector) -> MetricsServer:
-    """Begin to serve the figures that a collector finds; raise an HtsatEdgeError where that cannot be done."""
-    from htsat_edge.runtime.daemon.outputs.metrics import MetricsServer
-
-    server = MetricsServer(settings, collector)
-    server.start()
-    return server
-
-
 def make_session(
     feed: Feed,
     info: ModelInfo,
@@ -270,8 +274,9 @@ def make_session(
     config: DaemonConfig,
     system: SystemClock,
     writer: ClipWriter | None,
+    carried: Carried,
 ) -> SourceSession:
-    """Return the session of a source."""
+    """Return the session of a source, which goes on where the one before has ended."""
     return SourceSession(
         feed,
         info,
@@ -279,8 +284,9 @@ def make_session(
         config.health,
         system,
         make_recorders(writer, feed.name, info, settings),
-        Rules(config.rules, feed.name),
+        carried.rules.get(feed.name) or Rules(config.rules, feed.name),
         config.level_of(feed.name),
+        carried.progress.get(feed.name) or SourceProgress(),
     )
 
 

@@ -67,7 +67,7 @@ class HealthMonitor:
     """Looks at each second of a source."""
 
     def __init__(self, sample_rate: int, settings: HealthConfig) -> None:
-        self.sample_rate, self._settings = sample_rate, settings
+        self.sample_rate, self.settings = sample_rate, settings
         self._window = hann(N_FFT)
         hz = np.fft.rfftfreq(N_FFT, 1 / sample_rate)
         spread = 1.5 * sample_rate / N_FFT
@@ -123,8 +123,8 @@ class HealthMonitor:
         clipped_percent = 100 * float(np.mean(np.abs(second) >= FULL_SCALE))
         found = {
             "dc offset": abs(mean) / DC,
-            "clipping": clipped_percent / self._settings.clipped_percent,
-            "too quiet": 10 ** ((self._settings.quiet_dbfs - self.level_dbfs) / 20),
+            "clipping": clipped_percent / self.settings.clipped_percent,
+            "too quiet": 10 ** ((self.settings.quiet_dbfs - self.level_dbfs) / 20),
         }
         if found["too quiet"] > 1:
             return found

@@ -10,12 +10,16 @@ from contextlib import ExitStack
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.daemon.assembly import Parts
+from htsat_edge.runtime.daemon.assembly import check_sounds
 from htsat_edge.runtime.daemon.config import DaemonConfig
-from htsat_edge.runtime.daemon.messages import ClockSet, ConfigLoaded, ConfigRejected
+from htsat_edge.runtime.daemon.messages import ClockSet, ConfigLoaded, ConfigRejected, Enrolled
 from htsat_edge.runtime.daemon.notify import Notifier
+from htsat_edge.runtime.daemon.parts import Parts
 from htsat_edge.runtime.daemon.scorer import MOST_WINDOWS
 from htsat_edge.runtime.daemon.session import SourceSession
+from htsat_edge.runtime.daemon.sources.feed import Source
+from htsat_edge.runtime.daemon.thresholds import take_over
+from htsat_edge.runtime.daemon.watch import FileWatch
 from htsat_edge.runtime.dsp.blocks import Gap
 from htsat_edge.runtime.dsp.windows import Window
 
@@ -44,31 +48,48 @@ class Daemon:
         notifier: Notifier,
         control: Control | None = None,
         reread: Callable[[], DaemonConfig | None] | None = None,
+        watch: FileWatch | None = None,
     ) -> None:
-        """Take over the parts; where `control` asks for it, `reread` reads the configuration again, unless it ends."""
+        """Take over the parts; where `control` asks for it, `reread` reads the configuration again, unless it ends.
+
+        `watch` notices changes of which nobody says anything.
+        """
         self.parts, self._notifier = parts, notifier
-        self._control, self._reread = control or Control(), reread
+        self._control, self._reread, self._watch = control or Control(), reread, watch
         self.wanted: DaemonConfig | None = None
-        """A new configuration, for which `run` has returned."""
+        """A new configuration, or that in force with other sounds, for which `run` has returned."""
+        self.enrolled = False
+        """Whether that is for other sounds."""
         self._stop = threading.Event()
         self._worked_s = time.monotonic()
 
     def run(self) -> None:
-        """Listen until `stop`, a signal, or the end of every source; then release the parts."""
+        """Listen until `stop`, a signal, a change, or the end of every source; then release the parts.
+
+        What goes on in the next daemon, for which `wanted` asks, is left in `parts.carried`.
+        """
         sessions = self.parts.sessions
         with self.parts, ExitStack() as listening:
             for source in self.parts.sources:
-                source.start()
-                listening.callback(source.stop)
+                if not self.parts.carried.holds(source):
+                    source.start()
+                listening.callback(self._release, source)
+            self.parts.carried.clear()
+            if self._watch is not None:
+                self._watch.start()
+                listening.callback(self._watch.close)
             names = ", ".join(session.feed.name for session in sessions)
             self._notifier.report(READY="1", STATUS=f"listening to {names}")
             while not self._over():
                 self.parts.news.wait(WAIT_S)
                 self.parts.news.clear()
-                self._turn()
+                self._turn(sessions)
+            if self.wanted is not None and not self._ending:
+                self.parts.carry_on(self.wanted, lost_too=self.enrolled)
             listening.close()
             self._notifier.report(STOPPING="1")
-            while self._turn():  # what was recorded before the sources were stopped
+            ended = [session for session in sessions if session.feed.name not in self.parts.carried.progress]
+            while self._turn(ended):  # what was recorded before the sources were stopped
                 pass
             for session in sessions:
                 self._finish(session)
@@ -82,12 +103,23 @@ class Daemon:
     def report_loaded(self) -> None:
         """Publish that a changed configuration is in force."""
         logger.warning("the changed configuration is in force")
-        self.parts.publisher.publish([ConfigLoaded(time=self.parts.publisher.now())])
+        text = "the whole configuration was read again"
+        self.parts.publisher.publish([ConfigLoaded(time=self.parts.publisher.now(), text=text)])
+
+    def report_enrolled(self, text: str) -> None:
+        """Publish which enrolled sounds are heard now."""
+        logger.warning("enrolled sounds: %s", text)
+        labels = [] if self.parts.sounds is None else [sound.info.label for sound in self.parts.sounds.usable]
+        self.parts.publisher.publish([Enrolled(time=self.parts.publisher.now(), labels=labels, text=text)])
 
     def report_rejected(self, error: HtsatEdgeError) -> None:
         """Publish that a changed configuration has an error."""
         logger.warning("the changed configuration is rejected, the previous one stays in force: %s", error)
         self.parts.publisher.publish([ConfigRejected(time=self.parts.publisher.now(), text=str(error))])
+
+    @property
+    def _ending(self) -> bool:
+        return self._stop.is_set() or self._control.ending
 
     def _over(self) -> bool:
         if self._control.reload and self._reread is not None:
@@ -96,11 +128,32 @@ class Daemon:
                 self.wanted = self._reread()
             except HtsatEdgeError as error:
                 self.report_rejected(error)
-        asked = self._stop.is_set() or self._control.ending or self.wanted is not None
+        if self._watch is not None and self.wanted is None:
+            self._look_at_files(self._watch)
+        asked = self._ending or self.wanted is not None
         return asked or all(session.feed.ended for session in self.parts.sessions)
 
-    def _turn(self) -> bool:
-        """Take what every source has; return whether there was anything."""
+    def _look_at_files(self, watch: FileWatch) -> None:
+        """Take over changed thresholds; where sounds have changed, ask for a daemon that hears them."""
+        if (config := watch.take_config()) is not None:
+            self.parts.publisher.publish(take_over(self.parts, config))
+        if not watch.take_sounds():
+            return
+        try:
+            check_sounds(self.parts.config)
+        except HtsatEdgeError as error:
+            logger.warning("the sounds have changed, those before are still heard: %s", error)
+            self.parts.publisher.publish([ConfigRejected(time=self.parts.publisher.now(), text=str(error))])
+        else:
+            self.wanted, self.enrolled = self.parts.config, True
+
+    def _release(self, source: Source) -> None:
+        """Stop a source, unless it goes on in the next daemon."""
+        if not self.parts.carried.holds(source):
+            source.stop()
+
+    def _turn(self, sessions: Sequence[SourceSession]) -> bool:
+        """Take what sources have, each at its turn; return whether there was anything."""
         self._report_alive()
         self._look_at_clock()
         if self.parts.hop is not None:
@@ -108,7 +161,7 @@ class Daemon:
         self.parts.publisher.publish_notices()
         waiting: list[tuple[SourceSession, list[Window]]] = []
         busy = False
-        for session in self.parts.sessions:
+        for session in sessions:
             windows, gap, read = self._read(session)
             waiting.append((session, windows))
             busy = busy or read

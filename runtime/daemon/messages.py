@@ -144,15 +144,26 @@ class ClockSet(DaemonStatus):
 
 
 class ConfigLoaded(DaemonStatus):
-    """A changed configuration is in force."""
+    """A changed configuration, or changed thresholds of it, are in force."""
 
     state: Literal["config_loaded"] = "config_loaded"
+    text: str = ""
+    """What has changed; earlier versions did not say."""
 
 
 class ConfigRejected(DaemonStatus):
     """A changed configuration has an error; the previous one stays in force."""
 
     state: Literal["config_rejected"] = "config_rejected"
+    text: str
+
+
+class Enrolled(DaemonStatus):
+    """The sounds that were enrolled on this device have changed, or some of them cannot be heard."""
+
+    state: Literal["enrolled"] = "enrolled"
+    labels: list[str]
+    """All that are heard now."""
     text: str
 
 
@@ -206,6 +217,7 @@ AnyMessage = (
     | ClockSet
     | ConfigLoaded
     | ConfigRejected
+    | Enrolled
     | OutputFailed
     | OutputBack
     | TopScores

@@ -37,6 +37,9 @@ class SessionObserver:
     def left_out(self, event: Event, rule: RuleName) -> None:
         """Take the next start, or end, of an event that a rule does not let through."""
 
+    def retuned(self, at_s: float) -> None:
+        """Take note that the session's settings are others from `at_s` on, where the next final scores begin."""
+
     def interrupted(self, at_s: float) -> None:
         """Take note that what follows is not joined to what came before `at_s`."""
 

@@ -13,17 +13,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.programs import command_of
 from htsat_edge.runtime.common.rate_limit import RepeatedWarnings
 from htsat_edge.runtime.common.text import shown
 from htsat_edge.runtime.daemon.config import DaemonConfig
-from htsat_edge.runtime.daemon.live.observer import LiveObserver
-from htsat_edge.runtime.daemon.live.server import LiveServer
-from htsat_edge.runtime.daemon.live.status import StatusReader
 from htsat_edge.runtime.daemon.supervision import SupervisedThread
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
@@ -38,34 +36,15 @@ MOST_LINE, MOST_LINES = 500, 20
 logger = logging.getLogger(__name__)
 
 
-def page_command(lifeline: int) -> list[str]:
-    """Return the command of the page's process, which ends when the pipe `lifeline` does."""
-    web = ("htsat_edge", "web", "--config", "/dev/stdin")
-    return command_of("htsat_edge.runtime.common.lifeline", str(lifeline), *web)
+def page_command(lifeline: int, config_file: Path | None = None) -> list[str]:
+    """Return the command of the page's process, which ends when the pipe `lifeline` does.
 
-
-def open_page(config: DaemonConfig, status: StatusReader, opened: ExitStack) -> None:
-    """Send what is heard by a socket, and start the page, where these are wanted; `opened` ends both.
-
-    Raise an HtsatEdgeError where the socket cannot be opened, or the page's libraries are not installed.
+    `config_file` is what the page may change: the configuration itself is given to it on stdin.
     """
-    path = config.live_socket
-    if config.web is None or path is None:
-        return
-    if config.web.start:
-        require_web()
-    server = LiveServer(path, status.read)
-    server.start()
-    opened.callback(server.close)
-    status.publisher.observers.append(server.offer)
-    for session in status.sessions:
-        session.observers = [*session.observers, LiveObserver(server, session)]
-    if config.web.start:
-        page = Page(config)
-        status.publisher.reporters.append(page)
-        opened.callback(page.close)
-        page.start()
-        opened.callback(page.end)
+    web = ["htsat_edge", "web", "--config", "/dev/stdin"]
+    if config_file is not None:
+        web += ["--config-file", str(config_file)]
+    return command_of("htsat_edge.runtime.common.lifeline", str(lifeline), *web)
 
 
 def require_web() -> None:

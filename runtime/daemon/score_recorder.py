@@ -32,7 +32,7 @@ class ScoreRecorder(SessionObserver):
         self._least = min(self._most, max(1, int(SHORT_S / session.info.step_s)))
         self._time: str | None = None
         self._clear()
-        store.record(SourceSetup(self._source, Setup.of(session.info, session.settings)))
+        self._record_setup(0.0)
 
     def scores(self, start_s: float, step_s: float, scores: FloatArray) -> None:
         """Take the next final scores (n, C)."""
@@ -61,6 +61,13 @@ class ScoreRecorder(SessionObserver):
         """Take the next start, or end, of an event that a rule does not let through."""
         self._store.record(LeftOut(event, rule))
 
+    def retuned(self, at_s: float) -> None:
+        """End the row, since the next one has another setup; record that."""
+        try:
+            self.interrupted(at_s)
+        finally:  # what follows needs it, also where the row is lost
+            self._record_setup(round(at_s, DECIMALS))
+
     def interrupted(self, _: float) -> None:
         """End the row: what follows is not joined to it."""
         if self._count:
@@ -72,11 +79,16 @@ class ScoreRecorder(SessionObserver):
         self._clear()
         warnings.warn("scores", f"{self._source}: {reason}; scores are lost")
 
+    def _record_setup(self, onset: float) -> None:
+        setup = Setup.of(self._session.info, self._session.settings)
+        self._limits = setup.limits()
+        self._store.record(SourceSetup(self._source, setup, onset))
+
     def _end_row(self) -> None:
         parts, onset, time = self._parts, self._onset, self._time
         self._clear()
         step_s = self._session.info.step_s
-        self._store.record_scores(ScoreRow(self._source, onset, step_s, time, np.concatenate(parts)))
+        self._store.record_scores(ScoreRow(self._source, onset, step_s, time, np.concatenate(parts), self._limits))
 
     def _clear(self) -> None:
         self._parts: list[FloatArray] = []

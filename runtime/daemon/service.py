@@ -6,14 +6,19 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.text import listed
 from htsat_edge.runtime.daemon.assembly import assemble
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.loop import Control, Daemon
 from htsat_edge.runtime.daemon.notify import Notifier
+from htsat_edge.runtime.daemon.parts import Carried, Parts
+from htsat_edge.runtime.daemon.refresh import SoundsRefresh
 from htsat_edge.runtime.daemon.supervision import warnings
+from htsat_edge.runtime.daemon.watch import FileWatch
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +30,14 @@ class TerminatedError(BaseException):
 class Service:
     """Runs one daemon after the other, each with the configuration that was read last."""
 
-    def __init__(self, config: DaemonConfig, read: Callable[[], DaemonConfig]) -> None:
-        """Prepare to run with a configuration; where it has changed, `read` returns the new one."""
-        self._config, self._read = config, read
+    def __init__(self, config: DaemonConfig, read: Callable[[], DaemonConfig], config_file: Path | None = None) -> None:
+        """Prepare to run with a configuration; where it has changed, `read` returns the new one.
+
+        `config_file` is watched, and its thresholds are taken over; None: it is only read when a signal asks for it.
+        """
+        self._config, self._read, self._config_file = config, read, config_file
+        self._carried = Carried()
+        self._refresh: SoundsRefresh | None = None
         self._control, self._notifier = Control(), Notifier()
         self._waiting = False
         self._asked: type[BaseException] = TerminatedError
@@ -45,7 +55,7 @@ class Service:
                 daemon: Daemon | None = self._start()
                 while daemon is not None:
                     self._run(daemon)
-                    daemon = self._restart(daemon.wanted)
+                    daemon = self._restart(daemon)
             except BaseException:  # libraries turn what a signal raises into errors of their own
                 if self._raised is None:
                     raise
@@ -53,14 +63,24 @@ class Service:
                     raise KeyboardInterrupt from None
                 logger.warning("ended while it was started")
             finally:
+                self._carried.stop()
+                if self._refresh is not None:
+                    self._refresh.close()
                 warnings.close()
 
     def _start(self) -> Daemon:
         with self._interruptible():
-            return self._make(self._config)
+            daemon = self._make(self._config)
+        if (sounds := daemon.parts.sounds) is not None and sounds.stale:
+            labels = listed(info.label for _, info in sounds.stale)
+            daemon.report_enrolled(f"{labels}: learned for another graph; not heard until learned again, which begins")
+            self._refresh = SoundsRefresh(self._config)
+            self._refresh.start()
+        return daemon
 
-    def _restart(self, wanted: DaemonConfig | None) -> Daemon | None:
+    def _restart(self, ended: Daemon) -> Daemon | None:
         """Return a daemon for a new configuration, or for that in force; None where there is nothing more to do."""
+        wanted, self._config = ended.wanted, ended.parts.config
         if wanted is None or self._control.ending:
             return None
         self._notifier.report(RELOADING="1")
@@ -72,7 +92,10 @@ class Service:
                 daemon.report_rejected(error)
                 return daemon
         self._config = wanted
-        daemon.report_loaded()
+        if ended.enrolled:
+            daemon.report_enrolled(describe_sounds(ended.parts, daemon.parts))
+        else:
+            daemon.report_loaded()
         return daemon
 
     def _reread(self) -> DaemonConfig | None:
@@ -87,7 +110,10 @@ class Service:
             return None
 
     def _make(self, config: DaemonConfig) -> Daemon:
-        return Daemon(assemble(config), self._notifier, self._control, self._reread)
+        parts = assemble(config, carried=self._carried, config_file=self._config_file)
+        folder = None if parts.sounds is None else parts.sounds.folder
+        watch = FileWatch(self._read, self._config_file, folder, parts.sounds_seen)
+        return Daemon(parts, self._notifier, self._control, self._reread, watch)
 
     def _run(self, daemon: Daemon) -> None:
         try:
@@ -132,14 +158,29 @@ class Service:
         self._control.reload = True
 
 
-def serve(config: DaemonConfig, read: Callable[[], DaemonConfig]) -> int:
+def describe_sounds(before: Parts, after: Parts) -> str:
+    """Return which enrolled sounds have changed."""
+    old, new = (
+        {} if parts.sounds is None else {sound.info.label: sound.info for sound in parts.sounds.usable}
+        for parts in (before, after)
+    )
+    groups = {
+        "new": [label for label in new if label not in old],
+        "learned again": [label for label in new if label in old and new[label] != old[label]],
+        "no longer heard": [label for label in old if label not in new],
+    }
+    return "; ".join(f"{what}: {listed(labels)}" for what, labels in groups.items() if labels) or "the same as before"
+
+
+def serve(config: DaemonConfig, read: Callable[[], DaemonConfig], config_file: Path | None = None) -> int:
     """Run the daemon with a configuration, until SIGTERM, Ctrl-C or the end of every source.
 
-    SIGHUP has `read` return it anew; one with an error is rejected, and the previous one stays in force.
+    SIGHUP has `read` return it anew; one with an error is rejected, and the previous one stays in force. The thresholds
+    of `config_file` are taken over without that.
     Return the exit status: 2 where the sources have ended it, and one had failed; 1 where messages were not delivered
     at the end, beside those that an output had to drop before.
     """
-    service = Service(config, read)
+    service = Service(config, read, config_file)
     service.run()
     if service.failed:
         return 2

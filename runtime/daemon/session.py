@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -31,6 +30,7 @@ from htsat_edge.runtime.daemon.messages import (
     format_time,
 )
 from htsat_edge.runtime.daemon.observers import SessionObserver
+from htsat_edge.runtime.daemon.progress import HOUR_S, SourceProgress
 from htsat_edge.runtime.daemon.rules import Rules
 from htsat_edge.runtime.daemon.sources.feed import Feed, Notice
 from htsat_edge.runtime.daemon.supervision import describe, kind_of, warnings
@@ -41,7 +41,6 @@ from htsat_edge.runtime.dsp.windows import Window
 from htsat_edge.runtime.models.bundle import ModelInfo
 from htsat_edge.runtime.models.settings import Settings
 
-HOUR_S = 3600.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Of audio that is not heard after detection has failed, twice as long each time."""
 
@@ -58,25 +57,37 @@ class SourceSession:
     observers: Sequence[SessionObserver] = ()
     rules: Rules = field(default_factory=Rules)
     level_settings: LevelConfig = field(default_factory=LevelConfig)
-    coverage: Coverage = field(default_factory=Coverage)
-    """Of the present hour."""
-    all_time: Coverage = field(default_factory=Coverage)
-    end_s: float = 0.0
-    """Up to where the source was heard or lost, in seconds since it began."""
+    progress: SourceProgress = field(default_factory=SourceProgress)
+    """Where the source has come to before."""
 
     def __post_init__(self) -> None:
-        self._ids = itertools.count(1)
         self._windows: WindowStream | None = None
         self._events: EventStream | None = None
-        self._monitor: HealthMonitor | None = None
-        self.level = LevelReporter(self.level_settings, self.feed.name, self._ids, self._moment)
+        self.level = LevelReporter(self.level_settings, self.feed.name, self.progress.ids, self._moment)
         self._rate = 0
         self._framed_s = self._scored_s = 0.0
-        self._hour_s = HOUR_S
         self._unscored_s: float | None = None
         self._failed_s, self._pause_s = 0.0, FIRST_PAUSE_S
-        self.failure: str | None = None
+
+    @property
+    def end_s(self) -> float:
+        """Up to where the source was heard or lost, in seconds since it began."""
+        return self.progress.end_s
+
+    @property
+    def coverage(self) -> Coverage:
+        """How much of the present hour was heard."""
+        return self.progress.coverage
+
+    @property
+    def all_time(self) -> Coverage:
+        """How much of the source was heard."""
+        return self.progress.all_time
+
+    @property
+    def failure(self) -> str | None:
         """Why detection does not work at present."""
+        return self.progress.failure
 
     @property
     def lost(self) -> bool:
@@ -86,13 +97,13 @@ class SourceSession:
     @property
     def faults(self) -> set[str]:
         """Names of the input faults at present."""
-        return self._monitor.active if self._monitor is not None else set()
+        return self.progress.monitor.active if self.progress.monitor is not None else set()
 
     @property
     def level_dbfs(self) -> float:
         """Level of the last second; minus infinity where it is not measured."""
-        if self._monitor is not None:
-            return self._monitor.level_dbfs
+        if self.progress.monitor is not None:
+            return self.progress.monitor.level_dbfs
         return float("-inf") if self.level.second is None else self.level.second.dbfs
 
     @property
@@ -120,6 +131,17 @@ class SourceSession:
             source=name, time=self._now(), onset=onset, hop_s=self.hop_s, latency_s=self.latency_s, text=why
         )
 
+    def retune(self, settings: Settings) -> list[Message]:
+        """Have other settings decide what is an event, but for the hop; return the ends of what goes on.
+
+        Scores go on as they are, so the classes must be the same.
+        """
+        self.settings, at_s, ends = replace(settings, hop_s=self.settings.hop_s), self.end_s, list[Message]()
+        if self._events is not None:
+            at_s, ends = self._scored_s, self._reported(self._events.retune(self.settings))
+        self._observe(methodcaller("retuned", at_s))
+        return ends
+
     def take(self, block: AudioBlock) -> tuple[list[Window], list[Message]]:
         """Take samples; return the windows that they complete, to be scored and settled in turn, and messages."""
         messages: list[Message] = []
@@ -130,8 +152,8 @@ class SourceSession:
         if self._windows is None or block.sample_rate != self._rate:
             messages += self._begin(block)
         assert self._windows is not None
-        if self._monitor is not None:
-            messages += (self._health_status(change) for change in self._monitor.push(block.samples))
+        if self.progress.monitor is not None:
+            messages += (self._health_status(change) for change in self.progress.monitor.push(block.samples))
         self.level.push(block.samples)
         self._observe(lambda observer: observer.audio(block))
         messages += self._advance(block.end_s, heard=True)
@@ -148,7 +170,7 @@ class SourceSession:
         found = self._reported([*events, *self.level.settle(heard_s)])
         if self.failure is None:
             return found
-        self.failure, self._pause_s = None, FIRST_PAUSE_S
+        self.progress.failure, self._pause_s = None, FIRST_PAUSE_S
         return [SourceBack(source=self.feed.name, time=self._now(), text="detection works again"), *found]
 
     def lose(self, gap: Gap) -> list[Message]:
@@ -178,7 +200,7 @@ class SourceSession:
             messages.append(SourceLost(source=self.feed.name, time=self._now(), text=text))
         else:
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
-        self.failure = reason
+        self.progress.failure = reason
         return messages
 
     def end_pause(self) -> list[Message]:
@@ -237,18 +259,20 @@ class SourceSession:
             self.settings,
             self,
             source=self.feed.name,
-            ids=self._ids,
+            ids=self.progress.ids,
             origin_s=block.start_s,
             time_of=self._moment,
         )
         self.level.begin(block.start_s, block.sample_rate)
         time_of_day = self.time_at(block.start_s)
-        if self.health.enabled:
-            if self._monitor is None or self._monitor.sample_rate != block.sample_rate:
-                for problem in sorted(self.faults):  # the new monitor does not know of them
-                    yield InputOk(source=self.feed.name, time=time_of_day, problem=problem)
-                self._monitor = HealthMonitor(block.sample_rate, self.health)
-            self._monitor.reset()
+        monitor = self.progress.monitor
+        if monitor is None or (monitor.sample_rate, monitor.settings) != (block.sample_rate, self.health):
+            for problem in sorted(self.faults):  # the new monitor does not know of them
+                yield InputOk(source=self.feed.name, time=time_of_day, problem=problem)
+            monitor = HealthMonitor(block.sample_rate, self.health) if self.health.enabled else None
+            self.progress.monitor = monitor
+        if monitor is not None:
+            monitor.reset()
         if first:
             yield Listening(
                 source=self.feed.name,
@@ -292,24 +316,15 @@ class SourceSession:
 
     def _advance(self, until_s: float, heard: bool) -> Iterator[Status]:
         """Count time that was heard or lost; yield the coverage of each hour that is over."""
-        while self.end_s < until_s:
-            part_s = min(until_s, self._hour_s) - self.end_s
-            for coverage in (self.coverage, self.all_time):
-                coverage.add(part_s, heard)
-            if until_s < self._hour_s:
-                self.end_s = until_s
-                return
-            self.end_s = self._hour_s
+        for hour in self.progress.advance(until_s, heard):
             yield CoverageStatus(
                 source=self.feed.name,
-                time=self.time_at(self.end_s),
-                onset=self._hour_s - HOUR_S,
-                offset=self._hour_s,
-                share=round(self.coverage.share, 6),
-                gaps=self.coverage.gaps,
+                time=self.time_at(hour.end_s),
+                onset=hour.end_s - HOUR_S,
+                offset=hour.end_s,
+                share=round(hour.coverage.share, 6),
+                gaps=hour.coverage.gaps,
             )
-            self._hour_s += HOUR_S
-            self.coverage = Coverage()
 
     def _health_status(self, change: HealthChange) -> Status:
         source, now, problem = self.feed.name, self.time_at(self.end_s), change.problem

@@ -112,6 +112,18 @@ class EventTracker:
             events += self._start_early(k, runs, until)
         return events
 
+    def retune(self, rule: Rule, end_s: float = np.inf) -> list[Event]:
+        """Begin anew by another rule with the next final step; return the ends of the events that go on.
+
+        One that goes on whose start was early, and which final scores have not borne out yet, was reported: it is not
+        ended, and the new rule decides of it as the old one would have.
+        """
+        found = [k for k in sorted(self._open) if k not in self._early or self._is_borne_out(k)]
+        ends: list[Event] = [end for k in found if (end := self._end_final(k, end_s))]
+        self._rule, self._min_length = rule, np.broadcast_to(rule.min_length, len(self._labels))
+        self._state = initial_state(len(self._labels))._replace(step=self._state.step)
+        return ends
+
     def flush(self, end_s: float = np.inf) -> list[Event]:
         """End the recording; return the ends of the events that go on, where they were heard last."""
         ends: list[Event] = []
@@ -156,9 +168,13 @@ class EventTracker:
         early, final = self._early.get(k), self._final(k)
         if early is None:
             return final
-        if not self._state.open[k] or final.offset <= early.onset:
+        if not self._is_borne_out(k):
             return Run(early.onset, early.offset, early.peak)
         return Run(final.onset, max(early.offset, final.offset), max(early.peak, final.peak))
+
+    def _is_borne_out(self, k: int) -> bool:
+        """Return whether the final scores have found the event of a class whose start was early."""
+        return bool(self._state.open[k]) and self._final(k).offset > self._early[k].onset
 
     def _final(self, k: int) -> Run:
         """Return the last event of the final scores, without what belongs to one that was ended before."""

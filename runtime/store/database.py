@@ -154,13 +154,13 @@ class Database:
         setup = write.setup.model_dump_json()
         self._connection.execute("INSERT OR IGNORE INTO setups (setup) VALUES (?)", (setup,))
         self._connection.execute(
-            "INSERT INTO in_force (session, source, setup) SELECT ?, ?, id FROM setups WHERE setup = ? "
-            "ON CONFLICT (session, source) DO UPDATE SET setup = excluded.setup",
-            (session, write.source, setup),
+            "INSERT INTO in_force (session, source, onset, setup) SELECT ?, ?, ?, id FROM setups WHERE setup = ? "
+            "ON CONFLICT (session, source, onset) DO UPDATE SET setup = excluded.setup",
+            (session, write.source, write.onset, setup),
         )
 
     def _put_scores(self, session: int, row: ScoreRow, stored_at: float) -> None:
-        steps, codes = len(row.scores), encode(row.scores)
+        steps, codes = len(row.scores), encode(row.scores, row.limits)
         onset, offset = round(row.onset, DECIMALS), round(row.onset + steps * row.step_s, DECIMALS)
         self._connection.execute(
             "INSERT OR IGNORE INTO scores (session, source, onset, offset, time, steps, size, codes, stored_at) "

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from htsat_edge.runtime.store.runs import SETUP
+from htsat_edge.runtime.store.in_force import SetupsInForce
 
 Place = tuple[int, str]
 """A session and a source of it: positions in seconds are of one count."""
@@ -77,8 +76,9 @@ def _clips_of(database: sqlite3.Connection, place: Place) -> list[ClipContent]:
 
 def _events_of(database: sqlite3.Connection, place: Place) -> list[JudgedEvent]:
     """Return the events of a place, without those of no class of its model, such as that of a high sound level."""
-    row = database.execute(f"SELECT {SETUP} WHERE (session, source) = (?, ?)", place).fetchone()
-    labels = None if row is None else set(json.loads(row[0])["labels"])
+    session, source = place
+    first = SetupsInForce(database, source).first(session)
+    labels = None if first is None else set(first.labels)
     rows = database.execute(
         "SELECT events.label, onset, offset, decision, verdicts.label FROM events "
         "LEFT JOIN verdicts ON event = events.id WHERE (session, source) = (?, ?) ORDER BY onset",

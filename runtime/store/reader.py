@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from htsat_edge.runtime.store.coded import CodedRow, read_coded, read_places
 from htsat_edge.runtime.store.connect import explained, limited, open_store
 from htsat_edge.runtime.store.figures import read_days, read_figures
 from htsat_edge.runtime.store.filters import OF_EVENT, read_event, read_page, read_within
+from htsat_edge.runtime.store.in_force import SetupsInForce, read_setup
 from htsat_edge.runtime.store.judged import ClipContent, read_judged
 from htsat_edge.runtime.store.records import (
     DayCount,
@@ -25,7 +27,7 @@ from htsat_edge.runtime.store.records import (
     StoredStatus,
     StoreInfo,
 )
-from htsat_edge.runtime.store.runs import Edge, ScoreRun, read_edges, read_runs, read_setup
+from htsat_edge.runtime.store.runs import Edge, ScoreRun, read_edges, read_runs
 from htsat_edge.runtime.store.setup import Setup
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 END_OF_TIME = 1e11
 """In seconds since 1970."""
+ROWS = 100
+"""Of scores that are read at once; with 527 classes they may be 10 MB."""
 SOURCED = ("events", "gaps", "scores", "in_force")
 """Tables that name sources."""
 
@@ -123,6 +127,16 @@ class StoreReader:
         """Return the scores of a source in the minutes that overlap a span of a day at most, the oldest first."""
         with self._asking():
             return read_runs(self._database, source, from_at, to_at)
+
+    def coded_rows(self, source: str, from_at: float, to_at: float) -> Iterator[CodedRow]:
+        """Yield the rows of scores that overlap a span of any length, session by session, as they are stored."""
+        with self._asking():
+            setups = SetupsInForce(self._database, source)
+            places = read_places(self._database, source, from_at, to_at)
+        for first in range(0, len(places), ROWS):
+            with self._asking():
+                rows = list(read_coded(self._database, places[first : first + ROWS], setups))
+            yield from rows
 
     def edges(self, source: str, at: float) -> tuple[Edge | None, Edge | None]:
         """Return where the last minute of scores that began by a time ends, and where the next one begins."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from dataclasses import dataclass, replace
 from math import ceil, floor
@@ -12,6 +11,7 @@ import numpy as np
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.store.in_force import SetupsInForce
 from htsat_edge.runtime.store.score_codes import decode
 from htsat_edge.runtime.store.setup import Setup
 
@@ -21,10 +21,6 @@ MOST_S = 86_400.0
 """Of a span; the scores of a day and 527 classes are 0.6 GB."""
 JOINED = 0.25
 """Rows are one run where they are less than this share of a step apart."""
-
-
-SETUP = "setups.setup FROM in_force JOIN setups ON setups.id = in_force.setup"
-"""Of a session and a source, what to select and from where."""
 
 
 class Edge(NamedTuple):
@@ -40,7 +36,7 @@ EXACT = 0.005
 
 @dataclass(frozen=True, eq=False)
 class ScoreRun:
-    """Scores of a source without a gap."""
+    """Scores of a source without a gap, and with one setup in force: with it, the hysteresis began anew."""
 
     session: int
     onset: float
@@ -86,18 +82,17 @@ def read_runs(database: sqlite3.Connection, source: str, from_at: float, to_at: 
         "WHERE source = ? AND at < ? AND at > ? AND at + (offset - onset) > ? ORDER BY session, onset",
         (source, to_at, from_at - LONGEST_ROW_S, from_at),
     )
-    setups: dict[int, Setup] = {}
+    setups = SetupsInForce(database, source)
     runs: list[list[ScoreRun]] = []
-    ended: tuple[int, float] | None = None
+    begun, ended = (0, 0.0), 0.0
     for session, onset, offset, steps, codes, at in rows.fetchall():
-        if session not in setups:
-            setups[session] = _setup_of(database, session, source)
-        setup = setups[session]
+        in_force = setups.find(session, onset)
+        setup = in_force.setup
         part = ScoreRun(session, onset, float(at), setup, decode(codes, steps, len(setup.labels)))
-        if ended is None or session != ended[0] or abs(onset - ended[1]) > JOINED * setup.step_s:
+        if (session, in_force.onset) != begun or abs(onset - ended) > JOINED * setup.step_s:
             runs.append([])
         runs[-1].append(part)
-        ended = session, offset
+        begun, ended = (session, in_force.onset), offset
     joined = (replace(run[0], scores=np.concatenate([part.scores for part in run])) for run in runs)
     return sorted(joined, key=lambda run: run.at)
 
@@ -115,20 +110,3 @@ def read_edges(database: sqlite3.Connection, source: str, at: float) -> tuple[Ed
     ]
     before, after = (None if row is None else Edge(*row) for row in edges)
     return before, after
-
-
-def read_setup(database: sqlite3.Connection, source: str, at: float) -> Setup | None:
-    """Return what was in force for a source at a time, or else first after it; None where that is not known."""
-    row = database.execute(
-        f"SELECT {SETUP} JOIN sessions ON sessions.id = session WHERE source = ? "
-        "ORDER BY started_at <= ? DESC, abs(started_at - ?) LIMIT 1",
-        (source, at, at),
-    ).fetchone()
-    return None if row is None else Setup.model_validate(json.loads(row[0]))
-
-
-def _setup_of(database: sqlite3.Connection, session: int, source: str) -> Setup:
-    row = database.execute(f"SELECT {SETUP} WHERE (session, source) = (?, ?)", (session, source)).fetchone()
-    if row is None:
-        raise ValueError(f"there are scores of {source}, but no setup")
-    return Setup.model_validate_json(row[0])

@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from htsat_edge.runtime.store.tables import FIRST, SECOND
+from htsat_edge.runtime.store.tables import FIRST, SECOND, THIRD
 
 APPLICATION_ID = 0x68747361
 """`PRAGMA application_id` of our databases: "htsa"."""
@@ -237,4 +237,10 @@ def _add_scores_and_verdicts(database: sqlite3.Connection) -> None:
         database.execute(statement)
 
 
-MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_create, _add_scores_and_verdicts)
+def _date_setups(database: sqlite3.Connection) -> None:
+    """Note from where on each setup is in force: all so far, from the beginning of their sessions."""
+    for statement in THIRD:
+        database.execute(statement)
+
+
+MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_create, _add_scores_and_verdicts, _date_setups)

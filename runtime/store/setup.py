@@ -72,6 +72,11 @@ class Setup(BaseModel):
             below=below if self.below else None,
         )
 
+    def limits(self) -> FloatArray:
+        """Return what scores are compared with, (2, C): releases and thresholds, infinite where not reported."""
+        rule = self.rule()
+        return np.stack([rule.release, rule.threshold])
+
     @model_validator(mode="after")
     def _consistent(self) -> Setup:
         classes = len(self.labels)

@@ -153,3 +153,20 @@ SECOND = (
     )
     """,
 )
+
+THIRD = (
+    """
+    CREATE TABLE in_force_from (        -- thresholds may change within a session
+        session INTEGER NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+        source TEXT NOT NULL,
+        onset REAL NOT NULL DEFAULT 0,  -- seconds since the source began
+        setup INTEGER NOT NULL REFERENCES setups (id),
+        PRIMARY KEY (session, source, onset)
+    ) WITHOUT ROWID
+    """,
+    "INSERT INTO in_force_from (session, source, setup) SELECT session, source, setup FROM in_force",
+    "DROP TABLE in_force",
+    "ALTER TABLE in_force_from RENAME TO in_force",
+    "CREATE INDEX in_force_by_source ON in_force (source)",
+    "CREATE INDEX in_force_by_setup ON in_force (setup)",
+)

@@ -11,10 +11,12 @@ from htsat_edge.runtime.store.setup import Setup
 
 @dataclass(frozen=True)
 class SourceSetup:
-    """What is in force for a source in this session."""
+    """What is in force for a source in this session, until the next one."""
 
     source: str
     setup: Setup
+    onset: float = 0.0
+    """From which second of the source on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,8 @@ class ScoreRow:
     """Of the first step, ISO 8601; None where unknown."""
     scores: FloatArray
     """(n, C), the classes of the source's setup."""
+    limits: FloatArray | None = None
+    """(m, C), ascending: the setup's releases and thresholds, on whose side each score is to stay."""
 
 
 @dataclass(frozen=True)

@@ -118,6 +118,18 @@ class DaemonConfig(Section):
         found = self._find(source)
         return self.detection if found is None else self.detection.of_source(found.detection)
 
+    def with_thresholds_of(self, other: DaemonConfig) -> DaemonConfig:
+        """Return this configuration with the thresholds of another, of the sources that both have."""
+        theirs = {source.name: source.detection for source in other.sources}
+        sources = [
+            source.model_copy(update={"detection": source.detection.with_thresholds_of(theirs[source.name])})
+            if source.name in theirs
+            else source
+            for source in self.sources
+        ]
+        detection = self.detection.with_thresholds_of(other.detection)
+        return self.model_copy(update={"detection": detection, "sources": sources})
+
     def _find(self, source: str) -> SourceConfig | None:
         names = names_of(source)
         return next((each for each in self.sources if each.name in names), None)

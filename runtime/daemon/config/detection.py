@@ -9,12 +9,15 @@ from pydantic import Field
 
 from htsat_edge.runtime.daemon.config.section import Seconds, Section, Share, one_of_several
 from htsat_edge.runtime.models.groups import Group
+from htsat_edge.runtime.models.levels import BALANCED, Sensitivity
 
 GROUPS = "want the name of a file, or groups such as {Dog: [Dog, Bark]} or {Dog: {labels: [Dog, Bark], threshold: 0.5}}"
 
 
 Groups = Annotated[str | dict[str, Group], one_of_several(GROUPS)]
 Length = Annotated[float, Field(ge=0, le=3600)]
+THRESHOLDS = ("sensitivity", "threshold", "thresholds")
+"""Keys of a section `detection` that a running daemon takes over by itself."""
 
 
 class ModelConfig(Section):
@@ -29,6 +32,8 @@ class ModelConfig(Section):
     """Of onnxruntime; by default one fewer than there are cores, so that one is free for the sound card."""
     build: bool = True
     """Build an engine in the background where TensorRT is there but no engine fits."""
+    sounds: Path | None = None
+    """Folder of the sounds that were enrolled on this device; `sounds` in the bundle by default."""
 
 
 class SourceDetectionConfig(Section):
@@ -40,11 +45,16 @@ class SourceDetectionConfig(Section):
     threshold: Share | None = None
     thresholds: dict[str, Share] = {}
     """Added to those of `detection`."""
+    sensitivity: Sensitivity | None = None
     confirm_s: dict[str, Length] = {}
     """Added to those of `detection`."""
     release: Share | None = None
     min_length_s: Length | None = None
     merge_gap_s: Length | None = None
+
+    def with_thresholds_of(self, other: SourceDetectionConfig) -> SourceDetectionConfig:
+        """Return this section with the thresholds of another."""
+        return self.model_copy(update=thresholds_of(other))
 
 
 class DetectionConfig(Section):
@@ -70,6 +80,9 @@ class DetectionConfig(Section):
     """For every class, in place of the model's own."""
     thresholds: dict[str, Share] = {}
     """For some labels and groups."""
+    sensitivity: Sensitivity = BALANCED
+    """Which of the model's own thresholds count, for classes that have several; measured false alarms of each stand in
+    the model card. `threshold` and `thresholds` count more."""
     confirm_s: dict[str, Length] = {}
     """Evidence that some labels and groups need before their start; the others need none."""
     release: Share = 0.6
@@ -79,9 +92,18 @@ class DetectionConfig(Section):
     gate_dbfs: Annotated[float, Field(le=0)] | None = None
     """Save power: the model does not run on windows that are never louder than this. Off by default: see docs."""
 
+    def with_thresholds_of(self, other: DetectionConfig) -> DetectionConfig:
+        """Return this section with the thresholds of another."""
+        return self.model_copy(update=thresholds_of(other))
+
     def of_source(self, own: SourceDetectionConfig) -> DetectionConfig:
         """Return what is in force for a source."""
         changed = {name: value for name, value in own if value is not None}
         for name in ("thresholds", "confirm_s"):
             changed[name] = {**getattr(self, name), **changed[name]}
         return self.model_copy(update=changed)
+
+
+def thresholds_of(section: Section) -> dict[str, object]:
+    """Return what a section says of thresholds."""
+    return {name: value for name, value in section if name in THRESHOLDS}

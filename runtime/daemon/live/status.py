@@ -15,6 +15,7 @@ from htsat_edge.runtime.daemon.scorer import Scorer
 from htsat_edge.runtime.daemon.session import SourceSession
 from htsat_edge.runtime.models.backends.backend import Backend
 from htsat_edge.runtime.models.backends.fallback import FallbackBackend
+from htsat_edge.runtime.models.sounds import SoundsBackend
 
 TEMPERATURES = Path("/sys/class/thermal")
 
@@ -98,7 +99,9 @@ class StatusReader:
 
 
 def present_backend(backend: Backend) -> Backend:
-    """Return what a backend that changes as it goes runs the model on at present; another one as it is."""
+    """Return what runs the model at present, where a backend changes as it goes, or adds enrolled sounds."""
+    if isinstance(backend, SoundsBackend):
+        backend = backend.inner
     return backend.present if isinstance(backend, FallbackBackend) else backend
 
 

@@ -73,8 +73,8 @@ class StoreOutput(Output[Received]):
         self._uid, self._offset = uuid.uuid4().hex, clock_offset()
         self._begun = time.time() - self._offset
         self._count = 0
-        self._setups: dict[str, SourceSetup] = {}
-        """By source; each database that is opened gets them, since it may be a new one."""
+        self._setups: dict[tuple[str, float], SourceSetup] = {}
+        """By source and onset, those that what waits may need; a database that is opened gets them."""
         self._lacks_setups = True
         """Whether the database may not have them."""
         self._rows: dict[int, ScoreRow] = {}
@@ -125,7 +125,7 @@ class StoreOutput(Output[Received]):
     def record(self, write: StoreWrite) -> None:
         """Take what is to be stored beside the messages, without waiting; from any thread."""
         if isinstance(write, SourceSetup):
-            self._setups[write.source] = write
+            self._setups[write.source, write.onset] = write
         self.put(Received(write, 0, time.time(), clock_offset()))
 
     def record_scores(self, row: ScoreRow) -> None:
@@ -164,6 +164,9 @@ class StoreOutput(Output[Received]):
             self._prune_s = None
         self._offset, self._lacks_setups = offset, False
         self._forget_rows(max(numbers, default=0) + 1)
+        for received in batch:
+            if isinstance(received.content, SourceSetup):
+                self._forget_setups(received.content)
 
     def idle(self) -> None:
         """Delete what is too old, once an hour; not while the system's clock was never set, or may be wrong.
@@ -256,6 +259,12 @@ class StoreOutput(Output[Received]):
         """Forget the scores of lower numbers: they came earlier, and were sent or lost."""
         for number in [number for number in self._rows.copy() if number < before]:
             self._rows.pop(number, None)
+
+    def _forget_setups(self, new: SourceSetup) -> None:
+        """Forget the setups before one that was written: scores that wait came after it."""
+        for source, onset in self._setups.copy():
+            if source == new.source and onset < new.onset:
+                self._setups.pop((source, onset), None)
 
     def _opened_database(self) -> Database:
         self._left_lost()

@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 import pytest
 
-COMMANDS = ("detect", "listen", "web", "check", "devices", "bench", "schema")
+COMMANDS = ("detect", "listen", "enroll", "tune", "web", "check", "devices", "bench", "schema")
 
 
 def test_it_prints_its_version(command):

@@ -12,7 +12,7 @@ import soundfile
 import yaml
 
 from htsat_edge.runtime.commands.cli import make_parser
-from htsat_edge.runtime.commands.listen import read_config
+from htsat_edge.runtime.commands.listen import read_config, watchable
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import DaemonConfig
 
@@ -51,6 +51,16 @@ def test_recordings_take_the_place_of_the_sources(file):
 def test_a_microphone_takes_the_place_of_the_sources(text, device, file):
     (source,) = config_of("--config", file, "--device", text).sources
     assert (source.name, source.microphone.device) == ("microphone", device)
+
+
+def test_only_a_file_that_can_change_is_watched(file, tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.chdir(tmp_path)
+    assert watchable(Path("detector.yaml")) == file
+    (tmp_path / "link").symlink_to(file)
+    assert watchable(tmp_path / "link") == tmp_path / "link"  # and not what it leads to today
+    others = (None, tmp_path / "pipe", tmp_path / "absent", tmp_path, Path("/dev/stdin"), Path("/proc/self/status"))
+    assert [watchable(path) for path in others] == [None] * 6
 
 
 def test_raw_samples_on_stdin():

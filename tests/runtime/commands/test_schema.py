@@ -22,8 +22,9 @@ EXAMPLES = [
     messages.CoverageStatus(source="yard", time=TIME, onset=0.0, offset=3600.0, share=0.99, gaps=2),
     messages.LevelStatus(source="yard", time=TIME, onset=60.0, offset=120.0, dbfs=-40.25, laeq_db=55.5, lamax_db=70.75),
     messages.ClockSet(time=TIME, by_s=3600.0),
-    messages.ConfigLoaded(time=TIME),
+    messages.ConfigLoaded(time=TIME, text="thresholds: Dog 0.37 -> 0.62"),
     messages.ConfigRejected(time=TIME, text="detector.yaml: events: unknown key"),
+    messages.Enrolled(time=TIME, labels=["Our doorbell"], text="new: Our doorbell"),
     messages.OutputFailed(time=TIME, output="store store.db", text="database is locked"),
     messages.OutputBack(time=TIME, output="store store.db"),
     messages.TopScores(

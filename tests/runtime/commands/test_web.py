@@ -48,21 +48,32 @@ def start():
         process.stderr.close()
 
 
-def ask(port, path):
+def ask(port, path, body=None):
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
-        connection.request("GET", path)
+        if body is None:
+            connection.request("GET", path)
+        else:
+            headers = {"Origin": f"http://127.0.0.1:{port}", "Content-Type": "application/json"}
+            connection.request("POST", path, json.dumps(body), headers)
         response = connection.getresponse()
         return response.status, json.loads(response.read())
 
 
-def test_it_serves_until_it_is_told_to_end(start, store, free_port):
+def test_it_serves_until_it_is_told_to_end(start, store, free_port, tmp_path):
+    """As the daemon starts it: with the configuration on stdin, and the name of the file that it is from."""
     config = {"outputs": {"store": {"path": str(store)}}, "web": {"port": free_port}}
-    process = start("--config", "/dev/stdin", stdin=subprocess.PIPE)
+    file = tmp_path / "detector.yaml"
+    file.write_text(f"outputs: {{store: {{path: {store}}}}}  # as ever\n")
+    process = start("--config", "/dev/stdin", "--config-file", file, stdin=subprocess.PIPE)
     process.stdin.write(json.dumps(config))
     process.stdin.close()
     assert process.stderr.readline() == f"the page is at http://127.0.0.1:{free_port}; Ctrl-C ends it\n"
     assert ask(free_port, "/api/events") == (200, {"events": [], "total": 0, "next": None})
     assert ask(free_port, "/api/session")[1]["clips"] is False
+    status, done = ask(free_port, "/api/tune/apply", {"changes": [{"label": "Dog", "threshold": 0.7}]})
+    assert (status, done["path"]) == (200, str(file))
+    assert "# as ever\n" in file.read_text()
+    assert "Dog: 0.7" in file.read_text()
     process.terminate()
     assert process.wait(60) == 0
     assert process.stderr.read() == ""
@@ -77,6 +88,7 @@ def test_what_it_refuses(command, store, tmp_path, free_port):
     assert "--config FILE" in refused()
     assert "not allowed with" in refused("--demo", "--database", store)
     assert "no port" in refused("--database", store, "--port", 70_000)
+    assert "--config-file is for --config" in refused("--database", store, "--config-file", tmp_path / "detector.yaml")
     assert "there are no clips" in refused("--database", store, "--export", tmp_path / "out")
     assert "nothing to export" in refused("--database", store, "--clips", tmp_path, "--export", tmp_path / "out")
     with socket.create_server(("127.0.0.1", free_port)):
@@ -118,6 +130,9 @@ def test_the_demo_plays_and_leaves_nothing(start, free_port, tmp_path, wait_for)
     assert f":{free_port};" in process.stderr.readline()
     assert ask(free_port, "/api/session")[1]["demo"]
     wait_for(lambda: (ask(free_port, "/api/device")[1]["status"] or {"sources": []})["sources"])
+    assert ask(free_port, "/api/sounds")[1] == {"can_enroll": True, "reason": "", "sounds": []}
+    assert ask(free_port, "/api/tune/apply", {"changes": [{"label": "Dog", "threshold": 0.7}]})[0] == 200
+    wait_for(lambda: ask(free_port, "/api/thresholds")[1]["farmyard"]["Dog"] == 0.7)  # the daemon has taken it over
     os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
     assert process.wait(60) == 0
     assert process.stderr.read() == ""

@@ -39,6 +39,7 @@ from htsat_edge.runtime.daemon.outputs.store import StoreOutput
 from htsat_edge.runtime.daemon.outputs.webhook import Webhook
 from htsat_edge.runtime.daemon.sources.streams import FfmpegSource, FileSource, PcmSource
 from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
+from htsat_edge.runtime.models.model import load_model
 from htsat_edge.runtime.models.settings import Settings
 
 INFO = load_bundle(BUNDLED).info
@@ -164,7 +165,7 @@ def test_a_gate_that_is_configured_saves_runs_in_silence(filled_source):
 @pytest.mark.parametrize(("threads", "used"), [(None, max(1, cores() - 1)), (1, 1), (3, 3)])
 def test_one_core_is_left_to_the_sound_card(threads, used):
     config = DaemonConfig(model=ModelConfig(backend="onnxruntime", threads=threads))
-    backend = open_model(load_bundle(BUNDLED), config, build=False)
+    backend = open_model(load_model(), config, build=False)
     assert backend._at_once == used
     assert backend._session.get_session_options().intra_op_num_threads == used
     backend.close()

@@ -283,3 +283,32 @@ def test_names_become_topics():
     assert slug("Höhle/+#") == "höhle"
     assert slug("厨房") == "厨房"
     assert slug("…") == "_"
+
+
+def test_thresholds_of_another_configuration_and_nothing_else():
+    mine = DaemonConfig.model_validate(
+        {
+            "detection": {"threshold": 0.4, "release": 0.5, "labels": ["Dog"]},
+            "sources": [
+                {"name": "yard", "file": "a.wav", "detection": {"thresholds": {"Dog": 0.1}, "release": 0.7}},
+                {"name": "gate", "file": "b.wav", "detection": {"thresholds": {"Dog": 0.2}}},
+            ],
+        }
+    )
+    other = DaemonConfig.model_validate(
+        {
+            "detection": {"thresholds": {"Dog": 0.9}, "sensitivity": "miss_little", "release": 0.9},
+            "sources": [
+                {"name": "wood", "file": "c.wav"},
+                {"name": "yard", "file": "d.wav", "detection": {"threshold": 0.8, "release": 0.9}},
+            ],
+        }
+    )
+    both = mine.with_thresholds_of(other)
+    assert (both.detection.threshold, both.detection.thresholds) == (None, {"Dog": 0.9})
+    assert (both.detection.sensitivity, both.detection.release, both.detection.labels) == ("miss_little", 0.5, ["Dog"])
+    yard, gate = both.sources
+    assert (yard.file, yard.detection.threshold, yard.detection.thresholds) == (Path("a.wav"), 0.8, {})
+    assert yard.detection.release == 0.7
+    assert gate == mine.sources[1]
+    assert mine.with_thresholds_of(mine) == mine

@@ -13,6 +13,7 @@ from htsat_edge.runtime.daemon.messages import (
     ConfigLoaded,
     ConfigRejected,
     CoverageStatus,
+    Enrolled,
     GapMessage,
     HopChanged,
     InputFault,
@@ -48,7 +49,8 @@ MESSAGES = [
     CoverageStatus(source="yard", time=AT, onset=0.0, offset=3600.0, share=0.99, gaps=2),
     LevelStatus(source="yard", time=AT, onset=60.0, offset=120.0, dbfs=-41.2, laeq_db=None, lamax_db=None),
     ClockSet(time=AT, by_s=3600.0),
-    ConfigLoaded(time=AT),
+    ConfigLoaded(time=AT, text="thresholds: Dog 0.37 -> 0.62"),
+    Enrolled(time=AT, labels=["Our doorbell"], text="new: Our doorbell"),
     ConfigRejected(time=AT, text="detection.releese: unknown key, meant release?"),
     OutputFailed(time=AT, output="stdout", text="nobody reads it any more"),
     OutputBack(time=AT, output="stdout"),
@@ -67,6 +69,7 @@ STATES = {
     "clock_set",
     "config_loaded",
     "config_rejected",
+    "enrolled",
     "output_failed",
     "output_back",
     "top_scores",
@@ -124,7 +127,7 @@ def test_a_message_never_changes_and_knows_its_keys():
     with pytest.raises(ValidationError, match="frozen"):
         MESSAGES[0].label = "Cat"
     with pytest.raises(ValidationError, match="Extra inputs"):
-        ConfigLoaded(time=AT, text="x")
+        ConfigLoaded(time=AT, label="x")
 
 
 def test_the_states_are_those_of_the_contract():

@@ -5,16 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon import page as pages
+from htsat_edge.runtime.daemon import servers
 from htsat_edge.runtime.daemon.clock import SystemClock
 from htsat_edge.runtime.daemon.config import DaemonConfig, OutputsConfig, StoreConfig, WebConfig
 from htsat_edge.runtime.daemon.live.status import StatusReader
 from htsat_edge.runtime.daemon.page import Page
+from htsat_edge.runtime.daemon.parts import Carried
 from htsat_edge.runtime.daemon.publisher import Publisher
 from htsat_edge.runtime.daemon.scorer import Scorer
 
@@ -138,6 +141,29 @@ def test_a_page_that_fails_does_not_make_the_daemon_unhealthy(begin, quick, wait
     status = StatusReader([], Scorer(None, None, None), publisher)
     assert status.healthy
     assert [(output.name, output.works) for output in status.outputs()] == [("web", False)]
+
+
+def test_a_page_goes_on_with_the_next_daemon_where_it_is_carried_on(begin, config, quick, wait_for):
+    """Its process is the same: a browser that waits for an answer gets it."""
+    page, carried = begin("time.sleep(1000)"), Carried()
+    system = SystemClock(0.0, 0.0)
+    for goes_on in (True, False):
+        status = StatusReader([], Scorer(None, None, None), Publisher([], system))
+        carried.page = page
+        with ExitStack() as opened:
+            assert servers.open_page(config, status, opened, carried, None) is page
+            assert page in status.publisher.reporters
+            carried.clear()
+            wait_for(page.starts)
+            if goes_on:
+                carried.page = page
+        assert (page._process is not None) == goes_on
+    assert len(page.starts()) == 1
+
+
+def test_the_page_knows_the_file_that_it_may_change(tmp_path):
+    assert pages.page_command(7, tmp_path / "detector.yaml")[-2:] == ["--config-file", str(tmp_path / "detector.yaml")]
+    assert "--config-file" not in pages.page_command(7)
 
 
 def test_the_socket_is_beside_the_store_unless_the_configuration_says_where(config, tmp_path):

@@ -229,3 +229,44 @@ def test_a_new_database_that_is_opened_between_two_batches_has_the_setups_too(tm
     output.send(put_row(output, recorder, 0))
     output.closed()
     assert ask(path, "SELECT count(*) FROM in_force") == ask(path, "SELECT count(*) FROM scores") == [(1,)]
+
+
+def test_where_thresholds_change_a_row_ends_and_the_next_has_another_setup(session):
+    store = Kept()
+    recorder = ScoreRecorder(store, session)
+    recorder.scores(0.0, STEP_S, drawn(10))
+    session.settings = Settings(threshold=0.25)
+    recorder.retuned(10 * STEP_S)
+    recorder.retuned(10 * STEP_S)
+    recorder.scores(10 * STEP_S, STEP_S, drawn(5))
+    recorder.interrupted(15 * STEP_S)
+    assert [(write.onset, write.setup.thresholds[0]) for write in store.writes] == [(0.0, 0.5), *[(3.2, 0.25)] * 2]
+    assert [(row.onset, len(row.scores), row.limits[1, 0]) for row in store.rows] == [(0.0, 10, 0.5), (3.2, 5, 0.25)]
+
+
+def test_a_row_that_cannot_be_made_where_thresholds_change_costs_no_setup(session, monkeypatch):
+    store = Kept()
+    recorder = ScoreRecorder(store, session)
+    recorder.scores(0.0, STEP_S, drawn(10))
+    monkeypatch.setattr(recorder, "_end_row", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        recorder.retuned(3.2)
+    assert [write.onset for write in store.writes] == [0.0, 3.2]
+
+
+def test_a_new_database_gets_the_setups_that_scores_which_wait_need(tmp_path, session):
+    """And no other: they would be kept for as long as the daemon runs."""
+    path = tmp_path / "events.db"
+    output = StoreOutput(StoreConfig(path=path))
+    recorder = ScoreRecorder(output, session)
+    for number in range(1, 4):
+        recorder.scores((number - 1) * STEP_S, STEP_S, drawn(1))
+        recorder.retuned(number * STEP_S)
+    waiting = [output._queue.get_nowait() for _ in range(output.waiting)]
+    output.send(waiting[:3])  # two setups, and the row between them
+    path.unlink()
+    output.send(waiting[3:])
+    output.closed()
+    assert ask(path, "SELECT onset FROM in_force") == [(pytest.approx(k * STEP_S),) for k in (1, 2, 3)]
+    assert [*output._setups] == [("yard", pytest.approx(3 * STEP_S))]
+    assert ask(path, "SELECT count(*) FROM scores") == [(2,)]

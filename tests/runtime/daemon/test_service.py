@@ -1,6 +1,7 @@
 """The daemon in a process of its own, on samples from its stdin: signals, systemd, and a configuration that changes."""
 
 import fcntl
+import itertools
 import os
 import signal
 import socket
@@ -9,10 +10,17 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from contextlib import closing
 
+import numpy as np
 import pytest
 import yaml
+
+from htsat_edge.runtime.enrolment.library import Library
+from htsat_edge.runtime.models.bundle import load_bundle
+from htsat_edge.runtime.store.reader import StoreReader
+from htsat_edge.runtime.store.replay import replay
 
 RATE = 32_000
 
@@ -141,6 +149,103 @@ def test_sighup_reads_the_configuration_again_and_rejects_a_bad_one(service, sam
     messages = service.published()
     later = messages[messages.index(loaded) :]
     assert {message["label"] for message in later if message["type"] == "start"} == {"Fowl"}
+
+
+def stored_runs(path):
+    """The runs of scores of the last hour, which follow each other without a step that is missing or there twice."""
+    now = time.time()
+    with StoreReader(path) as reader:
+        runs = sorted(reader.score_runs("yard", now - 3600, now + 3600), key=lambda run: run.onset)
+        events = reader.events_within("yard", now - 3600, now + 3600)
+    for before, after in itertools.pairwise(runs):
+        assert 0 <= before.onset + len(before.scores) * before.step_s - after.onset < before.step_s
+    return runs, sorted((event.label, event.onset, event.offset) for event in events)
+
+
+def replayed(runs):
+    """The events that the scores of each run give, from its beginning on."""
+    for run in runs:
+        for one in replay(run.setup.rule(), run.scores).heard:
+            if one.found:
+                onset, offset = (round(run.onset + step * run.step_s, 4) for step in (one.onset, one.offset))
+                yield run.setup.labels[one.k], onset, offset
+
+
+def test_changed_thresholds_are_in_force_without_a_signal_and_nothing_is_lost(service, samples, tmp_path):
+    """The scores go on, and those of each part give exactly the events that are stored."""
+    path, detection = tmp_path / "events.db", {"early_margin": None, "hop_s": 0.64}
+    sections = {"outputs": {"store": {"path": str(path)}}, "detection": detection}
+    service.start(**sections).play(samples[: 16 * RATE])
+    service.wait_for(type="start", label="Cattle, bovinae")
+    detection["thresholds"] = {"Thunder": 0.99, "Dog": 0.2}
+    service.write_config(**sections)
+    loaded = service.wait_for(state="config_loaded")
+    assert loaded["text"] == "thresholds: Thunder 0.51 -> 0.99, Dog 0.37 -> 0.2"
+    service.play(samples[16 * RATE :])
+    status, err = service.end()
+    assert status == 0
+    assert "changed thresholds are in force: thresholds: " in err
+    assert [message["state"] for message in service.published(type="status")] == [
+        "listening",
+        "config_loaded",
+        "source_failed",
+    ]
+    assert service.published(type="gap") == []
+    first, second = runs = stored_runs(path)[0]
+    assert first.onset == 0 < second.onset
+    assert second.onset + len(second.scores) * 0.32 >= len(samples) / RATE
+    assert second.setup.thresholds[second.setup.labels.index("Thunder")] == 0.99
+    assert stored_runs(path)[1] == sorted(replayed(runs))
+
+
+def test_a_reload_loses_no_sample_and_a_source_that_is_the_same_goes_on(service, samples, tmp_path):
+    path, detection = tmp_path / "events.db", {"hop_s": 0.64}
+    sections = {"outputs": {"store": {"path": str(path)}}, "detection": detection}
+    service.start(**sections).play(samples[: 16 * RATE])
+    for labels in (["Speech", "Dog"], ["Dog", "Fowl", "Thunder"]):
+        service.wait_for(type="start")
+        detection["labels"] = labels
+        service.write_config(**sections)
+        count = len(service.published(state="config_loaded"))
+        service.process.send_signal(signal.SIGHUP)
+        service.play(samples[: 4 * RATE])
+        service._wait_for(lambda count=count: len(service.published(state="config_loaded")) > count)
+    service.play(samples[16 * RATE :])
+    assert service.end()[0] == 0
+    heard_s = len(samples) / RATE + 8
+    assert service.published(type="gap") == []
+    runs, _ = stored_runs(path)
+    assert runs[0].onset == 0
+    assert heard_s <= runs[-1].onset + len(runs[-1].scores) * 0.32 < heard_s + 0.32
+    assert [run.session for run in runs] == [1, 2, 3]
+    starts = [message["id"] for message in service.published(type="start")]
+    assert starts == [*range(1, len(starts) + 1)]
+    assert sorted(message["id"] for message in service.published(type="end")) == starts
+
+
+def test_a_sound_that_is_enrolled_or_removed_is_heard_from_then_on_and_nothing_is_lost(
+    service, samples, tmp_path, put_sound
+):
+    library = Library(tmp_path / "sounds", load_bundle())
+    model = {"backend": "onnxruntime", "sounds": str(library.folder)}
+    service.start(model=model, detection={"hop_s": 0.64}).play(samples[: 12 * RATE])
+    service.wait_for(label="Speech")
+    sound = put_sound(library, "Our doorbell", np.zeros(256, np.float32), bias=5.0)  # it fires on everything
+    added = service.wait_for(state="enrolled")
+    assert (added["labels"], added["text"]) == (["Our doorbell"], "new: Our doorbell")
+    service.play(samples[12 * RATE :])
+    start = service.wait_for(type="start", label="Our doorbell")
+    assert start["id"] > service.published(type="start", label="Speech")[0]["id"]
+    assert start["onset"] >= 9  # and not from the beginning of the source
+    library.remove(sound.name)
+    service.wait_for(state="enrolled", labels=[])
+    service.play(samples[: 4 * RATE])
+    assert service.end()[0] == 0
+    assert service.published(type="gap") == []
+    (end,) = service.published(type="end", label="Our doorbell")
+    assert end["id"] == start["id"]
+    messages = service.published(type="start")
+    assert [message["id"] for message in messages] == [*range(1, len(messages) + 1)]
 
 
 def test_to_be_ended_while_the_configuration_is_read_again(service, samples, systemd):

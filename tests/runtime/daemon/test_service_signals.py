@@ -43,7 +43,7 @@ def wait_for_ever(tmp_path):
 
 def test_sigterm_ends_a_start_that_waits_for_a_file(wait_for_ever, monkeypatch, caplog):
     """It did nothing: the file was opened again."""
-    monkeypatch.setattr(service, "assemble", lambda _: wait_for_ever(signal.SIGTERM))
+    monkeypatch.setattr(service, "assemble", lambda *_, **__: wait_for_ever(signal.SIGTERM))
     before = signal.getsignal(signal.SIGTERM)
     assert serve(DaemonConfig(), DaemonConfig) == 0
     assert "ended while it was started" in caplog.text
@@ -51,7 +51,7 @@ def test_sigterm_ends_a_start_that_waits_for_a_file(wait_for_ever, monkeypatch, 
 
 
 def test_ctrl_c_ends_a_start_that_waits_for_a_file(wait_for_ever, monkeypatch):
-    monkeypatch.setattr(service, "assemble", lambda _: wait_for_ever(signal.SIGINT))
+    monkeypatch.setattr(service, "assemble", lambda *_, **__: wait_for_ever(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         serve(DaemonConfig(), DaemonConfig)
 
@@ -59,7 +59,7 @@ def test_ctrl_c_ends_a_start_that_waits_for_a_file(wait_for_ever, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_just_before_something_is_opened_ends_the_start(number, monkeypatch):
     """It was noted only, and the start went on to wait for ever."""
-    monkeypatch.setattr(service, "assemble", lambda _: pytest.fail("it was begun"))
+    monkeypatch.setattr(service, "assemble", lambda *_, **__: pytest.fail("it was begun"))
     run = Service(DaemonConfig(), DaemonConfig)
     run._end(number, None)
     with pytest.raises(KeyboardInterrupt) if number == signal.SIGINT else nullcontext():
@@ -72,7 +72,7 @@ def test_a_signal_ends_a_daemon_that_waits_for_its_configuration(number, make_pa
     parts = make_parts()
     parts.sources[0].feed.open(2000)
     parts.sources[0].feed.write(np.zeros(9600, np.float32))
-    monkeypatch.setattr(service, "assemble", lambda _: parts)
+    monkeypatch.setattr(service, "assemble", lambda *_, **__: parts)
     run = Service(DaemonConfig(), lambda: wait_for_ever(number))
     run._control.reload = True
     run.run()
@@ -91,7 +91,7 @@ def test_warnings_that_were_left_out_are_counted_at_the_end(make_parts, monkeypa
         parts.sources[0].feed.end()
 
     parts.sources[0].start = start
-    monkeypatch.setattr(service, "assemble", lambda _: parts)
+    monkeypatch.setattr(service, "assemble", lambda *_, **__: parts)
     serve(DaemonConfig(), DaemonConfig)
     assert [record.message for record in caplog.records] == ["odd", "odd (2 more since the last one)"]
 
@@ -141,5 +141,5 @@ def test_a_source_that_failed_counts_where_the_sources_have_ended_the_program(en
             parts.sources[0].feed.end()
 
     parts.sources[0].start = start
-    monkeypatch.setattr(service, "assemble", lambda _: parts)
+    monkeypatch.setattr(service, "assemble", lambda *_, **__: parts)
     assert serve(DaemonConfig(), DaemonConfig) == (0 if ending else 2)

@@ -82,7 +82,7 @@ def test_failures_that_come_and_go_with_another_text_each_time_are_one_warning(s
     caplog.clear()
     for number in range(20):
         session.abandon(HtsatEdgeError(f"{number} bytes are missing"))
-        session.failure = None
+        session.progress.failure = None
     assert len(caplog.records) == 1
 
 

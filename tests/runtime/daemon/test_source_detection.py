@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.daemon.assembly import assemble, note_thresholds, prepare, settings_of
+from htsat_edge.runtime.daemon.assembly import assemble, note_thresholds, notes_of, prepare, settings_of
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.loop import Daemon
 from htsat_edge.runtime.daemon.notify import Notifier
@@ -50,6 +50,20 @@ def test_a_source_has_the_global_settings_but_for_its_own():
     assert [settings_of(name, INFO, again) for name in ("gate", "yard")] == [
         settings_of(name, INFO, config) for name in ("gate", "yard")
     ]
+
+
+def test_a_source_may_have_a_sensitivity_of_its_own_and_what_has_no_level_is_noted_once():
+    config = config_of({"sensitivity": "few_false_alarms"}, yard={"sensitivity": "miss_little"}, gate={})
+    assert prepare(INFO, config).sensitivity == settings_of("gate", INFO, config).sensitivity == "few_false_alarms"
+    assert settings_of("yard", INFO, config).sensitivity == "miss_little"
+    known = {"Dog": INFO.levels.classes["Dog"]}
+    info = INFO.model_copy(update={"levels": INFO.levels.model_copy(update={"classes": known})})
+    few, little = {"sensitivity": "few_false_alarms"}, {"sensitivity": "miss_little"}
+    several = config_of({}, gate=few, yard=little, road=little, hall={})
+    gate, yard = notes_of(info, info, several)
+    assert gate.startswith("bundled: sensitivity few_false_alarms: no such threshold was measured for Speech, Water, ")
+    assert yard.startswith("bundled: sensitivity miss_little: ")
+    assert notes_of(INFO, INFO, config) == notes_of(info, info, config_of({}, yard={})) == []
 
 
 def test_a_source_has_groups_of_its_own():

@@ -58,8 +58,8 @@ class StoreFiller:
             for write in writes:
                 self.database.put(self.session(uid), write, AT + at)
 
-    def setup(self, setup=SETUP, source="yard", uid="one"):
-        self.put(SourceSetup(source, setup), uid=uid)
+    def setup(self, setup=SETUP, source="yard", uid="one", onset=0.0):
+        self.put(SourceSetup(source, setup, onset), uid=uid)
 
     def scores(self, onset, scores, source="yard", timed=True, uid="one"):
         scores = np.asarray(scores, np.float32)

@@ -102,3 +102,51 @@ def test_the_setup_in_force(filler, reader):
     found = [reader.setup("yard", AT + after).model for after in (-50, 0, 150, 199, 200, 999)]
     assert found == ["model 0"] * 4 + ["model 2"] * 2
     assert reader.setup("pond", AT) is None
+
+
+@pytest.fixture
+def retuned(filler):
+    """Thresholds that change twice within a session, and back; each part has ten rows of ten steps."""
+    setup = filler.setup.__defaults__[0]
+    others = [setup.model_copy(update={"thresholds": [x, x, x]}) for x in (0.6, 0.7)]
+    for k, one in enumerate((setup, others[0], setup, others[1])):
+        filler.setup(one, onset=round(100 * k * STEP_S, 4))
+    filler.setup(source="pond")
+    for row in range(40):
+        filler.scores(round(row * 10 * STEP_S, 4), ramp(row * 10, 10))
+    return filler
+
+
+def test_a_run_ends_where_the_setup_changes(retuned, reader):
+    """Since there the hysteresis began anew, also where it is the setup of before."""
+    runs = reader.score_runs("yard", AT, AT + 1000)
+    assert [run.onset for run in runs] == pytest.approx([0, 32, 64, 96])
+    assert [len(run.scores) for run in runs] == [100] * 4
+    assert [run.setup.thresholds[0] for run in runs] == [0.5, 0.6, 0.5, 0.7]
+    np.testing.assert_allclose(np.concatenate([run.scores for run in runs]), ramp(0, 400), atol=0.0065)
+    assert runs[0].end_at == pytest.approx(runs[1].at, abs=0.001)
+    (run,) = reader.score_runs("yard", AT + 40, AT + 41)
+    assert run.setup.thresholds[0] == 0.6
+
+
+def test_the_setup_that_was_in_force_within_a_session(retuned, reader):
+    found = [reader.setup("yard", AT + after).thresholds[0] for after in (-5, 0, 31.9, 32.1, 63.9, 64.1, 96.1, 1e6)]
+    assert found == [0.5, 0.5, 0.5, 0.6, 0.6, 0.5, 0.7, 0.7]
+    assert [source.setup.thresholds[0] for source in reader.sources()] == [0.5, 0.7]
+
+
+def test_without_scores_events_tell_which_setup_was_in_force(filler, reader):
+    setup = filler.setup.__defaults__[0]
+    for onset, threshold in ((0.0, 0.5), (50.0, 0.6)):
+        filler.setup(setup.model_copy(update={"thresholds": [threshold] * 3}), onset=onset)
+    assert reader.setup("yard", AT + 10).thresholds[0] == 0.6  # nothing tells when that was
+    filler.event("Bird", 20.0, 22.0)
+    assert [reader.setup("yard", AT + after).thresholds[0] for after in (10, 40, 60)] == [0.5, 0.5, 0.6]
+
+
+def test_scores_from_before_the_first_setup_that_is_known_have_that(filler, reader):
+    """A database that was begun anew while rows of scores waited."""
+    filler.setup(onset=50.0)
+    filler.scores(0.0, ramp(0, 10))
+    (run,) = reader.score_runs("yard", AT, AT + 10)
+    assert run.setup.labels == ["Animal", "Bird", "Dog"]

@@ -37,6 +37,40 @@ def test_codes_are_the_nearest_of_their_scores():
     np.testing.assert_array_equal(decode(encode(SCORES[:, None]), 256, 1)[:, 0], SCORES)
 
 
+LIMITS = st.tuples(st.floats(0.02, 0.99), st.sampled_from([0.3, 0.6, 0.9, 1.0]))
+
+
+@given(SHAPES, st.data())
+def test_what_is_read_is_on_the_same_side_of_each_limit(shape, data):
+    """Scores next to a limit are those that rounding would take across."""
+    pairs = [data.draw(LIMITS) for _ in range(shape[1])]
+    threshold = np.float32([x for x, _ in pairs])
+    limits = np.stack([threshold * np.float32([share for _, share in pairs]), threshold])
+    near = limits[:, data.draw(st.integers(0, shape[1] - 1))]
+    elements = [0.0, 1.0, *near, *np.nextafter(near, 0), *np.nextafter(near, 1), *(near * np.float32(1.01))]
+    scores = data.draw(arrays(np.float32, shape, elements=st.sampled_from(elements) | st.floats(0, 1, width=32)))
+    found = decode(encode(scores, limits), *shape)
+    for limit in limits:
+        np.testing.assert_array_equal(found >= limit, scores >= limit)
+    heard = scores >= 0.02
+    most = 1 / (1 + np.exp(-MOST_LOGIT))
+    exact = logit(np.clip(scores[heard], FLOOR, most).astype(float))
+    np.testing.assert_allclose(logit(found[heard].astype(float)), exact, rtol=0, atol=2 * HALF_STEP + 1e-3)
+
+
+def test_a_limit_below_the_floor_keeps_what_reaches_it():
+    limits = np.float32([[0.004], [0.008]])
+    scores = np.float32([[0.0039], [0.0085], [0.02]])
+    assert (decode(encode(scores, limits), 3, 1)[:, 0] >= limits[1]).tolist() == [False, True, True]
+
+
+def test_a_class_that_is_not_reported_has_no_limits():
+    scores = np.float32([[0.5, 0.001], [1.0, 0.3]])
+    np.testing.assert_array_equal(
+        decode(encode(scores, np.full((2, 2), np.inf, np.float32)), 2, 2), decode(encode(scores), 2, 2)
+    )
+
+
 def test_silence_costs_nothing_however_many_classes():
     scores = np.full((187, 527), 0.009, np.float32)
     assert len(encode(scores)) < 20
