@@ -8,6 +8,8 @@ from htsat_edge.runtime.store.reader import StoreReader
 from htsat_edge.runtime.web.hub import Hub
 from htsat_edge.runtime.web.logins import Logins
 from htsat_edge.runtime.web.settings import PageSettings
+from htsat_edge.runtime.web.teacher import Teacher
+from htsat_edge.runtime.web.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,8 @@ class PageContext:
     settings: PageSettings
     hub: Hub
     logins: Logins
+    uploads: Uploads
+    teacher: Teacher
 
     @property
     def cookie(self) -> str:

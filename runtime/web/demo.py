@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import subprocess
 import tempfile
@@ -15,11 +14,14 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 
 import htsat_edge
 from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.programs import command_of
+from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.config.web import WebConfig
 from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.web.server import open_port
@@ -56,6 +58,7 @@ def playing(port: int) -> Iterator[PageSettings]:
     with tempfile.TemporaryDirectory(prefix="htsat-edge-demo-") as name:
         folder, web = Path(name), WebConfig(port=port, start=False)
         config = {
+            "model": {"sounds": str(folder / "sounds")},
             "sources": [{"name": "farmyard", "stdin": {"sample_rate": recording.sample_rate}}],
             "outputs": {
                 "stdout": False,
@@ -64,12 +67,20 @@ def playing(port: int) -> Iterator[PageSettings]:
             },
             "web": web.model_dump(mode="json"),
         }
-        (folder / "detector.yaml").write_text(json.dumps(config))
+        file = folder / "detector.yaml"
+        file.write_text(yaml.safe_dump(config, sort_keys=False))
         log = folder / "daemon.log"
-        with log.open("wb") as output, _daemon(folder / "detector.yaml", output) as daemon:
+        with log.open("wb") as output, _daemon(file, output) as daemon:
             feeder = threading.Thread(target=feed, args=(daemon, samples, recording.sample_rate), daemon=True)
             feeder.start()
-            settings = PageSettings(web, folder / "events.db", folder / "clips", demo=True)
+            settings = PageSettings(
+                web,
+                folder / "events.db",
+                folder / "clips",
+                demo=True,
+                config=read_yaml(file, DaemonConfig),
+                config_file=file,
+            )
             _wait(daemon, settings.store, log)
             yield settings
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,7 +24,9 @@ OPEN_PATHS = ("/api/session", "/api/login", "/api/logout")
 """Below /api, what needs no login; other paths are those of files that everybody may have."""
 READING = ("GET", "HEAD")
 MOST_BODY, MOST_VERDICTS_BODY = 1 << 16, 1 << 20
-BODY_S = 20.0
+MOST_FILE = {"/api/sounds/uploads": 20_000_000, "/api/sounds/import": 50_000_000}
+"""Bytes of a body that is a file, which its route writes to disk as it comes."""
+BODY_S, FILE_S = 20.0, 120.0
 """Within which a body must have come."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
@@ -35,7 +38,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Permissions-Policy": "camera=(), microphone=(self), geolocation=()",
 }
 
 
@@ -99,6 +102,8 @@ class Guard:
                 raise RefusalError(403, "the request comes from another page")
             if scope["path"] not in OPEN_PATHS and not self._logins.is_in(token_of(headers, self._cookie)):
                 raise RefusalError(401, "log in first")
+        if (most_file := MOST_FILE.get(scope["path"])) is not None:
+            return bounded(headers, receive, most_file, FILE_S)
         most = MOST_VERDICTS_BODY if scope["path"] == "/api/verdicts" else MOST_BODY
         return await read_body(headers, receive, most)
 
@@ -140,28 +145,39 @@ def token_of(headers: Headers, cookie: str) -> str | None:
 
 async def read_body(headers: Headers, receive: Receive, most: int) -> Receive:
     """Return what gives the body that has come; raise a RefusalError where it is too long or too slow."""
+    receive_part = bounded(headers, receive, most, BODY_S)
+    parts, more = list[bytes](), True
+    while more:
+        message = await receive_part()
+        more = message.get("more_body", False)
+        parts.append(message.get("body", b""))
+    return replaying(b"".join(parts), receive)
+
+
+def bounded(headers: Headers, receive: Receive, most: int, seconds: float) -> Receive:
+    """Return what gives a body as it comes, and raises a RefusalError where that is too long or too slow."""
     too_long = RefusalError(413, f"the body is longer than {most} bytes")
     length = headers.get("content-length", "0")
     if not length.isdecimal() or len(length) > 12 or int(length) > most:
         raise too_long
-    parts, size, more = list[bytes](), 0, True
+    end_s, size, more = time.monotonic() + seconds, 0, True
 
-    async def read() -> None:
+    async def receive_part() -> Message:
         nonlocal size, more
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise RefusalError(400, "the body has not come whole")
-            size, more = size + len(message.get("body", b"")), message.get("more_body", False)
-            parts.append(message.get("body", b""))
-            if size > most:
-                raise too_long
+        if not more:
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), end_s - time.monotonic())
+        except asyncio.TimeoutError:
+            raise RefusalError(408, "the body has not come in time") from None
+        if message["type"] == "http.disconnect":
+            raise RefusalError(400, "the body has not come whole")
+        size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+        if size > most:
+            raise too_long
+        return message
 
-    try:
-        await asyncio.wait_for(read(), BODY_S)
-    except asyncio.TimeoutError:
-        raise RefusalError(408, "the body has not come in time") from None
-    return replaying(b"".join(parts), receive)
+    return receive_part
 
 
 def replaying(body: bytes, receive: Receive) -> Receive:

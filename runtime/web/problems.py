@@ -22,6 +22,7 @@ TEXTS = {
     403: "The request comes from another page, or for another host",
     404: "It does not exist",
     408: "The body has not come in time",
+    409: "It cannot be done at present, or not here",
     413: "The body is too long",
     416: "The file has no such range",
     429: "Too many tries",

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from htsat_edge.runtime.daemon.live.frames import DeviceStatus, LiveSource
-from htsat_edge.runtime.store.records import Key, Record, StoredGap, StoredStatus, StoreInfo, Verdict
+from htsat_edge.runtime.models.sounds import SoundReport
+from htsat_edge.runtime.store.records import At, Key, Record, StoredGap, StoredStatus, StoreInfo, Verdict, tidy
+from htsat_edge.runtime.tuning.records import ThresholdChange
 
-MOST_VERDICTS = 1000
+MOST_VERDICTS, MOST_CHANGES, MOST_RECORDINGS = 1000, 100, 50
 """In one request."""
+SoundLabel = Annotated[str, Field(min_length=1, max_length=100), BeforeValidator(tidy)]
+"""What cannot be printed is left out."""
+SoundName = Annotated[str, Field(pattern="^[^./][^/]*$", max_length=200)]
+"""Of its files."""
+UploadId = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
 
 class ApiProblem(Record):
@@ -94,3 +102,78 @@ class VerdictsOut(Record):
     after: list[Verdict]
     unknown: list[Key]
     """Events that do not exist."""
+
+
+class ChangesIn(Record):
+    """New thresholds."""
+
+    changes: Annotated[list[ThresholdChange], Field(min_length=1, max_length=MOST_CHANGES)]
+
+
+class PreviewIn(ChangesIn):
+    """New thresholds, and the period to try them on."""
+
+    from_at: At
+    to_at: At
+
+
+class SoundOut(Record):
+    """A sound that was enrolled on this device."""
+
+    name: str
+    """Of its files."""
+    label: str
+    threshold: float | None
+    """None where the sound cannot be read."""
+    enrolled_at: datetime | None
+    state: Literal["in_use", "stale", "problem"]
+    """`stale`: learned for another graph, and not heard until it is learned again; `problem`: it cannot be used."""
+    problem: str
+    """Why it cannot be used; empty where it can."""
+    recordings: int
+    """Those of the sound itself."""
+    report: SoundReport | None
+    """How well it is told from everything else."""
+
+
+class SoundsOut(Record):
+    """The sounds that were enrolled on this device."""
+
+    can_enroll: bool
+    reason: str
+    """Why no sound can be enrolled here; empty where one can."""
+    sounds: list[SoundOut]
+
+
+class UploadOut(Record):
+    """A recording that waits to be learned from."""
+
+    id: UploadId
+    name: str
+    """Of the file, as it was sent."""
+    seconds: float
+
+
+class EnrolIn(Record):
+    """Recordings to learn a sound from: events of the store, or uploads."""
+
+    label: SoundLabel
+    events: Annotated[list[Key], Field(default_factory=list, max_length=MOST_RECORDINGS)]
+    """Keys of events whose clips are kept."""
+    uploads: Annotated[list[UploadId], Field(default_factory=list, max_length=MOST_RECORDINGS)]
+    replace: bool = False
+    """Whether a sound of this label is learned anew; else it is refused where there is one."""
+
+
+class EnrolOut(Record):
+    """What became of it."""
+
+    sound: SoundOut | None
+    """None where it was refused, and nothing was changed; the report says why."""
+    report: SoundReport
+
+
+class RenameIn(Record):
+    """What a sound is to be called."""
+
+    label: SoundLabel

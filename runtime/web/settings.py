@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.config.web import WebConfig
 
 
@@ -17,6 +18,10 @@ class PageSettings:
     clips: Path | None
     """Folder of clips; None: there are none."""
     demo: bool = False
+    config: DaemonConfig | None = None
+    """The daemon's; None: it is not known, so no sound can be enrolled."""
+    config_file: Path | None = None
+    """Where the daemon has it from, and thresholds are written to; None: that is not known."""
 
     @property
     def socket(self) -> Path:

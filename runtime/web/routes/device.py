@@ -30,6 +30,7 @@ FAULTS = (
     "clock_set",
     "config_loaded",
     "config_rejected",
+    "enrolled",
 )
 """States that tell how the device gets on."""
 

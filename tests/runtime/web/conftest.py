@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from htsat_edge.runtime.common.config import read_yaml
+from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.config.web import WebConfig
 from htsat_edge.runtime.daemon.live.frames import DeviceStatus, LiveFrame, LiveSource, NewestScores
 from htsat_edge.runtime.daemon.live.server import LiveServer
@@ -193,18 +195,44 @@ def own_store(tmp_path):
     return tmp_path / "events.db"
 
 
+@pytest.fixture
+def recent_store(tmp_path):
+    """A store of one test alone, filled two minutes ago."""
+    fill(tmp_path / "events.db", tmp_path / "clips", time.time() - 120)
+    return tmp_path / "events.db"
+
+
+def write_config(folder):
+    """Write the configuration of a daemon with its store in a folder; return its file."""
+    path = folder / "detector.yaml"
+    path.write_text(
+        f"model: {{sounds: {folder / 'sounds'}}}\n"
+        "detection:\n  thresholds: {Dog: 0.5}  # as at home\n"
+        f"outputs:\n  store: {{path: {folder / 'events.db'}}}\n  clips: {{folder: {folder / 'clips'}}}\n"
+    )
+    return path
+
+
+@pytest.fixture
+def config_file(own_store):
+    """The configuration of the daemon of `own_store`."""
+    return write_config(own_store.parent)
+
+
 @pytest.fixture(scope="module")
 def serve(wait_for):
-    """Serve a store, each on a port of its own, in a thread."""
+    """Serve a store, each on a port of its own, in a thread; with the configuration of its daemon."""
     running = []
 
-    def begin(path, **web):
+    def begin(path, config_file=None, **web):
         from htsat_edge.runtime.web.app import make_app
 
         with open_port("127.0.0.1", 0) as probe:
             port = probe.getsockname()[1]
         listener = open_port("127.0.0.1", port)
-        settings = PageSettings(WebConfig(port=port, **web), path, path.parent / "clips")
+        config = None if config_file is None else read_yaml(config_file, DaemonConfig)
+        web = WebConfig(port=port, **web)
+        settings = PageSettings(web, path, path.parent / "clips", config=config, config_file=config_file)
         server = PageServer(make_app(settings))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
@@ -220,10 +248,16 @@ def serve(wait_for):
         assert not thread.is_alive()
 
 
+@pytest.fixture
+def home(own_store, config_file, serve):
+    """A page of one test alone, that knows its daemon's configuration."""
+    return serve(own_store, config_file)
+
+
 @pytest.fixture(scope="module")
 def page(store, serve):
     """A page without a password, and without a daemon."""
-    return serve(store)
+    return serve(store, write_config(store.parent))
 
 
 @pytest.fixture(scope="module")

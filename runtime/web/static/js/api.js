@@ -1,7 +1,9 @@
 /* Asks the page's server.
 
 api.get(path, params, {signal})   the answer's JSON. A parameter that is an array is repeated; null and "" are left out.
-api.put(path, body), api.post(path, body)
+api.put(path, body), api.post(path, body, {timeoutS}), api.patch(path, body), api.delete(path)
+                                  a body is sent as JSON; a Blob, such as a file, as it is
+api.download(path, name)          saves what an address gives; a plain link would save an error, too, without a word
 api.url(path, params)             an address for <audio>, fetch or a download; path as in "clips/a.flac"
 ApiError                          {status, detail}: what a request failed with; `detail` is one line for people. Status 0: no
                                   answer at all. A request that was aborted throws the browser's AbortError.
@@ -44,10 +46,21 @@ export const api = {
   },
   get: (path, params, options = {}) => request("GET", api.url(path, params), undefined, options),
   put: (path, body, options = {}) => request("PUT", api.url(path), body, options),
-  post: (path, body = {}, options = {}) => request("POST", api.url(path), body, options),
+  post: (path, body = {}, options = {}) => request("POST", api.url(path, options.params), body, options),
+  patch: (path, body) => request("PATCH", api.url(path), body),
+  delete: (path) => request("DELETE", api.url(path)),
+
+  async download(path, name) {
+    const answer = await fetch(api.url(path), { credentials: "same-origin" }).catch(() => null);
+    if (!answer?.ok) throw new ApiError(answer?.status ?? 0, (await answer?.json().catch(() => null))?.detail ?? NO_ANSWER);
+    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(await answer.blob()), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60e3);
+  },
 };
 
 async function request(method, url, body, { signal, timeoutS = TIMEOUT_S } = {}) {
+  const type = body instanceof Blob ? body.type || "application/octet-stream" : "application/json";
   const limit = new AbortController();
   const timer = setTimeout(() => limit.abort(), timeoutS * 1000);
   const stop = () => limit.abort();
@@ -55,8 +68,8 @@ async function request(method, url, body, { signal, timeoutS = TIMEOUT_S } = {})
   try {
     const answer = await fetch(url, {
       method,
-      headers: body === undefined ? {} : { "Content-Type": "application/json" },
-      body: body === undefined ? undefined : JSON.stringify(body),
+      headers: body === undefined ? {} : { "Content-Type": type },
+      body: body === undefined || body instanceof Blob ? body : JSON.stringify(body),
       signal: limit.signal,
       credentials: "same-origin",
       cache: "no-store",

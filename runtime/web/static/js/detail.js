@@ -30,6 +30,7 @@ export function makeDetail(event, { labels, onDecide, onLock, onChange, onClose,
   const about = h("p", { class: "muted" });
   const title = h("div", { class: "grow" }, h("h2", { id: "detail-title", tabindex: -1 }, h("i", { class: "dot" }), label), about);
   const why = `#why?${new URLSearchParams({ source, label, at: middleOf(event).toFixed(2) })}`;
+  const tune = `#tune?${new URLSearchParams({ source, label })}`;
   const element = h(
     "article",
     { class: "detail card", "aria-labelledby": "detail-title", "data-testid": "detail", style: { "--hue": hueOf(label) } },
@@ -50,7 +51,7 @@ export function makeDetail(event, { labels, onDecide, onLock, onChange, onClose,
       field("Really another sound", really, h("datalist", { id: "really" }, labels.map((value) => value !== label && h("option", { value })))),
       field("Note", note),
     ),
-    h("footer", { class: "row" }, h("a", { class: "button", href: why, "data-testid": "why-link" }, icon("why"), "Why was this reported?"), button(null, "Copy link", copyLink, { class: "quiet" })),
+    h("footer", { class: "row" }, h("a", { class: "button", href: why, "data-testid": "why-link" }, icon("why"), "Why was this reported?"), h("a", { class: "button", href: tune }, icon("tune"), "Tune"), button(null, "Copy link", copyLink, { class: "quiet" })),
   );
 
   function saveLabel() {

@@ -93,7 +93,8 @@ const SAY = {
   output_back: (m) => ["good", `Output works again: ${m.output}`],
   hop_changed: (m) => ["wait", `Hop is now ${m.hop_s} s`, m.text],
   clock_set: (m) => ["wait", `Clock was set by ${m.by_s} s`],
-  config_loaded: () => ["good", "A changed configuration is in force"],
+  config_loaded: (m) => ["good", "A changed configuration is in force", m.text],
+  enrolled: (m) => ["good", "Taught sounds that are listened for", m.labels.join(", ") || "none"],
   config_rejected: (m) => ["bad", "A changed configuration was rejected", m.text],
 };
 

@@ -51,16 +51,11 @@ export function showExport() {
   api.get("figures").then(({ labels }) => replace(body, exportText(labels)), (error) => replace(body, error.detail));
 }
 
-/* A plain link would save an answer that says why there is no archive, without a word. */
 async function download({ currentTarget: pressed }) {
   pressed.disabled = true;
   setText(pressed.lastChild, "Packing …");
   try {
-    const answer = await fetch(api.url("export"));
-    if (!answer.ok) throw new Error((await answer.json()).detail);
-    const href = URL.createObjectURL(await answer.blob());
-    h("a", { href, download: "verdicts.zip" }).click();
-    setTimeout(() => URL.revokeObjectURL(href), 60e3);
+    await api.download("export", "verdicts.zip");
   } catch (error) {
     pressed.parentElement.querySelector(".problem")?.remove();
     pressed.after(h("p", { class: "problem", role: "alert" }, error.message));

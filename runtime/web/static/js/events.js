@@ -259,8 +259,17 @@ class EventsView {
         button("cross", "Wrong", () => this.decide("wrong")),
         button("swap", "Really …", () => this.askLabel()),
         button("lock", "Lock", () => this.lock()),
+        (this.teachButton = button("sounds", "Teach this sound", () => this.teach(), { "data-testid": "teach-events" })),
       );
-    if (count > 0) setText(this.bulk.firstElementChild, `${format.count(count)} selected`);
+    if (count === 0) return;
+    setText(this.bulk.firstElementChild, `${format.count(count)} selected`);
+    this.teachButton.disabled = !this.list.selected().some((event) => event.clip);
+  }
+
+  /* What has a clip becomes recordings of a sound of one's own. */
+  teach() {
+    const keys = this.list.selected().filter((event) => event.clip).map((event) => ["event", event.key]);
+    this.state.go("sounds", keys);
   }
 
   heard({ type, source, id, label }) {

@@ -15,12 +15,14 @@ import { live } from "./api.js";
 
 const HISTORY_S = 600;
 const HIDDEN_S = 30;
+const AWAY_S = 4; // for which a daemon that makes its parts anew is not missed
 
 const handlers = { frame: new Set(), device: new Set(), message: new Set(), state: new Set() };
 let close = null;
 let frames = false;
 let running = false;
 let hiddenTimer = 0;
+let awayTimer = 0;
 
 export const feed = {
   state: "connecting",
@@ -70,6 +72,9 @@ function connect() {
 }
 
 function receive({ type, data }) {
+  if (type === "daemon" || type === "state") clearTimeout(awayTimer);
+  if (type === "daemon" && !data.running && feed.state === "live")
+    return void (awayTimer = setTimeout(() => setState("no-daemon"), AWAY_S * 1000));
   if (type === "daemon") return setState(data.running ? "live" : "no-daemon");
   if (type !== "state") {
     if (type === "device") remember(data);

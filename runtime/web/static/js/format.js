@@ -7,6 +7,7 @@ dayKey(at)      2025-11-27     relativeDay("2025-11-27")   Today, Yesterday, Thu
 ago(at)         just now, 14 s ago, 5 min ago, 3 h ago, Thu 27 Nov
 duration(s)     0.32 s, 12.4 s, 2 min 05 s, 3 h 12 min, 4 d 2 h
 score(x)        87 %           share(x)    99.4 %          db(x)        −42 dB
+figure(x)       0.03, 1.4, 27, 1 234: a rate, to two digits
 size(mb)        812 kB, 24 MB, 1.3 GB      count(n)   1 234      seconds(iso)   an ISO 8601 time as `at` */
 
 let zone;
@@ -83,6 +84,7 @@ export function duration(s) {
 
 export const score = (x) => `${Math.round(x * 100)} %`;
 export const db = (x) => `${x < -0.5 ? "−" : ""}${Math.abs(Math.round(x))} dB`;
+export const figure = (x) => (x >= 9.95 ? count(Math.round(x)) : x >= 0.995 ? x.toFixed(1) : x === 0 ? "0" : x.toFixed(2));
 export const count = (n) => n.toLocaleString("en-GB").replaceAll(",", "\u202f");
 export const seconds = (iso) => (iso ? Date.parse(iso) / 1000 : null);
 

@@ -9,6 +9,8 @@ const LINKS = [
   ["live", "Live"],
   ["events", "Events"],
   ["why", "Why?"],
+  ["tune", "Tune"],
+  ["sounds", "Sounds"],
   ["device", "Device"],
 ];
 const STATES = {
@@ -63,7 +65,7 @@ export function makeHeader(root, { onLogout }) {
         root,
         h(
           "a",
-          { class: "brand", href: "#live" },
+          { class: "brand", href: "#live", "aria-label": "htsat-edge" },
           h("img", { src: "static/icon.svg", alt: "", width: 26, height: 26 }),
           h("b", null, "htsat-edge"),
           session.demo && h("span", { class: "tag" }, "demo"),

@@ -17,6 +17,8 @@ const VIEWS = {
   live: { title: "Live", load: () => import("./live.js") },
   events: { title: "Events", load: () => import("./events.js") },
   why: { title: "Why?", load: () => import("./why.js") },
+  tune: { title: "Tune", load: () => import("./tune.js") },
+  sounds: { title: "Sounds", load: () => import("./sounds.js") },
   device: { title: "Device", load: () => import("./device.js") },
 };
 const RETRY_S = 3;
