@@ -46,6 +46,10 @@ model: $(VENV)/.test $(TREE)
 		--sources runs/corpus/manifest.csv --no-median --write
 	$(BIN)/python calibration/quantize.py runtime/models/bundled --clips runs/corpus/manifest.csv --count 128 --graphs int8
 	$(BIN)/python -m htsat_edge.htsat.render_scenes --data runs/corpus --labels runs/bundled/labels.csv --out runs/scenes
+	$(BIN)/python -m htsat_edge.htsat.render_scenes --quiet --data runs/corpus --labels runs/bundled/labels.csv \
+		--seconds 60 --out runs/quiet
+	$(BIN)/python calibration/levels.py runtime/models/bundled --background runs/quiet \
+		--clips runs/scenes/manifest.csv --material "ambience that the model was trained on" --write
 	$(BIN)/python calibration/accuracy.py runtime/models/bundled --clips runs/scenes/manifest.csv \
 		--page runs/bundled/accuracy.html
 	$(BIN)/python -m htsat_edge.htsat.card runs/bundled --data runs/corpus --out runtime/models/bundled

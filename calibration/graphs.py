@@ -190,7 +190,7 @@ def _overrides(scale: NDArray[np.float32]) -> list[dict[str, Any]]:
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the graph in half precision, with float32 inputs and outputs; 8-bit parts stay as they are.
 
-    What leads to the patches, the input's scale, stays in float32, and so do the scores and the embedding.
+    What leads to the patches, the input's scale, stays in float32, and so do the scores and embeddings.
     """
     copy = plain(model)
     if any(node.op_type == "QuantizeLinear" for node in copy.graph.node):

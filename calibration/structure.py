@@ -48,7 +48,7 @@ class Structure:
     layers: tuple[int, ...]
     """The products with a weight in the backbone."""
     after: frozenset[int]
-    """What no product follows: the scores and the embedding."""
+    """What no product follows: the scores and embeddings."""
 
 
 def structure_of(model: onnx.ModelProto) -> Structure:

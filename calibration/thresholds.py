@@ -18,7 +18,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -43,7 +43,7 @@ from htsat_edge.runtime.common.files import refuse_unwritable, replacing
 from htsat_edge.runtime.common.marks import refuse_foreign
 from htsat_edge.runtime.common.progress import with_progress
 from htsat_edge.runtime.models.backends import open_backend
-from htsat_edge.runtime.models.bundle import DEFAULT_THRESHOLD, MODEL_FILE, Bundle, ModelInfo, load_bundle
+from htsat_edge.runtime.models.bundle import MODEL_FILE, Bundle, ModelInfo, load_bundle
 from htsat_edge.runtime.models.settings import Settings
 
 FloatTable = npt.NDArray[np.float64]
@@ -78,10 +78,10 @@ class ClassCounts(NamedTuple):
         return (1 + BETA_SQUARED) * precision * recall / np.maximum(BETA_SQUARED * precision + recall, 1e-9)
 
 
-def shifted(info: ModelInfo) -> list[dict[str, float]]:
+def shifted(info: ModelInfo, shifts: Iterable[float] = SHIFTS) -> list[dict[str, float]]:
     """Return the thresholds by label at each shift; at 0 they are those of the bundle, or 0.5 where it has none."""
-    present = {label: info.thresholds.get(label, DEFAULT_THRESHOLD) for label in info.labels}
-    return [present if shift == 0 else {k: _shift(t, shift) for k, t in present.items()} for shift in SHIFTS]
+    present = {label: info.threshold_of(label) for label in info.labels}
+    return [present if shift == 0 else {k: _shift(t, shift) for k, t in present.items()} for shift in shifts]
 
 
 def _shift(threshold: float, shift: float) -> float:
@@ -90,7 +90,7 @@ def _shift(threshold: float, shift: float) -> float:
 
 def count(labels: Sequence[str], heard: Sequence[HeardRecording], truth: Sequence[Sequence[Occurrence]]) -> ClassCounts:
     """Count sounds and starts of each class in recordings that were heard at each shift."""
-    counts = ClassCounts(*np.zeros((4, len(SHIFTS), len(labels))))
+    counts = ClassCounts(*np.zeros((4, len(heard[0].whole), len(labels))))
     column = {label: k for k, label in enumerate(labels)}
     for recording, sounds in zip(heard, truth, strict=True):
         for i, reports in enumerate(recording.whole):
@@ -224,8 +224,19 @@ def is_tuning(path: Path) -> bool:
 
 
 def write_into(path: Path, tuning: Tuning) -> None:
-    """Write a model.json with other thresholds, whole or not at all, and say so."""
-    content = json.loads(path.read_text(encoding="utf-8")) | tuning.model_dump()
+    """Write a model.json with other thresholds, without levels beside the former ones; say so."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    before = {name: content.get(name, {}) for name in Tuning.model_fields}
+    if tuning.model_dump() != before and content.get("levels"):
+        del content["levels"]
+        print(
+            f"{path}: levels of sensitivity are gone with the former thresholds; calibration/levels.py makes new ones"
+        )
+    put(path, content | tuning.model_dump())
+
+
+def put(path: Path, content: Mapping[str, object]) -> None:
+    """Write a model.json, whole or not at all, and say so."""
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print(path)

@@ -33,6 +33,7 @@ from htsat_edge.runtime.common.config import read_csv, read_json, read_text
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing, sha256_of
 from htsat_edge.runtime.models.bundle import ACCURACY_FILE, load_bundle
+from htsat_edge.runtime.models.levels import SensitivityLevels
 
 TEMPLATE = CONFIGS / "cards" / "bundled.md"
 MANIFEST = CONFIGS / "corpus.csv"
@@ -58,29 +59,25 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def card(
-    template: str, results: Results, accuracy: Accuracy, corpora: Sequence[Path], thresholds: Mapping[str, float]
+    template: str,
+    results: Results,
+    accuracy: Accuracy,
+    corpora: Sequence[Path],
+    thresholds: Mapping[str, float],
+    levels: SensitivityLevels | None = None,
 ) -> str:
     """Return the template with the figures of a training, and of the graphs made from it.
 
     `corpora` are the manifests that it learned from; recordings without a package are synthetic. `thresholds` are those
-    of the bundle, which calibration/thresholds.py may have chosen again.
+    of the bundle, which calibration/thresholds.py may have chosen again, and `levels` what calibration/levels.py put
+    beside them.
     """
-    parts = [row for path in corpora for row in read_csv(path, ["file", "class", "split"])]
-    rows = list({(row["file"], row["class"]): row for row in parts}.values())  # some have several parts
+    rows = read_rows(corpora)
     synthetic = [row for row in rows if not row.get("package")]
     recorded = [row for row in rows if row.get("package")]
     learned = Counter(row["class"] for row in rows if row["split"] == "train")
-    classes = [
-        [
-            c.label,
-            learned[c.label],
-            c.recordings,
-            c.groups,
-            *(c.figures[name] for name in SHORT),
-            f"{thresholds[c.label]:.2f}",
-        ]
-        for c in results.classes
-    ]
+    own = [(learned[c.label], c.recordings, c.groups, *(c.figures[name] for name in SHORT)) for c in results.classes]
+    classes = [[c.label, *row, f"{thresholds[c.label]:.2f}"] for c, row in zip(results.classes, own, strict=True)]
     confused = results.confused()
     try:
         return template.format(
@@ -92,6 +89,7 @@ def card(
             judged=sum(c.recordings for c in results.classes),
             figures=table(["figure", "value (90 % of resamples)"], results.table()),
             classes=table(["class", "learned from", "held", "packs", *SHORT.values(), "threshold"], classes),
+            levels=describe_levels(levels),
             confused=table(
                 ["recordings of", "classified as", "how many"],
                 [[own, other, n] for n, own, other in confused[:CONFUSED]],
@@ -103,6 +101,28 @@ def card(
         )
     except (KeyError, IndexError, ValueError) as error:
         raise HtsatEdgeError(f"{TEMPLATE}: has an unknown placeholder: {error}") from None
+
+
+def read_rows(corpora: Sequence[Path]) -> list[dict[str, str]]:
+    """Return a row of the manifests for each recording of a class; some have several parts."""
+    parts = [row for path in corpora for row in read_csv(path, ["file", "class", "split"])]
+    return list({(row["file"], row["class"]): row for row in parts}.values())
+
+
+def describe_levels(levels: SensitivityLevels | None) -> str:
+    """Return the thresholds at each level of sensitivity, with their false alarms, in Markdown."""
+    if levels is None:
+        return "None was measured: every class has its threshold at each of them."
+    rows = []
+    for label, own in levels.classes.items():
+        few, balanced, little = (
+            f"{one.threshold:g}: {one.false_alarms_per_h:g} ({one.at_most_per_h:g})"
+            for one in (own.few_false_alarms, own.balanced, own.miss_little)
+        )
+        rows.append([label, "=" if few == balanced else few, balanced, "=" if little == balanced else little])
+    return f"Background: {levels.hours:.1f} h of {levels.material}.\n\n" + table(
+        ["class", "few false alarms", "balanced", "miss little"], rows
+    )
 
 
 def licences(manifest: Path) -> str:
@@ -139,7 +159,7 @@ def write(args: argparse.Namespace) -> int:
                 "run python -m htsat_edge.calibration.accuracy again"
             )
     manifests = [folder / "manifest.csv" for folder in args.data]
-    text = card(read_text(TEMPLATE), results, accuracy, manifests, bundle.info.thresholds)
+    text = card(read_text(TEMPLATE), results, accuracy, manifests, bundle.info.thresholds, bundle.info.levels)
     for name, content in {"MODEL_CARD.md": text, "LICENCES.md": licences(MANIFEST)}.items():
         with replacing(args.out / name) as part:
             part.write_text(content, encoding="utf-8")

@@ -4,7 +4,8 @@ python -m htsat_edge.htsat.render_scenes --data FOLDER --out SCENES
 
 SCENES/manifest.csv labels them with onsets and offsets; calibration/accuracy.py measures on it. They are like the
 scenes that thresholds are chosen on (scenes.py), but longer than a window and mixed as waveforms, so that the whole
-path from samples to events is measured.
+path from samples to events is measured. With --quiet nothing but backgrounds is in them: hours to count false alarms
+in (calibration/levels.py).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 
 from htsat_edge.runtime.common.command import Parser, count, decibels, refuse_without_extra, run, seed
@@ -34,8 +36,9 @@ except ModuleNotFoundError as missing:
         raise
     refuse_without_extra("htsat_edge.htsat.render_scenes", "train", missing)
 
+from htsat_edge.evaluation.datasets import read_dataset
 from htsat_edge.evaluation.labels import BACKGROUND, Occurrence, join
-from htsat_edge.htsat.corpus import Recording, read_corpora, read_mono
+from htsat_edge.htsat.corpus import Recording, apart, read_corpora, read_mono, split_up
 from htsat_edge.htsat.scenes import PAUSE_S, SNR_DB
 from htsat_edge.htsat.settings import Mix, make_folder
 from htsat_edge.htsat.variations import SHORT, Rng, from_db
@@ -95,22 +98,39 @@ class Mixer:
         audio *= 10 ** (rng.uniform(-30, -1) / 20) / np.abs(audio).max()
         return audio.astype(np.float32), join((e for e in events if e.label in self._known), PAUSE_S)
 
+    def quiet(self, rng: Rng, seconds: float) -> FloatArray:
+        """Return samples (S,) of one or two recorded backgrounds over noise, each forwards and backwards: no seam."""
+        length = round(seconds * self._rate)
+        audio = self._noise(rng, length)
+        for _ in range(rng.integers(1, 2, endpoint=True)):
+            recorded = self._draw(rng, BACKGROUND)
+            begin = int(rng.integers(len(recorded)))
+            recorded = np.pad(recorded, (0, max(0, begin + length - len(recorded))), mode="symmetric")
+            recorded = recorded[begin : begin + length]
+            audio += recorded * np.sqrt(from_db(rng.uniform(-5, 25)) / max(np.square(recorded).mean(), 1e-12))
+        audio *= 10 ** (rng.uniform(-30, -1) / 20) / np.abs(audio).max()
+        return audio.astype(np.float32)
+
     def _draw(self, rng: Rng, label: str) -> FloatArray:
         recordings = self._by_label[label]
         samples: FloatArray = self._read(recordings[rng.integers(len(recordings))])
         return samples
 
     def _background(self, rng: Rng, length: int) -> FloatArray:
-        """Return stationary noise with a slope over the mel scale, most of the time with a recording over it."""
-        hz = np.fft.rfftfreq(length, 1 / self._rate)
-        slope_db = rng.uniform(-45, 5) * hz_to_mel(hz) / hz_to_mel(np.array([self._rate / 2]))
-        noise = np.fft.irfft(np.fft.rfft(rng.normal(size=length)) * np.sqrt(from_db(slope_db)), length)
-        noise /= noise.std()
+        """Return noise, most of the time with a recording over it."""
+        noise = self._noise(rng, length)
         if BACKGROUND in self._by_label and rng.random() < RECORDED:
             recorded = self._draw(rng, BACKGROUND)
             recorded = np.resize(np.roll(recorded, rng.integers(len(recorded))), length)
             noise += recorded * np.sqrt(from_db(rng.uniform(-5, 25)) / np.square(recorded).mean())
         return noise.astype(np.float32)
+
+    def _noise(self, rng: Rng, length: int) -> npt.NDArray[np.float64]:
+        """Return stationary noise with a slope over the mel scale."""
+        hz = np.fft.rfftfreq(length, 1 / self._rate)
+        slope_db = rng.uniform(-45, 5) * hz_to_mel(hz) / hz_to_mel(np.array([self._rate / 2]))
+        noise = np.fft.irfft(np.fft.rfft(rng.normal(size=length)) * np.sqrt(from_db(slope_db)), length)
+        return noise / noise.std()
 
     def _onsets(self, rng: Rng, length: int, whole: int) -> list[int]:
         """Return where an event begins; a short one may come several times."""
@@ -123,13 +143,21 @@ class Mixer:
         return onsets
 
 
+def read_backgrounds(paths: Sequence[Path]) -> list[Recording]:
+    """Return recordings, or parts of them, in which no class sounds."""
+    found = (recording for own in apart(paths) for recording in read_dataset(own).recordings)
+    return [part for part in split_up(found)[0] if part.label == BACKGROUND]
+
+
 def render(args: argparse.Namespace) -> int:
     """Run the command: write scenes."""
     labels = [row["label"] for row in read_csv(args.labels, ["label"])]
-    corpus = read_corpora(args.data)
+    corpus = read_backgrounds(args.data) if args.quiet else read_corpora(args.data)
     # Backgrounds are too few to hold some back.
     recordings = [r for r in corpus if r.held or r.label == BACKGROUND]
-    if not {r.label for r in recordings}.intersection(labels):
+    if args.quiet and not recordings:
+        raise HtsatEdgeError(f"--data: has no recording of the class {BACKGROUND}")
+    if not args.quiet and not {r.label for r in recordings}.intersection(labels):
         raise HtsatEdgeError(f"--data: holds back no recording of the classes in {args.labels}")
     if len(args.snr_db) > 2 or args.snr_db[0] > args.snr_db[-1]:
         raise HtsatEdgeError(f"--snr-db {' '.join(f'{db:g}' for db in args.snr_db)}: want one level, or LOW HIGH")
@@ -137,7 +165,8 @@ def render(args: argparse.Namespace) -> int:
     mixer, rows = Mixer(recordings, labels, snr_db=(args.snr_db[0], args.snr_db[-1])), []
     for number in with_progress(range(args.count), "mixing"):
         # Each scene has a seed of its own: more scenes leave the first ones as they were.
-        audio, events = mixer.scene(np.random.default_rng((args.seed, number)), args.seconds)
+        rng = np.random.default_rng((args.seed, number))
+        audio, events = (mixer.quiet(rng, args.seconds), []) if args.quiet else mixer.scene(rng, args.seconds)
         name = f"{number:04}.flac"
         with replacing(args.out / name, soundfile.LibsndfileError) as part:
             soundfile.write(part, audio, SAMPLE_RATE, format="FLAC")
@@ -170,6 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="DB",
         help="level of sounds over the background: one for all, or LOW HIGH to draw between (default: 0 30)",
     )
+    parser.add_argument("--quiet", action="store_true", help="backgrounds alone, in which no sound is")
     parser.add_argument("--seed", type=seed, default=0, help="(default 0)")
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: render(args))

@@ -19,6 +19,7 @@ from htsat_edge.runtime.common.suggest import suggest
 from htsat_edge.runtime.common.text import is_name
 from htsat_edge.runtime.dsp.log_mel import FrontEnd
 from htsat_edge.runtime.models.external import external_files
+from htsat_edge.runtime.models.levels import BALANCED, Sensitivity, SensitivityLevels
 
 MODEL_FILE = "model.json"
 ACCURACY_FILE = "accuracy.json"
@@ -74,6 +75,8 @@ class ModelInfo(BaseModel):
     """In the order of the outputs."""
     thresholds: dict[str, float] = {}
     """By label; a class without an entry has 0.5."""
+    levels: SensitivityLevels | None = None
+    """Thresholds for those who want fewer false alarms or miss less, where they were measured."""
     median_steps: dict[str, int] = {}
     """Length of the median filter by label, odd; a class without an entry has 1, which is no filter."""
     parents: dict[str, list[str]] = {}
@@ -110,6 +113,14 @@ class ModelInfo(BaseModel):
         for label, threshold in self.thresholds.items():
             if not 0 < threshold < 1:
                 raise ValueError(f"thresholds: {label}: {threshold} is not between 0 and 1")
+        for label, own in (self.levels.classes if self.levels else {}).items():
+            if label not in self.labels:
+                raise ValueError(f"levels: {label}: no such label")
+            if own.balanced.threshold != (threshold := self.threshold_of(label)):
+                raise ValueError(
+                    f"levels: {label}: balanced is {own.balanced.threshold:g}, but thresholds say {threshold:g}: take "
+                    "levels out; calibration/levels.py measures them again"
+                )
         for label, length in self.median_steps.items():
             if length < 1 or length % 2 == 0:
                 raise ValueError(f"median_steps: {label}: {length} is not an odd number of steps")
@@ -118,6 +129,12 @@ class ModelInfo(BaseModel):
     def steps_of(self, seconds: float) -> int:
         """Return seconds as the nearest whole number of steps."""
         return round(seconds / self.step_s)
+
+    def threshold_of(self, label: str, sensitivity: Sensitivity = BALANCED) -> float:
+        """Return the threshold of a label at a level; of one without levels, its only one."""
+        if sensitivity != BALANCED and self.levels is not None and label in self.levels.classes:
+            return self.levels.classes[label].at(sensitivity).threshold
+        return self.thresholds.get(label, DEFAULT_THRESHOLD)
 
     def ancestors(self, label: str) -> set[str]:
         """Return the labels that are more general than one."""

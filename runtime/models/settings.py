@@ -14,9 +14,10 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.hysteresis import Rule
 from htsat_edge.runtime.dsp.log_mel import BLOCK
 from htsat_edge.runtime.dsp.windows import WindowGrid
-from htsat_edge.runtime.models.bundle import DEFAULT_THRESHOLD, ModelInfo
+from htsat_edge.runtime.models.bundle import ModelInfo
 from htsat_edge.runtime.models.classes import Classes, find_below, name_columns
 from htsat_edge.runtime.models.groups import Group
+from htsat_edge.runtime.models.levels import BALANCED, SENSITIVITIES, Sensitivity
 
 QUARTERS = 4
 """Windows begin at whole quarters of a step."""
@@ -52,6 +53,9 @@ class Settings:
     """For some labels and groups, whatever else is said of them."""
     confirm_s: Mapping[str, float] = field(default_factory=dict)
     """Evidence that some labels and groups need before an event starts; the others need none."""
+    sensitivity: Sensitivity = BALANCED
+    """Which of the model's thresholds count where nothing else says one: those with few false alarms, or that miss
+    little, for the classes that have such; the others keep their own."""
     most_specific: bool = True
     """Where a model has a tree of labels, report no Animal while there is a Dog."""
 
@@ -79,6 +83,8 @@ class Settings:
             )
         if isinstance(self.labels, str):
             raise HtsatEdgeError(f"labels: want a tuple such as ({self.labels!r},), not a text")
+        if self.sensitivity not in SENSITIVITIES:
+            raise HtsatEdgeError(f"sensitivity: {self.sensitivity!r} is none of {', '.join(SENSITIVITIES)}")
         for name, share in self.thresholds.items():
             if not 0 < share <= 1:
                 raise HtsatEdgeError(f"thresholds: {name}: {share:g} is not above 0 and at most 1")
@@ -136,20 +142,34 @@ class Settings:
     def _threshold(self, info: ModelInfo, name: str, columns: Sequence[int]) -> float:
         if self.labels and name not in self.labels:
             return np.inf
-        highest = max(info.thresholds.get(info.labels[k], DEFAULT_THRESHOLD) for k in columns)
+        highest = max(info.threshold_of(info.labels[k], self.sensitivity) for k in columns)
         return highest if (said := self._said(name)) is None else said
 
     def _said(self, name: str) -> float | None:
         """Return the threshold of a class as these settings have it; None where they have none."""
         group = self.groups.get(name)
-        own = group.threshold if isinstance(group, Group) else None
-        return next((x for x in (self.thresholds.get(name), self.threshold, own) if x is not None), None)
+        own = (group.said_at(self.sensitivity), group.threshold) if isinstance(group, Group) else ()
+        return next((x for x in (self.thresholds.get(name), self.threshold, *own) if x is not None), None)
 
     def without_threshold(self, info: ModelInfo) -> list[str]:
         """Return what is reported from 0.5 on, since neither the settings nor the bundle have a threshold for it."""
         columns = name_columns(info, self._grouped())
         plain = (name for name in self.reported(info) if self._said(name) is None)
         return [name for name in plain if not any(info.labels[k] in info.thresholds for k in columns[name])]
+
+    def without_level(self, info: ModelInfo) -> list[str]:
+        """Return what has the same threshold as when balanced, since only the user could say another for it."""
+        if self.sensitivity == BALANCED or self.threshold is not None:
+            return []
+        columns, known = name_columns(info, self._grouped()), info.levels.classes if info.levels else {}
+        free = (name for name in self.reported(info) if name not in self.thresholds)
+        return [name for name in free if not self._has_level(name, any(info.labels[k] in known for k in columns[name]))]
+
+    def _has_level(self, name: str, measured: bool) -> bool:
+        group = self.groups.get(name)
+        if isinstance(group, Group) and (group.said_at(self.sensitivity) or group.threshold):
+            return group.said_at(self.sensitivity) is not None
+        return measured
 
     def reported(self, info: ModelInfo) -> list[str]:
         """Return the labels and groups that events can have."""

@@ -14,7 +14,7 @@ from htsat_edge.evaluation.latency import HeardRecording, Report
 from htsat_edge.runtime.models.backends.backend import Scores
 from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo, load_bundle
 
-INFO = load_bundle(BUNDLED).info.model_copy(update={"median_steps": {}, "thresholds": {}})
+INFO = load_bundle(BUNDLED).info.model_copy(update={"median_steps": {}, "thresholds": {}, "levels": None})
 DOG, CAT = INFO.labels[:2]
 PLACE = {float(shift): i for i, shift in enumerate(SHIFTS)}
 
@@ -101,7 +101,8 @@ def bundle(tmp_path, monkeypatch):
     """A model that is heard by its scores alone."""
     folder = tmp_path / "model"
     folder.mkdir()
-    content = json.loads((BUNDLED / "model.json").read_text()) | {"thresholds": {}, "median_steps": {CAT: 3}}
+    own = {"thresholds": {}, "median_steps": {CAT: 3}, "levels": None}
+    content = json.loads((BUNDLED / "model.json").read_text()) | own
     (folder / "model.json").write_text(json.dumps(content))
     monkeypatch.setattr(thresholds, "open_backend", lambda *_: Levels())
     return folder
@@ -131,6 +132,19 @@ def test_the_command_raises_a_threshold_over_what_is_false_and_changes_nothing_e
     assert after == before | {"thresholds": dict.fromkeys(INFO.labels, wanted), "median_steps": {}}
     assert list(after) == list(before)
     assert ModelInfo.model_validate(after) == load_bundle(bundle).info
+
+
+def test_levels_beside_former_thresholds_are_dropped_and_it_is_said(bundle, clips, capsys):
+    """They would be refused: balanced is what the thresholds say."""
+    path = bundle / "model.json"
+    level = {"threshold": 0.5, "false_alarms_per_h": 0, "at_most_per_h": 1}
+    own = {DOG: dict.fromkeys(("few_false_alarms", "balanced", "miss_little"), level)}
+    levels = {"material": "a yard", "hours": 2.3, "classes": own}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"levels": levels}))
+    assert load_bundle(bundle).info.levels is not None
+    assert run(bundle, "--clips", clips, "--write") == 0
+    assert "levels of sensitivity are gone" in capsys.readouterr().out
+    assert load_bundle(bundle).info.levels is None
 
 
 @pytest.mark.parametrize(
