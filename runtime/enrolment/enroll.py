@@ -8,10 +8,10 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import beta, chi2
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.intervals import count_interval, share_interval
 from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.enrolment.embedding import Embedded, embed
 from htsat_edge.runtime.enrolment.examples import read_examples
@@ -37,7 +37,6 @@ STEPS_OF_A_SOUND = 6
 THRESHOLD = 0.5
 """Of every enrolled sound: its bias is such that a score of 0.5 is where its folds say."""
 MOST_CONFUSIONS = 6
-CONFIDENCE = 0.9
 
 
 @dataclass(frozen=True)
@@ -181,16 +180,10 @@ def _report(tried: Tried, limit: float, reason: str) -> SoundReport:
 
 
 def _share(found: int, of: int) -> Estimate:
-    """Return a share with its exact interval (Clopper and Pearson)."""
-    tail = (1 - CONFIDENCE) / 2
-    low = float(beta.ppf(tail, found, of - found + 1)) if found else 0.0
-    high = float(beta.ppf(1 - tail, found + 1, of - found)) if found < of else 1.0
+    low, high = share_interval(found, of)
     return Estimate(value=round(found / of, 3), low=round(low, 3), high=round(high, 3))
 
 
 def _rate(count: int, hours: float) -> Estimate:
-    """Return a rate an hour with its exact interval (Poisson)."""
-    tail = (1 - CONFIDENCE) / 2
-    low = float(chi2.ppf(tail, 2 * count)) / 2 if count else 0.0
-    high = float(chi2.ppf(1 - tail, 2 * count + 2)) / 2
+    low, high = count_interval(count)
     return Estimate(value=round(count / hours, 2), low=round(low / hours, 2), high=round(high / hours, 2))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scipy.stats import chi2
+from htsat_edge.runtime.common.intervals import CONFIDENCE, count_interval
 
 DAY_S = 86_400.0
-CONFIDENCE = 0.9
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,10 @@ def rate_of(count: float, seconds: float, confidence: float = CONFIDENCE) -> Rat
     confidence
         How often the true rate is within such an interval, at least.
     """
-    days, tail = seconds / DAY_S, (1 - confidence) / 2
-    low = chi2.ppf(tail, 2 * count) / 2 if count else 0.0
-    return Rate(count, count / days, float(low) / days, float(chi2.ppf(1 - tail, 2 * (count + 1))) / 2 / days)
+    days, (low, high) = seconds / DAY_S, count_interval(count, confidence)
+    return Rate(count, count / days, low / days, high / days)
 
 
 def days_for(per_day: float, confidence: float = CONFIDENCE) -> float:
     """Return the days of listening without any event after which a rate is below `per_day`."""
-    return float(chi2.ppf((1 + confidence) / 2, 2)) / 2 / per_day
+    return count_interval(0, confidence)[1] / per_day

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from htsat_edge.runtime.common.arrays import BoolArray, FloatArray, IntArray
+from htsat_edge.runtime.common.arrays import FloatArray, IntArray
 from htsat_edge.runtime.daemon.config.rules import RulesConfig
 from htsat_edge.runtime.store.reader import StoreReader
 from htsat_edge.runtime.store.setup import Setup

@@ -64,7 +64,9 @@ class SweepPlan:
             specific than others has an event.
         """
         now, labels, rule = now or {}, setup.labels, setup.rule()
-        below = {k: {a for a, b in setup.below if b == k} for k in range(len(labels))}
+        below: dict[int, set[int]] = {k: set() for k in range(len(labels))}
+        for specific, general in setup.below:
+            below[general].add(specific)
         wanted = {k for k, label in enumerate(labels) if label in tried}
         wanted |= {a for k in wanted for a in _all_below(k, below)}
         classes = []
