@@ -32,7 +32,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from rich.table import Table
-from scipy.stats import chi2
 
 from htsat_edge.calibration.material import BACKEND, read_material
 from htsat_edge.calibration.thresholds import ClassCounts, FloatTable, count, put, shifted
@@ -47,6 +46,7 @@ from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.command import Parser, run
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import refuse_unwritable
+from htsat_edge.runtime.common.intervals import count_interval
 from htsat_edge.runtime.common.progress import with_progress
 from htsat_edge.runtime.dsp.windows import Window
 from htsat_edge.runtime.models.backends import open_backend
@@ -69,7 +69,8 @@ CHEAP_PER_H = 2.0
 """False alarms an hour that it may have in any case."""
 FEWEST = 20
 """Sounds in the scenes: with fewer a class has no `miss_little`, for what is found then is chance."""
-CONFIDENCE = 0.9
+TWO_SIDED = 0.8
+"""The confidence of an interval whose upper end alone has 90 %."""
 
 
 class Heard(NamedTuple):
@@ -106,7 +107,7 @@ def _is_cheap(false_alarms: Column, hours: float) -> npt.NDArray[np.bool_]:
 
 def upper_bound(starts: float, hours: float) -> float:
     """Return the rate an hour that is, with 90 % confidence, not exceeded, by Poisson's law."""
-    return float(chi2.ppf(CONFIDENCE, 2 * (starts + 1)) / 2 / hours)
+    return count_interval(starts, TWO_SIDED)[1] / hours
 
 
 def make_levels(info: ModelInfo, chosen: Sequence[Chosen], measured: Heard, material: str) -> SensitivityLevels:
