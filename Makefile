@@ -48,6 +48,8 @@ model: $(VENV)/.test $(TREE)
 	$(BIN)/python -m htsat_edge.htsat.render_scenes --data runs/corpus --labels runs/bundled/labels.csv --out runs/scenes
 	$(BIN)/python -m htsat_edge.htsat.render_scenes --quiet --data runs/corpus --labels runs/bundled/labels.csv \
 		--seconds 60 --out runs/quiet
+	$(BIN)/python calibration/negatives.py runtime/models/bundled --clips runs/corpus/manifest.csv \
+		--background runs/quiet/manifest.csv
 	$(BIN)/python calibration/levels.py runtime/models/bundled --background runs/quiet \
 		--clips runs/scenes/manifest.csv --material "ambience that the model was trained on" --write
 	$(BIN)/python calibration/accuracy.py runtime/models/bundled --clips runs/scenes/manifest.csv \

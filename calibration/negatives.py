@@ -46,6 +46,8 @@ from htsat_edge.runtime.models.bundle import Bundle, load_bundle
 HOP_STEPS = 4
 MOST_OF_A_CLASS = 60
 """Recordings, evenly over those that there are."""
+MOST_BACKGROUND_H = 1.0
+"""Backgrounds beyond are left out: an hour of 256 channels is 2.5 MB."""
 
 
 def to_learn_from(paths: Sequence[Path], layout: str | None, fold: int | None) -> list[tuple[Labelled, str]]:
@@ -89,8 +91,12 @@ def collect(
         parts.append(spread(final[own.loud[: len(final)]], STEPS_OF_A_SOUND))
         labels.append(label)
         groups.append(recording.group or str(recording.path))
+    left = MOST_BACKGROUND_H * 3600 / bundle.info.step_s
     for recording in with_progress(backgrounds, "backgrounds"):
+        if left <= 0:
+            break
         parts.append(hear(recording).final())
+        left -= len(parts[-1])
         labels.append(BACKGROUND)
         groups.append(recording.group or str(recording.path))
     negatives = no_negatives(parts[0].shape[1], bundle.info.step_s)

@@ -49,6 +49,10 @@ Licences are those that each package declares in its Debian copyright file; whet
 rights to an old sample was not checked. The path, licence and authors of each recording are in `configs/corpus.csv`.
 Where there are many authors, `/usr/share/doc/PACKAGE/copyright` names all of them.
 
+`negatives.npz` holds what the network makes of some of these recordings, and of an hour of background: half of it mixed
+from these, half from ambience of redeclipse-data 1.6.0-1 (CC-BY-SA-3.0, Quinton Reeves, Alex Anguix, Slawek Blauciak
+and authors of freesound.org).
+
 """
 
 

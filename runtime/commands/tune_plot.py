@@ -65,7 +65,7 @@ def _draw_curve(axes: Axes, found: TuneCurve, wanted: float) -> None:
         step="post",
         alpha=0.25,
         linewidth=0,
-        label="90 % interval",
+        label="95 % interval",
     )
     axes.step(thresholds, rates, where="post")
     if any(point.false_per_day is not None for point in found.points):

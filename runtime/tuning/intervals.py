@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from htsat_edge.runtime.common.intervals import CONFIDENCE, count_interval
+from htsat_edge.runtime.common.intervals import count_interval
 
 DAY_S = 86_400.0
+CONFIDENCE = 0.95
+"""How often the truth is within the intervals of tuning, at least."""
 
 
 @dataclass(frozen=True)

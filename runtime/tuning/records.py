@@ -12,7 +12,7 @@ Threshold = Annotated[float, Field(gt=0, le=1)]
 
 
 class RateBody(Record):
-    """How often something is, from how often it was while somebody listened; the interval is exact, of 90 %."""
+    """How often something is, from how often it was while somebody listened; the interval is exact, of 95 %."""
 
     count: int
     """How often it was."""
@@ -79,7 +79,7 @@ class TunePoint(Record):
     """That would have been reported, after all rules; without early starts that were not borne out."""
     per_day: float
     low: float
-    """Of the interval of `per_day`, 90 %."""
+    """Of the interval of `per_day`, 95 %."""
     high: float
     false_per_day: float | None
     """Events a day that are wrong, from what people have said of others with such scores; None: too few verdicts."""

@@ -11,9 +11,8 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit, logit
 
 from htsat_edge.runtime.common.arrays import BoolArray, IntArray
-from htsat_edge.runtime.common.intervals import CONFIDENCE
 from htsat_edge.runtime.store.score_codes import SCORES
-from htsat_edge.runtime.tuning.intervals import DAY_S
+from htsat_edge.runtime.tuning.intervals import CONFIDENCE, DAY_S
 
 LEAST_VERDICTS, LEAST_EACH = 10, 3
 """Verdicts that a fit needs; of them correct, and wrong."""

@@ -1,6 +1,6 @@
 """Stores with made-up scores."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import datetime, timezone
 
 import numpy as np
@@ -27,10 +27,19 @@ class PlantedStore:
 
     def __init__(self, path):
         self.path, self.count = path, 0
+        self.open = ExitStack()
+        self._databases = {}
+
+    @property
+    def database(self):
+        """That of the present path, which stays open."""
+        if self.path not in self._databases:
+            self._databases[self.path] = self.open.enter_context(closing(Database(self.path)))
+        return self._databases[self.path]
 
     def add(self, setup, codes, onset=0.0, *, setup_onset=0.0, uid="one", rows=STEPS):
         """Add codes (n, C) without a gap, and what was in force."""
-        with closing(Database(self.path)) as database, database:
+        with self.database as database:
             session = database.session(uid, BEGIN + onset)
             database.put(session, SourceSetup("yard", setup, setup_onset), BEGIN + onset)
             for first in range(0, len(codes), rows):
@@ -40,19 +49,30 @@ class PlantedStore:
 
     def event(self, label, onset, offset, score=0.8, uid="one"):
         """Add an event; return its key."""
+        return self.events([(label, onset, offset, score)], uid)[0]
+
+    def events(self, events, uid="one"):
+        """Add events; return their keys."""
+        first = self.count + 1
+        with self.database as database:
+            for label, onset, offset, score in events:
+                self._put(database, uid, label, onset, offset, score)
+        return list(range(first, self.count + 1))
+
+    def _put(self, database, uid, label, onset, offset, score):
         self.count += 1
         event = EventEnd(
             source="yard", id=self.count, label=label, onset=onset, offset=offset, time=time_of(onset), score=score
         )
-        with closing(Database(self.path)) as database, database:
-            database.put_event(database.session(uid, BEGIN), event, BEGIN + offset)
-        return self.count
+        database.put_event(database.session(uid, BEGIN), event, BEGIN + offset)
 
 
 @pytest.fixture
 def planted(tmp_path):
     """Writes a new store."""
-    return PlantedStore(tmp_path / "store.db")
+    store = PlantedStore(tmp_path / "store.db")
+    with store.open:
+        yield store
 
 
 @pytest.fixture(scope="session")

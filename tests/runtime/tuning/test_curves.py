@@ -34,8 +34,8 @@ def spikes(every, count, code=HIGH, length=2):
 
 
 def test_planted_rates_are_within_the_intervals(tmp_path, truth):
-    """A store of 64 classes is as 64 seeds; python tests/tune_truth.py has a hundred weeks of it."""
-    results = [truth.check_truth(tmp_path, seed, classes=32, days=4) for seed in (1, 2)]
+    """A store of 32 classes is as 32 seeds; python tests/tune_truth.py has a hundred weeks of it."""
+    results = [truth.check_truth(tmp_path, seed, classes=32, days=4) for seed in (1,)]
     held = [inside for found, _ in results for inside in found.values()]
     assert np.mean(held) >= 0.9
     assert np.mean([likely for _, days in results for _, likely in days]) >= 0.9
@@ -54,7 +54,7 @@ def test_counts_and_what_was_listened(planted, make_setup):
 
 
 def test_parts_and_rows_of_any_length_give_the_same(planted, make_setup, tmp_path, monkeypatch):
-    codes = np.random.default_rng(0).choice([0, 0, 0, 60, LOW, HIGH], (3000, 2)).astype(np.uint8)
+    codes = np.random.default_rng(0).choice([0, 0, 0, 60, LOW, HIGH], (400, 2)).astype(np.uint8)
     setup, found = make_setup(["Animal", "Dog"], below=[(1, 0)], min_length=2), []
     for rows, most in ((187, 10_000), (187, 100), (7, 1)):
         planted.path = tmp_path / f"{rows}-{most}.db"
@@ -63,7 +63,7 @@ def test_parts_and_rows_of_any_length_give_the_same(planted, make_setup, tmp_pat
         with StoreReader(planted.path) as reader:
             found.append(read_curves(reader, "yard", BEGIN, BEGIN + 2000).curves)
     for label in setup.labels:
-        assert found[0][label].counts.max() > 50
+        assert found[0][label].counts.max() > 8
         for other in found[1:]:
             np.testing.assert_array_equal(found[0][label].peaks, other[label].peaks)
 
@@ -79,7 +79,7 @@ def test_the_lowest_threshold_is_chosen_with_which_there_are_no_more_than_wanted
     much = curve.choose(40)
     assert much.rate == choice.rate
     assert much.note.startswith("2.8 h of listening are too few to promise 40 a day") is False
-    assert "it may be up to 77 a day" in much.note
+    assert "it may be up to 86 a day" in much.note
     nothing = curve.choose(1)
     assert nothing.rate.count == 0
     assert not nothing.certain
@@ -131,8 +131,7 @@ def test_only_what_is_in_force_now_decides_which_stored_events_are_early(planted
     """Half of the period had another threshold, with which there were more events."""
     planted.add(make_setup(["Dog"], 0.3), spikes(100, 10, LOW))
     planted.add(make_setup(["Dog"], 0.5), spikes(100, 10), onset=320.0, setup_onset=320.0)
-    for i in range(20):
-        planted.event("Dog", (100 * i + 50) * STEP_S, (100 * i + 52) * STEP_S)
+    planted.events([("Dog", (100 * i + 50) * STEP_S, (100 * i + 52) * STEP_S, 0.8) for i in range(20)])
     planted.event("Dog", 620.16, 620.48)
     with StoreReader(planted.path) as reader:
         curve = read_curves(reader, "yard", BEGIN, BEGIN + DAY_S).curves["Dog"]

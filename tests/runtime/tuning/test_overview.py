@@ -26,11 +26,9 @@ def yard(planted, make_setup):
         codes[i * EVERY + 50 : i * EVERY + 53, [0, 1]] = np.searchsorted(SCORES, LEVELS[i % 8])
     codes[700::10_000, 2] = 200
     planted.add(make_setup(["Animal", "Dog", "Cat"], below=[(1, 0)]), codes)
-    keys = [
-        planted.event("Dog", (i * EVERY + 50) * STEP_S, (i * EVERY + 53) * STEP_S, LEVELS[i % 8]) for i in range(80)
-    ]
-    for i in range(8):
-        planted.event("Cat", (i * 10_000 + 700) * STEP_S, (i * 10_000 + 701) * STEP_S, 0.95)
+    dogs = [("Dog", i * EVERY + 50, i * EVERY + 53, LEVELS[i % 8]) for i in range(80)]
+    cats = [("Cat", i * 10_000 + 700, i * 10_000 + 701, 0.95) for i in range(8)]
+    keys = planted.events([(label, a * STEP_S, b * STEP_S, score) for label, a, b, score in dogs + cats])
     with StoreReader(planted.path) as reader:
         yield reader, keys, planted
 
@@ -75,7 +73,7 @@ def test_a_curve_says_what_share_is_right_once_enough_was_judged(yard):
 def test_other_thresholds_take_some_events_away_and_add_others(yard):
     reader, keys, _ = yard
     found = preview_events(reader, "yard", [ThresholdChange(label="Dog", threshold=0.72)], *SPAN[1:])
-    gone = {key for i, key in enumerate(keys) if LEVELS[i % 8] < 0.72}
+    gone = {key for i, key in enumerate(keys[:80]) if LEVELS[i % 8] < 0.72}
     assert {event.key for event in found.gone} == gone
     assert [event.at for event in found.gone] == sorted((event.at for event in found.gone), reverse=True)
     assert found.new == len(gone)  # of the animal, which the dog hid

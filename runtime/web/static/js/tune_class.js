@@ -13,8 +13,8 @@ import { stat } from "./widgets.js";
 /* What may be limited: [value, upper end of its interval]. */
 const LIMITS = { events: ["per_day", "high"], "false alarms": ["false_per_day", "false_high"] };
 
-/* After so many days without an event, no more than one a day can be promised: ln 20, as intervals of 90 % have it. */
-const NONE_DAYS = Math.log(20);
+/* After so many days without an event, no more than one a day can be promised: ln 40, as intervals of 95 % have it. */
+const NONE_DAYS = Math.log(40);
 
 export function makeClassCard(curve, { threshold, onThreshold }) {
   const { label, points } = curve;
@@ -33,7 +33,7 @@ export function makeClassCard(curve, { threshold, onThreshold }) {
     { class: "card stack", "aria-label": `Curve of ${label}`, style: { "--hue": hueOf(label) }, "data-testid": "tune-curve" },
     h("header", { class: "row" }, h("h2", { class: "row grow" }, h("i", { class: "dot" }), label), back),
     chart.element,
-    h("p", { class: "muted small tune-legend" }, h("i"), "events a day, with the interval of 90 %", hasVerdicts && [h("i", { class: "false" }), "of these, false alarms"]),
+    h("p", { class: "muted small tune-legend" }, h("i"), "events a day, with the interval of 95 %", hasVerdicts && [h("i", { class: "false" }), "of these, false alarms"]),
     figures,
     h("form", { class: "row", onsubmit: (event) => (event.preventDefault(), choose()) }, h("span", {}, "At most"), wanted, what, h("span", {}, "a day"), find),
     promise,
@@ -75,8 +75,8 @@ export function makeClassCard(curve, { threshold, onThreshold }) {
     picked(index);
     const upTo = `it may be up to ${format.figure(points[index][high])} a day`;
     if (sure === null) return setText(promise, `Listened for ${format.duration(curve.listened_h * 3600)}: too short to promise ${name}; ${upTo}. Without any it takes ${format.duration((NONE_DAYS / most) * 86400)}.`);
-    if (index >= sure) return setText(promise, `With 90 % certainty no more than ${name}.`);
-    replace(promise, `Likely, but ${upTo}. To be certain (90 %): `, button(null, thresholdText(points[sure].threshold), () => picked(sure), { class: "small" }));
+    if (index >= sure) return setText(promise, `With 95 % certainty no more than ${name}.`);
+    replace(promise, `Likely, but ${upTo}. To be certain (95 %): `, button(null, thresholdText(points[sure].threshold), () => picked(sure), { class: "small" }));
   }
 
   show(threshold === null ? now : nearest(points, threshold));
