@@ -2,8 +2,8 @@
 
 python tests/enroll_bench.py BUNDLE --clips CORPUS/manifest.csv --background QUIET [--classes Bell Glass …] [--seeds 10]
 
-The manifest needs the columns file, class, group and split. Groups are kept apart: what comes from one pack or one author
-is either learned from or tried on. Recordings of other classes are those that the manifest holds back, and backgrounds
+The manifest needs the columns file, class, group and split. Groups are kept apart: what comes from one pack or one
+author is either learned from or tried on. Recordings of other classes are those that the manifest holds back, and backgrounds
 should be others than those of the bundle's negatives. Everything is played to the detector with its default settings,
 all sounds that were learned at once.
 """
@@ -121,8 +121,9 @@ def main():
         case = {"class": label, "seed": seed, "accepted": found.report.accepted, "reason": found.report.reason,
                 "promised_recall": found.report.recall.value, "seconds": seconds}  # fmt: skip
         if found.report.accepted:
-            case |= {"recall": np.mean([fired[row["file"]][name] > 0 for row in tried]), "tried": len(tried),
-                     "others": np.mean([fired[file][name] > 0 for file in rest]), "per_h": alarms[name] / hours}  # fmt: skip
+            case["recall"] = np.mean([fired[row["file"]][name] > 0 for row in tried])
+            case["others"] = np.mean([fired[file][name] > 0 for file in rest])
+            case |= {"tried": len(tried), "per_h": alarms[name] / hours}
         cases.append(case)
     args.out.write_text(json.dumps(cases, indent=1, default=float) + "\n")
     report(cases, hours)

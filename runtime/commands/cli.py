@@ -192,7 +192,11 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
     stored.add_argument("--database", type=Path, metavar="PATH", help="a store, in place of a configuration")
     parser.add_argument("--source", metavar="NAME", help="only this source; --apply writes into its section")
     parser.add_argument(
-        "--days", type=positive, default=7.0, metavar="N", help="look at the last N days that were heard (default 7)"
+        "--days",
+        type=positive,
+        default=7.0,
+        metavar="N",
+        help="look at the last N days that were heard, at most 31 (default 7)",
     )
     parser.add_argument(
         "--label",

@@ -124,7 +124,12 @@ def learn(place: Workplace, args: argparse.Namespace) -> int:
         raise HtsatEdgeError("want recordings of the sound: 3 or more files, or --events ID …, or --record N")
     library = place.library
     library.check_can_learn()
-    library.check_label(args.label, library.name_of(args.label) if args.replace else None, place.taken)
+    if Path(args.label).is_file():
+        raise HtsatEdgeError(f"{args.label}: is a file; what is the sound called? htsat-edge enroll LABEL FILE …")
+    own = library.name_of(args.label)
+    if own is not None and not args.replace:
+        raise HtsatEdgeError(f"label {args.label!r}: is enrolled already; --replace learns it anew")
+    library.check_label(args.label, own, place.taken)
     library.check_writable()
     with tempfile.TemporaryDirectory() as folder:
         recordings = list(args.files)
@@ -173,20 +178,19 @@ def refresh_all(place: Workplace, name: str | None, backgrounds: Sequence[Path])
     """Learn a sound again, or all that the graph or new false alarms call for; return 1 where one is refused."""
     library = place.library
     library.check_can_learn()
-    names = [library.find(name)[0]] if name is not None else library.readable()
+    sounds = [library.find(name)] if name is not None else library.readable()
     status, done = 0, 0
     with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
         backend: Backend | None = None
-        for number, key in enumerate(names):
+        for number, (key, info) in enumerate(sounds):
             cuttings = Path(folder) / str(number)
             cuttings.mkdir()
             try:
-                _, info = library.find(key)
                 alarms = find_false_alarms(place, info.label, cuttings)
                 if name is None and not backgrounds and not has_news(library, key, alarms):
                     continue
                 backend = backend or opened.enter_context(place.backend())
-                sound, report = refresh(library, backend, key, backgrounds=backgrounds, false_alarms=alarms)
+                sound, report = refresh(library, backend, info.label, backgrounds=backgrounds, false_alarms=alarms)
             except HtsatEdgeError as error:
                 if name is not None:
                     raise
@@ -217,7 +221,7 @@ def rename(place: Workplace, name: str, label: str) -> None:
     key, info = place.library.find(name)
     refuse_mentioned(place, info.label)
     place.library.check_label(label, key, place.taken)
-    renamed = place.library.rename(key, label)
+    renamed = place.library.rename(info.label, label)
     place.console.print(Text(f"{shown(info.label)} is called {shown(renamed.label)} from now on"))
 
 

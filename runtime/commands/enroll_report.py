@@ -20,6 +20,7 @@ def print_report(console: Console, label: str, report: SoundReport, place: Path 
     console.print(Text.assemble((shown(label), "bold"), ": ", verdict, f" from {report.recordings} recordings"))
     if report.reason:
         console.print(Text(shown(report.reason)))
+        console.print(Text("At the lowest threshold that keeps from that:"))
     table = Table(box=None, show_header=False, padding=(0, 2))
     for name, text in (
         ("recall", f"{percent(report.recall)} of recordings that were held back"),
@@ -46,7 +47,7 @@ def next_steps(label: str, place: Path | None) -> list[str]:
         ]
     return [
         f"{place}: a class like any other from now on; a daemon that runs takes it over within a second.",
-        f'Next: htsat-edge detect FILE --labels "{label}" · where it is wrong, say so on the page, then: '
+        f'Next: htsat-edge detect FILE --sounds {place.parent} --labels "{label}" · where it is wrong, say so on the page, then: '
         f'htsat-edge enroll --refresh "{label}"',
     ]
 
@@ -80,7 +81,7 @@ def print_sounds(console: Console, sounds: Sounds) -> None:
         return
     if sounds.known:
         table = Table(box=None, header_style="bold")
-        for column in ("label", "state", "limit", "takes", "recall", "false alarms/h", "enrolled", "name"):
+        for column in ("label", "state", "threshold", "recordings", "recall", "false alarms/h", "enrolled", "name"):
             table.add_column(column, overflow="fold", no_wrap=column == "enrolled")
         usable = {sound.name for sound in sounds.usable}
         for name, info in sounds.known:
@@ -90,7 +91,7 @@ def print_sounds(console: Console, sounds: Sounds) -> None:
     if sounds.stale:
         console.print(Text("htsat-edge enroll --refresh learns those for this graph"))
     for problem in sounds.problems:
-        console.print(Text(f"damaged: {shown(problem)}"), soft_wrap=True)
+        console.print(Text(f"not used: {shown(problem)}"), soft_wrap=True)
 
 
 def row_of(name: str, info: SoundInfo, state: str) -> list[str]:

@@ -20,7 +20,8 @@ from htsat_edge.runtime.common.text import listed
 from htsat_edge.runtime.daemon.config import DaemonConfig, RulesConfig
 from htsat_edge.runtime.store.reader import END_OF_TIME, StoredSource, StoreReader
 from htsat_edge.runtime.tuning.configuration import DIGITS, ThresholdPlan, plan
-from htsat_edge.runtime.tuning.overview import curve, overview, preview_events
+from htsat_edge.runtime.tuning.intervals import DAY_S, MOST_DAYS
+from htsat_edge.runtime.tuning.overview import curve, overview, try_changes
 from htsat_edge.runtime.tuning.records import (
     ThresholdChange,
     TuneApplied,
@@ -30,7 +31,6 @@ from htsat_edge.runtime.tuning.records import (
     TunePreview,
 )
 
-DAY_S = 86_400.0
 MARGIN_S = 60.0
 """Behind the newest thing of a source: a row of scores is of a minute."""
 TAKEN_OVER_S = 5.0
@@ -38,8 +38,6 @@ TAKEN_OVER_S = 5.0
 POLL_S = 0.1
 MOST_CURVES = 12
 """In a picture."""
-MOST_GONE = 200
-"""Events in JSON."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class TuneRun:
     """What is tuned, and in which period."""
 
     reader: StoreReader
-    sources: Sequence[str]
+    sources: Sequence[StoredSource]
     from_at: float
     to_at: float
     rules: RulesConfig
@@ -55,14 +53,18 @@ class TuneRun:
 
     def overviews(self) -> list[TuneOverview]:
         """Return the classes of each source: those that were asked for, else those with events."""
-        labels = self.args.label
-        found = [
-            overview(self.reader, source, *self.span, self.rules, per_day=self.args.per_day, labels=labels)
-            for source in self.sources
-        ]
-        return [
-            one.model_copy(update={"classes": [each for each in one.classes if labels or each.events]}) for one in found
-        ]
+        found, per_day = list[TuneOverview](), self.args.per_day
+        for source in self.sources:
+            labels = None
+            if self.args.label:
+                known = reported(source)
+                labels = [label for label in self.args.label if label in known]
+                if not labels:
+                    continue
+            one = overview(self.reader, source.name, *self.span, self.rules, per_day=per_day, labels=labels)
+            classes = [each for each in one.classes if labels or each.events]
+            found.append(one.model_copy(update={"classes": classes}))
+        return found
 
     def curves(self, overviews: Sequence[TuneOverview]) -> list[TuneCurve]:
         """Return the curves of the classes of these sources, of many the first."""
@@ -71,16 +73,7 @@ class TuneRun:
 
     def preview(self, changes: Sequence[ThresholdChange], planned: ThresholdPlan) -> TunePreview:
         """Return what these thresholds would have changed."""
-        both = [*changes, *planned.kept]
-        changed = preview_events(self.reader, self.args.source, both, *self.span, self.rules)
-        return TunePreview(
-            diff=planned.diff,
-            before=changed.before,
-            after=changed.after,
-            gone=changed.gone[:MOST_GONE],
-            gone_total=len(changed.gone),
-            new=changed.new,
-        )
+        return try_changes(self.reader, self.args.source, changes, *self.span, self.rules, planned)
 
     @property
     def span(self) -> tuple[float, float]:
@@ -107,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> tuple[Path, RulesConfig]:
     """Return where the store is, and the rules between sounds; raise an HtsatEdgeError before any work is done."""
+    if args.days > MOST_DAYS:
+        raise HtsatEdgeError(f"--days {args.days:g}: want at most {MOST_DAYS}")
     if args.plot is not None:
         require_matplotlib()
         from htsat_edge.runtime.commands.plot import has_mark
@@ -143,19 +138,19 @@ def begin(reader: StoreReader, path: Path, rules: RulesConfig, args: argparse.Na
         raise HtsatEdgeError(f"--source {args.source}: nothing is stored of it{meant}")
     check_labels(args.label or (), chosen)
     to_at = max(source.last_at for source in chosen if source.last_at is not None) + MARGIN_S
-    names = [source.name for source in chosen]
-    return TuneRun(reader, names, max(0.0, to_at - args.days * DAY_S), to_at, rules, args)
+    return TuneRun(reader, chosen, max(0.0, to_at - args.days * DAY_S), to_at, rules, args)
+
+
+def reported(source: StoredSource) -> set[str]:
+    """Return the classes that a source reports."""
+    if (setup := source.setup) is None:
+        return set()
+    return {label for label, limit in zip(setup.labels, setup.thresholds, strict=True) if limit is not None}
 
 
 def check_labels(labels: Sequence[str], sources: Sequence[StoredSource]) -> None:
     """Raise an HtsatEdgeError where a class cannot be reported in any of these sources."""
-    known = {
-        label
-        for source in sources
-        if source.setup is not None
-        for label, threshold in zip(source.setup.labels, source.setup.thresholds, strict=True)
-        if threshold is not None
-    }
+    known = set[str]().union(*map(reported, sources))
     for label in labels:
         if label not in known:
             raise HtsatEdgeError(f"--label {label}: is not reported there{suggest(label, known)}")
@@ -181,6 +176,8 @@ def change(tuning: TuneRun, overviews: Sequence[TuneOverview]) -> None:
     args, console = tuning.args, Console()
     changes = choose(overviews, args.source, bool(args.label))
     planned = plan(args.config, changes) if changes else None
+    if not args.json:
+        report.print_unmet(console, unmet(overviews), args.per_day)
     if planned is None or not planned.diff:
         if not args.json:
             report.print_nothing(console, None if planned is None else planned.path)
@@ -198,14 +195,15 @@ def change(tuning: TuneRun, overviews: Sequence[TuneOverview]) -> None:
 
 
 def choose(overviews: Sequence[TuneOverview], source: str | None, lower: bool) -> list[ThresholdChange]:
-    """Return the thresholds to write; where they are for several sources, with each at its wanted rate at most.
+    """Return the thresholds to write; where they are for several sources, each keeps to its wanted rate with them.
 
     Without `lower`, only those of classes that are reported more often than is wanted.
     """
     classes: dict[str, list[TuneClass]] = {}
+    without = unmet(overviews)
     for one in overviews:
         for each in one.classes:
-            if each.suggestion is not None:
+            if each.label not in without:
                 classes.setdefault(each.label, []).append(each)
     wanted = overviews[0].wanted
     changes = []
@@ -215,6 +213,16 @@ def choose(overviews: Sequence[TuneOverview], source: str | None, lower: bool) -
         if (lower or often) and any(round(each.threshold, DIGITS) != new for each in found):
             changes.append(ThresholdChange(source=source, label=label, threshold=new))
     return changes
+
+
+def unmet(overviews: Sequence[TuneOverview]) -> dict[str, list[str]]:
+    """Return the classes of which no threshold keeps to the wanted rate, with the sources that exceed it."""
+    found: dict[str, list[str]] = {}
+    for one in overviews:
+        for each in one.classes:
+            if each.suggestion is None:
+                found.setdefault(each.label, []).append(one.source)
+    return found
 
 
 def apply(tuning: TuneRun, planned: ThresholdPlan) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -150,6 +150,13 @@ def print_command(console: Console, args: argparse.Namespace, labels: Sequence[s
     words = [word for option, value in options if value is not None for word in (option, value)]
     console.print("nothing was written; to write it for these sounds, or for fewer:")
     console.print(Text(visible(shlex.join(["htsat-edge", "tune", *words, "--apply"]))), soft_wrap=True)
+
+
+def print_unmet(console: Console, found: Mapping[str, Sequence[str]], per_day: float) -> None:
+    """Print of which classes nothing is suggested, and because of which sources."""
+    for label, sources in found.items():
+        text = f"no threshold of {label} keeps {listed(sources)} to {per_day:g} a day: none is suggested"
+        console.print(Text(visible(text), style="yellow"), soft_wrap=True)
 
 
 def print_nothing(console: Console, path: Path | None) -> None:

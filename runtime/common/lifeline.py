@@ -9,12 +9,46 @@ from __future__ import annotations
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 END_S = 5.0
 """For the program to end by itself."""
+NICENESS = 10
+"""Of what the daemon starts: detection goes first."""
+
+
+@contextmanager
+def started(command: Callable[[int], Sequence[str]], stdout: int, stderr: int) -> Iterator[subprocess.Popen[str]]:
+    """Run a process at low priority, which reads stdin, and ends with the block, or with this process.
+
+    `command` returns what to run for a descriptor, which is the end for reading of its pipe.
+    """
+    end, lifeline = os.pipe()
+    try:
+        try:
+            # In a session of its own, Ctrl-C is not sent to it as well.
+            process = subprocess.Popen(
+                command(end),
+                stdin=subprocess.PIPE,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=(end,),
+                start_new_session=True,
+                encoding="utf-8",
+                errors="replace",
+            )
+        finally:
+            os.close(end)
+        with suppress(OSError):  # it has ended already
+            os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
+        yield process
+    finally:
+        os.close(lifeline)
 
 
 def end_without(descriptor: int) -> None:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import subprocess
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.lifeline import started
 from htsat_edge.runtime.common.programs import command_of
 from htsat_edge.runtime.common.rate_limit import RepeatedWarnings
 from htsat_edge.runtime.common.text import shown
@@ -30,7 +30,6 @@ WORKS_S = 10.0
 """A page that has run for so long works: it is reported as back, and the next pause is the shortest."""
 STOP_S = 0.5
 """After which it is killed, which costs nothing: until it has ended, a changed configuration is not listened with."""
-NICENESS = 10
 MOST_LINE, MOST_LINES = 500, 20
 """Characters of a line that the page prints, and lines that are logged of each run before they become few."""
 logger = logging.getLogger(__name__)
@@ -125,46 +124,20 @@ class Page:
 
     def _run_once(self) -> tuple[str, float]:
         """Run the process; return why it has ended, and after how many seconds."""
-        end, lifeline = os.pipe()
-        try:
-            process = self._begin(end)
-        except BaseException:
-            os.close(lifeline)
-            raise
-        finally:
-            os.close(end)
-        if process is None:
-            os.close(lifeline)
-            return "", 0.0
-        try:
-            last = self._follow(process)
-            status = process.wait()
-        finally:
-            os.close(lifeline)  # which ends the process, if it has not ended
-            self._process = None
+        with ExitStack() as opened:
+            with self._changing:
+                if self._stop.is_set():
+                    return "", 0.0
+                # stdout is for messages
+                process = opened.enter_context(started(self._command, subprocess.DEVNULL, subprocess.PIPE))
+                self._process, self._started_s = process, time.monotonic()
+            try:
+                last = self._follow(process)
+                status = process.wait()
+            finally:
+                self._process = None
         how = f"signal {-status}" if status < 0 else f"status {status}{f': {last}' if last else ''}"
         return f"the page has ended with {how}", time.monotonic() - self._started_s
-
-    def _begin(self, lifeline: int) -> subprocess.Popen[str] | None:
-        """Start the process; None where the daemon ends."""
-        with self._changing:
-            if self._stop.is_set():
-                return None
-            # stdout is for messages. In a session of its own, Ctrl-C is not sent to it as well.
-            process = subprocess.Popen(
-                self._command(lifeline),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                pass_fds=(lifeline,),
-                start_new_session=True,
-                encoding="utf-8",
-                errors="replace",
-            )
-            self._process, self._started_s = process, time.monotonic()
-        with suppress(OSError):  # it has ended already
-            os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
-        return process
 
     def _follow(self, process: subprocess.Popen[str]) -> str:
         """Give the process its configuration, and log what it prints; return its last line."""

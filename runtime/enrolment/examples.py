@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.enrolment.embedding import LOUD_DB, Embedded, embed, embed_windows, find_loud, hop_for
 from htsat_edge.runtime.enrolment.head import Head, Weights
 from htsat_edge.runtime.models.backends.backend import Backend
@@ -43,8 +44,9 @@ class SoundExample:
         return float(np.median([head.logits(own).max() for own in self.heard]))
 
 
-def read_examples(paths: Sequence[Path], info: ModelInfo, backend: Backend, seconds: float) -> list[SoundExample]:
-    """Return recordings as examples; `seconds` is the length of all of them. The same recordings give the same."""
+def read_examples(paths: Sequence[Path], info: ModelInfo, backend: Backend) -> list[SoundExample]:
+    """Return recordings as examples. The same recordings give the same."""
+    seconds = sum(one.samples / one.sample_rate for one in map(AudioFile, paths))
     hop = hop_for(seconds, info, MOST_WINDOWS)
     rng = np.random.default_rng(0)
     return [_example(embed(path, info, backend, hop), backend, rng) for path in paths]

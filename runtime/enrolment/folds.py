@@ -12,13 +12,11 @@ import numpy as np
 from htsat_edge.runtime.common.arrays import BoolArray
 from htsat_edge.runtime.enrolment.examples import SoundExample
 from htsat_edge.runtime.enrolment.head import Head, Weights, fit_head
-from htsat_edge.runtime.enrolment.negatives import BACKGROUND, Negatives
+from htsat_edge.runtime.enrolment.negatives import BACKGROUND, FALSE_ALARM, Negatives
 
 MOST_FOLDS = 5
 BACKGROUND_SHARE, THINNED = 0.3, 4
 """What backgrounds count among the negatives; each so many-th of their steps is learned from."""
-FALSE_ALARM = "false alarm"
-"""The label of recordings that were wrongly taken for the sound; they count as much as all backgrounds."""
 MOST_OTHERS, MOST_OF_A_CLASS, FEWEST_OF_A_CLASS = 0.03, 0.25, 4
 """Shares of the recordings of other sounds that a sound may fire on: of all, and of one class that has enough."""
 MOST_PER_H = 1.0
@@ -29,7 +27,7 @@ MARGIN = 0.25
 
 
 @dataclass(frozen=True, eq=False)
-class Tried:
+class HeldOut:
     """Logits that heads give to what they were not learned from."""
 
     examples: Weights
@@ -82,7 +80,7 @@ def count_rises(above: BoolArray) -> int:
     return int(np.count_nonzero(np.diff(above, prepend=False) & above))
 
 
-def try_out(examples: Sequence[SoundExample], negatives: Negatives) -> Tried:
+def hold_out(examples: Sequence[SoundExample], negatives: Negatives) -> HeldOut:
     """Learn the sound several times, each time without some of everything, and score that."""
     folds = min(MOST_FOLDS, len(examples))
     own = np.arange(len(examples)) % folds
@@ -101,7 +99,7 @@ def try_out(examples: Sequence[SoundExample], negatives: Negatives) -> Tried:
             background.append(steps)
         else:
             others[label].append(float(steps.max()))
-    return Tried(found, dict(others), background, negatives.background_h)
+    return HeldOut(found, dict(others), background, negatives.background_h)
 
 
 def learn(examples: Sequence[SoundExample], negatives: Negatives, there: BoolArray | None = None) -> Head:

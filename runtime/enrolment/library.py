@@ -24,7 +24,8 @@ from htsat_edge.runtime.common.files import is_part, replacing, replacing_folder
 from htsat_edge.runtime.common.folders import try_folder
 from htsat_edge.runtime.common.text import is_name, listed
 from htsat_edge.runtime.enrolment.enroll import Enrolment
-from htsat_edge.runtime.enrolment.names import is_kept, kept_name, new_name, tidy_label
+from htsat_edge.runtime.enrolment.names import is_kept, new_name, tidy_label
+from htsat_edge.runtime.enrolment.negatives import BACKGROUND, FALSE_ALARM
 from htsat_edge.runtime.enrolment.recordings import TakenRecording, hash_recording
 from htsat_edge.runtime.models.backends.backend import FRAME_EMBEDDING
 from htsat_edge.runtime.models.bundle import Bundle
@@ -37,13 +38,14 @@ from htsat_edge.runtime.models.sounds import (
     SoundRecording,
     Sounds,
     find_head,
+    kept_name,
     read_head,
     read_info,
     read_sounds,
 )
 
 LONGEST_LABEL = 100
-WRITABLE = "give a folder that can be written to: --sounds FOLDER, and model.sounds in the configuration"
+WRITABLE = "want a folder that can be written to: `model.sounds` in the configuration says which"
 
 
 class Library:
@@ -69,6 +71,10 @@ class Library:
         there = listed((info.label for info in known.values()), most=10) or "none"
         raise HtsatEdgeError(f"there is no sound {name!r} in {self.folder}; there: {there}")
 
+    def _find_any(self, name: str) -> tuple[str, SoundInfo | None]:
+        """Return a sound as `find` does, or a damaged one by its name."""
+        return (name, None) if name in dict(self.sounds().broken) else self.find(name)
+
     def name_of(self, label: str) -> str | None:
         """Return the name of the sound that has a label; None where none has."""
         wanted = tidy_label(label).casefold()
@@ -87,12 +93,14 @@ class Library:
         folded = tidy.casefold()
         if folded in {one.casefold() for one in self.bundle.info.labels}:
             raise HtsatEdgeError(f"label {tidy!r}: the model has a class of this name; give the sound another")
+        if folded in (BACKGROUND, FALSE_ALARM):
+            raise HtsatEdgeError(f"label {tidy!r}: is the name of recordings of no sound; give the sound another")
         if folded in {one.casefold() for one in taken}:
             raise HtsatEdgeError(
                 f"label {tidy!r}: is the name of something else that is reported; give the sound another"
             )
         if self.name_of(tidy) not in (None, own):
-            raise HtsatEdgeError(f"label {tidy!r}: is enrolled already; --replace learns it anew")
+            raise HtsatEdgeError(f"label {tidy!r}: is enrolled already; give the sound another")
         return tidy
 
     def check_can_learn(self) -> None:
@@ -143,16 +151,19 @@ class Library:
                 enrolled_at=datetime.now(timezone.utc).astimezone().replace(microsecond=0),
                 head_sha256=sha256(content).hexdigest(),
                 recordings=[
-                    SoundRecording(file=kept_name(one), sha256=one.sha256, seconds=one.seconds, kind=one.kind)
+                    SoundRecording(
+                        file=kept_name(one.kind, one.sha256), sha256=one.sha256, seconds=one.seconds, kind=one.kind
+                    )
                     for one in recordings
                 ],
                 report=enrolment.report,
             )
-            self._write(name, info, content, {kept_name(one): one.path for one in recordings})
+            self._write(name, info, content, {kept_name(one.kind, one.sha256): one.path for one in recordings})
             return EnrolledSound(name, info, *read_head(self.folder, name, info))
 
     def rename(self, name: str, label: str) -> SoundInfo:
         """Give a sound another label, by which it is reported from now on; its files keep their names."""
+        self.find(name)  # where it is not there, no folder is made
         with self._locked():
             name, info = self.find(name)
             renamed = info.model_copy(update={"label": self.check_label(label, name)})
@@ -161,14 +172,13 @@ class Library:
 
     def remove(self, name: str) -> SoundInfo | None:
         """Delete a sound with its recordings; a damaged one, too. Raise an HtsatEdgeError where there is none."""
+        self._find_any(name)  # where it is not there, no folder is made
         with self._locked():
-            info = None
-            if name not in {key for key, _ in self.sounds().broken}:
-                name, info = self.find(name)
+            name, info = self._find_any(name)
             (self.folder / f"{name}.json").unlink(missing_ok=True)  # from here on it is gone
-            self._tidy_up(name, ())
             for suffix in HEAD_SUFFIXES:
                 (self.folder / f"{name}{suffix}").unlink(missing_ok=True)
+            self._tidy_up(name, ())
             return info
 
     def recordings_of(self, name: str, kind: Kind) -> list[Path]:
@@ -208,39 +218,47 @@ class Library:
         HtsatEdgeError
             There is none, one is damaged, was made for another graph, or has a label that is taken: nothing is added.
         """
+        try:
+            found = self._read_exported(folder)
+        except OSError as error:
+            raise HtsatEdgeError(f"{folder}: cannot be read: {error.strerror}") from None
+        with self._locked():
+            labels = [*taken]
+            for _, info in found:
+                labels.append(self.check_label(info.label, taken=labels))
+            return [self._add_copy(folder, name, info) for name, info in found]
+
+    def _read_exported(self, folder: Path) -> list[tuple[str, SoundInfo]]:
+        """Return the sounds of a folder by name; raise where there is none, or one cannot be heard with the bundle."""
         names = sorted(path.stem for path in folder.glob("*.json") if not path.name.startswith("."))
         if not names:
-            raise HtsatEdgeError(
-                f"{folder}: holds no sound: want a folder that `htsat-edge enroll --export` has written"
-            )
-        with self._locked():
-            found, graph = list[tuple[str, SoundInfo]](), self.bundle.sha256("fp32")
-            for name in names:
-                info = read_info(folder, name)
-                if info.graph_sha256 != graph:
-                    raise HtsatEdgeError(
-                        f"{folder / name}.json: was made for another graph than that of {self.bundle.path}: learn it "
-                        f'from its recordings: htsat-edge enroll "{info.label}" {folder / name}/positive-*.flac'
-                    )
-                read_head(folder, name, info)
-                for one in info.recordings:
-                    _check_recording(folder / name, one)
-                self.check_label(info.label, taken=[*taken, *(other.label for _, other in found)])
-                found.append((name, info))
-            return [self._add_copy(folder, name, info) for name, info in found]
+            raise HtsatEdgeError(f"{folder}: holds no sound: want one that `htsat-edge enroll --export` has written")
+        found, graph = list[tuple[str, SoundInfo]](), self.bundle.sha256("fp32")
+        for name in names:
+            info = read_info(folder, name)
+            if info.graph_sha256 != graph:
+                raise HtsatEdgeError(
+                    f"{folder / name}.json: was made for another graph than that of {self.bundle.path}: learn it "
+                    f'from its recordings: htsat-edge enroll "{info.label}" {folder / name}/positive-*.flac'
+                )
+            read_head(folder, name, info)
+            for one in info.recordings:
+                _check_recording(folder / name, one)
+            found.append((name, info.model_copy(update={"label": _tidy(info.label)})))
+        return found
 
     def _add_copy(self, folder: Path, name: str, info: SoundInfo) -> EnrolledSound:
         new = new_name(self.folder, info.label)
         content = find_head(folder, name, info).read_bytes()
-        renamed = [one.model_copy(update={"file": kept_name(one)}) for one in info.recordings]
+        renamed = [one.model_copy(update={"file": kept_name(one.kind, one.sha256)}) for one in info.recordings]
         files = {now.file: folder / name / was.file for now, was in zip(renamed, info.recordings, strict=True)}
         info = info.model_copy(update={"recordings": renamed})
         self._write(new, info, content, files)
         return EnrolledSound(new, info, *read_head(self.folder, new, info))
 
-    def readable(self) -> list[str]:
-        """Return the names of the sounds whose json can be read, whatever their state."""
-        return [*self._known()]
+    def readable(self) -> list[tuple[str, SoundInfo]]:
+        """Return the sounds whose json can be read, by name, whatever their state."""
+        return [*self._known().items()]
 
     def _known(self) -> dict[str, SoundInfo]:
         """Return what can be read, by name; also what is left out for another reason."""
@@ -255,7 +273,7 @@ class Library:
     def _write(self, name: str, info: SoundInfo, head: bytes, files: dict[str, Path]) -> None:
         """Write a sound: its recordings and weights first, then its json, which makes it one."""
         for file, path in files.items():
-            if not (self.folder / name / file).exists():  # it is named after its content
+            if path != self.folder / name / file:  # one that is there already may be damaged
                 _copy(path, self.folder / name / file)
         first, new = (self.folder / f"{name}{suffix}" for suffix in HEAD_SUFFIXES)
         self._finish(name)
@@ -321,7 +339,7 @@ def _encode_head(enrolment: Enrolment) -> bytes:
 def _check_recording(folder: Path, one: SoundRecording) -> TakenRecording:
     path = folder / one.file
     if path.is_symlink() or not path.is_file() or hash_recording(path) != one.sha256:
-        raise HtsatEdgeError(f"{path}: is missing or damaged; copy it again, or enrol the sound anew with --replace")
+        raise HtsatEdgeError(f"{path}: is missing or damaged; copy it again, or learn the sound anew")
     return TakenRecording(path, one.sha256, one.seconds, one.kind)
 
 

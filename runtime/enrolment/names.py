@@ -8,22 +8,14 @@ import unicodedata
 from pathlib import Path
 
 from htsat_edge.runtime.common.files import is_part
-from htsat_edge.runtime.enrolment.recordings import TakenRecording
-from htsat_edge.runtime.models.sounds import SoundRecording
+from htsat_edge.runtime.models.sounds import HEAD_SUFFIXES, KEPT_NAME
 
-KEPT_NAME = re.compile(r"(positive|background|false_alarm)-[0-9a-f]{12}\.flac")
-"""Of recordings in a sound's folder."""
 LONGEST_NAME = 40
 
 
 def tidy_label(label: str) -> str:
     """Return a label as it is written: composed (NFC), with single spaces."""
     return unicodedata.normalize("NFC", " ".join(label.split()))
-
-
-def kept_name(one: TakenRecording | SoundRecording) -> str:
-    """Return the name of a recording in a sound's folder; two that differ never share one."""
-    return f"{one.kind}-{one.sha256[:12]}.flac"
 
 
 def is_kept(path: Path) -> bool:
@@ -43,7 +35,7 @@ def new_name(folder: Path, label: str) -> str:
 
 
 def _is_free(folder: Path, name: str) -> bool:
-    if any(os.path.lexists(folder / f"{name}{suffix}") for suffix in (".json", ".npz")):
+    if any(os.path.lexists(folder / f"{name}{suffix}") for suffix in (".json", *HEAD_SUFFIXES)):
         return False
     own = folder / name
     if not os.path.lexists(own):

@@ -20,7 +20,7 @@ from htsat_edge.runtime.common.text import visible
 from htsat_edge.runtime.dsp.audio import SUFFIXES, AudioFile
 from htsat_edge.runtime.dsp.level import deviation_dbfs
 from htsat_edge.runtime.dsp.resampler import Resampler
-from htsat_edge.runtime.models.sounds import Kind
+from htsat_edge.runtime.models.sounds import Kind, kept_name
 
 FEWEST, MOST = 3, 50
 """Recordings of a sound."""
@@ -131,7 +131,7 @@ def take_recording(path: Path, kind: Kind, sample_rate: int, folder: Path) -> Ta
     scaled = np.round(samples / max(1.0, float(np.abs(samples).max())) * FULL_SCALE)
     whole = np.minimum(scaled, FULL_SCALE - 1).astype(np.int16)
     sha256 = _hash(whole)
-    kept = folder / f"{kind}-{sha256[:12]}.flac"
+    kept = folder / kept_name(kind, sha256)
     soundfile.write(kept, whole, sample_rate, "PCM_16")
     return TakenRecording(kept, sha256, round(len(whole) / sample_rate, 3), kind)
 
@@ -155,7 +155,7 @@ def _files_in(paths: Iterable[Path]) -> list[Path]:
         if path.is_dir():
             inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES and one.is_file())
             if not inside:
-                raise HtsatEdgeError(f"--background: {path}: there is no recording in this folder")
+                raise HtsatEdgeError(f"{path}: there is no recording in this folder")
             found += inside
         else:
             found.append(path)

@@ -8,11 +8,11 @@ can be learned again when the graph has changed. Nothing of the model itself is 
 from __future__ import annotations
 
 import logging
-import zipfile
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ MOST_BYTES = 4_000_000
 """Of a file of ours; a larger one is none."""
 Kind = Literal["positive", "background", "false_alarm"]
 """What a recording is of: the sound, what else is heard there, or what was wrongly taken for the sound."""
+KEPT_NAME = re.compile(rf"({'|'.join(get_args(Kind))})-[0-9a-f]{{12}}\.flac")
+"""Of recordings in a sound's folder."""
 logger = logging.getLogger(__name__)
 
 
@@ -69,7 +71,7 @@ class Confusion(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    label: str
+    label: Annotated[str, AfterValidator(_printable)]
     fired: Annotated[int, Field(ge=0)]
     of: Annotated[int, Field(ge=0)]
 
@@ -89,7 +91,7 @@ class SoundReport(BaseModel):
     """Known classes that it fires on, the most frequent first."""
     threshold: Share
     accepted: bool
-    reason: str = ""
+    reason: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")] = ""
     """Of a sound that was refused: why, in one sentence."""
 
 
@@ -102,7 +104,7 @@ class SoundRecording(BaseModel):
     """Its name in the sound's folder."""
     sha256: Sha256
     """Of its 16-bit samples."""
-    seconds: Annotated[float, Field(gt=0)]
+    seconds: Annotated[FiniteFloat, Field(gt=0)]
     kind: Kind
 
 
@@ -173,11 +175,16 @@ class Sounds:
         return [*self.problems, *stale]
 
 
+def kept_name(kind: Kind, sha256: str) -> str:
+    """Return the name of a recording in a sound's folder; two that differ never share one."""
+    return f"{kind}-{sha256[:12]}.flac"
+
+
 def read_sounds(folder: Path, bundle: Bundle) -> Sounds:
     """Return the sounds of a folder, which needs not exist. One that is damaged is left out, and a line says why."""
     sounds = Sounds(folder)
     try:
-        names = sorted(path.stem for path in folder.glob("*.json") if not path.name.startswith("."))
+        names = sorted(path.stem for path in folder.glob("*.json") if is_name(path.stem) and path.name[0] != ".")
         graph = bundle.sha256("fp32") if names else ""
     except (OSError, HtsatEdgeError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
@@ -215,10 +222,10 @@ def read_head(folder: Path, name: str, info: SoundInfo) -> tuple[FloatArray, flo
     path = find_head(folder, name, info)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            weight, bias = np.asarray(content["weight"], np.float32), float(content["bias"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile):
+            weight, bias = content["weight"], float(content["bias"])
+    except Exception:  # numpy and what it unpacks with fail in a dozen ways at a file that is not ours
         raise _damaged(folder, name) from None
-    if weight.shape != (info.channels,) or not np.isfinite([*weight, bias]).all():
+    if weight.dtype != np.float32 or weight.shape != (info.channels,) or not np.isfinite([*weight, bias]).all():
         raise _damaged(folder, name)
     return weight, bias
 

@@ -63,9 +63,11 @@ class ThresholdPlan:
         Raises
         ------
         HtsatEdgeError
-            The file or the copy cannot be written, or the file has changed since it was read. What was there is as it
-            was.
+            The file has these thresholds already, or has changed since it was read; or it, or the copy, cannot be
+            written. What was there is as it was.
         """
+        if self.after == self.before:
+            raise HtsatEdgeError(f"{self.path}: has these thresholds already; nothing was written")
         before, after = (text.encode(self.encoding) for text in (self.before, self.after))
         try:
             status, now = self.path.stat(), self.path.read_bytes()
@@ -99,6 +101,7 @@ def plan(path: Path, changes: Sequence[ThresholdChange]) -> ThresholdPlan:
     content = target.read_bytes()
     encoding = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}.get(content[:2], "utf-8")
     before = after = content.decode(encoding)  # its mark, if there is one, is the first character
+    parse(path, _read(path, before), DaemonConfig)
     for source, thresholds in _by_source(changes).items():
         after = _changed(path, after, source, thresholds)
     config = parse(path, safe_yaml.load(after), DaemonConfig)
@@ -108,7 +111,10 @@ def plan(path: Path, changes: Sequence[ThresholdChange]) -> ThresholdPlan:
 
 def _regular(path: Path) -> Path:
     """Return the file that a path leads to; raise an HtsatEdgeError where it is none that can be replaced."""
-    target = path.resolve()
+    try:
+        target = path.resolve()
+    except (OSError, RuntimeError):  # links that go round in a circle
+        raise HtsatEdgeError(f"{path}: cannot be read: it is a link that leads nowhere") from None
     if os.path.abspath(path).startswith(NOT_FILES) or (target.exists() and not target.is_file()):  # noqa: PTH100
         raise HtsatEdgeError(
             f"{path}: is no file that thresholds can be written to; give the configuration by its name"
@@ -125,15 +131,26 @@ def _by_source(changes: Sequence[ThresholdChange]) -> dict[str | None, dict[str,
 
 def _changed(path: Path, text: str, source: str | None, thresholds: Mapping[str, float]) -> str:
     """Return the text of a configuration with thresholds for one source, or for all."""
+    section = _section(path, _read(path, text), source)
     try:
-        section = _section(path, safe_yaml.load(text), source)
         return set_numbers(text, [*section, "thresholds"], thresholds)
     except (yaml.YAMLError, RecursionError) as error:
-        raise HtsatEdgeError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+        raise _no_yaml(path, error) from None
     except ValueError as error:
         entry = flow({"detection": {"thresholds": thresholds}})[1:-1]
         where = "" if source is None else f" of the source {source}"
         raise HtsatEdgeError(f"{path}: {error}; write it by hand{where}: {entry}") from None
+
+
+def _read(path: Path, text: str) -> Any:
+    try:
+        return safe_yaml.load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise _no_yaml(path, error) from None
+
+
+def _no_yaml(path: Path, error: Exception) -> HtsatEdgeError:
+    return HtsatEdgeError(f"{path}: is not YAML: {' '.join(str(error).split())}")
 
 
 def _section(path: Path, content: Any, source: str | None) -> list[str | int]:

@@ -15,12 +15,9 @@ from htsat_edge.runtime.daemon.config.rules import RulesConfig
 from htsat_edge.runtime.store.reader import END_OF_TIME, StoreReader
 from htsat_edge.runtime.store.setup import Setup
 from htsat_edge.runtime.tuning.early import EarlyStarts, find_early, shifted
-from htsat_edge.runtime.tuning.intervals import DAY_S, Rate, days_for, rate_of
+from htsat_edge.runtime.tuning.intervals import DAY_S, MOST_DAYS, Rate, days_for, rate_of
 from htsat_edge.runtime.tuning.period import replay_period
 from htsat_edge.runtime.tuning.plan import grid_of
-
-LONGEST_S = 31 * DAY_S
-"""Of a period."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +160,8 @@ def read_curves(
 
 def find_setup(reader: StoreReader, source: str, from_at: float, to_at: float) -> Setup:
     """Return what is in force for a source now; raise an HtsatEdgeError where nothing is, or a period is none."""
-    if not from_at < to_at <= from_at + LONGEST_S:
-        raise HtsatEdgeError(f"to_at: want a time after from_at, and at most {LONGEST_S / DAY_S:g} days after it")
+    if not from_at < to_at <= from_at + MOST_DAYS * DAY_S:
+        raise HtsatEdgeError(f"to_at: want a time after from_at, and at most {MOST_DAYS} days after it")
     if (setup := reader.setup(source, END_OF_TIME)) is None:
         names = [one.name for one in reader.sources()]
         hint = suggest(source, names, f"; there is {', '.join(names)}" if names else "; there is none yet")

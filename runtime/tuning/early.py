@@ -71,7 +71,7 @@ def shifted(threshold: float) -> FloatArray:
 def find_early(
     period: PeriodEvents, setup: Setup, tried: Mapping[str, FloatArray], stored: Sequence[StoredEvent]
 ) -> dict[str, EarlyStarts]:
-    """Return the early starts of each class that was replayed, in the runs in which the present setup was in force.
+    """Return the early starts of each class that was replayed, in the runs in which it was reported as it would be now.
 
     Classes with few stored events have the shift of all together.
 
@@ -109,13 +109,21 @@ def _compare(
     total = unborne = 0
     (kept,) = period.kept[label].values()
     for run, within, spans in zip(period.runs, period.within, kept, strict=True):
-        if run.setup == setup:
+        if _is_alike(run.setup, setup, label):
             own = events_of(run, stored, within)
             total += len(own)
             unborne += match(run, own, spans).count(None)
     limits = shifted(setup.thresholds[setup.labels.index(label)] or 1.0)[::-1]
     places = np.maximum(np.searchsorted(thresholds, limits, side="right") - 1, 0)
     return _Compared(total, unborne, period.settled[label][places])
+
+
+def _is_alike(one: Setup, other: Setup, label: str) -> bool:
+    """Return whether a class was reported as it would be now; thresholds of others may have changed."""
+    if one.model_copy(update={"thresholds": other.thresholds, "releases": other.releases}) != other:
+        return False
+    k = one.labels.index(label)
+    return (one.thresholds[k], one.releases[k]) == (other.thresholds[k], other.releases[k])
 
 
 def _shift(stored: int, unborne: int, counts: IntArray) -> float:

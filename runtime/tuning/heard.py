@@ -173,7 +173,7 @@ class RunReplay:
         part = CodePart(*(np.concatenate(column) for column in zip(*self._parts, strict=True)))
         self._parts, self.waiting = [NO_PART], 0
         order = np.argsort(part.classes, kind="stable")
-        classes, steps, codes = (column[order] for column in part)
+        classes, steps, codes = part.classes[order], part.steps[order], part.codes[order]
         found, counts = np.unique(classes, return_counts=True)
         ends = np.cumsum(counts)
         by_class = {

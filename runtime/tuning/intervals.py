@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from htsat_edge.runtime.common.intervals import count_interval
 
 DAY_S = 86_400.0
+MOST_DAYS = 31
+"""Of a period that is looked at."""
 CONFIDENCE = 0.95
 """How often the truth is within the intervals of tuning, at least."""
 

@@ -13,6 +13,7 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config.rules import RulesConfig
 from htsat_edge.runtime.store.reader import StoreReader
 from htsat_edge.runtime.store.records import Decision, EventFilter
+from htsat_edge.runtime.tuning.configuration import ThresholdPlan
 from htsat_edge.runtime.tuning.curves import Curve, Curves, decimal, find_setup, read_curves
 from htsat_edge.runtime.tuning.intervals import Rate, rate_of
 from htsat_edge.runtime.tuning.plan import share_of
@@ -24,6 +25,7 @@ from htsat_edge.runtime.tuning.records import (
     TuneCurve,
     TuneOverview,
     TunePoint,
+    TunePreview,
     TuneSuggestion,
 )
 from htsat_edge.runtime.tuning.verdicts import LEAST_EACH, LEAST_VERDICTS, Numbers, Outlook, Range, fit_verdicts
@@ -31,6 +33,8 @@ from htsat_edge.runtime.tuning.verdicts import LEAST_EACH, LEAST_VERDICTS, Numbe
 MOST_VERDICTS = 5000
 """Of each kind; the newest."""
 DIGITS = 4
+MOST_GONE = 200
+"""Events that a preview names."""
 
 
 def overview(
@@ -150,12 +154,41 @@ def preview_events(
     )
 
 
+def try_changes(
+    reader: StoreReader,
+    source: str | None,
+    changes: Sequence[ThresholdChange],
+    from_at: float,
+    to_at: float,
+    rules: RulesConfig,
+    planned: ThresholdPlan | str,
+) -> TunePreview:
+    """Return what new thresholds would do, with what is planned to be written, or why nothing can be.
+
+    Raises
+    ------
+    HtsatEdgeError
+        There is no such source or class, or the period is none.
+    """
+    kept = () if isinstance(planned, str) else planned.kept
+    changed = preview_events(reader, source, [*changes, *kept], from_at, to_at, rules)
+    return TunePreview(
+        diff="" if isinstance(planned, str) else planned.diff,
+        note=planned if isinstance(planned, str) else " ".join(planned.notes),
+        before=changed.before,
+        after=changed.after,
+        gone=changed.gone[:MOST_GONE],
+        gone_total=len(changed.gone),
+        new=changed.new,
+    )
+
+
 def _point(curve: Curve, i: int, outlook: Outlook | None) -> TunePoint:
     rate = rate_of(int(curve.expected[i]), curve.listened_s)
     false, precision, recall = outlook or (None, None, None)
     return TunePoint(
         threshold=decimal(curve.thresholds[i]),
-        events=int(curve.counts[i]),
+        events=int(curve.expected[i]),
         per_day=rate.per_day,
         low=rate.low,
         high=rate.high,

@@ -52,7 +52,7 @@ class TuneClass(Record):
     """Of `events`, by what people have said."""
     wrong: int
     suggestion: TuneSuggestion | None
-    """For the wanted rate; None where the class has no scores in the period."""
+    """For the wanted rate; None where no threshold that was tried keeps to it."""
 
 
 class TuneOverview(Record):
@@ -76,7 +76,7 @@ class TunePoint(Record):
 
     threshold: Threshold
     events: int
-    """That would have been reported, after all rules; without early starts that were not borne out."""
+    """That would have been reported, after all rules, with early starts as they were at the threshold in force."""
     per_day: float
     low: float
     """Of the interval of `per_day`, 95 %."""

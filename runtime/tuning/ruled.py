@@ -19,7 +19,7 @@ from htsat_edge.runtime.tuning.heard import HeardRun
 from htsat_edge.runtime.tuning.sweep import Spans
 
 
-class Told(NamedTuple):
+class EventEdge(NamedTuple):
     """A start or an end of an event, in the order in which the rules get to know of them."""
 
     step: int
@@ -89,21 +89,20 @@ class RuledClass:
     def _select(self, rules: Rules, run: HeardRun, heard: Mapping[str, Spans]) -> BoolArray:
         own, number = self._labels.index(self._label), len(self._labels)
         reported = np.zeros(len(heard[self._label].onset), bool)
-        told = sorted(one for label, spans in heard.items() for one in self._tell(self._labels.index(label), spans))
-        for _, batch in groupby(told, key=lambda one: one.step):
+        edges = sorted(one for label, spans in heard.items() for one in self._edges(self._labels.index(label), spans))
+        for _, batch in groupby(edges, key=lambda one: one.step):
             events = [self._event(run, one, heard[self._labels[one.k]], one.k + number * one.i) for one in batch]
             for event in rules.select(events).reported:
                 if event.id % number == own:
                     reported[event.id // number] = True
-        rules.interrupt(run.position(run.end))
         return reported
 
-    def _tell(self, k: int, spans: Spans) -> Iterator[Told]:
+    def _edges(self, k: int, spans: Spans) -> Iterator[EventEdge]:
         for i, (start, end) in enumerate(zip(spans.started.tolist(), spans.closed.tolist(), strict=True)):
-            yield Told(start, False, k, i)
-            yield Told(end, True, k, i)
+            yield EventEdge(start, False, k, i)
+            yield EventEdge(end, True, k, i)
 
-    def _event(self, run: HeardRun, one: Told, spans: Spans, number: int) -> Event:
+    def _event(self, run: HeardRun, one: EventEdge, spans: Spans, number: int) -> Event:
         step, label = int(spans.onset[one.i]), self._labels[one.k]
         onset = run.position(step)
         if one.is_end:

@@ -121,7 +121,7 @@ def _specifics(codes: Codes, seen: Codes, hidden: BoolArray, now: CodeLimits, en
     reach = codes.at_least(now.release).steps
     young = np.ones(len(reach), bool)
     if len(runs.begin):
-        run = np.searchsorted(runs.begin, reach - 1, side="right") - 1  # which one the step before may belong to
+        run = np.searchsorted(runs.begin, reach, side="right") - 1  # the one that goes on up to there, or begins
         goes_on = (run >= 0) & (runs.end[run] >= reach)
         young = ~goes_on | (reach - runs.begin[run] <= now.merge_gap)
     return Specifics(np.concatenate([own, np.stack([also, also + 1], axis=1)]), reach[young])

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from htsat_edge.runtime.common.rate_limit import RepeatedWarnings
 from htsat_edge.runtime.common.text import visible
 from htsat_edge.runtime.web.logins import Logins
+from htsat_edge.runtime.web.sound_zip import MOST_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ OPEN_PATHS = ("/api/session", "/api/login", "/api/logout")
 """Below /api, what needs no login; other paths are those of files that everybody may have."""
 READING = ("GET", "HEAD")
 MOST_BODY, MOST_VERDICTS_BODY = 1 << 16, 1 << 20
-MOST_FILE = {"/api/sounds/uploads": 20_000_000, "/api/sounds/import": 50_000_000}
+MOST_FILE = {"/api/sounds/uploads": 20_000_000, "/api/sounds/import": MOST_BYTES}
 """Bytes of a body that is a file, which its route writes to disk as it comes."""
 BODY_S, FILE_S = 20.0, 120.0
 """Within which a body must have come."""

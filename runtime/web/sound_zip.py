@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO
 
@@ -14,10 +16,11 @@ import soundfile
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.enrolment.library import Library
 from htsat_edge.runtime.enrolment.recordings import LONGEST_S
+from htsat_edge.runtime.models.sounds import KEPT_NAME
 
-ENTRY = re.compile(r"(?P<name>[a-z0-9][a-z0-9-]{0,60})(\.json|\.npz|/[a-z_]+-[0-9a-f]{12}\.flac)")
+ENTRY = re.compile(rf"(?P<name>[a-z0-9][a-z0-9-]{{0,60}})(\.json|\.npz|/{KEPT_NAME.pattern})")
 MOST_ENTRIES, MOST_BYTES, MOST_HEAD_BYTES = 1000, 200_000_000, 4_000_000
-"""Of a sound: files, what they hold together, and what its weights hold."""
+"""Of a sound: files, what they hold together, which is also the most that a ZIP has, and what its weights hold."""
 HIGHEST_HZ = 192_000
 
 
@@ -59,7 +62,7 @@ def unpack(archive: IO[bytes], folder: Path) -> None:
             with zipfile.ZipFile(path) as head:
                 if sum(entry.file_size for entry in head.infolist()) > MOST_HEAD_BYTES:
                     raise HtsatEdgeError(f"{path.name}: is too large to be a sound's")
-    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, ValueError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError, OSError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split()) or "it breaks off"
         raise HtsatEdgeError(f"the ZIP cannot be read: {reason}") from None
     for path in folder.rglob("*.flac"):

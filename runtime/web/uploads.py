@@ -130,7 +130,7 @@ class Uploads:
 
 
 def _refuse_text(path: Path) -> None:
-    """Raise an HtsatEdgeError where a file is no recording: a playlist would have ffmpeg read other files."""
+    """Raise an HtsatEdgeError where a file is text, which is said before anything decodes it."""
     with path.open("rb") as file:
         head = file.read(HEAD)
     if head and b"\0" not in head:

@@ -89,7 +89,7 @@ class TakeCutter:
         self.done = (frame - self._last) * FRAME_S >= QUIET_S or (frame - self._onset) * FRAME_S >= MOST_S
 
 
-def record_takes(settings: MicrophoneConfig, count: int, folder: Path, say: Callable[[str], None]) -> list[Path]:
+def record_takes(settings: MicrophoneConfig, count: int, folder: Path, report: Callable[[str], None]) -> list[Path]:
     """Record a sound so many times into wav files in a folder; return these.
 
     Parameters
@@ -98,7 +98,7 @@ def record_takes(settings: MicrophoneConfig, count: int, folder: Path, say: Call
         Which microphone.
     count, folder
         How many recordings, and where to.
-    say
+    report
         Shows a line to whoever makes the sound.
 
     Raises
@@ -116,11 +116,11 @@ def record_takes(settings: MicrophoneConfig, count: int, folder: Path, say: Call
     files, blocks = list[Path](), _blocks(feed, news)
     try:
         for number in range(1, count + 1):
-            samples, rate = _record(blocks, partial(say, f"make the sound now … {number} of {count}"))
+            samples, rate = _record(blocks, partial(report, f"make the sound now … {number} of {count}"))
             files.append(folder / f"take-{number:02}.wav")
             soundfile.write(files[-1], samples, rate, "PCM_24")
             peak_dbfs = 20 * np.log10(float(np.abs(samples).max()))
-            say(f"  heard {len(samples) / rate:.1f} s, {peak_dbfs:.0f} dBFS at its peak")
+            report(f"  heard {len(samples) / rate:.1f} s, {peak_dbfs:.0f} dBFS at its peak")
     finally:
         source.stop()
     return files

@@ -17,10 +17,18 @@ from htsat_edge.runtime.dsp.formats import wav
 
 BLOCK = 1 << 16
 """Frames at a time where they are only counted."""
+CONTAINERS = (
+    "aa,aac,aax,ac3,adx,aiff,amr,amrnb,amrwb,ape,asf,asf_o,au,avi,avr,caf,dsf,dss,dts,dtshd,eac3,flac,flv,gsm,"
+    "hcom,iff,ilbc,ircam,loas,matroska,mlp,mmf,mov,mp3,mpc,mpc8,mpeg,mpegts,nistsphere,nut,ogg,oma,paf,pvf,qcp,"
+    "rm,sds,shn,sox,spdif,tak,truehd,tta,voc,vqf,w64,wav,wtv,wv,wve,xwma"
+)
+"""Formats of files that hold their audio. Playlists and scripts name other files, and would have ffmpeg read those."""
 NO_AUDIO = "does not contain any stream"
 """ffmpeg's words for a file without a track that was asked for."""
 UNKNOWN = "Invalid data found when processing input"
 """Its words for what it does not know."""
+NOT_LISTED = "Format not on whitelist"
+"""How it begins to say that a file is none of CONTAINERS."""
 
 
 def is_installed() -> bool:
@@ -36,8 +44,7 @@ class FfmpegReader:
     def __init__(self, path: Path) -> None:
         """Start ffmpeg; raise an HtsatEdgeError, which names no file, where it finds no audio."""
         quiet = ["-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"]
-        # Playlists name other files; none of them is fetched from a network.
-        source = ["-protocol_whitelist", "file,crypto,data", "-i", f"file:{path}"]
+        source = ["-format_whitelist", CONTAINERS, "-protocol_whitelist", "file", "-i", f"file:{path}"]
         self._path = path
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  open as long as ffmpeg runs
         self._process = subprocess.Popen(
@@ -93,6 +100,8 @@ class FfmpegReader:
                 return header.sample_rate, header.channels
         self._process.wait()
         errors = self._errors()
+        if errors and errors[0].startswith(NOT_LISTED):
+            raise HtsatEdgeError(UNKNOWN)
         raise HtsatEdgeError("no audio" if NO_AUDIO in self._logged() else errors[0] if errors else "no audio")
 
     def _errors(self) -> list[str]:

@@ -15,15 +15,15 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.text import shown
 from htsat_edge.runtime.daemon.config.rules import RulesConfig
 from htsat_edge.runtime.store.records import At, Label
-from htsat_edge.runtime.tuning.configuration import plan
-from htsat_edge.runtime.tuning.overview import curve, overview, preview_events
+from htsat_edge.runtime.tuning.configuration import ThresholdPlan, plan
+from htsat_edge.runtime.tuning.intervals import DAY_S, MOST_DAYS
+from htsat_edge.runtime.tuning.overview import curve, overview, try_changes
 from htsat_edge.runtime.tuning.records import ThresholdChange, TuneApplied, TuneCurve, TuneOverview, TunePreview
 from htsat_edge.runtime.web.context import PageContext
 from htsat_edge.runtime.web.problems import STORE, finding, problems
 from htsat_edge.runtime.web.schemas import ChangesIn, PreviewIn
 
-LONGEST_S = 31 * 86_400.0
-MOST_LABELS, MOST_GONE = 50, 200
+MOST_LABELS = 50
 NO_FILE = (
     "the page does not know the daemon's configuration file: start it with the daemon, by `web:` in that file, or by "
     "`htsat-edge web --config FILE`"
@@ -66,7 +66,7 @@ def tune_routes(page: PageContext) -> APIRouter:
     async def preview(wanted: PreviewIn) -> TunePreview:
         """Return what new thresholds would have made of a period, and what would be written; nothing is."""
         check_span(wanted.from_at, wanted.to_at)
-        return await in_turn(partial(try_changes, page, wanted, rules))
+        return await in_turn(partial(read_preview, page, wanted, rules))
 
     @router.post("/tune/apply", responses=problems(409, 413))
     async def apply(wanted: ChangesIn) -> TuneApplied:
@@ -82,8 +82,8 @@ def check_span(from_at: float, to_at: float) -> None:
     """Raise where a period is none, or too long."""
     if not from_at < to_at:
         raise HTTPException(400, "to_at: want a time after from_at")
-    if to_at - from_at > LONGEST_S:
-        raise HTTPException(400, f"to_at: want at most {LONGEST_S / 86_400:g} days after from_at")
+    if to_at - from_at > MOST_DAYS * DAY_S:
+        raise HTTPException(400, f"to_at: want at most {MOST_DAYS} days after from_at")
 
 
 def read_overview(
@@ -108,26 +108,16 @@ def read_curve(
         return curve(reader, source, label, from_at, to_at, rules)
 
 
-def try_changes(page: PageContext, wanted: PreviewIn, rules: RulesConfig) -> TunePreview:
+def read_preview(page: PageContext, wanted: PreviewIn, rules: RulesConfig) -> TunePreview:
     """Return what new thresholds would do."""
-    diff, note, kept = "", NO_FILE, tuple[ThresholdChange, ...]()
+    planned: ThresholdPlan | str = NO_FILE
     if page.settings.config_file is not None:
         try:
             planned = plan(page.settings.config_file, wanted.changes)
-            diff, note, kept = planned.diff, " ".join(planned.notes), planned.kept
         except HtsatEdgeError as error:  # what they would do is worth to know all the same
-            note = shown(str(error))
+            planned = shown(str(error))
     with finding(), page.read() as reader:
-        changed = preview_events(reader, None, [*wanted.changes, *kept], wanted.from_at, wanted.to_at, rules)
-    return TunePreview(
-        diff=diff,
-        note=note,
-        before=changed.before,
-        after=changed.after,
-        gone=changed.gone[:MOST_GONE],
-        gone_total=len(changed.gone),
-        new=changed.new,
-    )
+        return try_changes(reader, None, wanted.changes, wanted.from_at, wanted.to_at, rules, planned)
 
 
 def write_changes(path: Path, changes: Sequence[ThresholdChange]) -> TuneApplied:

@@ -81,6 +81,7 @@ def test_a_sound_is_learned_listed_and_heard(enroll, calls, takes, sounds, tmp_p
     ]
     assert sounds().labels == ["Our doorbell"]
     status, out, _ = enroll("--list")
+    assert out.split()[:4] == ["label", "state", "threshold", "recordings"]
     assert out.splitlines()[1].split()[:8] == ["Our", "doorbell", "in", "use", "0.62", "3", "90%", "(70"]
     status, out, err = command(
         "detect",
@@ -231,7 +232,7 @@ def test_refresh_learns_again_what_another_graph_has_made_stale(enroll, calls, t
     assert [one.name for one in sounds().usable] == ["our-doorbell"]
     assert len(calls[-1]["recordings"]) == 3
     (tmp_path / "sounds" / "our-doorbell.npz").write_bytes(b"")
-    assert "damaged: " in enroll("--list")[1]
+    assert "not used: " in enroll("--list")[1]
     assert enroll("--refresh")[0] == 0
     assert sounds().problems == []
 

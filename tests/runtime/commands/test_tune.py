@@ -14,7 +14,7 @@ import pytest
 
 from htsat_edge.runtime.commands import tune
 from htsat_edge.runtime.commands.plot import has_mark
-from htsat_edge.runtime.commands.tune import choose
+from htsat_edge.runtime.commands.tune import choose, unmet
 from htsat_edge.runtime.commands.tune_report import duration, number
 from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.common.message import format_time
@@ -40,7 +40,7 @@ def made(tmp_path_factory):
     path = tmp_path_factory.mktemp("store") / "events.db"
     info = load_bundle().info
     setup = Setup.of(info, Settings(thresholds={"Dog": 0.3, "Bird": 0.3}))
-    peaks = {"yard": {"Dog": np.linspace(0.35, 0.95, 36), "Bird": [0.6]}, "gate": {"Dog": [0.5, 0.99]}}
+    peaks = {"yard": {"Dog": np.linspace(0.35, 0.95, 36), "Bird": [0.6]}, "gate": {"Dog": [0.5, 0.999]}}
     with closing(Database(path)) as database, database:
         session = database.session("one", AT)
         for source, sounds in peaks.items():
@@ -166,6 +166,23 @@ def test_a_source_with_its_own_threshold_keeps_its_events(command, config):
     assert "note: gate keeps its own threshold of Dog, 0.3" in out
 
 
+def test_a_source_that_does_not_report_a_class_is_not_asked_for_it(command, config, heard):
+    quiet = Setup.of(load_bundle().info, Settings(labels=["Bird"], thresholds={"Bird": 0.3}))
+    with closing(Database(heard)) as database, database:
+        database.put(database.session("two", AT + 86_400), SourceSetup("gate", quiet), AT + 86_400)
+    status, out, err = command("tune", "--config", config, "--label", "Dog", "--json")
+    assert (status, err) == (0, "")
+    assert {json.loads(line)["source"] for line in out.splitlines()} == {"yard"}
+
+
+def test_nothing_is_written_for_all_where_a_source_stays_too_often(command, config):
+    """A dog of 0.999 in 6 h is 4 a day with any threshold."""
+    status, out, err = command("tune", "--config", config, "--label", "Dog", "--per-day", 3, "--dry-run")
+    assert (status, err) == (0, "")
+    assert "no threshold of Dog keeps gate to 3 a day" in " ".join(out.split())
+    assert "@@" not in out
+
+
 def test_it_is_written_for_all_sources_and_the_daemon_is_heard(command, config, daemon):
     before = config.read_text()
     daemon("config_loaded", "thresholds: Dog 0.3 -> 0.8")
@@ -220,11 +237,12 @@ def overview(source, wanted=1.0, **classes):
 def test_which_thresholds_are_chosen():
     """Of several sources the highest; lower than now only where it was asked for by name."""
     found = [
-        overview("yard", Dog=(9, 0.3, 0.62), Bird=(0.2, 0.3, 0.1), Fire=(2, 0.5, 0.50001), Rain=(0, 0.5, None)),
-        overview("gate", Dog=(0.1, 0.3, 0.2), Bird=(0.2, 0.3, 0.15)),
+        overview("yard", Dog=(9, 0.3, 0.62), Bird=(0.2, 0.3, 0.1), Fire=(2, 0.5, 0.50001), Owl=(9, 0.3, 0.62)),
+        overview("gate", Owl=(9, 0.3, None), Dog=(0.1, 0.3, 0.2), Bird=(0.2, 0.3, 0.15)),
     ]
     assert [(one.source, one.label, one.threshold) for one in choose(found, None, False)] == [(None, "Dog", 0.62)]
     chosen = [(one.source, one.label, one.threshold) for one in choose(found, "yard", True)]
+    assert unmet(found) == {"Owl": ["gate"]}
     assert chosen == [("yard", "Dog", 0.62), ("yard", "Bird", 0.15)]
 
 
@@ -241,6 +259,7 @@ def test_what_is_refused_in_one_line(command, config, heard, tmp_path):
     assert "nothing is stored of it, meant yard?" in refused("--database", heard, "--source", "yrad")
     assert "is not reported there, meant Dog?" in refused("--database", heard, "--label", "Dgo")
     assert "is not a positive number" in refused("--database", heard, "--per-day", 0)
+    assert refused("--database", heard, "--days", 60).endswith("--days 60: want at most 31\n")
     assert "want the name of a .png file" in refused("--database", heard, "--plot", tmp_path / "none" / "a.png")
     (tmp_path / "mine.png").write_bytes(b"mine")
     assert "was not written by htsat-edge" in refused("--database", heard, "--plot", tmp_path / "mine.png")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.lifeline import NICENESS
 from htsat_edge.runtime.daemon import page as pages
 from htsat_edge.runtime.daemon import servers
 from htsat_edge.runtime.daemon.clock import SystemClock
@@ -70,7 +71,7 @@ def test_it_runs_at_low_priority_with_the_configuration_and_ends_with_the_daemon
     wait_for(page.starts, 20)
     assert page.starts() == [str(len(json.dumps(config.model_dump(mode="json", by_alias=True))))]
     process_id = page._process.pid
-    assert os.getpriority(os.PRIO_PROCESS, process_id) == pages.NICENESS
+    assert os.getpriority(os.PRIO_PROCESS, process_id) == NICENESS
     assert (page.failing, [*page.notices()]) == (False, [])
     page.close()
     assert ended(process_id)

@@ -43,17 +43,20 @@ def test_it_gets_the_configuration_and_what_it_prints_is_logged(caplog, wait_for
     refresh.close()
 
 
-def test_it_ends_with_the_daemon(wait_for):
+def test_it_ends_with_the_daemon(wait_for, caplog):
+    caplog.set_level("INFO")
     refresh = SoundsRefresh(DaemonConfig(), program("import time; print('here', flush=True); time.sleep(1000)"))
     refresh.start()
+    wait_for(lambda: "here" in caplog.text, 30)
     refresh.close()
     assert not refresh._thread.is_alive()
     assert refresh._process.poll() is not None
 
 
-def test_one_that_cannot_be_started_is_logged(caplog):
+def test_one_that_cannot_be_started_is_logged(caplog, wait_for):
     refresh = SoundsRefresh(DaemonConfig(), lambda _: ["/absent/python"])
     refresh.start()
+    wait_for(lambda: not refresh._thread.is_alive(), 30)
     refresh.close()
     assert "enroll --refresh: cannot be started: " in caplog.text
 

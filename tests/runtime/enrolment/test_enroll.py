@@ -1,5 +1,6 @@
 """Learn sounds with the bundled model: what is told apart is heard, what is not is refused."""
 
+import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def test_plain_noise_is_not_the_sound(taught, bundle, slope, level):
 
 def test_a_false_alarm_is_not_taken_for_the_sound_again(taught, bundle, backend, tmp_path):
     """A phone that rings with much the same tones."""
-    folder, library = taught[0], Library(taught[0], bundle)
+    folder = shutil.copytree(taught[0], tmp_path / "sounds")
     alarm = write(tmp_path, "phone", ding_dong(77)[: round(0.55 * RATE)])
 
     def highest():
@@ -144,14 +145,12 @@ def test_a_false_alarm_is_not_taken_for_the_sound_again(taught, bundle, backend,
             heard = embed(alarm, bundle.info, backend, 4)
             return max(opened.infer(window.log_mel[None]).framewise[..., -1].max() for window in heard.windows)
 
-    before = highest()
-    assert before > 0.5
+    assert highest() > 0.5
+    library = Library(folder, bundle)
     _, report = refresh(library, backend, "Our doorbell", false_alarms=[alarm])
-    if report.accepted:
-        assert highest() < 0.5
-        assert {one.kind for one in library.find("Our doorbell")[1].recordings} == {"positive", "false_alarm"}
-    else:
-        assert highest() == before
+    assert report.accepted
+    assert highest() < 0.5
+    assert {one.kind for one in library.find("Our doorbell")[1].recordings} == {"positive", "false_alarm"}
 
 
 def test_without_backgrounds_nothing_is_learned(bundle, backend, doorbells, tmp_path):
@@ -159,7 +158,7 @@ def test_without_backgrounds_nothing_is_learned(bundle, backend, doorbells, tmp_
     bare.mkdir()
     for name in ("model.json", "fp32.onnx"):
         (bare / name).symlink_to(bundle.path / name)
-    with pytest.raises(HtsatEdgeError, match=r"ships no embeddings of backgrounds: give .* 5 minutes .*--background"):
+    with pytest.raises(HtsatEdgeError, match=r"ships no embeddings of backgrounds: 5 minutes .* as background"):
         enroll(load_bundle(bare), backend, "Our doorbell", doorbells)
     street = [write(tmp_path, f"street-{seed}", noise(160, seed=seed)) for seed in range(2)]
     learned = enroll(load_bundle(bare), backend, "Our doorbell", doorbells, backgrounds=street)

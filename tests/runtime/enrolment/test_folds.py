@@ -11,16 +11,15 @@ from scipy.special import expit
 
 from htsat_edge.runtime.enrolment.examples import SoundExample
 from htsat_edge.runtime.enrolment.folds import (
-    FALSE_ALARM,
     MOST_OF_A_CLASS,
     MOST_OTHERS,
-    Tried,
+    HeldOut,
     count_rises,
+    hold_out,
     learn,
-    try_out,
 )
 from htsat_edge.runtime.enrolment.head import PENALTY, fit_head
-from htsat_edge.runtime.enrolment.negatives import BACKGROUND, no_negatives
+from htsat_edge.runtime.enrolment.negatives import BACKGROUND, FALSE_ALARM, no_negatives
 
 LOGITS = st.floats(-20, 20, allow_subnormal=False)
 
@@ -38,11 +37,11 @@ def test_rises_are_counted_once(above):
     st.floats(0.1, 5),
 )
 def test_a_threshold_fires_on_few_enough_others(examples, others, background, hours):
-    tried = Tried(np.array(examples), others, [np.array(own) for own in background], hours)
-    lowest, chosen = tried.lowest(), tried.choose()
+    held_out = HeldOut(np.array(examples), others, [np.array(own) for own in background], hours)
+    lowest, chosen = held_out.lowest(), held_out.choose()
     assert chosen >= lowest
-    assert tried.recall(chosen) == tried.recall(lowest)  # the margin loses none
-    fired, total = tried.fired(lowest), sum(map(len, others.values()))
+    assert held_out.recall(chosen) == held_out.recall(lowest)  # the margin loses none
+    fired, total = held_out.fired(lowest), sum(map(len, others.values()))
     assert sum(fired.values()) <= MOST_OTHERS * total + 1e-9
     for label, own in others.items():
         assert len(own) < 4 or fired[label] <= MOST_OF_A_CLASS * len(own) + 1e-9
@@ -69,9 +68,9 @@ def negatives():
 def test_what_a_fold_is_scored_by_has_not_learned_it(negatives):
     """Labels that mean nothing: whoever scores what it has learned finds them easy."""
     rng = np.random.default_rng(1)
-    tried = try_out([example(gaussian(rng, 0, 2)) for _ in range(10)], negatives)
-    assert tried.recall(tried.lowest()) < 0.5
-    apart = try_out([example(gaussian(rng, 4, 2)) for _ in range(10)], negatives)
+    held_out = hold_out([example(gaussian(rng, 0, 2)) for _ in range(10)], negatives)
+    assert held_out.recall(held_out.lowest()) < 0.5
+    apart = hold_out([example(gaussian(rng, 4, 2)) for _ in range(10)], negatives)
     assert apart.recall(apart.lowest()) == 1
 
 

@@ -1,5 +1,6 @@
 """The folder of enrolled sounds: nothing is ever half done, and nothing foreign is touched."""
 
+import json
 import shutil
 import threading
 from pathlib import Path
@@ -57,7 +58,7 @@ def test_labels_that_look_alike_have_files_of_their_own(library, put_sound):
     assert names == ["tur", "tur-2", "tur-3"]
 
 
-@pytest.mark.parametrize("foreign", ["tur.npz", "tur/notes.txt"])
+@pytest.mark.parametrize("foreign", ["tur.npz", "tur.new.npz", "tur/notes.txt"])
 def test_nothing_foreign_is_touched(foreign, library, put_sound):
     path = library.folder / foreign
     path.parent.mkdir(parents=True)
@@ -71,7 +72,9 @@ def test_nothing_foreign_is_touched(foreign, library, put_sound):
     ("label", "text"),
     [
         ("class 3", "the model has a class of this name"),
-        ("OUR DOORBELL", "is enrolled already; --replace learns it anew"),
+        ("OUR DOORBELL", "is enrolled already; give the sound another"),
+        ("Background", "is the name of recordings of no sound; give the sound another"),
+        ("false  ALARM", "is the name of recordings of no sound"),
         ("Animals", "is the name of something else"),
         (" ", "want a name that can be printed"),
         ("a\x07", "want a name that can be printed"),
@@ -177,7 +180,7 @@ def test_of_two_that_enrol_one_label_at_once_one_is_told_so(library, put_sound):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(results) == ["added"] + 3 * ["label 'Our doorbell': is enrolled already; --replace learns it anew"]
+    assert sorted(results) == ["added"] + 3 * ["label 'Our doorbell': is enrolled already; give the sound another"]
     assert library.sounds().labels == ["Our doorbell"]
 
 
@@ -220,6 +223,13 @@ def test_a_sound_goes_to_another_device_and_back(library, put_sound, tmp_path):
         there.add_from(tmp_path / "out")
 
 
+def name_a_long_file(out):
+    path = out / "our-doorbell.json"
+    content = json.loads(path.read_text())
+    content["recordings"][0]["file"] = "x" * 300
+    path.write_text(json.dumps(content))
+
+
 @pytest.mark.parametrize(
     ("damage", "text"),
     [
@@ -228,6 +238,7 @@ def test_a_sound_goes_to_another_device_and_back(library, put_sound, tmp_path):
         (lambda out: shutil.copy(*sorted(out.glob("*/*.flac"))[:2]), "is missing or damaged; copy it again"),
         (lambda out: (out / "our-doorbell.npz").unlink(), "is missing or damaged"),
         (lambda out: (out / "our-doorbell.json").unlink(), "holds no sound"),
+        (name_a_long_file, "out: cannot be read: File name too long"),
     ],
 )
 def test_a_damaged_folder_is_not_imported(damage, text, library, put_sound, tmp_path):
@@ -238,12 +249,21 @@ def test_a_damaged_folder_is_not_imported(damage, text, library, put_sound, tmp_
     with pytest.raises(HtsatEdgeError, match=text) as raised:
         there.add_from(tmp_path / "out")
     assert "\n" not in str(raised.value)
-    assert there.sounds().known == []
+    assert not there.folder.exists()
+
+
+def test_what_is_not_there_makes_no_folder(library):
+    for change in (lambda: library.rename("Gate", "Door"), lambda: library.remove("Gate")):
+        with pytest.raises(HtsatEdgeError, match="there is no sound 'Gate'"):
+            change()
+    with pytest.raises(HtsatEdgeError, match="cannot be read: File name too long"):
+        library.add_from(library.folder.parent / ("x" * 300))
+    assert not library.folder.exists()
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_line_with_what_to_do(library):
     for folder in (Path("/proc/sounds"), Path(__file__) / "sounds"):
-        with pytest.raises(HtsatEdgeError, match=r"--sounds FOLDER, and model\.sounds in the configuration"):
+        with pytest.raises(HtsatEdgeError, match=r"want a folder that can be written to: `model\.sounds` in"):
             Library(folder, library.bundle).check_writable()
 
 

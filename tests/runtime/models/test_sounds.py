@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -161,6 +163,28 @@ def change(**keys):
     return edit
 
 
+def replace_head(**arrays):
+    """Put other weights in place, with a json that says that they are right."""
+
+    def edit(path):
+        np.savez(path, **arrays)
+        info = path.with_suffix(".json")
+        content = {**json.loads(info.read_text()), "head_sha256": sha256(path.read_bytes()).hexdigest()}
+        info.write_text(json.dumps(content))
+
+    return edit
+
+
+def spoil_deflated_head(path):
+    """Damage the inside of a compressed array, which only unpacking finds."""
+    np.savez_compressed(path, weight=np.zeros(CHANNELS, np.float32), bias=np.zeros(4000))
+    content = bytearray(path.read_bytes())
+    content[100:140] = b"\xff" * 40
+    path.write_bytes(content)
+    info = path.with_suffix(".json")
+    info.write_text(json.dumps({**json.loads(info.read_text()), "head_sha256": sha256(content).hexdigest()}))
+
+
 HEAD = "is missing or damaged: `htsat-edge enroll --refresh our-doorbell` learns the sound again"
 
 
@@ -169,6 +193,11 @@ HEAD = "is missing or damaged: `htsat-edge enroll --refresh our-doorbell` learns
     [
         (".npz", cut_short, HEAD),
         (".npz", lambda path: path.unlink(), HEAD),
+        (".npz", spoil_deflated_head, HEAD),
+        (".npz", replace_head(weight=np.full(CHANNELS, 1e300), bias=0.0), HEAD),
+        (".npz", replace_head(weight=np.zeros(CHANNELS, np.complex64), bias=0.0), HEAD),
+        (".npz", replace_head(weight=np.full(CHANNELS, np.nan, np.float32), bias=0.0), HEAD),
+        (".npz", replace_head(weight=np.zeros(CHANNELS, np.float32), bias=[0.0, 1.0]), HEAD),
         (".json", change(channels=5), HEAD),
         (".json", cut_short, "is not JSON"),
         (".json", lambda path: path.write_bytes(b" " * 5_000_000), "is too large"),
@@ -198,3 +227,11 @@ def test_a_damaged_sound_is_left_out_and_a_line_says_why(suffix, damage, text, l
     assert text in problem
     assert "\n" not in problem
     assert problem.startswith(f"{library.folder}/our-doorbell.json: ")
+
+
+def test_files_with_names_that_nobody_gives_are_none_of_ours(library, put_sound):
+    put_sound(library, "Our doorbell")
+    for name in (b"\xff.json", b"new\nline.json", b".hidden.json"):
+        (library.folder / os.fsdecode(name)).write_bytes(b"{")
+    sounds = read_sounds(library.folder, library.bundle)
+    assert (sounds.labels, sounds.problems) == (["Our doorbell"], [])

@@ -162,6 +162,8 @@ def test_no_secret_is_in_the_difference(put):
         ("web: null", [change(source="yard")], "has no yard; it has none; without a source, thresholds are for all"),
         ("detecton: {}", [change()], "unknown key, meant detection?"),
         ("a: [", [change()], "is not YAML"),
+        ("sources: 5", [change(source="yard")], "sources: "),
+        ("sources: [{name: [yard]}, {name: 2020-01-01}, 3]", [change(source="yard")], "sources.0"),
         (
             "detection: {thresholds: &all {Dog: 0.3}, confirm_s: *all}",
             [change(), change("Bird", 0.4)],
@@ -176,6 +178,20 @@ def test_what_is_refused_in_one_line(put, text, changes, error):
     assert re.search(error, str(refused.value))
     assert str(refused.value).count("\n") == 0
     assert path.read_text() == text
+
+
+def test_what_is_there_already_is_not_written_again(put):
+    path = put("detection: {thresholds: {Dog: 0.62}}")
+    with pytest.raises(HtsatEdgeError, match="has these thresholds already; nothing was written"):
+        plan(path, [change()]).write()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_link_to_itself_is_refused(tmp_path):
+    path = tmp_path / "detector.yaml"
+    path.symlink_to(path)
+    with pytest.raises(HtsatEdgeError, match=r"detector.yaml: cannot be read: "):
+        plan(path, [change()])
 
 
 def test_what_is_no_file_is_refused(tmp_path):

@@ -82,6 +82,14 @@ def test_other_thresholds_take_some_events_away_and_add_others(yard):
     assert (lower.gone, lower.new) == ([], 0)
 
 
+def test_of_an_early_start_nobody_knows_whether_it_would_be_there(yard):
+    reader, _, planted = yard
+    early = planted.event("Dog", 500 * STEP_S, 502 * STEP_S, 0.2)
+    found = preview_events(reader, "yard", [ThresholdChange(label="Dog", threshold=0.95)], *SPAN[1:])
+    assert len(found.gone) == 80
+    assert early not in {event.key for event in found.gone}
+
+
 def test_a_change_of_one_source_goes_before_that_of_all(yard):
     reader, *_ = yard
     all_, own = ThresholdChange(label="Dog", threshold=0.72), ThresholdChange(source="yard", label="Dog", threshold=0.5)

@@ -67,6 +67,7 @@ def test_wrong_that_score_higher_than_right_make_no_share_that_falls():
     scores = expit(np.linspace(-2, 2, 20))
     fit = fit_verdicts(scores, scores < 0.5)
     assert fit.right[50] == pytest.approx(fit.right[250], abs=0.01)
+    assert (np.diff(fit.draws) >= 0).all()
 
 
 def test_too_few_give_none():

@@ -13,10 +13,13 @@ from htsat_edge.runtime.enrolment.library import Library
 from htsat_edge.runtime.models.bundle import load_bundle
 from htsat_edge.runtime.models.model import load_model
 from htsat_edge.runtime.web import guard
+from htsat_edge.runtime.web.sound_zip import MOST_BYTES
 from htsat_edge.runtime.web.uploads import KEPT_S, MOST, Uploads
 
 RATE = 32_000
 LABEL = "Our doorbell"
+PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\n/private.mp3\n#EXT-X-ENDLIST\n\0\0"
+"""That of HLS, which names another file."""
 
 
 def noise(seconds, kind="WAV", level=0.1):
@@ -42,6 +45,7 @@ def add_sound(put_sound, library):
     [
         (b"", "ring.wav: is empty"),
         (b"#EXTM3U\nfile:///etc/passwd\n", "ring.wav: is text, want a recording"),
+        (PLAYLIST, "ring.wav: is no recording that can be read: Format not recognised"),
         (b"RIFF\0\0\0\0WAVE", "ring.wav: "),
         (os.urandom(5000), "ring.wav: "),
         (noise(1, level=0), "ring.wav: is silent"),
@@ -147,6 +151,8 @@ def test_uploads_are_few_and_do_not_stay(tmp_path, monkeypatch):
 def test_files_that_are_too_long_or_too_slow(home, monkeypatch):
     answer = home.ask("POST", "/api/sounds/uploads", b"", Content_Length=str(20_000_001))
     assert (answer.status, answer.json) == (413, {"detail": "the body is longer than 20000000 bytes"})
+    answer = home.ask("POST", "/api/sounds/import", b"", Content_Length=str(MOST_BYTES + 1))
+    assert (answer.status, answer.json["detail"]) == (413, f"the body is longer than {MOST_BYTES} bytes")
     monkeypatch.setattr("htsat_edge.runtime.web.guard.MOST_FILE", dict.fromkeys(guard.MOST_FILE, 100_000))
     with home.connect() as connection:  # its length is not said before
         head = "POST /api/sounds/uploads HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n"

@@ -106,25 +106,34 @@ def test_a_sound_is_learned_from_uploads(home, own_store, config_file):
 
 def test_a_sound_is_learned_from_events(home, own_store, began):
     """Each event lies within a clip that also holds what is not of it."""
+
+    def put(database, session, k, label, sound):
+        name, onset = f"20260501T13000{k}_yard_Bell.flac", 10.0 * k
+        clip = np.random.default_rng(k).normal(0, 0.003, 6 * RATE)
+        clip[3 * RATE :][: round(1.6 * RATE)] += sound
+        soundfile.write(own_store.parent / "clips" / name, clip, RATE)
+        event = EventEnd(source="yard", id=k, label=label, onset=onset, offset=onset + 1.6, time=None, score=0.9)
+        database.put_event(session, event, began + 1000 + onset)
+        database.put(session, SavedClip("yard", k, name, onset - 3, onset + 3, None), began + 1000 + onset)
+
+    def keys_of(label):
+        return [event["key"] for event in home.get("events", {"label": label}).json["events"]]
+
     with closing(Database(own_store)) as database, database:
         session = database.session("two", began + 1000)
         for k in range(1, 5):
-            name, onset = f"20260501T13000{k}_yard_Bell.flac", 10.0 * k
-            clip = np.random.default_rng(k).normal(0, 0.003, 6 * RATE)
-            clip[3 * RATE :][: round(1.6 * RATE)] += chime(k)
-            soundfile.write(own_store.parent / "clips" / name, clip, RATE)
-            event = EventEnd(source="yard", id=k, label="Bell", onset=onset, offset=onset + 1.6, time=None, score=0.9)
-            database.put_event(session, event, began + 1000 + onset)
-            database.put(session, SavedClip("yard", k, name, onset - 3, onset + 3, None), began + 1000 + onset)
-    events = home.get("events", {"label": "Bell"}).json["events"]
-    keys = [event["key"] for event in events]
+            put(database, session, k, "Bell", chime(k))
+        put(database, session, 5, LABEL, np.random.default_rng(5).normal(0, 0.1, round(1.6 * RATE)))  # a hiss
+    keys, (alarm,) = keys_of("Bell"), keys_of(LABEL)
     done = home.ask("POST", "/api/sounds", {"label": LABEL, "events": keys})
     assert done.json["report"]["accepted"], done.json
-    kept = [soundfile.info(path).duration for path in (own_store.parent / "sounds").glob("*/positive-*.flac")]
+    folder = own_store.parent / "sounds" / done.json["sound"]["name"]
+    kept = [soundfile.info(path).duration for path in folder.glob("positive-*.flac")]
     assert kept == pytest.approx([2.6] * 4, abs=0.01)  # half a second before and after
-    put_verdicts(own_store, [Verdict(event=keys[0], decision="wrong")])
+    put_verdicts(own_store, [Verdict(event=alarm, decision="wrong")])
     again = home.ask("POST", f"/api/sounds/{done.json['sound']['name']}/refresh")
-    assert again.status == 200
+    assert (again.status, again.json["report"]["accepted"]) == (200, True)
+    assert len([*folder.glob("false_alarm-*.flac")]) == 1
     refused = home.ask("POST", "/api/sounds", {"label": "Gong", "events": [*keys, 999]})
     assert (refused.status, refused.json["detail"]) == (400, "event 999: does not exist")
 

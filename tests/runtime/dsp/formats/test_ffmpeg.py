@@ -97,6 +97,23 @@ def test_a_playlist_fetches_nothing(tmp_path):
         AudioFile(path)
 
 
+@pytest.mark.parametrize("name", ["x.wav", "x.m3u8", "x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\nprivate.mp3\n#EXT-X-ENDLIST\n\0\0",
+        "ffconcat version 1.0\nfile private.mp3\n\0\0",
+    ],
+)
+def test_a_list_of_other_files_is_no_recording(text, name, encode, tmp_path):
+    encode("private.mp3", to=tmp_path)
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(HtsatEdgeError) as error:
+        AudioFile(path)
+    assert str(error.value).startswith(f"{path}: is no recording that can be read: Format not recognised; want wav, ")
+
+
 def test_ffmpeg_ends_with_its_reader(encode):
     """Also where a recording is not read to its end."""
     reader = ffmpeg.FfmpegReader(encode("x.m4a"))
