@@ -3,9 +3,9 @@
 python tests/enroll_bench.py BUNDLE --clips CORPUS/manifest.csv --background QUIET [--classes Bell Glass …] [--seeds 10]
 
 The manifest needs the columns file, class, group and split. Groups are kept apart: what comes from one pack or one
-author is either learned from or tried on. Recordings of other classes are those that the manifest holds back, and backgrounds
-should be others than those of the bundle's negatives. Everything is played to the detector with its default settings,
-all sounds that were learned at once.
+author is either learned from or tried on. Recordings of other classes are those that the manifest holds back, and
+backgrounds should be others than those of the bundle's negatives. Everything is played to the detector with its default
+settings, all sounds that were learned at once.
 """
 
 from __future__ import annotations

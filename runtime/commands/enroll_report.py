@@ -47,8 +47,8 @@ def next_steps(label: str, place: Path | None) -> list[str]:
         ]
     return [
         f"{place}: a class like any other from now on; a daemon that runs takes it over within a second.",
-        f'Next: htsat-edge detect FILE --sounds {place.parent} --labels "{label}" · where it is wrong, say so on the page, then: '
-        f'htsat-edge enroll --refresh "{label}"',
+        f'Next: htsat-edge detect FILE --sounds {place.parent} --labels "{label}" · where it is wrong, say so on the '
+        f'page, then: htsat-edge enroll --refresh "{label}"',
     ]
 
 

@@ -244,7 +244,7 @@ class Library:
             read_head(folder, name, info)
             for one in info.recordings:
                 _check_recording(folder / name, one)
-            found.append((name, info.model_copy(update={"label": _tidy(info.label)})))
+            found.append((name, info.model_copy(update={"label": tidy_label(info.label)})))
         return found
 
     def _add_copy(self, folder: Path, name: str, info: SoundInfo) -> EnrolledSound:

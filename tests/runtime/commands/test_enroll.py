@@ -76,7 +76,8 @@ def test_a_sound_is_learned_listed_and_heard(enroll, calls, takes, sounds, tmp_p
         "  threshold       0.62",
         f"{tmp_path}/sounds/our-doorbell.json: a class like any other from now on; a daemon that runs takes it over "
         "within a second.",
-        'Next: htsat-edge detect FILE --labels "Our doorbell" · where it is wrong, say so on the page, then: '
+        f'Next: htsat-edge detect FILE --sounds {tmp_path}/sounds --labels "Our doorbell" · where it is wrong, say so '
+        "on the page, then: "
         'htsat-edge enroll --refresh "Our doorbell"',
     ]
     assert sounds().labels == ["Our doorbell"]
@@ -248,3 +249,17 @@ def test_a_refresh_that_is_refused_leaves_the_sound_as_it_was(enroll, calls, tak
     assert enroll("--refresh", "Our doorbell")[0] == 1
     (after,) = sounds().usable
     assert after.info == before.info
+
+
+def test_a_sound_whose_name_is_the_label_of_another_is_renamed_by_its_own(enroll, calls, write_takes, sounds, tmp_path):
+    """The files of a renamed sound keep their name, which is then free as a label."""
+    assert enroll("Bell", *write_takes(tmp_path / "a", seed=1))[0] == 0
+    assert enroll("--rename", "Bell", "Front")[0] == 0
+    assert enroll("Bell", *write_takes(tmp_path / "b", seed=2))[0] == 0
+    assert enroll("--rename", "Front", "Gate")[0] == 0
+    assert sorted(sounds().labels) == ["Bell", "Gate"]
+
+
+def test_a_recording_in_place_of_the_label_is_no_label(enroll, calls, takes):
+    status, _, err = enroll(*takes)
+    assert (status, "is a file; what is the sound called?" in err) == (2, True)
