@@ -17,7 +17,7 @@ from htsat_edge.runtime.models.bundle import ModelInfo
 
 SNRS_DB = (30.0, 20.0, 10.0)
 """A recording is heard once in noise at each of these, beside as it is: without, half of what is found in recordings is
-missed where there is a background."""
+missed at 10 dB (docs/enroll.md)."""
 GAIN_DB = 10.0
 """Each time it is louder or quieter by up to so much."""
 SLOPES_DB, ROUGH_DB = (-45.0, 5.0), 2.0
