@@ -26,14 +26,14 @@ def hopeless(make_parts, monkeypatch):
 
 def test_detection_that_has_failed_for_a_short_time_is_no_reason(hopeless):
     for session in hopeless.sessions:
-        session.failure = "the GPU has failed"
+        session.progress.failure = "the GPU has failed"
     assert not hopeless(worked_s=time.monotonic())
 
 
 def test_only_a_new_process_mends_a_gpu_that_has_failed(hopeless):
     for session in hopeless.sessions:
         assert not hopeless()  # one that works is reason enough to go on
-        session.failure = "the GPU has failed"
+        session.progress.failure = "the GPU has failed"
     assert hopeless()
 
 
@@ -41,11 +41,11 @@ def test_a_source_that_gives_nothing_does_not_count(hopeless):
     """A recording whose last window had failed, or a microphone that was then unplugged, failed for ever."""
     ended, failed, unplugged = hopeless.sessions
     for session in (ended, failed, unplugged):
-        session.failure = "out of memory"
+        session.progress.failure = "out of memory"
     ended.feed.end()
     failed.feed.report_failed("it breaks off")
     assert hopeless()
     unplugged.feed.report_lost("unplugged")
     assert not hopeless()
-    ended.feed._ended, ended.failure = False, None
+    ended.feed._ended, ended.progress.failure = False, None
     assert not hopeless()

@@ -17,6 +17,13 @@ def path(tmp_path):
     return path
 
 
+def put(path, text):
+    """Write a file in one move: what is half written is an error of its own."""
+    part = path.with_name("part")
+    part.write_text(text)
+    part.replace(path)
+
+
 @pytest.fixture
 def watching(path, wait_for):
     """Watches the file, whose whole content is a threshold."""
@@ -50,7 +57,7 @@ def watching(path, wait_for):
 def test_a_file_is_read_at_first_and_whenever_it_has_changed(watching, path):
     one = watching()
     assert one.next() == 0.1  # it may have changed before it was watched
-    path.write_text("0.2")
+    put(path, "0.2")
     assert one.next() == 0.2
     assert one.watch.take_config() is None
     os.utime(path, (1e9, 1e9))
@@ -78,16 +85,16 @@ def test_a_file_that_is_gone_or_broken_is_logged_once_and_read_when_it_is_back(w
     assert one.next() == 0.1
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            path.write_text("broken")
+            put(path, "broken")
             reads = one.reads
             wait_for(lambda reads=reads: one.reads > reads, 20)
-        path.write_text("0.5")
+        put(path, "0.5")
         assert one.next() == 0.5
     assert [record.message for record in caplog.records] == [
         f"{path}: is broken; the configuration in force stays",
     ]
     path.unlink()
-    path.write_text("0.6")
+    put(path, "0.6")
     assert one.next() == 0.6
 
 
