@@ -36,6 +36,7 @@ from htsat_edge.runtime.daemon.clock import CLOCK_SET
 from htsat_edge.runtime.daemon.config import ClipsConfig, DaemonConfig, MicrophoneConfig, OutputsConfig, SourceConfig
 from htsat_edge.runtime.daemon.hop import BUSY, choose_hop, time_window
 from htsat_edge.runtime.daemon.live.server import check_socket
+from htsat_edge.runtime.daemon.live.status import present_backend
 from htsat_edge.runtime.daemon.outputs.clips import ClipWriter
 from htsat_edge.runtime.daemon.sources.devices import measure_level
 from htsat_edge.runtime.daemon.sources.feed import Source
@@ -49,7 +50,6 @@ from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo, load_bundle
 from htsat_edge.runtime.models.model import Model, load_model
 from htsat_edge.runtime.models.sensitivity import describe_sensitivity
 from htsat_edge.runtime.models.settings import Settings
-from htsat_edge.runtime.models.sounds import SoundsBackend
 
 SLOWEST = 4
 """A device that needs a hop that is longer than so many of the shortest one is too slow."""
@@ -144,8 +144,7 @@ def check_model(config: DaemonConfig) -> str:
         hop_s = choose_hop(window_s * sources, hop_s, SLOWEST * hop_s)
         settings = replace(settings, hop_s=hop_s)
     share = window_s * sources / hop_s
-    ran_by = backend.inner if isinstance(backend, SoundsBackend) else backend
-    where = "onnxruntime" if isinstance(ran_by, OrtBackend) else "TensorRT"
+    where = "onnxruntime" if isinstance(present_backend(backend), OrtBackend) else "TensorRT"
     text = (
         f"{info.name}, {len(info.labels)} classes, {1000 * window_s:.1f} ms a window on {where}, one every {hop_s:g} s"
         f"{' (auto)' if auto else ''}: {share:.0%} of the time for {sources} source{'s' * (sources > 1)}; "

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from htsat_edge.runtime.common.text import listed, visible
+from htsat_edge.runtime.tuning.intervals import DAY_S
 from htsat_edge.runtime.tuning.records import (
     RateBody,
     TuneApplied,
@@ -27,7 +28,6 @@ from htsat_edge.runtime.tuning.records import (
 
 ROWS = 12
 """Of a curve."""
-DAY_S = 86_400
 EXAMPLES = 5
 SAME = 5e-5
 """Thresholds that are nearer to each other are one."""

@@ -145,8 +145,8 @@ def prepare(info: ModelInfo, config: DaemonConfig) -> Settings:
     return settings
 
 
-def check_sounds(config: DaemonConfig) -> None:
-    """Raise an HtsatEdgeError where a configuration does not fit the sounds that are enrolled by now."""
+def check_model(config: DaemonConfig) -> None:
+    """Raise an HtsatEdgeError where a configuration does not fit its model and the sounds that are enrolled."""
     prepare(load_model(config.model.bundle or BUNDLED, config.model.sounds).info, config)
 
 

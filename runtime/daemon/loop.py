@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.daemon.assembly import check_sounds
+from htsat_edge.runtime.daemon.assembly import check_model
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.messages import ClockSet, ConfigLoaded, ConfigRejected, Enrolled
 from htsat_edge.runtime.daemon.notify import Notifier
@@ -140,7 +140,7 @@ class Daemon:
         if not watch.take_sounds():
             return
         try:
-            check_sounds(self.parts.config)
+            check_model(self.parts.config)
         except HtsatEdgeError as error:
             logger.warning("the sounds have changed, those before are still heard: %s", error)
             self.parts.publisher.publish([ConfigRejected(time=self.parts.publisher.now(), text=str(error))])

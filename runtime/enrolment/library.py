@@ -32,6 +32,7 @@ from htsat_edge.runtime.models.bundle import Bundle
 from htsat_edge.runtime.models.external import output_names
 from htsat_edge.runtime.models.sounds import (
     HEAD_SUFFIXES,
+    LONGEST_LABEL,
     EnrolledSound,
     Kind,
     SoundInfo,
@@ -44,7 +45,6 @@ from htsat_edge.runtime.models.sounds import (
     read_sounds,
 )
 
-LONGEST_LABEL = 100
 WRITABLE = "want a folder that can be written to: `model.sounds` in the configuration says which"
 
 

@@ -33,6 +33,8 @@ HEAD_SUFFIXES = (".npz", ".new.npz")
 """Of a sound's weights: where it was being replaced when the power failed, those of its json may be in the second."""
 MOST_BYTES = 4_000_000
 """Of a file of ours; a larger one is none."""
+LONGEST_LABEL = 100
+"""Letters of a sound's label."""
 Kind = Literal["positive", "background", "false_alarm"]
 """What a recording is of: the sound, what else is heard there, or what was wrongly taken for the sound."""
 KEPT_NAME = re.compile(rf"({'|'.join(get_args(Kind))})-[0-9a-f]{{12}}\.flac")
@@ -114,7 +116,7 @@ class SoundInfo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
-    label: Annotated[str, Field(max_length=100), AfterValidator(_printable)]
+    label: Annotated[str, Field(max_length=LONGEST_LABEL), AfterValidator(_printable)]
     graph_sha256: Sha256
     """Of the bundle's fp32.onnx when the sound was learned; for another graph, its weights mean nothing."""
     channels: Annotated[int, Field(ge=1, le=65_536)]

@@ -22,11 +22,9 @@ from htsat_edge.runtime.common.files import replacing, take_after
 from htsat_edge.runtime.common.suggest import suggest
 from htsat_edge.runtime.common.urls import without_user
 from htsat_edge.runtime.common.yaml_edit import flow, set_numbers
-from htsat_edge.runtime.daemon.assembly import prepare
+from htsat_edge.runtime.daemon.assembly import check_model
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.config.sources import names_of
-from htsat_edge.runtime.models.bundle import BUNDLED
-from htsat_edge.runtime.models.model import load_model
 from htsat_edge.runtime.tuning.records import ThresholdChange
 
 DIGITS = 4
@@ -105,7 +103,7 @@ def plan(path: Path, changes: Sequence[ThresholdChange]) -> ThresholdPlan:
     for source, thresholds in _by_source(changes).items():
         after = _changed(path, after, source, thresholds)
     config = parse(path, safe_yaml.load(after), DaemonConfig)
-    prepare(load_model(config.model.bundle or BUNDLED, config.model.sounds).info, config)
+    check_model(config)
     return ThresholdPlan(target, before, after, _difference(path, before, after), _kept(config, changes), encoding)
 
 

@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from htsat_edge.runtime.daemon.live.frames import DeviceStatus, LiveSource
-from htsat_edge.runtime.models.sounds import SoundReport
+from htsat_edge.runtime.models.sounds import LONGEST_LABEL, SoundReport
 from htsat_edge.runtime.store.records import At, Key, Record, StoredGap, StoredStatus, StoreInfo, Verdict, tidy
 from htsat_edge.runtime.tuning.records import ThresholdChange
 
 MOST_VERDICTS, MOST_CHANGES, MOST_RECORDINGS = 1000, 100, 50
 """In one request."""
-SoundLabel = Annotated[str, Field(min_length=1, max_length=100), BeforeValidator(tidy)]
+SoundLabel = Annotated[str, Field(min_length=1, max_length=LONGEST_LABEL), BeforeValidator(tidy)]
 """What cannot be printed is left out."""
 SoundName = Annotated[str, Field(pattern="^[^./][^/]*$", max_length=200)]
 """Of its files."""

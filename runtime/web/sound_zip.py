@@ -17,10 +17,11 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.enrolment.library import Library
 from htsat_edge.runtime.enrolment.recordings import LONGEST_S
 from htsat_edge.runtime.models.sounds import KEPT_NAME
+from htsat_edge.runtime.models.sounds import MOST_BYTES as MOST_FILE_BYTES
 
 ENTRY = re.compile(rf"(?P<name>[a-z0-9][a-z0-9-]{{0,60}})(\.json|\.npz|/{KEPT_NAME.pattern})")
-MOST_ENTRIES, MOST_BYTES, MOST_HEAD_BYTES = 1000, 200_000_000, 4_000_000
-"""Of a sound: files, what they hold together, which is also the most that a ZIP has, and what its weights hold."""
+MOST_ENTRIES, MOST_BYTES = 1000, 200_000_000
+"""Of a sound: files, what they hold together, which is also the most that a ZIP has."""
 HIGHEST_HZ = 192_000
 
 
@@ -60,7 +61,7 @@ def unpack(archive: IO[bytes], folder: Path) -> None:
                     shutil.copyfileobj(stream, file)
         for path in folder.rglob("*.npz"):
             with zipfile.ZipFile(path) as head:
-                if sum(entry.file_size for entry in head.infolist()) > MOST_HEAD_BYTES:
+                if sum(entry.file_size for entry in head.infolist()) > MOST_FILE_BYTES:
                     raise HtsatEdgeError(f"{path.name}: is too large to be a sound's")
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError, OSError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split()) or "it breaks off"

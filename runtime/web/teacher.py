@@ -68,13 +68,14 @@ class Teacher:
         """Return what is there, and whether more can be learned."""
         if self._settings.config is None:
             return SoundsOut(can_enroll=False, reason=UNKNOWN, sounds=[])
+        library = self.library
         try:
-            self.library.check_can_learn()
-            self.library.check_writable()
+            library.check_can_learn()
+            library.check_writable()
             reason = ""
         except HtsatEdgeError as error:
             reason = shown(str(error))
-        there = self.library.sounds()
+        there = library.sounds()
         sounds = [
             *(describe(sound.name, sound.info) for sound in there.usable),
             *(describe(name, info, "stale") for name, info in there.stale),
