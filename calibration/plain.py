@@ -28,7 +28,7 @@ def plain(model: onnx.ModelProto) -> onnx.ModelProto:
     copy.CopyFrom(model)
     if copy.functions:
         copy = onnx.inliner.inline_local_functions(copy)
-    _fold_constants(copy)
+    fold_constants(copy)
     _name_nodes(copy.graph)
     for node in copy.graph.node:
         if node.op_type == "Gemm":
@@ -36,6 +36,30 @@ def plain(model: onnx.ModelProto) -> onnx.ModelProto:
         elif node.op_type == "MatMul":
             _squeeze_weight(copy.graph, node)
     return copy
+
+
+def fold_constants(model: onnx.ModelProto) -> None:
+    """Make initializers of whatever does not depend on the input."""
+    graph = model.graph
+    values = {tensor.name: tensor for tensor in graph.initializer}
+    wanted = {output.name for output in graph.output}
+    kept, found = [], []
+    for node in graph.node:
+        fixed = is_constant(node, values) and node.op_type not in KEPT and not wanted & {*node.output}
+        tensors = _evaluate(model, node, [values[name] for name in node.input if name]) if fixed else None
+        if tensors is None:
+            kept.append(node)
+        else:
+            values |= {tensor.name: tensor for tensor in tensors}
+            found += tensors
+    if len(kept) == len(graph.node):
+        return
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
+    used = {name for node in nodes for name in node.input}
+    tensors = [onnx.TensorProto.FromString(x.SerializeToString()) for x in [*graph.initializer, *found]]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(tensor for tensor in tensors if tensor.name in used)
 
 
 def is_constant(node: onnx.NodeProto, constants: Container[str]) -> bool:
@@ -71,30 +95,6 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
             name = next((output for output in node.output if output), f"{node.op_type}.{i}")
             node.name = name if name not in taken else f"{name}.node{i}"
             taken[node.name] += 1
-
-
-def _fold_constants(model: onnx.ModelProto) -> None:
-    """Make initializers of whatever does not depend on the input."""
-    graph = model.graph
-    values = {tensor.name: tensor for tensor in graph.initializer}
-    wanted = {output.name for output in graph.output}
-    kept, found = [], []
-    for node in graph.node:
-        fixed = is_constant(node, values) and node.op_type not in KEPT and not wanted & {*node.output}
-        tensors = _evaluate(model, node, [values[name] for name in node.input if name]) if fixed else None
-        if tensors is None:
-            kept.append(node)
-        else:
-            values |= {tensor.name: tensor for tensor in tensors}
-            found += tensors
-    if len(kept) == len(graph.node):
-        return
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
-    used = {name for node in nodes for name in node.input}
-    tensors = [onnx.TensorProto.FromString(x.SerializeToString()) for x in [*graph.initializer, *found]]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(tensor for tensor in tensors if tensor.name in used)
 
 
 def _evaluate(

@@ -27,6 +27,7 @@ except ModuleNotFoundError as missing:
 
 from htsat_edge.calibration.graphs import GRAPHS
 from htsat_edge.calibration.observe import METHODS
+from htsat_edge.calibration.packing import is_packed, pack
 from htsat_edge.calibration.quantizer import Maker, Quantizer
 from htsat_edge.calibration.selection import FEWEST, MaterialWindow, draw, split
 from htsat_edge.calibration.sensitivity import fewest_in_float, measure
@@ -54,8 +55,9 @@ def quantize(args: argparse.Namespace) -> int:
         open_backend(bundle, cpu, "onnxruntime").close()
     windows, log_mels = draw(args.clips, bundle.info, args.count, args.seed, args.dataset, args.fold)
     learned, held = split(windows)
+    fp32 = onnx.load(bundle.graph("fp32"))
     quantizer = Quantizer(
-        onnx.load(bundle.graph("fp32")),
+        fp32,
         log_mels[learned],
         log_mels[held],
         onnx.load(bundle.graph(cpu)) if cpu else None,
@@ -70,6 +72,8 @@ def quantize(args: argparse.Namespace) -> int:
         name: make([linear for linear in quantizer.linears if linear.name not in in_float])
         for name, make in makers.items()
     }
+    if is_packed(fp32):
+        graphs = {name: pack(model) for name, model in graphs.items()}
     snrs = measure_graphs(quantizer, graphs, args.budget)
     others = [name for name in GRAPHS if name in bundle.precisions() and name not in graphs]
     stale = [name for name in others if bundle.is_own(name) is not False]

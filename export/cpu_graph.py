@@ -29,6 +29,7 @@ from htsat_edge.export.graph import (
     head,
     index,
     layer_norm,
+    masked_bias,
     normalise,
     numpy,
     outputs_of,
@@ -105,7 +106,7 @@ def _shifted_attention(g: GraphWriter, name: str, block: Block, side: int, x: st
     x = _reshape(g, f"{name}.batch", x, side * side, channels)
     x = g.op("Gather", f"{name}.roll", x, index(beside), axis=1)
     x = _reshape(g, f"{name}.rows", x, channels)
-    x = _heads(g, name, block, x, windows, numpy(block.attn.bias() + block.mask))
+    x = _heads(g, name, block, x, windows, masked_bias(block))
     x = _reshape(g, f"{name}.proj.batch", x, side * side, channels)
     x = g.op("Gather", f"{name}.unroll", x, index(np.argsort(beside)), axis=1)
     return _reshape(g, f"{name}.tokens", x, channels)

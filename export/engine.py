@@ -83,6 +83,7 @@ def load_graph(trt: ModuleType, bundle: Bundle, recipe: Recipe) -> onnx.ModelPro
     except ModuleNotFoundError:
         raise HtsatEdgeError("building needs onnx: pip install onnx") from None
     from htsat_edge.calibration.graphs import is_half, to_half, with_float_ends
+    from htsat_edge.calibration.plain import fold_constants
 
     path = bundle.graph(recipe.graph)
     try:
@@ -96,6 +97,7 @@ def load_graph(trt: ModuleType, bundle: Bundle, recipe: Recipe) -> onnx.ModelPro
         check_batch(path, shapes["log_mel"][0], recipe.batch)
         check_operations(path, model)
         model = with_float_ends(model)
+        fold_constants(model)  # packed weights (calibration/packing.py) become float32, as the graph computes
         halve = is_typed(trt) and recipe.precision != "fp32" and not is_half(model)
         return to_half(model) if halve else model
     except HtsatEdgeError as error:

@@ -31,6 +31,7 @@ from htsat_edge.htsat.network import (
     FRAMES,
     GRID,
     HTSAT,
+    MASKED,
     PATCH,
     SHIFT,
     SPANS,
@@ -139,6 +140,14 @@ def fold_attention(attn: WindowAttention) -> FoldedAttention:
         proj=proj.T,
         proj_bias=numpy(attn.proj.bias) + proj @ bias[2],
     )
+
+
+def masked_bias(block: Block) -> Array:
+    """Return what is added to the scores of a shifted block, (W, H, 64, 64).
+
+    Where tokens must not see each other it is MASKED alone, which half precision holds exactly.
+    """
+    return numpy(block.attn.bias().where(block.mask == 0, MASKED))
 
 
 def build(network: HTSAT, frames: int) -> onnx.ModelProto:
@@ -250,7 +259,7 @@ def _shifted_attention(g: GraphWriter, name: str, block: Block, side: int, x: st
     channels, windows, runs = block.attn.proj.in_features, (side // ATTN_WINDOW) ** 2, (side // SHIFT) ** 2
     x = g.reshape(f"{name}.runs", x, runs, SHIFT**2, channels)
     x = g.op("Gather", f"{name}.roll", x, index(block.roll), axis=1)
-    x = _heads(g, name, block, x, (0, windows), (0, runs, SHIFT**2), numpy(block.attn.bias() + block.mask))
+    x = _heads(g, name, block, x, (0, windows), (0, runs, SHIFT**2), masked_bias(block))
     x = g.op("Gather", f"{name}.unroll", x, index(block.unroll), axis=1)
     return g.reshape(f"{name}.tokens", x, side * side, channels)
 

@@ -29,6 +29,7 @@ except ModuleNotFoundError as missing:
 
 from safetensors.torch import save_file
 
+from htsat_edge.calibration.packing import pack
 from htsat_edge.evaluation.tuning import Tuning
 from htsat_edge.export.cpu_graph import build_for_cpu
 from htsat_edge.export.graph import OPSET, build, build_with_front_end
@@ -43,6 +44,7 @@ from htsat_edge.runtime.common.config import parse, read_json
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing_folder, sha256_of
 from htsat_edge.runtime.common.machine import installed_versions
+from htsat_edge.runtime.common.text import listed
 from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd
 from htsat_edge.runtime.models.backends.backend import Scores
 from htsat_edge.runtime.models.backends.ort import open_session
@@ -143,16 +145,21 @@ def export(args: argparse.Namespace) -> int:
     loaded = load_checkpoint(args.checkpoint, config, args.ema, args.at)
     check_order(args.labels, labels.labels, loaded.class_names)
     network = loaded.network
+    halves = {name: value.half() for name, value in network.state_dict().items() if value.is_floating_point()}
+    if args.half_weights:
+        refuse_large(args.checkpoint, halves)
+        network.load_state_dict({**network.state_dict(), **halves})  # rounded, and float32 again
     graphs = {"fp32.onnx": build(network, args.frames)}
     if args.cpu:
         graphs["cpu-fp32.onnx"] = build_for_cpu(network, args.frames)
     if args.with_front_end:
         graphs["fp32-audio.onnx"] = build_with_front_end(network, args.frames)
+    if args.half_weights:
+        graphs = {name: pack(model) for name, model in graphs.items()}
     checks = {name: check(network, name, model, args.frames) for name, model in graphs.items()}
     info["provenance"] = provenance(args.checkpoint, config, checks)
     with replacing_folder(args.out, is_foreign) as folder:
         if args.with_weights:
-            halves = {name: value.half() for name, value in network.state_dict().items() if value.is_floating_point()}
             save_file(halves, folder / WEIGHTS_FILE)
             (folder / WEIGHTS_FILE).chmod(0o644)  # not for its owner alone
         for name, model in graphs.items():
@@ -166,6 +173,15 @@ def export(args: argparse.Namespace) -> int:
         worst = max(differences.values())
         print(f"{args.out / name}: {nodes} nodes, {size / 1e6:.1f} MB, within {worst:.1g} of torch at batch 1, 2 and 5")
     return 0
+
+
+def refuse_large(checkpoint: Path, halves: dict[str, torch.Tensor]) -> None:
+    """Raise an HtsatEdgeError where weights do not fit half precision."""
+    large = [name for name, value in halves.items() if not value.isfinite().all()]
+    if large:
+        raise HtsatEdgeError(
+            f"{checkpoint}: {listed(large)}: too large for half precision; export it without --half-weights"
+        )
 
 
 def provenance(checkpoint: Path, config: NetworkConfig, checks: dict[str, dict[str, float]]) -> dict[str, Any]:
@@ -217,6 +233,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--with-front-end", action="store_true", help="also write fp32-audio.onnx, which takes audio")
     parser.add_argument(
         "--with-weights", action="store_true", help=f"also write {WEIGHTS_FILE}, in half precision, to fine-tune from"
+    )
+    parser.add_argument(
+        "--half-weights",
+        action="store_true",
+        help="round the weights to half precision, and store them in it: half the file, computed in float32 as before",
     )
     parser.add_argument("--thresholds", type=Path, metavar="JSON", help="thresholds and median lengths by label")
     parser.add_argument("--name", help="the model's name (default: the network file's)")

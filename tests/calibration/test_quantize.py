@@ -12,9 +12,12 @@ import pytest
 from onnx import helper, numpy_helper
 
 from htsat_edge.calibration.observe import METHODS
+from htsat_edge.calibration.packing import pack
+from htsat_edge.calibration.plain import plain
 from htsat_edge.calibration.quantize import main
 from htsat_edge.calibration.structure import find_linears, name_of_logits
 from htsat_edge.export.cpu_graph import build_for_cpu
+from htsat_edge.export.graph import build
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.bundle import load_bundle
 
@@ -65,6 +68,26 @@ def test_it_writes_only_what_is_asked_for(bundle, recordings):
     assert quantize(bundle, recordings, "--method", "minmax", "--graphs", "cpu-int8,int8") == 0
     assert load_bundle(bundle).precisions() == ["cpu-int8", "fp32", "int8"]
     assert load_bundle(bundle).info.quantization.logit_snr_db.keys() == {"cpu-int8", "int8"}
+
+
+def test_of_packed_graphs_it_makes_the_same_ones_packed(whole, tiny_network, recordings, tmp_path):
+    """As export/to_onnx.py --half-weights writes them."""
+    packed = Path(shutil.copytree(whole, tmp_path / "packed"))
+    for name, graph in {"fp32": build(tiny_network, 1024), "cpu-fp32": build_for_cpu(tiny_network, 1024)}.items():
+        onnx.save(graph, whole / f"{name}.onnx")
+        onnx.save(pack(graph), packed / f"{name}.onnx")
+    for folder in (whole, packed):
+        assert quantize(folder, recordings, "--method", "minmax") == 0
+    ours, theirs = (load_bundle(folder).info.quantization for folder in (packed, whole))
+    assert ours.logit_snr_db == theirs.logit_snr_db
+    for name in GRAPHS:
+        found, wanted = (onnx.load(folder / f"{name}.onnx") for folder in (packed, whole))
+        assert found.ByteSize() < 0.9 * wanted.ByteSize()
+        again, wanted = plain(found), plain(wanted)
+        assert list(again.graph.node) == list(wanted.graph.node)
+        values = [{x.name: numpy_helper.to_array(x) for x in model.graph.initializer} for model in (again, wanted)]
+        assert values[0].keys() == values[1].keys()
+        assert all(np.array_equal(value, values[1][name]) for name, value in values[0].items())
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import onnx.numpy_helper
 import pytest
 
 from htsat_edge.calibration.graphs import to_half
+from htsat_edge.calibration.packing import pack
 from htsat_edge.export.engine import build, choose_graph, load_graph
 from htsat_edge.runtime.common.progress import Phases
 from htsat_edge.runtime.models.backends.backend import Scores
@@ -194,6 +195,21 @@ def test_weights_outside_the_file_are_read_or_missed(bundle, build_trt, fake_ten
     ]
     (bundle.path / "weights").unlink()
     assert "fp32.onnx: its weights are in weights, which is missing; copy it" in refused(bundle, build_trt)
+
+
+def constants(graph):
+    return {x.name: (x.data_type, list(x.dims), onnx.numpy_helper.to_array(x).tobytes()) for x in graph.initializer}
+
+
+@pytest.mark.parametrize("version", ["8.6.1", "10.3.0"])
+def test_packed_weights_reach_tensorrt_as_plain_ones(version, bundle, bundled, fake_tensorrt):
+    fake_tensorrt(version)
+    for there, precision, name in ((bundle, "fp32", "fp32"), (bundle, "fp16", "fp32"), (bundled, "int8", "int8")):
+        plain = compiled(there, precision)[1].graph
+        onnx.save(pack(onnx.load(there.graph(name))), there.graph(name))
+        found = compiled(there, precision)[1].graph
+        assert list(found.node) == list(plain.node)
+        assert constants(found) == constants(plain)
 
 
 def test_another_tools_graph_has_no_calibration_of_ours(bundled, build_trt, fake_tensorrt):

@@ -14,7 +14,9 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 
+from htsat_edge.calibration.plain import plain
 from htsat_edge.export import to_onnx
+from htsat_edge.export.cpu_graph import build_for_cpu
 from htsat_edge.export.graph import build
 from htsat_edge.export.to_onnx import main
 from htsat_edge.htsat.checkpoint import load_network
@@ -119,6 +121,32 @@ def test_the_weights_to_fine_tune_from_are_those_of_the_checkpoint(capsys, argum
             torch.testing.assert_close(value, tiny_network.state_dict()[name], rtol=1e-3, atol=1e-4)
     assert export(capsys, arguments)[0] == 0
     assert not (out / "weights.safetensors").exists()  # it would be another model's
+
+
+def test_weights_in_half_precision_are_those_to_fine_tune_from(capsys, arguments, tiny_network, tiny_weights, tmp_path):
+    """The graph is the one of the saved weights to the bit, in fewer bytes."""
+    out = arguments["--out"]
+    arguments["checkpoint"] = tmp_path / "float.pt"
+    weights = {name: x * 1.001 if x.is_floating_point() else x for name, x in tiny_weights.items()}
+    torch.save(weights, arguments["checkpoint"])
+    assert export(capsys, arguments, "--cpu")[0] == 0
+    whole = {path.name: path.stat().st_size for path in out.glob("*.onnx")}
+    assert export(capsys, arguments, "--cpu", "--half-weights", "--with-weights")[0] == 0
+    again = load_network(out / "weights.safetensors", tiny_network.config)
+    for name, make in {"fp32.onnx": build, "cpu-fp32.onnx": build_for_cpu}.items():
+        assert (out / name).stat().st_size < 0.55 * whole[name]
+        made, found = make(again, 1024), plain(onnx.load(out / name))
+        assert list(found.graph.node) == list(made.graph.node)
+        assert sorted(x.SerializeToString() for x in found.graph.initializer) == sorted(
+            x.SerializeToString() for x in made.graph.initializer
+        )
+
+
+def test_weights_that_are_too_large_for_half_precision(capsys, arguments, tiny_weights, tmp_path):
+    path = tmp_path / "large.pt"
+    torch.save({**tiny_weights, "norm.weight": tiny_weights["norm.weight"] * 1e6}, path)
+    message = "large.pt: norm.weight: too large for half precision; export it without --half-weights"
+    refused(capsys, {**arguments, "checkpoint": path}, message, "--half-weights")
 
 
 def test_a_new_model_leaves_nothing_of_the_old_but_what_somebody_wrote(capsys, arguments):
