@@ -25,7 +25,6 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,25 +33,23 @@ import numpy.typing as npt
 from rich.table import Table
 
 from htsat_edge.calibration.material import BACKEND, read_material
-from htsat_edge.calibration.thresholds import ClassCounts, FloatTable, count, put, shifted
+from htsat_edge.calibration.shifts import ClassCounts, FloatTable, ShiftedListener, count, shifted
+from htsat_edge.calibration.thresholds import put
 from htsat_edge.evaluation.datasets import read_dataset
 from htsat_edge.evaluation.datasets.checking import check
 from htsat_edge.evaluation.datasets.options import add_clips
 from htsat_edge.evaluation.datasets.splits import to_measure_on
 from htsat_edge.evaluation.labels import Labelled
-from htsat_edge.evaluation.latency import HeardRecording, Report, Score, listen, scorer
+from htsat_edge.evaluation.latency import Score, scorer
 from htsat_edge.evaluation.tables import wide_console
-from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.command import Parser, run
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import refuse_unwritable
 from htsat_edge.runtime.common.intervals import count_interval
 from htsat_edge.runtime.common.progress import with_progress
-from htsat_edge.runtime.dsp.windows import Window
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.bundle import MODEL_FILE, ModelInfo, load_bundle
 from htsat_edge.runtime.models.levels import BALANCED, SENSITIVITIES, ClassLevels, LevelThreshold, SensitivityLevels
-from htsat_edge.runtime.models.settings import Settings
 
 Column = npt.NDArray[np.float64]
 """(shifts,) of one class."""
@@ -131,43 +128,10 @@ def make_levels(info: ModelInfo, chosen: Sequence[Chosen], measured: Heard, mate
 
 def hear(info: ModelInfo, recordings: Sequence[Labelled], score: Score, what: str) -> Heard:
     """Play recordings; those without times of sounds are background, in which every start is a false alarm."""
-    names = [[f"{label} {place}" for label in info.labels] for place in range(len(SHIFTS))]
-    name_of = {name: (place, k) for place, own in enumerate(names) for k, name in enumerate(own)}
-    unrolled = unroll(info, names)
-
-    def score_all(window: Window) -> FloatArray:
-        return np.tile(score(window), len(SHIFTS))
-
-    def play(path: Path) -> HeardRecording:
-        heard = listen(path, unrolled, [Settings()], score_all, with_gap=False)
-        reports: list[list[Report]] = [[] for _ in SHIFTS]
-        for report in heard.whole[0]:
-            place, k = name_of[report.label]
-            event = report.event._replace(label=info.labels[k])
-            reports[place].append(replace(report, label=info.labels[k], event=event))
-        return replace(heard, whole=reports)
-
-    heard = [play(recording.path) for recording in with_progress(recordings, what)]
+    listener = ShiftedListener(info, SHIFTS.tolist(), score)
+    heard = [listener.hear(recording.path) for recording in with_progress(recordings, what)]
     truth = [recording.events or () for recording in recordings]
     return Heard(count(info.labels, heard, truth), sum(one.duration_s for one in heard) / 3600)
-
-
-def unroll(info: ModelInfo, names: Sequence[Sequence[str]]) -> ModelInfo:
-    """Return a model that has every class once for each threshold: one pass counts at all, and soon."""
-    pairs = [
-        (name, own[label], info.median_steps.get(label, 1))
-        for row, own in zip(names, shifted(info, SHIFTS), strict=True)
-        for name, label in zip(row, info.labels, strict=True)
-    ]
-    return info.model_copy(
-        update={
-            "labels": [name for name, _, _ in pairs],
-            "thresholds": {name: threshold for name, threshold, _ in pairs},
-            "median_steps": {name: length for name, _, length in pairs},
-            "parents": {},
-            "levels": None,
-        }
-    )
 
 
 def read_background(option: str, paths: Sequence[Path], labels: Sequence[str]) -> list[Labelled]:

@@ -4,7 +4,8 @@ python calibration/thresholds.py BUNDLE --clips SCENES/manifest.csv --sources CO
 
 `htsat.evaluate` chooses thresholds by the steps of single windows. The runtime averages overlapping windows and starts
 events early, so that the same thresholds give other events. Here labelled recordings are played as a user's would be,
-at the default operating point, with the threshold of each class a little lower and higher.
+at the default operating point, with the threshold of each class a little lower and higher. With `--others` they
+are raised until few recordings of other sounds raise an event, and ambience hardly does.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -27,14 +28,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 from rich.table import Table
-from scipy.special import expit, logit
 
 from htsat_edge.calibration.material import read_material
+from htsat_edge.calibration.shifts import ClassCounts, FloatTable, ShiftedListener, count, shifted
 from htsat_edge.evaluation.datasets import read_dataset
 from htsat_edge.evaluation.datasets.options import add_clips
 from htsat_edge.evaluation.datasets.splits import to_measure_on
-from htsat_edge.evaluation.labels import Labelled, Occurrence
-from htsat_edge.evaluation.latency import HeardRecording, listen, match, scorer
+from htsat_edge.evaluation.labels import BACKGROUND, Labelled
+from htsat_edge.evaluation.latency import scorer
+from htsat_edge.evaluation.remembered import add_cache, open_remembered
 from htsat_edge.evaluation.tables import wide_console
 from htsat_edge.evaluation.tuning import Tuning
 from htsat_edge.runtime.common.command import Parser, run
@@ -42,66 +44,18 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import refuse_unwritable, replacing
 from htsat_edge.runtime.common.marks import refuse_foreign
 from htsat_edge.runtime.common.progress import with_progress
-from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.bundle import MODEL_FILE, Bundle, ModelInfo, load_bundle
-from htsat_edge.runtime.models.settings import Settings
 
-FloatTable = npt.NDArray[np.float64]
-"""(shifts, C)."""
 Places = npt.NDArray[np.intp]
 SHIFTS = np.round(np.arange(-3, 11) / 10, 1)
 """Of a threshold, in logits."""
 PRESENT = int(np.flatnonzero(SHIFTS == 0)[0])
-HIGHEST = 0.99
-"""No threshold is raised above this."""
-BETA_SQUARED = 0.75
-"""Of the F-score: precision of starts weighs somewhat more than recall."""
+HIGHER = np.round(np.arange(12, 42, 2) / 10, 1)
+"""More of them, for thresholds that other sounds and ambience should not reach."""
 CERTAIN_DECIMALS = 2
 """Of the F-score; smaller differences are chance."""
 TRUST = 5
 """A class of so many recordings has a threshold half-way between its own and that of all classes."""
-
-
-class ClassCounts(NamedTuple):
-    """What was reported of each class at each shift: tables (shifts, C)."""
-
-    sounds: FloatTable
-    found: FloatTable
-    starts: FloatTable
-    false: FloatTable
-    """Of the starts, those that belong to no sound."""
-
-    def f_scores(self) -> FloatTable:
-        """Return the F-score of precision of starts and recall of sounds; 0 where nothing is found."""
-        precision = (self.starts - self.false) / np.maximum(self.starts, 1)
-        recall = self.found / np.maximum(self.sounds, 1)
-        return (1 + BETA_SQUARED) * precision * recall / np.maximum(BETA_SQUARED * precision + recall, 1e-9)
-
-
-def shifted(info: ModelInfo, shifts: Iterable[float] = SHIFTS) -> list[dict[str, float]]:
-    """Return the thresholds by label at each shift; at 0 they are those of the bundle, or 0.5 where it has none."""
-    present = {label: info.threshold_of(label) for label in info.labels}
-    return [present if shift == 0 else {k: _shift(t, shift) for k, t in present.items()} for shift in shifts]
-
-
-def _shift(threshold: float, shift: float) -> float:
-    return min(float(f"{expit(logit(threshold) + shift):.2g}"), max(threshold, HIGHEST))
-
-
-def count(labels: Sequence[str], heard: Sequence[HeardRecording], truth: Sequence[Sequence[Occurrence]]) -> ClassCounts:
-    """Count sounds and starts of each class in recordings that were heard at each shift."""
-    counts = ClassCounts(*np.zeros((4, len(heard[0].whole), len(labels))))
-    column = {label: k for k, label in enumerate(labels)}
-    for recording, sounds in zip(heard, truth, strict=True):
-        for i, reports in enumerate(recording.whole):
-            for label in {sound.label for sound in sounds} | {report.label for report in reports}:
-                own_sounds = [sound for sound in sounds if sound.label == label]
-                own_reports = [report for report in reports if report.label == label]
-                outcomes, false = match(own_sounds, own_reports)
-                found = sum(outcome.found for outcome in outcomes)
-                for table, more in zip(counts, (len(own_sounds), found, len(own_reports), false), strict=True):
-                    table[i, column[label]] += more
-    return counts
 
 
 def choose(counts: ClassCounts, recordings: Sequence[int]) -> Places:
@@ -120,6 +74,59 @@ def choose(counts: ClassCounts, recordings: Sequence[int]) -> Places:
     weight = np.asarray(recordings) / (np.asarray(recordings) + TRUST)
     chosen = weight * SHIFTS[_best(scores, common)] + (1 - weight) * common
     return np.abs(chosen - SHIFTS[:, np.newaxis]).argmin(axis=0)
+
+
+class HeardOthers(NamedTuple):
+    """What was reported of recordings in which no class sounds, at each shift of SHIFTS and HIGHER."""
+
+    others: npt.NDArray[np.bool_]
+    """(R, shifts, C): whether a class starts in a recording of another sound."""
+    ambience: FloatTable
+    """(shifts, C): how often one does in ambience."""
+    hours: float
+    """Of ambience."""
+
+
+def choose_quietly(
+    counts: ClassCounts, recordings: Sequence[int], quiet: HeardOthers, most_others: float, most_per_h: float
+) -> Places:
+    """Choose shifts as `choose` does and raise all alike, (C,) places in SHIFTS and HIGHER.
+
+    They are raised until at most a share `most_others` of the recordings of other sounds raise an event of any class.
+    A class that then starts more than `most_per_h` times in an hour of ambience is raised alone. Other sounds are not
+    told apart by class: with a hundred recordings, raising each class over its own was worse on others than these.
+    """
+    shifts, columns = np.concatenate([SHIFTS, HIGHER]), np.arange(len(recordings))
+    own = SHIFTS[choose(ClassCounts(*(table[: len(SHIFTS)] for table in counts)), recordings)]
+    rare = quiet.ambience <= most_per_h * quiet.hours
+    rare[-1] = True
+    stays = np.logical_and.accumulate(rare[::-1])[::-1]  # at every higher threshold as well
+    lowest = stays.argmax(axis=0)
+    for raised in np.arange(0, HIGHER[-1] - SHIFTS[0], 0.1):
+        places = np.maximum(np.abs(own + raised - shifts[:, np.newaxis]).argmin(axis=0), lowest)
+        if not len(quiet.others) or quiet.others[:, places, columns].any(axis=1).mean() <= most_others:
+            break
+    return places
+
+
+def hear_quiet(paths: Sequence[Path], info: ModelInfo, listener: ShiftedListener) -> HeardOthers:
+    """Play the recordings of --others that are held back to choose by, and in which no class of the model sounds."""
+    dataset = read_dataset(paths)
+    held = [r for r in to_measure_on(dataset.recordings, dataset.name) if r.split != "test"]
+    own = {r.path: r.labels or frozenset([BACKGROUND]) for r in held}
+    quiet = {path: labels for path, labels in own.items() if not labels.intersection(info.labels)}
+    if not quiet:
+        raise HtsatEdgeError("--others: hold back no recording, to choose by, without a sound of the model's classes")
+    heard = {path: listener.hear(path) for path in with_progress([*quiet], "playing other sounds")}
+    starts = {path: count(info.labels, [one], [()]).starts for path, one in heard.items()}
+    ambience = [path for path, labels in quiet.items() if labels == {BACKGROUND}]
+    zero = np.zeros((len(SHIFTS) + len(HIGHER), len(info.labels)))
+    others = [starts[path] > 0 for path in quiet if path not in ambience]
+    return HeardOthers(
+        others=np.array(others, bool).reshape(len(others), *zero.shape),
+        ambience=sum((starts[path] for path in ambience), zero),
+        hours=sum(heard[path].duration_s for path in ambience) / 3600,
+    )
 
 
 def _best(scores: FloatTable, near: float) -> Places:
@@ -154,7 +161,7 @@ def print_table(info: ModelInfo, counts: ClassCounts, recordings: Sequence[int],
     for name in ("false an hour\nbefore", "\nafter"):
         table.add_column(name, justify="right")
     present = np.full_like(chosen, PRESENT)
-    thresholds, columns = shifted(info), np.arange(len(chosen))
+    thresholds, columns = shifted(info, [*SHIFTS, *HIGHER]), np.arange(len(chosen))
 
     def row(name: str, own: npt.NDArray[np.bool_], *cells: str) -> None:
         sounds = counts.sounds[PRESENT, own].sum()
@@ -171,6 +178,20 @@ def print_table(info: ModelInfo, counts: ClassCounts, recordings: Sequence[int],
     wide_console().print(table)
 
 
+def print_quiet(quiet: HeardOthers, chosen: Places) -> None:
+    """Print what is left of the false alarms in --others."""
+    columns, present = np.arange(len(chosen)), np.full_like(chosen, PRESENT)
+    if len(quiet.others):
+        shares = (100 * quiet.others[:, at, columns].any(axis=1).mean() for at in (present, chosen))
+        before, after = shares
+        what = f"{len(quiet.others)} recordings of other sounds"
+        print(f"{what}: {before:.1f} % raised an event before, {after:.1f} % after")
+    if quiet.hours:
+        rates = (quiet.ambience[at, columns].sum() / quiet.hours for at in (present, chosen))
+        before, after = rates
+        print(f"{quiet.hours:.2f} h of ambience: {before:.1f} false alarms an hour before, {after:.1f} after")
+
+
 def start(args: argparse.Namespace) -> int:
     """Run the command."""
     bundle = load_bundle(args.bundle)
@@ -183,15 +204,18 @@ def start(args: argparse.Namespace) -> int:
     if not any(truth) or len(truth) < len(material.recordings):
         raise HtsatEdgeError("--clips: thresholds need labels that say when sounds begin and end")
     recordings = recordings_behind(args, info.labels, material.recordings)
-    thresholds = shifted(info)
-    points = [Settings(thresholds=own, most_specific=False) for own in thresholds]
-    with closing(open_backend(bundle, args.precision, "onnxruntime")) as backend:
-        score = scorer(backend)
-        heard = [
-            listen(r.path, info, points, score, with_gap=False) for r in with_progress(material.recordings, "playing")
-        ]
+    shifts = [*SHIFTS.tolist(), *(HIGHER.tolist() if args.others else ())]
+    thresholds = shifted(info, shifts)
+    with closing(open_remembered(bundle, args.precision, args.cache)) as backend:
+        listener = ShiftedListener(info, shifts, scorer(backend))
+        quiet = hear_quiet(args.others, info, listener) if args.others else None
+        heard = [listener.hear(r.path) for r in with_progress(material.recordings, "playing")]
     counts = count(info.labels, heard, truth)
-    chosen = choose(counts, recordings)
+    if quiet is None:
+        chosen = choose(counts, recordings)
+    else:
+        chosen = choose_quietly(counts, recordings, quiet, args.most_others, args.most_per_h)
+        print_quiet(quiet, chosen)
     print_table(info, counts, recordings, chosen, sum(one.duration_s for one in heard) / 3600)
     tuning = Tuning(
         thresholds={label: thresholds[place][label] for label, place in zip(info.labels, chosen, strict=True)},
@@ -257,10 +281,29 @@ def main(arguments: list[str] | None = None) -> int:
         help="what the scenes were mixed from: a class with few held recordings there keeps to what suits all classes "
         "(default: as many recordings as it sounds in)",
     )
+    parser.add_argument(
+        "--others",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="recordings with classes: those that are held back, and in which no class of the model sounds, should "
+        "raise no event; thresholds may rise further then (default: only --clips count)",
+    )
+    parser.add_argument(
+        "--most-others", type=float, default=0.05, metavar="X", help="share of them that may raise one (default: 0.05)"
+    )
+    parser.add_argument(
+        "--most-per-h",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="starts of a class in an hour of ambience (default: 1)",
+    )
     parser.add_argument("--no-median", action="store_true", help="drop the bundle's median filters first")
     parser.add_argument("--precision", help="play to this graph (default: the one that a user gets)")
     parser.add_argument("--out", type=Path, metavar="JSON", help="write them for export/to_onnx.py --thresholds")
     parser.add_argument("--write", action="store_true", help="put them into the bundle's model.json")
+    add_cache(parser)
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: start(args))
 

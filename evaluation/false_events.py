@@ -17,8 +17,9 @@ if __name__ == "__main__":
 import argparse
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,8 @@ from htsat_edge.evaluation.datasets import read_dataset
 from htsat_edge.evaluation.datasets.checking import check
 from htsat_edge.evaluation.datasets.options import add_clips
 from htsat_edge.evaluation.datasets.splits import to_measure_on
-from htsat_edge.evaluation.labels import BACKGROUND
+from htsat_edge.evaluation.labels import BACKGROUND, SPLITS
+from htsat_edge.evaluation.remembered import add_cache, open_remembered
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.command import Parser, run
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -37,7 +39,8 @@ from htsat_edge.runtime.common.progress import with_progress
 from htsat_edge.runtime.detector import Detector
 from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.dsp.events import EventStart
-from htsat_edge.runtime.models.bundle import Bundle, load_bundle
+from htsat_edge.runtime.models.backends.backend import Backend
+from htsat_edge.runtime.models.bundle import ModelInfo, load_bundle
 from htsat_edge.runtime.models.settings import Settings
 
 AMBIENCE_S = 60.0
@@ -98,14 +101,22 @@ class FalseEvents:
 
 
 def held_recordings(
-    paths: Sequence[Path], labels: Iterable[str], layout: str | None = None, fold: int | None = None
+    paths: Sequence[Path],
+    labels: Iterable[str],
+    layout: str | None = None,
+    fold: int | None = None,
+    split: str | None = None,
 ) -> list[tuple[Path, str]]:
-    """Return the recordings, with their classes, that are held back (or all without splits) and of no such label."""
+    """Return the recordings, with their classes, that are held back (or all without splits) and of no such label.
+
+    With a split they are those of it alone.
+    """
     known = set(labels)
     found: dict[Path, frozenset[str]] = {}
     dataset = read_dataset(paths, layout, fold)
     dataset = check(paths, dataset, to_measure_on(dataset.recordings, dataset.name))
-    for recording in to_measure_on(dataset.recordings, dataset.name):
+    held = to_measure_on(dataset.recordings, dataset.name)
+    for recording in (recording for recording in held if split in (None, recording.split)):
         if recording.labels is None:
             raise HtsatEdgeError(f"--clips: {recording.path.name} has no class")
         found[recording.path] = found.get(recording.path, frozenset()) | (recording.labels or {BACKGROUND})
@@ -129,14 +140,17 @@ def lengthen(samples: FloatArray, length: int) -> FloatArray:
     return np.pad(samples, (0, max(0, length - len(samples))), mode="symmetric")[:length]
 
 
-def count_false(bundle: Bundle, recordings: Sequence[tuple[Path, str]], settings: Settings) -> FalseEvents:
-    """Play the recordings, all at one rate, to a model."""
-    rates = {AudioFile(path).sample_rate for path, _ in recordings}
+def count_false(
+    info: ModelInfo, backend: Backend, recordings: Sequence[tuple[Path, str]], settings: Settings
+) -> FalseEvents:
+    """Play the recordings to a model."""
+    by_rate: dict[int, list[tuple[Path, str]]] = defaultdict(list)
+    for path, label in recordings:
+        by_rate[AudioFile(path).sample_rate].append((path, label))
     played: list[Played] = []
-    for rate in rates:
-        with Detector.from_bundle(bundle, sample_rate=rate, settings=settings) as detector:
-            own = [(path, label) for path, label in recordings if AudioFile(path).sample_rate == rate]
-            played += [listen(detector, path, label) for path, label in with_progress(own, f"playing to {bundle.path}")]
+    for rate, own in by_rate.items():
+        detector = Detector(info, backend, rate, settings)
+        played += [listen(detector, path, label) for path, label in with_progress(own, f"playing to {info.name}")]
     others = [one for one in played if one.label != BACKGROUND]
     return FalseEvents(others, [one for one in played if one.label == BACKGROUND])
 
@@ -145,12 +159,15 @@ def start(args: argparse.Namespace) -> int:
     """Run the command."""
     bundles = [load_bundle(path) for path in args.bundles]
     recordings = held_recordings(
-        args.clips, (label for bundle in bundles for label in bundle.info.labels), args.dataset, args.fold
+        args.clips, (label for bundle in bundles for label in bundle.info.labels), args.dataset, args.fold, args.split
     )
     if not any(label != BACKGROUND for _, label in recordings):
         raise HtsatEdgeError("--clips: hold back no recording of a class that no bundle has as a label")
     settings = Settings(hop_s=args.hop, look_ahead_s=args.look_ahead)
-    found = {str(bundle.path): count_false(bundle, recordings, settings) for bundle in bundles}
+    found: dict[str, FalseEvents] = {}
+    for bundle in bundles:
+        with closing(open_remembered(bundle, cache=args.cache)) as backend:
+            found[str(bundle.path)] = count_false(bundle.info, backend, recordings, settings)
     others = next(iter(found.values())).others
     print(f"{len(others)} recordings of {len({played.label for played in others})} other classes")
     print(" | ".join(("model", *COLUMNS)))
@@ -161,6 +178,15 @@ def start(args: argparse.Namespace) -> int:
         with replacing(args.out) as part:
             part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
+
+
+def add_split(parser: argparse.ArgumentParser) -> None:
+    """Add --split."""
+    parser.add_argument(
+        "--split",
+        choices=SPLITS[1:],
+        help="of what is held back, play only this: test has served to choose nothing (default: both)",
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -174,6 +200,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--hop", type=float, metavar="S", help="seconds between windows (default: as for files)")
     parser.add_argument("--look-ahead", type=float, metavar="S", help="(default: as for files)")
     parser.add_argument("--out", type=Path, metavar="JSON", help="write the figures")
+    add_split(parser)
+    add_cache(parser)
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: start(args))
 

@@ -29,7 +29,9 @@ class Interval(BaseModel):
         return Interval(value=float(value), low=float(low), high=float(high))
 
     def __str__(self) -> str:
-        return "–" if self.value is None else f"{self.value:.2f} ({self.low:.2f}–{self.high:.2f})"
+        if self.value is None or self.low is None:
+            return "–" if self.value is None else f"{self.value:.2f}"
+        return f"{self.value:.2f} ({self.low:.2f}–{self.high:.2f})"
 
 
 def average_precision(scores: npt.NDArray[np.floating[Any]], truth: BoolArray) -> float:

@@ -8,11 +8,13 @@ import soundfile
 from scipy.special import expit, logit
 
 from htsat_edge.calibration import thresholds
-from htsat_edge.calibration.thresholds import SHIFTS, ClassCounts, choose, count, main, shifted
+from htsat_edge.calibration.shifts import ClassCounts, ShiftedListener, count, shifted
+from htsat_edge.calibration.thresholds import HIGHER, SHIFTS, HeardOthers, choose, choose_quietly, main
 from htsat_edge.evaluation.labels import Occurrence
-from htsat_edge.evaluation.latency import HeardRecording, Report
+from htsat_edge.evaluation.latency import HeardRecording, Report, listen, scorer
 from htsat_edge.runtime.models.backends.backend import Scores
 from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo, load_bundle
+from htsat_edge.runtime.models.settings import Settings
 
 INFO = load_bundle(BUNDLED).info.model_copy(update={"median_steps": {}, "thresholds": {}, "levels": None})
 DOG, CAT = INFO.labels[:2]
@@ -50,7 +52,7 @@ def test_nothing_moves_for_chance_and_a_class_without_sounds_moves_with_the_othe
 
 def test_thresholds_are_shifted_in_logits_from_those_of_the_bundle_or_a_half():
     info = INFO.model_copy(update={"thresholds": {DOG: 0.2, CAT: 0.995}})
-    found = shifted(info)
+    found = shifted(info, SHIFTS)
     assert found[PLACE[0.0]] == {label: info.thresholds.get(label, 0.5) for label in info.labels}
     assert [found[PLACE[x]][DOG] for x in (-0.3, 0.6, 1.0)] == [0.16, 0.31, 0.4]
     assert [found[PLACE[x]][CAT] for x in (-0.3, 0.6)] == [0.99, 0.995]
@@ -104,7 +106,7 @@ def bundle(tmp_path, monkeypatch):
     own = {"thresholds": {}, "median_steps": {CAT: 3}, "levels": None}
     content = json.loads((BUNDLED / "model.json").read_text()) | own
     (folder / "model.json").write_text(json.dumps(content))
-    monkeypatch.setattr(thresholds, "open_backend", lambda *_: Levels())
+    monkeypatch.setattr(thresholds, "open_remembered", lambda *_: Levels())
     return folder
 
 
@@ -145,6 +147,71 @@ def test_levels_beside_former_thresholds_are_dropped_and_it_is_said(bundle, clip
     assert run(bundle, "--clips", clips, "--write") == 0
     assert "levels of sensitivity are gone" in capsys.readouterr().out
     assert load_bundle(bundle).info.levels is None
+
+
+ALL = [*SHIFTS, *HIGHER]
+TILL = {shift: np.array(ALL) < shift for shift in (0.5, 2.0, 9.0)}
+"""Where starts go on until a threshold is so much higher."""
+
+
+def test_all_are_raised_alike_over_other_sounds_and_each_alone_over_ambience():
+    """Both classes are found at every shift, so that nothing else moves them."""
+    found = counts([0.9] * len(ALL), [0.9] * len(ALL))
+    others = np.zeros((10, len(ALL), 2), bool)
+    others[3, :, 0] = TILL[2.0]
+    for most, wanted in ((0.1, [0.0, 0.0]), (0.05, [2.0, 2.0])):
+        quiet = HeardOthers(others, np.zeros((len(ALL), 2)), 0.0)
+        assert np.array(ALL)[choose_quietly(found, [50, 50], quiet, most, 1)].tolist() == wanted
+    for most, wanted in ((2, [0.0, 0.0]), (1.5, [0.5, 0.0]), (1, [0.5, HIGHER[-1]])):
+        quiet = HeardOthers(others[:0], np.stack([4.0 * TILL[0.5], 3.0 * TILL[9.0]], axis=1), 2.0)
+        assert np.array(ALL)[choose_quietly(found, [50, 50], quiet, 0, most)].tolist() == wanted
+
+
+def test_what_can_not_be_met_ends_at_the_highest_thresholds():
+    found, others = counts([0.9] * len(ALL)), np.ones((3, len(ALL), 1), bool)
+    quiet = HeardOthers(others, np.zeros((len(ALL), 1)), 0.0)
+    assert np.array(ALL)[choose_quietly(found, [50], quiet, 0.05, 1)].tolist() == [HIGHER[-1]]
+
+
+def test_one_pass_hears_what_a_pass_at_each_threshold_would(bundle, clips, tmp_path):
+    """The twin plays the recording once for each shift."""
+    score = scorer(Levels())
+    points = [Settings(thresholds=own, most_specific=False) for own in shifted(INFO, SHIFTS)]
+    wanted = listen(tmp_path / "a.wav", INFO, points, score, with_gap=False)
+    found = ShiftedListener(INFO, SHIFTS.tolist(), score).hear(tmp_path / "a.wav")
+    assert found.duration_s == wanted.duration_s
+    assert found.whole == wanted.whole
+    assert len({len(reports) for reports in wanted.whole}) > 1
+
+
+def test_other_sounds_raise_the_threshold_as_far_as_they_reach(bundle, clips, tmp_path, capsys):
+    """What is loud is a zither: only above its score no event starts."""
+    scenes, others = clips.read_text(), tmp_path / "others.csv"
+    clips.write_text(scenes)
+    rows = [
+        "a.wav,Zither,val",
+        f"held0.wav,{DOG},val",
+        "held1.wav,background,val",
+        "held2.wav,Organ,train",
+        "held3.wav,Drum,test",
+    ]
+    others.write_text("\n".join(["file,class,split", *rows]) + "\n")
+    out = tmp_path / "thresholds.json"
+    arguments = [bundle, "--clips", clips, "--others", others, "--out", out]
+    assert run(*arguments, "--most-others", "1") == 0
+    assert json.loads(out.read_text())["thresholds"][DOG] == 0.6
+    assert run(*arguments) == 0
+    assert json.loads(out.read_text())["thresholds"][DOG] == 0.92  # above 0.9
+    printed = capsys.readouterr().out
+    assert "1 recordings of other sounds: 100.0 % raised an event before, 0.0 % after" in printed
+    assert "0.00 h of ambience: 0.0 false alarms an hour before, 0.0 after" in printed
+
+
+def test_others_without_any_to_choose_by_are_one_line(bundle, clips, tmp_path, capsys):
+    others = tmp_path / "others.csv"
+    others.write_text(f"file,class,split\nheld0.wav,{DOG},val\nheld1.wav,Drum,test\n")
+    assert run(bundle, "--clips", clips, "--others", others) == 2
+    assert "--others: hold back no recording" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
