@@ -15,9 +15,10 @@ from htsat_edge.htsat.checkpoint import weight_files
 from htsat_edge.htsat.config import NetworkConfig
 from htsat_edge.htsat.corpus import Recording
 from htsat_edge.htsat.network import STEPS
-from htsat_edge.htsat.scenes import STEP_FRAMES, Scene, SceneMaker, Sound, load_sounds
+from htsat_edge.htsat.scenes import Scene, SceneMaker, Sound, load_sounds
 from htsat_edge.htsat.settings import Example, TrainConfig
 from htsat_edge.htsat.variations import mask_bands
+from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import sha256_of
 from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd
@@ -27,6 +28,8 @@ Batch = tuple[Tensor, Tensor]
 UNLABELLED = (0, 4)
 """Fewest and most events of a scene without labels."""
 SILENCE_DB = 10 * np.log10(FLOOR_POWER)
+MIRRORED = STEPS // 16
+"""Steps at the end of a window that mirror what was heard last, as the runtime has it unless it is told otherwise."""
 
 
 class Batches(Dataset[Batch]):
@@ -47,8 +50,7 @@ class Batches(Dataset[Batch]):
         scenes = [self._draw(rng, step) for rng in rngs]
         for rng, scene in zip(rngs, scenes, strict=True):
             mask_bands(rng, scene.log_mel)
-            if rng.random() < self._config.partial_share:
-                silence_begin(rng, scene)
+            self._hear(rng, scene)
         if self._config.draw == "batch":
             scenes = scenes[self._part]
         log_mel = np.stack([scene.log_mel for scene in scenes])
@@ -64,12 +66,26 @@ class Batches(Dataset[Batch]):
             return self._maker.tiled(rng, labelled=not quiet)
         return self._maker.mixture(rng, UNLABELLED if quiet else config.events_at(step), labelled=not quiet)
 
+    def _hear(self, rng: np.random.Generator, scene: Scene) -> None:
+        """Make some scenes, in place, windows of a stream: of a source that has just started, or that goes on."""
+        drawn, heard = rng.random(), STEPS - MIRRORED
+        if drawn < self._config.partial_share:
+            heard = int(rng.integers(1, heard))
+        elif drawn >= self._config.partial_share + self._config.mirrored_share:
+            return
+        for rows in (scene.log_mel, scene.target):
+            step = len(rows) // STEPS
+            rows[:] = as_heard(rows, heard * step, MIRRORED * step)
 
-def silence_begin(rng: np.random.Generator, scene: Scene) -> None:
-    """Make the begin of a scene digital silence, in place, as of a source that has just started."""
-    steps = int(rng.integers(1, STEPS))
-    scene.log_mel[: steps * STEP_FRAMES] = SILENCE_DB
-    scene.target[:steps] = 0
+
+def as_heard(rows: FloatArray, heard: int, mirrored: int) -> FloatArray:
+    """Return the window of as many rows that the runtime shows the network once it has heard the first `heard` of them.
+
+    What was heard is repeated before itself, and its end is mirrored (runtime/dsp/windows.py).
+    """
+    order = np.pad(np.arange(heard), (0, mirrored), mode="symmetric")
+    before = np.arange(len(order) - len(rows), 0) % heard
+    return rows[np.concatenate([before, order])]
 
 
 def load_split(

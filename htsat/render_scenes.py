@@ -144,9 +144,10 @@ class Mixer:
 
 
 def read_backgrounds(paths: Sequence[Path]) -> list[Recording]:
-    """Return recordings, or parts of them, in which no class sounds."""
+    """Return recordings, or parts of them, in which no class sounds; those of the split test only where all are."""
     found = (recording for own in apart(paths) for recording in read_dataset(own).recordings)
-    return [part for part in split_up(found)[0] if part.label == BACKGROUND]
+    parts = [part for part in split_up(found)[0] if part.label == BACKGROUND]
+    return [part for part in parts if part.split != "test"] or parts
 
 
 def render(args: argparse.Namespace) -> int:

@@ -118,8 +118,8 @@ class SceneMaker:
         self._others = sorted(self._groups.keys() - self._index.keys() - {BACKGROUND})
         counts = np.array([sum(map(len, self._groups[label].values())) for label in self._others], float)
         self._other_weights = np.sqrt(counts) / np.sqrt(counts).sum()
-        recorded = partial(self._draw, label=BACKGROUND) if BACKGROUND in self._groups else None
-        self._ambience = Ambience(self._mels, mix, recorded)
+        self._shares = {label: _shares(groups.values()) for label, groups in self._groups.items()}
+        self._ambience = Ambience(self._mels, mix, self._background if BACKGROUND in self._groups else None)
 
     def mixture(self, rng: Rng, events: tuple[int, int], labelled: bool = True) -> Scene:
         """Return a scene of `events` (fewest, most) sounds anywhere on a background; at will none of a label."""
@@ -174,10 +174,15 @@ class SceneMaker:
     def _draw(self, rng: Rng, label: str) -> FloatArray:
         """Draw a sound of a class; a group counts with the square root of its size, so that no pack dominates."""
         groups = list(self._groups[label].values())
-        weights = np.sqrt([len(group) for group in groups])
-        group = groups[rng.choice(len(groups), p=weights / weights.sum())]
+        group = groups[self._shares[label].searchsorted(rng.random(), side="right")]
         speeds = group[rng.integers(len(group))].power
         return speeds[rng.integers(len(speeds))]
+
+    def _background(self, rng: Rng) -> FloatArray:
+        """Draw a recorded background; at times it is a sound of a class that is not labelled."""
+        share = self._mix.others_as_background
+        other = self._others and share and rng.random() < share
+        return self._draw(rng, self._other(rng) if other else BACKGROUND)
 
     def _event(self, rng: Rng, label: str) -> FloatArray:
         """Draw a sound of a class, varied into another of its kind."""
@@ -215,6 +220,9 @@ class SceneMaker:
             active[begin:end, index] = True
 
     def _finish(self, rng: Rng, power: FloatArray, active: BoolArray) -> Scene:
+        share = self._mix.device_share
+        if share and rng.random() < share:
+            power = colour(rng, power)
         level = from_db(rng.uniform(-30, 18)) / power.mean(axis=1).max()
         log_mel = to_db(power * np.float32(level))
         runs = self._runs(active)
@@ -224,14 +232,22 @@ class SceneMaker:
 
     def _runs(self, active: BoolArray) -> list[Run]:
         """Return the runs of active frames of each class, joined where hardly a pause is between them."""
-        edges = np.diff(active.view(np.int8), axis=0, prepend=0, append=0)
+        classes = np.flatnonzero(active.any(axis=0))
+        edges = np.diff(active.T[classes].view(np.int8), prepend=0, append=0)
         found = []
-        for k in np.flatnonzero(active.any(axis=0)):
-            onsets, offsets = np.flatnonzero(edges[:, k] == 1), np.flatnonzero(edges[:, k] == -1)
+        for k, own in zip(classes, edges, strict=True):
+            onsets, offsets = np.flatnonzero(own == 1), np.flatnonzero(own == -1)
             paused = onsets[1:] - offsets[:-1] >= round(PAUSE_S / self._frame_s)
             onsets, offsets = onsets[np.r_[True, paused]], offsets[np.r_[paused, True]]
             found += [(int(k), int(begin), int(end)) for begin, end in zip(onsets, offsets, strict=True)]
         return found
+
+
+def _shares(groups: Iterable[Sequence[Sound]]) -> FloatArray:
+    """Return up to which share of the draws each group comes, as `rng.choice` has it, which would be slower."""
+    weights = np.sqrt([len(group) for group in groups])
+    ends = (weights / weights.sum()).cumsum()
+    return np.asarray(ends / ends[-1])
 
 
 def _filled_steps(active: BoolArray) -> FloatArray:

@@ -41,6 +41,8 @@ class Mix(BaseModel):
     others_share: float = Field(default=0.1, ge=0, lt=1)
     backgrounds: tuple[int, int] = (1, 1)
     rough_share: float = Field(default=0.0, ge=0, le=1)
+    others_as_background: float = Field(default=0.0, ge=0, le=1)
+    device_share: float = Field(default=0.0, ge=0, le=1)
     nearest_steps: bool = False
 
     @model_validator(mode="after")
@@ -73,7 +75,17 @@ class Augment(BaseModel):
 
 
 SCENE_KEYS = frozenset(
-    {"phases", "tiled_share", "quiet_share", "partial_share", "mix", "draw", "clip_weight", "late_weight"}
+    {
+        "phases",
+        "tiled_share",
+        "quiet_share",
+        "partial_share",
+        "mirrored_share",
+        "mix",
+        "draw",
+        "clip_weight",
+        "late_weight",
+    }
 )
 CLIP_KEYS = frozenset({"augment", "validate_clips"})
 """Keys of one kind of examples only: given for the other, they would do nothing without a word."""
@@ -94,6 +106,7 @@ class TrainConfig(BaseModel):
     tiled_share: float = Field(0.3, ge=0, le=1)
     quiet_share: float = Field(0.0, ge=0, le=1)
     partial_share: float = Field(0.0, ge=0, le=1)
+    mirrored_share: float = Field(0.0, ge=0, le=1)
     mix: Mix = Mix()
     augment: Augment = Augment()
     draw: Literal["batch", "example"] = "batch"
@@ -122,6 +135,10 @@ class TrainConfig(BaseModel):
         total = sum(phase.share for phase in self.phases)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"phases: their shares add up to {total:g}, want 1")
+        if self.partial_share + self.mirrored_share > 1:
+            raise ValueError(
+                "partial_share and mirrored_share: are shares of the same scenes, and add up to more than 1"
+            )
         if self.average_last and "ema" in self.model_fields_set:
             raise ValueError("ema and average_last: each is an average of the weights; give one")
         if foreign := sorted(self.unused & self.model_fields_set):

@@ -15,13 +15,17 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from htsat_edge.htsat.network import HTSAT, NetworkOutput
+from htsat_edge.htsat.batches import MIRRORED
+from htsat_edge.htsat.network import HTSAT, STEPS, NetworkOutput
 from htsat_edge.htsat.processes import Processes
 from htsat_edge.htsat.settings import TrainConfig
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing
 
 Weights = tuple[Tensor, ...] | list[Tensor]
+LATE = slice(STEPS - MIRRORED - STEPS // 4 - 2, STEPS - MIRRORED)
+"""The steps of a window that the runtime reads in a stream: from when they are heard until they are final, a look-ahead
+of a quarter of a window later. What is mirrored after them is not read."""
 READ_EVERY = 50
 """Steps until losses are read: a GPU works ahead in between."""
 
@@ -67,12 +71,12 @@ def learning_rate_factor(step: int, steps: int, schedule: str = "linear", warm_u
 def loss_of(output: NetworkOutput, target: Tensor, clip_weight: float, late_weight: float = 1.0) -> Tensor:
     """Return the binary cross-entropy of the steps, plus `clip_weight` times that of the mean logits.
 
-    The last quarter of the steps, which a stream with a short look-ahead is read at, counts `late_weight` times.
+    The steps that a stream is read at (`LATE`) count `late_weight` times.
     The second counts only classes that fill more than half of the window or are absent: where a class sounds for a
     moment, the mean of its logits ought to be low.
     """
     weight = torch.ones(target.shape[1], device=target.device)
-    weight[-(target.shape[1] // 4) :] = late_weight
+    weight[LATE] = late_weight
     weight = (weight / weight.mean())[:, None]
     framewise = functional.binary_cross_entropy_with_logits(output.logits, target, weight=weight)
     share = target.mean(1)

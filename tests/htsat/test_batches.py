@@ -7,11 +7,17 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from htsat_edge.htsat.batches import Batches, identity_of
+from htsat_edge.htsat.batches import MIRRORED, Batches, as_heard, identity_of
 from htsat_edge.htsat.config import NetworkConfig
 from htsat_edge.htsat.corpus import Recording
 from htsat_edge.htsat.scenes import Scene
 from htsat_edge.htsat.settings import TrainConfig
+from htsat_edge.runtime.dsp.log_mel import FrontEnd
+from htsat_edge.runtime.dsp.windows import WindowCutter
+from htsat_edge.runtime.models.bundle import ModelInfo
+from htsat_edge.runtime.models.settings import Settings
+
+INFO = ModelInfo(name="some", front_end=FrontEnd(), frames=1024, steps=32, step_s=0.32, labels=["Dog"])
 
 
 class Maker:
@@ -36,17 +42,42 @@ def test_batches_are_the_same_in_any_order_and_process():
     assert not torch.equal(backwards[0][0], backwards[1][0])
 
 
-def test_a_share_of_the_scenes_is_without_labels_and_another_begins_with_silence():
+def test_a_share_of_the_scenes_is_without_labels():
     config = TrainConfig(network="x", steps=10, batch=400, quiet_share=0.25)
     assert (Batches(Maker(), config)[0][1].amax((1, 2)) == 0).float().mean() == pytest.approx(0.25, abs=0.07)
-    config = TrainConfig(network="x", steps=10, batch=100, partial_share=0.3)
-    log_mel, target = Batches(Maker(), config)[0]
-    silent = (log_mel[:, 0] == -100).all(1)
-    assert silent.float().mean() == pytest.approx(0.3, abs=0.15)
-    for scene, wanted in zip(log_mel[silent], target[silent], strict=True):
-        steps = int((scene == -100).all(1).sum()) // 32
-        assert not wanted[:steps].any()
-        assert wanted[steps:].all()
+
+
+@pytest.mark.parametrize("heard", range(1, 31))
+def test_what_was_heard_makes_the_window_that_the_runtime_cuts(heard):
+    """Steps are mirrored and repeated as their frames are."""
+    grid = Settings().grid(INFO)
+    assert grid.mirrored_steps == MIRRORED
+    cutter = WindowCutter(replace(grid, shift_steps=0))
+    log_mel = np.random.default_rng(0).random((1024, 64), np.float32)
+    cut = next(window for window in cutter.push(log_mel) if window.step == heard + MIRRORED - 32)
+    np.testing.assert_array_equal(as_heard(log_mel, heard * 32, MIRRORED * 32), cut.log_mel)
+    steps = np.arange(32)
+    of_frames = as_heard(steps.repeat(32), heard * 32, MIRRORED * 32).reshape(32, 32)
+    np.testing.assert_array_equal(of_frames, np.tile(as_heard(steps, heard, MIRRORED)[:, None], 32))
+
+
+def test_shares_of_the_scenes_are_heard_in_a_stream_and_the_others_stay_as_they_are():
+    plain = TrainConfig(network="x", steps=10, batch=100, draw="example")
+    stream = plain.model_copy(update={"partial_share": 0.2, "mirrored_share": 0.5})
+    begun = [0] * 31
+    drawn = [[rows.numpy() for rows in Batches(Maker(), config)[0]] for config in (plain, stream)]
+    for i in range(100):
+        rows = [(x[i], y[i], len(x[i]) // 32) for x, y in zip(*drawn, strict=True)]
+        heard = [h for h in range(1, 31) if all(_is_heard(x, y, h * n, MIRRORED * n) for x, y, n in rows)]
+        assert len(heard) == 1 or all(np.array_equal(x, y) for x, y, _ in rows)
+        begun[sum(heard)] += 1
+    assert begun[0] == pytest.approx(30, abs=12)
+    assert begun[30] == pytest.approx(50, abs=14)
+    assert sum(count > 0 for count in begun[1:30]) > 8
+
+
+def _is_heard(before, after, heard, mirrored):
+    return np.array_equal(as_heard(before, heard, mirrored), after)
 
 
 def test_everything_that_a_training_depends_on_is_in_its_identity(tmp_path):
@@ -71,7 +102,9 @@ def test_everything_that_a_training_depends_on_is_in_its_identity(tmp_path):
 
 @pytest.mark.parametrize("draw", ["batch", "example"])
 def test_parts_of_a_batch_make_up_the_whole(draw):
-    config = TrainConfig(network="x", steps=10, batch=6, quiet_share=0.3, partial_share=0.5, draw=draw)
+    config = TrainConfig(
+        network="x", steps=10, batch=6, quiet_share=0.3, partial_share=0.5, mirrored_share=0.3, draw=draw
+    )
     whole = Batches(Maker(), config)[3]
     parts = [Batches(Maker(), config, part)[3] for part in (slice(0, 2), slice(2, 6))]
     for i in range(2):

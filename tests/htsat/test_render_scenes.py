@@ -120,3 +120,12 @@ def test_quiet_scenes_are_of_backgrounds_alone(tmp_path, labels, capsys):
     capsys.readouterr()
     assert render(tmp_path, labels, tmp_path / "none", "--quiet") == 2
     assert "--data: has no recording of the class background" in capsys.readouterr().err
+
+
+def test_backgrounds_to_measure_on_are_mixed_only_where_there_are_no_others(tmp_path):
+    for name in ("wind.wav", "hall.wav"):
+        soundfile.write(tmp_path / name, np.random.default_rng(0).normal(0, 0.1, 32_000), 32_000)
+    for rows, names in (("wind.wav,train\nhall.wav,test", ["wind.wav"]), ("hall.wav,test", ["hall.wav"])):
+        table = "\n".join(f"{name},background,{split}" for name, split in (row.split(",") for row in rows.split("\n")))
+        (tmp_path / "manifest.csv").write_text(f"file,class,split\n{table}\n")
+        assert [part.path.name for part in read_backgrounds([tmp_path])] == names

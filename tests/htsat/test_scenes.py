@@ -39,6 +39,31 @@ def test_scenes_are_clips_with_targets_for_the_labels(maker):
     assert 0.02 < np.mean([scene.target.mean() for scene in scenes]) < 0.5
 
 
+def test_a_share_of_the_backgrounds_is_another_sound_and_of_the_scenes_is_heard_through_a_microphone():
+    sounds = [sound("Dog", 50, band=10), sound(BACKGROUND, 300, band=60), sound("Bell", 80)]
+    maker = SceneMaker(sounds, ["Dog"], FrontEnd(), mix=Mix(others_as_background=0.3))
+    rng = np.random.default_rng(0)
+    bells = np.mean([maker._background(rng)[0, 20] == 1 for _ in range(400)])
+    assert bells == pytest.approx(0.3, abs=0.08)
+
+    power, active = np.ones((1024, 64), np.float32), np.zeros((1024, 1), bool)
+    maker = SceneMaker(sounds, ["Dog"], FrontEnd(), mix=Mix(device_share=0.4))
+    coloured = np.mean([np.ptp(maker._finish(rng, power, active).log_mel) > 1 for _ in range(200)])
+    assert coloured == pytest.approx(0.4, abs=0.1)
+    assert (power == 1).all()
+
+
+def test_groups_are_drawn_as_the_random_generator_would():
+    """Older trainings go on with the same scenes."""
+    sounds = [sound("Dog", 50, group) for group in "aabccc"]
+    maker = SceneMaker(sounds, ["Dog"], FrontEnd())
+    weights = np.sqrt([2, 1, 3])
+    ours, plain = np.random.default_rng(0), np.random.default_rng(0)
+    for _ in range(50):
+        number = plain.choice(3, p=weights / weights.sum())
+        assert maker._shares["Dog"].searchsorted(ours.random(), side="right") == number
+
+
 def test_events_are_where_the_sound_is(maker):
     """A loud event raises its band in just the frames that its occurrences cover."""
     rng = np.random.default_rng(1)

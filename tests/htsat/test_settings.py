@@ -41,6 +41,11 @@ def test_the_settings_of_a_run_are_a_training_file_again(tmp_path):
         assert read_training(folder.training)[0].average_last == config.average_last
 
 
+def test_shares_of_the_same_scenes_are_one_at_most():
+    with pytest.raises(ValueError, match=r"partial_share and mirrored_share: .* add up to more than 1"):
+        TrainConfig(network="x", steps=10, partial_share=0.5, mirrored_share=0.6)
+
+
 def test_the_shipped_configuration_is_whole():
     folder = ROOT / "configs"
     config = TrainConfig.model_validate(yaml.safe_load((folder / "train.yaml").read_text()))

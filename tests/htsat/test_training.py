@@ -7,7 +7,12 @@ import torch
 from htsat_edge.htsat.config import NetworkConfig
 from htsat_edge.htsat.network import HTSAT, NetworkOutput
 from htsat_edge.htsat.settings import TrainConfig
-from htsat_edge.htsat.training import Training, clip_loss_of, learning_rate_factor, loss_of, make_optimisers
+from htsat_edge.htsat.training import LATE, Training, clip_loss_of, learning_rate_factor, loss_of, make_optimisers
+from htsat_edge.runtime.dsp.log_mel import FrontEnd
+from htsat_edge.runtime.dsp.timeline import Timeline
+from htsat_edge.runtime.dsp.windows import WindowCutter
+from htsat_edge.runtime.models.bundle import ModelInfo
+from htsat_edge.runtime.models.settings import Settings
 
 TINY = NetworkConfig(embed_dim=8, depths=(1, 1, 1, 1), heads=(1, 1, 2, 2), classes=3)
 
@@ -26,6 +31,24 @@ def test_the_clip_loss_leaves_out_short_events():
     steps = loss_of(output, target, 0)
     both = loss_of(output, target, 1)
     assert both - steps == pytest.approx(np.log(2) * 2 / 3)
+
+
+def test_the_late_weight_is_of_the_steps_that_are_read_of_a_stream():
+    info = ModelInfo(name="some", front_end=FrontEnd(), frames=1024, steps=32, step_s=0.32, labels=["Dog"])
+    grid = Settings().grid(info)
+    timeline = Timeline(info.steps, Settings().look_ahead_steps(info), grid.mirrored_steps)
+    which = np.eye(32, dtype=np.float32)
+    windows = WindowCutter(grid).push(np.zeros((4000, 64), np.float32))
+    final = np.concatenate([timeline.push(window.step, which) for window in windows])
+    read = np.flatnonzero(final[40:].any(axis=0))
+    np.testing.assert_array_equal(read, np.arange(32)[LATE])
+
+    logits = torch.zeros(1, 32, 3)
+    logits[:, 25] = 1
+    shares = [loss_of(output_of(logits), torch.zeros(1, 32, 3), 0, weight) for weight in (1, 3)]
+    rise = np.log1p(np.e) - np.log(2)
+    assert float(shares[0]) - np.log(2) == pytest.approx(rise / 32, rel=1e-4)
+    assert float(shares[1]) - np.log(2) == pytest.approx(rise * 3 / (22 + 3 * 10), rel=1e-4)
 
 
 def test_learning_rate_warms_up_and_falls_to_nothing():
