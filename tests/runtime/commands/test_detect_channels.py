@@ -24,10 +24,13 @@ def write(farmyard, tmp_path):
 
 @pytest.fixture
 def events(command):
-    """The messages of a recording but for their source, and all of them. The hop is long: channels know none."""
+    """The messages of a recording but for their source, and all of them, at a threshold that the barks are above.
+
+    The hop is long: channels know none.
+    """
 
     def run(path, *arguments):
-        status, out, err = command("detect", path, "--json", "--hop-s", 1.28, *arguments)
+        status, out, err = command("detect", path, "--json", "--hop-s", 1.28, "--threshold", 0.3, *arguments)
         assert status == 0, err
         messages = [json.loads(line) for line in out.splitlines()]
         return [{k: v for k, v in message.items() if k != "source"} for message in messages], messages

@@ -33,8 +33,10 @@ from htsat_edge.runtime.daemon.sources import microphone, streams
 from htsat_edge.runtime.daemon.sources.feed import Feed
 from htsat_edge.runtime.detector import EventStream, WindowStream
 from htsat_edge.runtime.models.backends.backend import Scores
+from htsat_edge.runtime.models.bundle import load_bundle
 
 RATE = 32_000
+LABELS = load_bundle().info.labels
 
 
 class LoudnessModel:
@@ -42,8 +44,8 @@ class LoudnessModel:
 
     def infer(self, log_mel):
         loud = log_mel.reshape(len(log_mel), 32, -1).mean(axis=2) > -40
-        framewise = np.repeat(loud[:, :, None], 16, axis=2).astype(np.float32)
-        framewise[:, :, 1:] = 0
+        framewise = np.zeros((*loud.shape, len(LABELS)), np.float32)
+        framewise[:, :, 0] = loud
         return Scores(framewise, framewise[:, 0], framewise[:, 0])
 
     def close(self):

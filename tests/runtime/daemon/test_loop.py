@@ -109,9 +109,9 @@ def test_several_sources_at_once_give_what_each_gives_alone(run, farmyard, halve
 
 
 def test_labels_and_thresholds(run, farmyard):
-    found = run(farmyard, detection=DetectionConfig(labels=["Dog", "Thunder"]))
+    found = run(farmyard, detection=DetectionConfig(labels=["Dog", "Thunder"], threshold=0.3))
     assert {message["label"] for message in heard(found, farmyard.name)} == {"Dog", "Thunder"}
-    found = run(farmyard, detection=DetectionConfig(labels=["Thunder"], thresholds={"Thunder": 0.9999}))
+    found = run(farmyard, detection=DetectionConfig(labels=["Thunder"], thresholds={"Thunder": 0.9999999}))
     assert heard(found, farmyard.name) == []
 
 

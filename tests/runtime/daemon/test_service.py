@@ -111,7 +111,7 @@ def test_a_signal_ends_open_events_and_loses_none(how, service, samples):
 
 
 def test_a_pipe_that_ends_ends_the_program(service, samples):
-    service.start().play(samples)
+    service.start(detection={"threshold": 0.3}).play(samples)
     assert service.end()[0] == 0
     labels = {message["label"] for message in service.published(type="start")}
     assert labels >= {"Speech", "Dog", "Thunder", "Fowl"}
@@ -180,7 +180,8 @@ def test_changed_thresholds_are_in_force_without_a_signal_and_nothing_is_lost(se
     detection["thresholds"] = {"Thunder": 0.99, "Dog": 0.2}
     service.write_config(**sections)
     loaded = service.wait_for(state="config_loaded")
-    assert loaded["text"] == "thresholds: Thunder 0.51 -> 0.99, Dog 0.37 -> 0.2"
+    thunder, dog = (load_bundle().info.thresholds[label] for label in ("Thunder", "Dog"))
+    assert loaded["text"] == f"thresholds: Thunder {thunder:g} -> 0.99, Dog {dog:g} -> 0.2"
     service.play(samples[16 * RATE :])
     status, err = service.end()
     assert status == 0
@@ -286,9 +287,11 @@ def test_killed_and_started_again_no_event_is_stored_twice(service, samples, tmp
         assert [number for number, *_ in stored] == list(range(1, len(stored) + 1))
         for number, label, onset, offset in stored:
             if number in starts:  # stdout and the store are written by threads of their own
-                assert (starts[number]["label"], starts[number]["onset"]) == (label, onset)
+                assert starts[number]["label"] == label
+            if offset is None and number in starts:  # an end may have another onset than its start
+                assert starts[number]["onset"] == onset
             if offset is not None and number in ends:
-                assert ends[number]["offset"] == offset
+                assert (ends[number]["onset"], ends[number]["offset"]) == (onset, offset)
     assert len(ask("SELECT DISTINCT session FROM events")) == 2
 
 

@@ -12,8 +12,8 @@ import pytest
 from htsat_edge.runtime.daemon.config import ClipsConfig, DetectionConfig, RulesConfig, StoreConfig, WebConfig
 
 RATE = 32_000
-SELDOM = DetectionConfig(hop_s=1.28)
-"""The model takes the time here."""
+SELDOM = DetectionConfig(hop_s=1.28, thresholds={"Dog": 0.3})
+"""The model takes the time here. Both barks are above this threshold."""
 
 
 class Hostile:

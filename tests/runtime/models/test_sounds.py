@@ -55,7 +55,9 @@ def other_graph(tiny_bundle, tmp_path):
 def detect(farmyard, sounds):
     """The messages of the recording that the demo plays, on the bundled model."""
     samples, rate = soundfile.read(farmyard, dtype="float32")
-    with Detector.from_bundle(sample_rate=rate, settings=Settings(hop_s=1.28), sounds=sounds) as detector:
+    with Detector.from_bundle(
+        sample_rate=rate, settings=Settings(threshold=0.3, hop_s=1.28), sounds=sounds
+    ) as detector:
         return detector.push(samples) + detector.flush()
 
 

@@ -28,7 +28,9 @@ def heard(farmyard, tmp_path):
         "clips": {"folder": str(tmp_path / "clips")},
     }
     sources = [{"name": "yard", "file": str(tmp_path / "twice.flac")}]
-    (tmp_path / "detector.yaml").write_text(yaml.safe_dump({"sources": sources, "outputs": outputs}))
+    (tmp_path / "detector.yaml").write_text(
+        yaml.safe_dump({"sources": sources, "detection": {"threshold": 0.3}, "outputs": outputs})
+    )
     subprocess.run([sys.executable, "-m", "htsat_edge", "listen", "--config", tmp_path / "detector.yaml"], check=True)
     return tmp_path / "store.db"
 
