@@ -32,9 +32,10 @@ lint: $(VENV)/.test $(TREE)
 	$(BIN)/ruff check .
 	MYPYPATH=$$(echo build/__editable__.htsat_edge-*) $(BIN)/mypy
 
-# The bundled model again: a quarter of an hour on a GPU and 16 cores, days on a CPU; stopped, it goes on where it was.
+# The bundled model again: an hour with a GPU and 16 cores, days on a CPU; stopped, its training goes on where it was.
 CORPORA := runs/corpus runs/alarms
 MANIFESTS := $(CORPORA:%=%/manifest.csv)
+SCENES = $(BIN)/python -m htsat_edge.htsat.render_scenes --data $(CORPORA) --labels runs/bundled/labels.csv
 model: $(VENV)/.test $(TREE)
 	$(BIN)/python -m htsat_edge.htsat.build_corpus --out runs/corpus
 	$(BIN)/python -m htsat_edge.htsat.alarms --count 4000 --processes $$(nproc) --out runs/alarms
@@ -43,20 +44,19 @@ model: $(VENV)/.test $(TREE)
 	$(BIN)/python export/to_onnx.py runs/bundled/model.safetensors --network runs/bundled/network.yaml \
 		--labels runs/bundled/labels.csv --thresholds runs/bundled/thresholds.json --with-weights --half-weights \
 		--name bundled --out runtime/models/bundled
-	$(BIN)/python -m htsat_edge.htsat.render_scenes --data $(CORPORA) --labels runs/bundled/labels.csv --seed 17 \
-		--out runs/scenes-to-choose
-	$(BIN)/python calibration/thresholds.py runtime/models/bundled --clips runs/scenes-to-choose/manifest.csv \
-		--sources $(MANIFESTS) --no-median --write
+	$(SCENES) --seed 17 --count 90 --out runs/scenes-to-choose
+	$(SCENES) --quiet --split val --seconds 60 --count 70 --out runs/quiet-to-choose
+	$(BIN)/python calibration/thresholds.py runtime/models/bundled --clips runs/scenes-to-choose/manifest.csv --no-median \
+		--sources $(MANIFESTS) --others $(MANIFESTS) runs/quiet-to-choose/manifest.csv --most-others 0.08 --write
 	$(BIN)/python calibration/quantize.py runtime/models/bundled --clips $(MANIFESTS) --count 128 --graphs int8
-	$(BIN)/python -m htsat_edge.htsat.render_scenes --data $(CORPORA) --labels runs/bundled/labels.csv --out runs/scenes
-	$(BIN)/python -m htsat_edge.htsat.render_scenes --quiet --data $(CORPORA) --labels runs/bundled/labels.csv \
-		--seconds 60 --out runs/quiet
-	$(BIN)/python calibration/negatives.py runtime/models/bundled --clips $(MANIFESTS) \
-		--background runs/quiet/manifest.csv
-	$(BIN)/python calibration/levels.py runtime/models/bundled --background runs/quiet \
-		--clips runs/scenes/manifest.csv --material "ambience that the model was trained on" --write
+	$(SCENES) --count 90 --out runs/scenes
 	$(BIN)/python calibration/accuracy.py runtime/models/bundled --clips runs/scenes/manifest.csv \
 		--page runs/bundled/accuracy.html
+	$(BIN)/python calibration/negatives.py runtime/models/bundled --clips $(MANIFESTS) \
+		--background runs/quiet-to-choose/manifest.csv
+	$(SCENES) --quiet --split test --seconds 60 --count 70 --out runs/quiet
+	$(BIN)/python calibration/levels.py runtime/models/bundled --background runs/quiet-to-choose --measure runs/quiet \
+		--clips runs/scenes/manifest.csv --material "scenes of game ambience that was not learned" --write
 	$(BIN)/python -m htsat_edge.htsat.card runs/bundled --data $(CORPORA) --out runtime/models/bundled
 
 clean:

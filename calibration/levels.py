@@ -35,10 +35,8 @@ from rich.table import Table
 from htsat_edge.calibration.material import BACKEND, read_material
 from htsat_edge.calibration.shifts import ClassCounts, FloatTable, ShiftedListener, count, shifted
 from htsat_edge.calibration.thresholds import put
-from htsat_edge.evaluation.datasets import read_dataset
-from htsat_edge.evaluation.datasets.checking import check
 from htsat_edge.evaluation.datasets.options import add_clips
-from htsat_edge.evaluation.datasets.splits import to_measure_on
+from htsat_edge.evaluation.held import read_held, without_labels
 from htsat_edge.evaluation.labels import Labelled
 from htsat_edge.evaluation.latency import Score, scorer
 from htsat_edge.evaluation.tables import wide_console
@@ -136,13 +134,10 @@ def hear(info: ModelInfo, recordings: Sequence[Labelled], score: Score, what: st
 
 def read_background(option: str, paths: Sequence[Path], labels: Sequence[str]) -> list[Labelled]:
     """Return the recordings that nothing is learned from and in which no class of the model sounds."""
-    dataset = read_dataset(paths)
-    dataset = check(paths, dataset, to_measure_on(dataset.recordings, dataset.name))
-    held = to_measure_on(dataset.recordings, dataset.name)
-    found = {r.path: r for r in held if not (r.labels or frozenset()).intersection(labels)}
+    found = without_labels(read_held(paths), labels)
     if not found:
         raise HtsatEdgeError(f"{option}: names no recording without a sound of the model's classes")
-    return [Labelled(path) for path in found]
+    return [Labelled(path) for path, _ in found]
 
 
 def print_table(levels: SensitivityLevels, chosen: Sequence[Chosen], scenes: ClassCounts) -> None:

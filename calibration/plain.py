@@ -55,11 +55,22 @@ def fold_constants(model: onnx.ModelProto) -> None:
     if len(kept) == len(graph.node):
         return
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
-    used = {name for node in nodes for name in node.input}
     tensors = [onnx.TensorProto.FromString(x.SerializeToString()) for x in [*graph.initializer, *found]]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
+    used = _taken(graph)
     graph.initializer.extend(tensor for tensor in tensors if tensor.name in used)
+
+
+def _taken(graph: onnx.GraphProto) -> set[str]:
+    """Return the names that a graph takes or puts out, and those that graphs within its nodes do (If, Loop, Scan)."""
+    taken = {output.name for output in graph.output}
+    for node in graph.node:
+        taken.update(node.input)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                taken |= _taken(inner)
+    return taken
 
 
 def is_constant(node: onnx.NodeProto, constants: Container[str]) -> bool:

@@ -17,6 +17,7 @@ if __name__ == "__main__":
 
 import argparse
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ from htsat_edge.calibration.material import read_material
 from htsat_edge.calibration.shifts import ClassCounts, FloatTable, ShiftedListener, count, shifted
 from htsat_edge.evaluation.datasets import read_dataset
 from htsat_edge.evaluation.datasets.options import add_clips
-from htsat_edge.evaluation.datasets.splits import to_measure_on
+from htsat_edge.evaluation.held import held_back, read_held, refuse_without_class, without_labels
 from htsat_edge.evaluation.labels import BACKGROUND, Labelled
 from htsat_edge.evaluation.latency import scorer
 from htsat_edge.evaluation.remembered import add_cache, open_remembered
@@ -56,6 +57,8 @@ CERTAIN_DECIMALS = 2
 """Of the F-score; smaller differences are chance."""
 TRUST = 5
 """A class of so many recordings has a threshold half-way between its own and that of all classes."""
+CHOOSE_BY = "val"
+"""The split that thresholds are chosen by; what is only measured on has no say."""
 
 
 def choose(counts: ClassCounts, recordings: Sequence[int]) -> Places:
@@ -111,15 +114,14 @@ def choose_quietly(
 
 def hear_quiet(paths: Sequence[Path], info: ModelInfo, listener: ShiftedListener) -> HeardOthers:
     """Play the recordings of --others that are held back to choose by, and in which no class of the model sounds."""
-    dataset = read_dataset(paths)
-    held = [r for r in to_measure_on(dataset.recordings, dataset.name) if r.split != "test"]
-    own = {r.path: r.labels or frozenset([BACKGROUND]) for r in held}
-    quiet = {path: labels for path, labels in own.items() if not labels.intersection(info.labels)}
+    held = read_held(paths, CHOOSE_BY)
+    refuse_without_class("--others", held)
+    quiet = dict(without_labels(held, info.labels))
     if not quiet:
         raise HtsatEdgeError("--others: hold back no recording, to choose by, without a sound of the model's classes")
     heard = {path: listener.hear(path) for path in with_progress([*quiet], "playing other sounds")}
     starts = {path: count(info.labels, [one], [()]).starts for path, one in heard.items()}
-    ambience = [path for path, labels in quiet.items() if labels == {BACKGROUND}]
+    ambience = [path for path, label in quiet.items() if label == BACKGROUND]
     zero = np.zeros((len(SHIFTS) + len(HIGHER), len(info.labels)))
     others = [starts[path] > 0 for path in quiet if path not in ambience]
     return HeardOthers(
@@ -142,13 +144,15 @@ def recordings_of(labels: Sequence[str], recordings: Sequence[Labelled]) -> list
 
 
 def recordings_behind(args: argparse.Namespace, labels: Sequence[str], recordings: Sequence[Labelled]) -> list[int]:
-    """Return how many recordings the sounds of each label come from: those of --sources, else those that are played."""
+    """Return how many recordings the sounds of each label come from: those of --sources, else those that are played.
+
+    Of --sources those that scenes to choose by are mixed from: held back, and not only to measure on.
+    """
     if args.sources is None:
         return recordings_of(labels, recordings)
-    sources = read_dataset(args.sources)
-    found = recordings_of(labels, to_measure_on(sources.recordings, sources.name))
+    found = recordings_of(labels, held_back(read_dataset(args.sources), CHOOSE_BY))
     if not any(found):
-        raise HtsatEdgeError("--sources: hold back no recording of a label of the model")
+        raise HtsatEdgeError("--sources: hold back no recording, to choose by, of a label of the model")
     return found
 
 
@@ -266,6 +270,29 @@ def put(path: Path, content: Mapping[str, object]) -> None:
     print(path)
 
 
+def share(text: str) -> float:
+    """Return a number from 0 to 1."""
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def rate(text: str) -> float:
+    """Return a number from 0 on."""
+    value = _number(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 on")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = Parser(
@@ -290,11 +317,11 @@ def main(arguments: list[str] | None = None) -> int:
         "raise no event; thresholds may rise further then (default: only --clips count)",
     )
     parser.add_argument(
-        "--most-others", type=float, default=0.05, metavar="X", help="share of them that may raise one (default: 0.05)"
+        "--most-others", type=share, default=0.05, metavar="X", help="share of them that may raise one (default: 0.05)"
     )
     parser.add_argument(
         "--most-per-h",
-        type=float,
+        type=rate,
         default=1.0,
         metavar="X",
         help="starts of a class in an hour of ambience (default: 1)",

@@ -6,7 +6,8 @@ python -m htsat_edge.evaluation.alarms BUNDLE [BUNDLE …] --alarms MANIFEST --p
 Each alarm of `--alarms` (what the manifest holds back) and each that `plain_alarms.py` renders begins four seconds
 after the noise does, and is heard as from a microphone: in pieces, at the default operating point. Recordings of real
 ones are heard as they are, after faint noise, and ring on as real ones do. An alarm is found when an event of its class
-starts while it sounds. Latency is from the onset of its first pulse to the start, in seconds of audio.
+starts while it sounds, or at most a second before or after. Latency is from the onset of its first pulse to the start,
+in seconds of audio.
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ if __name__ == "__main__":
 
 import argparse
 import sys
-import zlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,61 +30,27 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 from rich.table import Table
 
-from htsat_edge.evaluation.datasets import read_dataset
-from htsat_edge.evaluation.datasets.splits import to_measure_on
-from htsat_edge.evaluation.false_events import add_split, count_false, held_recordings, lengthen
-from htsat_edge.evaluation.labels import BACKGROUND, Labelled, Occurrence
+from htsat_edge.evaluation.alarm_sets import Alarm, AlarmSet, add_sets, sets_of
+from htsat_edge.evaluation.false_events import count_false
+from htsat_edge.evaluation.held import add_split, read_held, refuse_without_class, without_labels
+from htsat_edge.evaluation.labels import Occurrence
 from htsat_edge.evaluation.latency import Report, match
-from htsat_edge.evaluation.plain_alarms import ALARMS, PATTERNS, RATE, render
+from htsat_edge.evaluation.plain_alarms import ALARMS, RATE
 from htsat_edge.evaluation.remembered import add_cache, open_remembered
 from htsat_edge.evaluation.tables import wide_console
-from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.common.command import Parser, count, decibels, run
+from htsat_edge.runtime.common.command import Parser, run
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing
 from htsat_edge.runtime.common.intervals import count_interval, share_interval
 from htsat_edge.runtime.detector import Detector
 from htsat_edge.runtime.dsp.events import Event, EventEnd
-from htsat_edge.runtime.enrolment.recordings import read_samples
 from htsat_edge.runtime.models.backends.backend import Backend
 from htsat_edge.runtime.models.bundle import ModelInfo, load_bundle
 from htsat_edge.runtime.models.settings import Settings
 
-HOUSEHOLD = (BACKGROUND, "Vacuum cleaner", "Toilet flush", "Typing", "Crowd", "Water tap, faucet", "Hair dryer", "Hum")
-"""The classes of recordings that are noise."""
-LEAD_S, AFTER_S = 4.0, 2.0
-"""Noise before and after an alarm."""
-FAINT_DBFS = -60.0
-"""The noise before and under real recordings, whose own level stays as it is."""
-RINGS_S = 8.0
-"""A shorter recording of a real alarm is repeated until it is as long."""
-LONGEST_S = 60.0
-"""Read of a recording."""
-PEAK = 0.5
 PIECE_S = 0.08
 """Heard at a time: as exactly are latencies known."""
 COLUMNS = ("found", "90 %", "as any alarm", "onset → start, median", "95 %")
-
-
-@dataclass(frozen=True)
-class Alarm:
-    """An alarm to be heard, at RATE."""
-
-    kind: str
-    """How it was made: a pattern, or the class where that is all that is known."""
-    label: str
-    samples: FloatArray
-    sounding: tuple[tuple[float, float], ...]
-    """Onset and offset of its parts in seconds."""
-
-    @property
-    def whole(self) -> Occurrence:
-        """From its first onset to its last offset."""
-        return Occurrence(self.sounding[0][0], max(offset for _, offset in self.sounding), self.label)
-
-
-AlarmSet = Callable[[], Iterable[Alarm]]
-"""Makes alarms when they are played: hours of them fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -144,66 +110,6 @@ class AlarmFigures(BaseModel):
         return [f"{self.found} of {self.alarms}", f"{low:.2f}–{high:.2f}", str(self.as_any), *times]
 
 
-def plain(each: int) -> Iterator[Alarm]:
-    """Render so many alarms of each pattern."""
-    for one in (render(pattern, seed) for pattern in PATTERNS for seed in range(each)):
-        yield Alarm(one.pattern, one.label, one.samples, one.sounding)
-
-
-def held_alarms(paths: Sequence[Path], most: int | None = None) -> Iterator[Alarm]:
-    """Yield the recordings of alarms that manifests hold back; of each class `most`, spread over them."""
-    own: dict[str, list[Labelled]] = defaultdict(list)
-    dataset = read_dataset(paths)
-    for recording in to_measure_on(dataset.recordings, dataset.name):
-        for label in sorted(set(ALARMS) & set(recording.labels or ())):
-            own[label].append(recording)
-    if not own:
-        raise HtsatEdgeError(f"{', '.join(map(str, paths))}: holds back no recording of {', '.join(ALARMS)}")
-    for label, recordings in own.items():
-        places: list[int] = np.linspace(0, len(recordings) - 1, most or len(recordings)).astype(int).tolist()
-        for k in sorted({*places}):
-            yield _read(recordings[k], label)
-
-
-def _read(recording: Labelled, label: str) -> Alarm:
-    samples = read_samples(recording.path, RATE, LONGEST_S)
-    spans = [(event.onset_s, event.offset_s) for event in sorted(recording.events or ()) if event.label == label]
-    kind = recording.group.partition("/")[0] if recording.events else label
-    return Alarm(kind, label, samples, tuple(spans) or ((0.0, len(samples) / RATE),))
-
-
-def over_noise(alarms: Iterable[Alarm], noises: Sequence[FloatArray], snr_db: float) -> Iterator[Alarm]:
-    """Yield the alarms with recorded noise before, under and after them.
-
-    The noise is so far below the power of the alarm while it sounds. Which noise it is depends on the alarm alone.
-    """
-    for alarm in alarms:
-        rng = np.random.default_rng(zlib.crc32(alarm.samples.tobytes()))
-        late = delayed(alarm)
-        noise = lengthen(noises[int(rng.integers(len(noises)))], len(late.samples)).astype(np.float64)
-        inside = [late.samples[round(on * RATE) : round(off * RATE)] for on, off in late.sounding]
-        power = np.square(np.concatenate(inside), dtype=np.float64).mean()
-        noise *= np.sqrt(power / max(np.square(noise).mean(), 1e-12) / 10 ** (snr_db / 10))
-        mixed = late.samples + noise
-        yield replace(late, samples=(mixed * PEAK / np.abs(mixed).max()).astype(np.float32))
-
-
-def delayed(alarm: Alarm) -> Alarm:
-    """Return an alarm with silence before and after it."""
-    samples = np.pad(alarm.samples, (round(LEAD_S * RATE), round(AFTER_S * RATE)))
-    return replace(alarm, samples=samples, sounding=tuple((on + LEAD_S, off + LEAD_S) for on, off in alarm.sounding))
-
-
-def ringing(alarm: Alarm) -> Alarm:
-    """Return a recording of a real alarm, repeated, over faint noise."""
-    times = max(1, int(np.ceil(RINGS_S * RATE / len(alarm.samples))))
-    length_s = len(alarm.samples) / RATE
-    sounding = tuple((on + k * length_s, off + k * length_s) for k in range(times) for on, off in alarm.sounding)
-    late = delayed(replace(alarm, samples=np.tile(alarm.samples, times), sounding=sounding))
-    noise = np.random.default_rng(0).normal(0, 10 ** (FAINT_DBFS / 20), len(late.samples))
-    return replace(late, samples=(late.samples + noise).astype(np.float32))
-
-
 def hear(detector: Detector, alarm: Alarm) -> HeardAlarm:
     """Play an alarm to a detector in small pieces."""
     detector.reset()
@@ -221,10 +127,10 @@ def hear(detector: Detector, alarm: Alarm) -> HeardAlarm:
     for piece in np.split(alarm.samples, range(round(PIECE_S * RATE), len(alarm.samples), round(PIECE_S * RATE))):
         note(detector.push(piece))
     note(detector.flush())
-    (outcome,), _ = match([alarm.whole], reports)
-    any_alarm = [alarm.whole._replace(label=report.label) for report in reports if report.label in ALARMS]
-    taken_for = {one.label for one in any_alarm if match([one], reports)[0][0].found}
-    return HeardAlarm(alarm.kind, alarm.label, outcome.latency_s, frozenset(taken_for))
+    outcomes, _ = match([alarm.whole._replace(label=label) for label in ALARMS], reports)
+    latencies = {outcome.sound.label: outcome.latency_s for outcome in outcomes}
+    taken_for = frozenset(outcome.sound.label for outcome in outcomes if outcome.found)
+    return HeardAlarm(alarm.kind, alarm.label, latencies[alarm.label], taken_for)
 
 
 def rows_of(heard: Sequence[HeardAlarm]) -> dict[str, list[HeardAlarm]]:
@@ -266,39 +172,14 @@ def measure(info: ModelInfo, backend: Backend, sets: Mapping[str, AlarmSet]) -> 
     return {name: [hear(detector, one) for one in make() if one.label in info.labels] for name, make in sets.items()}
 
 
-def sets_of(args: argparse.Namespace) -> dict[str, AlarmSet]:
-    """Return the sets of alarms that the arguments name, to be made when they are played."""
-    sets: dict[str, AlarmSet] = {}
-    if args.alarms or args.plain:
-        if not args.noise:
-            raise HtsatEdgeError("--alarms and --plain need --noise: recordings, to mix them with")
-        held = [path for path, label in held_recordings(args.noise, (), split=args.split) if label in HOUSEHOLD]
-        if not held:
-            raise HtsatEdgeError(f"--noise: holds back no recording of {', '.join(HOUSEHOLD)}")
-        noises = [read_samples(path, RATE, LONGEST_S) for path in held]
-        print(f"noise: {len(noises)} recordings")
-        if args.plain:
-            sets[f"plain at {args.snr:g} dB"] = lambda: over_noise(plain(args.plain), noises, args.snr)
-        if args.alarms:
-            sets[f"held at {args.snr:g} dB"] = lambda: over_noise(held_alarms(args.alarms, args.most), noises, args.snr)
-    if args.recordings:
-        sets["recordings"] = lambda: map(ringing, held_alarms(args.recordings))
-    return sets
-
-
-def add_sets(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name sets of alarms."""
-    for name, what in (
-        ("--alarms", "alarms that are held back, to be mixed with noise"),
-        ("--recordings", "recordings of real alarms, to be heard as they are"),
-        ("--noise", "recordings with classes, of which household noise is taken"),
-    ):
-        parser.add_argument(name, type=Path, nargs="+", metavar="MANIFEST", help=what)
-    parser.add_argument(
-        "--plain", type=count, metavar="N", help="render so many of each pattern, to be mixed with noise"
-    )
-    parser.add_argument("--most", type=count, metavar="N", help="play at most so many of each class of --alarms")
-    parser.add_argument("--snr", type=decibels, default=10.0, metavar="DB", help="(default: 10)")
+def read_quiet(paths: Sequence[Path], split: str | None) -> list[tuple[Path, str]]:
+    """Return the held recordings of --background that hold no alarm, with their classes."""
+    held = read_held(paths, split)
+    refuse_without_class("--background", held)
+    quiet = without_labels(held, ALARMS)
+    if not quiet:
+        raise HtsatEdgeError(f"--background: holds back no recording without {', '.join(ALARMS)}")
+    return quiet
 
 
 def start(args: argparse.Namespace) -> int:
@@ -307,7 +188,7 @@ def start(args: argparse.Namespace) -> int:
     if not sets:
         raise HtsatEdgeError("give alarms to play: --alarms, --plain or --recordings")
     content: dict[str, dict[str, object]] = {}
-    quiet = held_recordings(args.background, ALARMS, split=args.split) if args.background else []
+    quiet = read_quiet(args.background, args.split) if args.background else []
     for bundle in bundles:
         if not set(ALARMS) & set(bundle.info.labels):
             raise HtsatEdgeError(f"{bundle.path}: knows none of {', '.join(ALARMS)}")

@@ -18,18 +18,16 @@ import argparse
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from htsat_edge.evaluation.datasets import read_dataset
-from htsat_edge.evaluation.datasets.checking import check
 from htsat_edge.evaluation.datasets.options import add_clips
-from htsat_edge.evaluation.datasets.splits import to_measure_on
-from htsat_edge.evaluation.labels import BACKGROUND, SPLITS
+from htsat_edge.evaluation.held import add_split, read_held, refuse_without_class, without_labels
+from htsat_edge.evaluation.labels import BACKGROUND
 from htsat_edge.evaluation.remembered import add_cache, open_remembered
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.command import Parser, run
@@ -100,29 +98,6 @@ class FalseEvents:
         return [*shares, f"{self.labels_per_recording:.2f}", f"{self.per_hour:.1f}", most]
 
 
-def held_recordings(
-    paths: Sequence[Path],
-    labels: Iterable[str],
-    layout: str | None = None,
-    fold: int | None = None,
-    split: str | None = None,
-) -> list[tuple[Path, str]]:
-    """Return the recordings, with their classes, that are held back (or all without splits) and of no such label.
-
-    With a split they are those of it alone.
-    """
-    known = set(labels)
-    found: dict[Path, frozenset[str]] = {}
-    dataset = read_dataset(paths, layout, fold)
-    dataset = check(paths, dataset, to_measure_on(dataset.recordings, dataset.name))
-    held = to_measure_on(dataset.recordings, dataset.name)
-    for recording in (recording for recording in held if split in (None, recording.split)):
-        if recording.labels is None:
-            raise HtsatEdgeError(f"--clips: {recording.path.name} has no class")
-        found[recording.path] = found.get(recording.path, frozenset()) | (recording.labels or {BACKGROUND})
-    return [(path, min(own)) for path, own in found.items() if not own & known]
-
-
 def listen(detector: Detector, path: Path, label: str) -> Played:
     """Play a recording to a detector; ambience for a minute."""
     file = AudioFile(path)
@@ -158,9 +133,9 @@ def count_false(
 def start(args: argparse.Namespace) -> int:
     """Run the command."""
     bundles = [load_bundle(path) for path in args.bundles]
-    recordings = held_recordings(
-        args.clips, (label for bundle in bundles for label in bundle.info.labels), args.dataset, args.fold, args.split
-    )
+    held = read_held(args.clips, args.split, args.dataset, args.fold)
+    refuse_without_class("--clips", held)
+    recordings = without_labels(held, (label for bundle in bundles for label in bundle.info.labels))
     if not any(label != BACKGROUND for _, label in recordings):
         raise HtsatEdgeError("--clips: hold back no recording of a class that no bundle has as a label")
     settings = Settings(hop_s=args.hop, look_ahead_s=args.look_ahead)
@@ -178,15 +153,6 @@ def start(args: argparse.Namespace) -> int:
         with replacing(args.out) as part:
             part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
-
-
-def add_split(parser: argparse.ArgumentParser) -> None:
-    """Add --split."""
-    parser.add_argument(
-        "--split",
-        choices=SPLITS[1:],
-        help="of what is held back, play only this: test has served to choose nothing (default: both)",
-    )
 
 
 def main(arguments: list[str] | None = None) -> int:

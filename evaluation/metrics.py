@@ -29,8 +29,10 @@ class Interval(BaseModel):
         return Interval(value=float(value), low=float(low), high=float(high))
 
     def __str__(self) -> str:
-        if self.value is None or self.low is None:
-            return "–" if self.value is None else f"{self.value:.2f}"
+        if self.value is None:
+            return "–"
+        if self.low is None:
+            return f"{self.value:.2f}"
         return f"{self.value:.2f} ({self.low:.2f}–{self.high:.2f})"
 
 

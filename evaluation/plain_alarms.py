@@ -17,7 +17,7 @@ from htsat_edge.runtime.common.arrays import FloatArray
 
 RATE = 32_000
 SOUNDING_S = 12.0
-"""An alarm begins no further cycle after this time: two of CO's, two rings of a telephone."""
+"""An alarm begins no further cycle after this time: three of CO's, two rings of a telephone in North America."""
 SMOKE, SIREN, CLOCK, TELEPHONE, DOORBELL, REVERSING = ALARMS = (
     "Smoke detector, smoke alarm",
     "Siren",
@@ -29,7 +29,7 @@ SMOKE, SIREN, CLOCK, TELEPHONE, DOORBELL, REVERSING = ALARMS = (
 KEYS = tuple((low, high) for low in (697, 770, 852, 941) for high in (1209, 1336, 1477))
 """The two tones of each key of a telephone, in Hz: ITU-T Q.23."""
 BAR = (1.0, 2.756, 5.404)
-BELL = (1.0, 2.0, 2.44, 3.0, 4.0, 5.33)
+BELL = (1.0, 2.0, 2.4, 3.0, 4.0, 5.33)
 """Partials of a free bar and of a bell: Fletcher and Rossing, The Physics of Musical Instruments, 2.15 and 21.1."""
 
 Wave = npt.NDArray[np.float64]
@@ -89,7 +89,7 @@ def two_tones(rng: np.random.Generator, pairs: Sequence[tuple[float, float]], ea
 def temporal(
     rng: np.random.Generator, count: int, pulse_s: float, pause_s: float, low: bool = False
 ) -> tuple[Cycle, float]:
-    """Return pulses as far apart as they are long, and the pause after them; each time within 10 %."""
+    """Return pulses as far apart as they are long, which varies by 10 %, and the pause after them, which does not."""
     pitch, on = rng.uniform(494, 546) if low else rng.uniform(2900, 3400), pulse_s * rng.uniform(0.9, 1.1)
     return train(count, on, on, lambda _: tone(pitch, on, square=True)), count * 2 * on - on + pause_s
 
@@ -113,8 +113,8 @@ def dialled(rng: np.random.Generator) -> tuple[Cycle, float]:
 
 
 def warbled(rng: np.random.Generator) -> tuple[Cycle, float]:
-    """Return an electronic ringer: two tones in the ratio of 5 to 4 that change 12.5 times a second."""
-    low, on = rng.choice([400, 808, 1600]), 2.0
+    """Return an electronic ringer: two tones in the ratio of 5 to 4 in turn, both 12.5 times a second."""
+    low, on = rng.choice([404, 808, 1616]), 2.0
     high = (np.arange(round(on * RATE)) * 12.5 / RATE) % 1 < 0.5
     return [(0.0, tone(np.where(high, low * 1.25, low), on, square=True))], 6.0
 
@@ -150,8 +150,8 @@ def beeped(rng: np.random.Generator) -> tuple[Cycle, float]:
 
 
 def reversed_(rng: np.random.Generator, broadband: bool) -> tuple[Cycle, float]:
-    """Return a pulse, and a pause as long: 0.8 to 1.4 of them a second."""
-    on, pitch = 0.5 / rng.uniform(0.8, 1.4), rng.uniform(1000, 1500)
+    """Return a pulse, and a pause as long: one to two of them a second."""
+    on, pitch = 0.5 / rng.uniform(1, 2), rng.uniform(1000, 1500)
     return [(0.0, hissed(rng, on) if broadband else tone(pitch, on, square=True))], 2 * on
 
 
@@ -165,15 +165,15 @@ PATTERNS: dict[str, tuple[str, Draw]] = {
     "wail": (SIREN, lambda rng: swept(rng, 10, 30)),
     "yelp": (SIREN, lambda rng: swept(rng, 150, 250)),
     # DIN 14610: two tones a fourth apart; France: 435 and 580 Hz (police), or 488 Hz (fire, 25 to 30 cycles a minute)
-    "hi-lo": (SIREN, lambda rng: two_tones(rng, [(435, 585), (360, 480), (435, 580)], rng.uniform(0.5, 0.75))),
+    "hi-lo": (SIREN, lambda rng: two_tones(rng, [(440, 585), (360, 480), (435, 580)], rng.uniform(0.5, 0.75))),
     "hi-lo of 435 and 488 Hz": (SIREN, lambda rng: two_tones(rng, [(435, 488)], rng.uniform(1.0, 1.2))),
     # Quartz watches divide 32768 Hz by 16 (or 8) and beep on eighths of a second
     "four beeps": (CLOCK, beeped),
-    # A wind-up clock: one gong, struck 12 to 20 times a second until it has run down
+    # A wind-up clock: one gong, struck until it has run down; 12 to 20 times a second are chosen, as no standard says
     "bell of a clock": (CLOCK, lambda rng: (rung(rng, 1, rng.uniform(12, 20), 6.0), SOUNDING_S + 1)),
-    # Ringing current of 20 Hz strikes two gongs; 2 s of 6 in North America, 0.4, 0.2, 0.4 s of 3 in the UK: ITU-T E.180
-    "bell of a telephone": (TELEPHONE, lambda rng: (rung(rng, 2, 20, 2.0), 6.0)),
-    # Motorola MC34017: the base frequency and 5/4 of it, 12.5 times a second
+    # Each half-wave of a ringing current of 20 Hz strikes one of two gongs; 2 s of 6 in North America: ITU-T E.180
+    "bell of a telephone": (TELEPHONE, lambda rng: (rung(rng, 2, 40, 2.0), 6.0)),
+    # Motorola MC34017: 404, 808 or 1616 Hz by its version, and 5/4 of it, in turn at 12.5 Hz
     "electronic ringer": (TELEPHONE, warbled),
     # ITU-T E.180, supplement 2
     "ringing tone, US": (TELEPHONE, lambda _: ringback((440, 480), 2.0, [0.0], 6.0)),
@@ -182,7 +182,8 @@ PATTERNS: dict[str, tuple[str, Draw]] = {
     # Bars of free ends (see BAR) over a tube; an electromagnet on the mains
     "ding-dong": (DOORBELL, chimed),
     "buzzer": (DOORBELL, buzzed),
-    # SAE J994 and ISO 9533: a pulse and a pause as long; tones of about 1 kHz, or noise
+    # SAE J994 and ISO 9533: a pulse and a pause as long, one to two a second, of 700 to 2800 Hz; 1000 to 1500 Hz are
+    # chosen, and so is the band of the noise
     "reversing beep": (REVERSING, lambda rng: reversed_(rng, broadband=False)),
     "reversing hiss": (REVERSING, lambda rng: reversed_(rng, broadband=True)),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ AT_ONCE = 1000
 PATIENCE_S = 60.0
 """Another process may write to the file."""
 TABLE = "CREATE TABLE IF NOT EXISTS scores (window BLOB PRIMARY KEY, framewise BLOB, clipwise BLOB)"
+FIND = "SELECT framewise, clipwise FROM scores WHERE window = ?"
 
 
 class Remembered:
@@ -31,15 +34,23 @@ class Remembered:
         Raises
         ------
         HtsatEdgeError
-            The file cannot be opened, or is something else.
+            The file cannot be opened, or is something else. The other methods raise it where the file cannot be read
+            or written any more.
         """
         self._backend = backend
+        self._path = path
         self._new: dict[bytes, tuple[bytes, bytes]] = {}
-        try:
+        with self._refusing():
             self._file = sqlite3.connect(path, timeout=PATIENCE_S)
             self._file.execute(TABLE)
+            self._file.execute(FIND, (b"",))  # a table of this name may have other columns
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        try:
+            yield
         except sqlite3.Error as error:
-            raise HtsatEdgeError(f"{path}: {error}") from None
+            raise HtsatEdgeError(f"{self._path}: {error}; give another folder to --cache, or none") from None
 
     def infer(self, log_mel: FloatArray) -> Scores:
         """Score windows (B, T, F)."""
@@ -51,7 +62,8 @@ class Remembered:
         key = hashlib.blake2b(np.ascontiguousarray(window, np.float32).tobytes(), digest_size=16).digest()
         row = self._new.get(key)
         if row is None:
-            row = self._file.execute("SELECT framewise, clipwise FROM scores WHERE window = ?", (key,)).fetchone()
+            with self._refusing():
+                row = self._file.execute(FIND, (key,)).fetchone()
         if row is None:
             found = self._backend.infer(window[None])
             row = (found.framewise[0].astype(np.float32).tobytes(), found.clipwise[0].astype(np.float32).tobytes())
@@ -63,15 +75,17 @@ class Remembered:
 
     def _write(self) -> None:
         rows = [(key, *row) for key, row in self._new.items()]
-        with self._file:  # another process may have inferred the same
+        with self._refusing(), self._file:  # another process may have inferred the same
             self._file.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?, ?)", rows)
         self._new.clear()
 
     def close(self) -> None:
         """Keep what was inferred, and release the model."""
-        self._write()
-        self._file.close()
-        self._backend.close()
+        try:
+            self._write()
+        finally:
+            self._file.close()
+            self._backend.close()
 
 
 def open_remembered(bundle: Bundle, precision: str | None = None, cache: Path | None = None) -> Backend:
@@ -90,5 +104,6 @@ def add_cache(parser: argparse.ArgumentParser) -> None:
         "--cache",
         type=Path,
         metavar="FOLDER",
-        help="keep the scores of each graph here, 3 kB a window: what was heard before is not inferred again",
+        help="keep the scores of each graph here, 3 kB a window with 22 classes: what was heard before is not "
+        "inferred again",
     )

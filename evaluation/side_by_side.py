@@ -3,8 +3,8 @@
 python -m htsat_edge.evaluation.side_by_side BUNDLE [BUNDLE …] --clips MANIFEST [MANIFEST …] --scenes MANIFEST
     [--quiet MANIFEST] [--plain 8 --noise MANIFEST] [--cache FOLDER]
 
-Every model hears the same, at the default operating point. The figures of recordings and scenes are over the classes
-that all models know, and of scenes also over all of a model that knows more.
+Every model hears the same, at the default operating point; of alarms only those that it knows. The figures of
+recordings and scenes are over the classes that all models know, and of scenes also over all of a model that knows more.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ import numpy as np
 from pydantic_core import to_json
 from rich.table import Table
 
-from htsat_edge.evaluation.alarms import AlarmFigures, AlarmSet, add_sets, measure, rows_of, sets_of
-from htsat_edge.evaluation.datasets import read_dataset
+from htsat_edge.evaluation.alarm_sets import AlarmSet, add_sets, sets_of
+from htsat_edge.evaluation.alarms import AlarmFigures, measure, rows_of
 from htsat_edge.evaluation.datasets.options import add_clips
-from htsat_edge.evaluation.datasets.splits import to_measure_on
-from htsat_edge.evaluation.false_events import FalseEvents, add_split, count_false, held_recordings
+from htsat_edge.evaluation.false_events import FalseEvents, count_false
+from htsat_edge.evaluation.held import add_split, read_held, refuse_without_class, without_labels
 from htsat_edge.evaluation.labels import BACKGROUND, Labelled, Occurrence
 from htsat_edge.evaluation.latency import HeardRecording, listen, scorer
 from htsat_edge.evaluation.latency_figures import OperatingPoint, figures_of
@@ -68,16 +68,15 @@ def read(args: argparse.Namespace, bundles: Sequence[Bundle]) -> Material:
     """Return what the arguments name."""
     every = {label for bundle in bundles for label in bundle.info.labels}
     common = [label for label in bundles[0].info.labels if all(label in b.info.labels for b in bundles)]
-    dataset = read_dataset(args.clips, args.dataset, args.fold)
-    held = [r for r in to_measure_on(dataset.recordings, dataset.name) if args.split in (None, r.split)]
+    held = read_held(args.clips, args.split, args.dataset, args.fold)
+    refuse_without_class("--clips", held)
     clips = {r.path: min(r.labels) for r in held if r.labels is not None and len(r.labels) == 1}
-    scenes = to_measure_on(read_dataset(args.scenes).recordings) if args.scenes else []
+    scenes = read_held(args.scenes, args.split) if args.scenes else []
     if any(scene.events is None for scene in scenes):
         raise HtsatEdgeError("--scenes: needs labels that say when sounds begin and end")
-    others = held_recordings(args.clips, every, args.dataset, args.fold, args.split)
+    others = without_labels(held, every)
     if args.quiet:
-        quiet = to_measure_on(read_dataset(args.quiet).recordings)
-        others += [(r.path, BACKGROUND) for r in quiet if not every.intersection(r.labels or ())]
+        others += [(path, BACKGROUND) for path, _ in without_labels(read_held(args.quiet, args.split), every)]
     own = [(path, label) for path, label in clips.items() if label in common]
     if not own:
         raise HtsatEdgeError("--clips: hold back no recording of a class that all bundles know")

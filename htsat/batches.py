@@ -21,13 +21,12 @@ from htsat_edge.htsat.variations import mask_bands
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import sha256_of
-from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd
+from htsat_edge.runtime.dsp.log_mel import FrontEnd
 
 Batch = tuple[Tensor, Tensor]
 """log_mel (B, T, F), and target (B, 32, classes) of scenes or (B, classes) of clips."""
 UNLABELLED = (0, 4)
 """Fewest and most events of a scene without labels."""
-SILENCE_DB = 10 * np.log10(FLOOR_POWER)
 MIRRORED = STEPS // 16
 """Steps at the end of a window that mirror what was heard last, as the runtime has it unless it is told otherwise."""
 

@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import Dataset
 
 from htsat_edge.evaluation.labels import BACKGROUND, Labelled
-from htsat_edge.htsat.batches import SILENCE_DB, Batch
+from htsat_edge.htsat.batches import Batch
 from htsat_edge.htsat.network import FRAMES
 from htsat_edge.htsat.settings import TrainConfig
 from htsat_edge.htsat.variations import Rng, mask_bands
@@ -26,11 +26,12 @@ from htsat_edge.runtime.common.arrays import BoolArray, FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.progress import with_progress
 from htsat_edge.runtime.dsp.audio import AudioFile
-from htsat_edge.runtime.dsp.log_mel import FrontEnd, LogMel
+from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd, LogMel
 from htsat_edge.runtime.dsp.stretch import stretch_matrix
 from htsat_edge.runtime.dsp.windows import tiles
 
 HalfArray = npt.NDArray[np.float16]
+SILENCE_DB = np.float32(10 * np.log10(FLOOR_POWER))
 MEMORY_SHARE = 0.25
 """Recordings that take more than this share of the memory as spectrograms are read anew whenever they are drawn."""
 LOOKED_AT = 50
@@ -183,7 +184,7 @@ class ClipBatches(Dataset[Batch]):
         log_mel = fill_window(rng, self._spectrograms[i].astype(np.float32), augment.shift)
         if augment.gain_db:
             gain_db = np.float32(rng.uniform(-augment.gain_db, augment.gain_db))
-            log_mel = np.maximum(log_mel + gain_db, np.float32(SILENCE_DB))
+            log_mel = np.maximum(log_mel + gain_db, SILENCE_DB)
         mask_bands(rng, log_mel, augment.band_masks, augment.time_masks)
         return log_mel, self._targets[i]
 

@@ -37,7 +37,7 @@ except ModuleNotFoundError as missing:
     refuse_without_extra("htsat_edge.htsat.render_scenes", "train", missing)
 
 from htsat_edge.evaluation.datasets import read_dataset
-from htsat_edge.evaluation.labels import BACKGROUND, Occurrence, join
+from htsat_edge.evaluation.labels import BACKGROUND, SPLITS, Occurrence, join
 from htsat_edge.htsat.corpus import Recording, apart, read_corpora, read_mono, split_up
 from htsat_edge.htsat.scenes import PAUSE_S, SNR_DB
 from htsat_edge.htsat.settings import Mix, make_folder
@@ -143,21 +143,24 @@ class Mixer:
         return onsets
 
 
-def read_backgrounds(paths: Sequence[Path]) -> list[Recording]:
-    """Return recordings, or parts of them, in which no class sounds; those of the split test only where all are."""
+def read_backgrounds(paths: Sequence[Path], split: str | None = None) -> list[Recording]:
+    """Return recordings, or parts of them, in which no class sounds: those of a split, or all but those of test."""
     found = (recording for own in apart(paths) for recording in read_dataset(own).recordings)
     parts = [part for part in split_up(found)[0] if part.label == BACKGROUND]
-    return [part for part in parts if part.split != "test"] or parts
+    return [part for part in parts if (part.split == split if split else part.split != "test")]
 
 
 def render(args: argparse.Namespace) -> int:
     """Run the command: write scenes."""
+    if args.split and not args.quiet:
+        raise HtsatEdgeError(f"--split {args.split}: is for --quiet; leave it out, sounds are always of the split val")
     labels = [row["label"] for row in read_csv(args.labels, ["label"])]
-    corpus = read_backgrounds(args.data) if args.quiet else read_corpora(args.data)
-    # Backgrounds are too few to hold some back.
+    corpus = read_backgrounds(args.data, args.split) if args.quiet else read_corpora(args.data)
+    # Sounds are what is measured here: backgrounds that were learned from serve, too. False alarms are for --quiet.
     recordings = [r for r in corpus if r.held or r.label == BACKGROUND]
     if args.quiet and not recordings:
-        raise HtsatEdgeError(f"--data: has no recording of the class {BACKGROUND}")
+        of = f" in the split {args.split}" if args.split else ""
+        raise HtsatEdgeError(f"--data: has no recording of the class {BACKGROUND}{of}")
     if not args.quiet and not {r.label for r in recordings}.intersection(labels):
         raise HtsatEdgeError(f"--data: holds back no recording of the classes in {args.labels}")
     if len(args.snr_db) > 2 or args.snr_db[0] > args.snr_db[-1]:
@@ -201,6 +204,11 @@ def main(arguments: list[str] | None = None) -> int:
         help="level of sounds over the background: one for all, or LOW HIGH to draw between (default: 0 30)",
     )
     parser.add_argument("--quiet", action="store_true", help="backgrounds alone, in which no sound is")
+    parser.add_argument(
+        "--split",
+        choices=SPLITS,
+        help="with --quiet, backgrounds of this split (default: not of test)",
+    )
     parser.add_argument("--seed", type=seed, default=0, help="(default 0)")
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: render(args))

@@ -25,7 +25,8 @@ from htsat_edge.runtime.common.files import replacing
 Weights = tuple[Tensor, ...] | list[Tensor]
 LATE = slice(STEPS - MIRRORED - STEPS // 4 - 2, STEPS - MIRRORED)
 """The steps of a window that the runtime reads in a stream: from when they are heard until they are final, a look-ahead
-of a quarter of a window later. What is mirrored after them is not read."""
+of a quarter of a window later. Two more than the look-ahead: the step that is final then, and the one before, with
+which it shares the scores of a window that begins within a step. What is mirrored after them is not read."""
 READ_EVERY = 50
 """Steps until losses are read: a GPU works ahead in between."""
 

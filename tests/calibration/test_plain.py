@@ -6,12 +6,13 @@ offline optimisation and the version converter.
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType
 
 from htsat_edge.calibration.graphs import round_weights, to_half, to_int8
-from htsat_edge.calibration.plain import plain
+from htsat_edge.calibration.plain import fold_constants, plain
 from htsat_edge.calibration.quantizer import Quantizer
 from htsat_edge.calibration.sensitivity import logits_of
 from htsat_edge.calibration.structure import find_linears
@@ -230,3 +231,30 @@ def test_inputs_of_a_type_that_cannot_be_inferred_are_in_8_bits_too(model, linea
     made = to_int8(fused, linears, round_weights(model, linears, observed), ranges, QuantType.QInt8)
     pairs = [node for node in made.graph.node if node.op_type == "QuantizeLinear"]
     assert {node.input[0].removesuffix(".centred") for node in pairs} == {linear.input for linear in linears}
+
+
+def test_constants_that_a_branch_or_the_end_takes_are_kept():
+    """A branch of an If takes constants of the graph around it, given and folded, and a graph may put one out."""
+    floats, shape = onnx.TensorProto.FLOAT, [2]
+    ends = {name: helper.make_tensor_value_info(name, floats, shape) for name in ("x", "y", "given", "a", "b")}
+    branches = {
+        "then_branch": helper.make_graph([helper.make_node("Identity", ["given"], ["a"])], "then", [], [ends["a"]]),
+        "else_branch": helper.make_graph([helper.make_node("Identity", ["folded"], ["b"])], "else", [], [ends["b"]]),
+    }
+    nodes = [
+        helper.make_node("Neg", ["inner"], ["folded"]),
+        helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["any"], to=onnx.TensorProto.BOOL),
+        helper.make_node("If", ["any"], ["y"], **branches),
+    ]
+    graph = helper.make_graph(nodes, "branching", [ends["x"]], [ends["y"], ends["given"]])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    for name in ("given", "inner", "unused"):
+        add(model, name, np.array([1, 2], np.float32))
+    fold_constants(model)
+    assert [node.op_type for node in model.graph.node] == ["ReduceSum", "Cast", "If"]
+    assert set(values_of(model)) == {"given", "folded"}
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for x, wanted in (([1, 1], [1, 2]), ([0, 0], [-1, -2])):
+        np.testing.assert_array_equal(session.run(["y"], {"x": np.array(x, np.float32)})[0], wanted)

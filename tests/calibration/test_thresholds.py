@@ -92,7 +92,7 @@ def clips(tmp_path):
     soundfile.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
     (tmp_path / "scenes.csv").write_text(f"file,class,onset,offset\na.wav,{DOG},3,5\na.wav,{DOG},13,15\n")
     for number in range(15):
-        soundfile.write(tmp_path / f"held{number}.wav", samples[: 16_000 + number], 16_000)
+        soundfile.write(tmp_path / f"held{number}.wav", 20 * samples[: 16_000 + number], 16_000)  # heard by no class
     rows = "".join(f"held{number}.wav,{DOG},val\n" for number in range(15))
     (tmp_path / "sources.csv").write_text(f"file,class,split\n{rows}")
     return tmp_path / "scenes.csv"
@@ -242,4 +242,32 @@ def test_sources_of_other_classes_are_refused(bundle, clips, tmp_path, capsys):
     sources = tmp_path / "sources.csv"
     sources.write_text(sources.read_text().replace(DOG, "Zither"))
     assert run(bundle, "--clips", clips, "--sources", sources) == 2
-    assert "--sources: hold back no recording of a label of the model" in capsys.readouterr().err
+    assert "--sources: hold back no recording, to choose by, of a label of the model" in capsys.readouterr().err
+
+
+def test_sources_that_are_only_measured_on_do_not_count(bundle, clips, tmp_path, capsys):
+    sources = tmp_path / "sources.csv"
+    sources.write_text(sources.read_text().replace(f"held3.wav,{DOG},val", f"held3.wav,{DOG},test"))
+    assert run(bundle, "--clips", clips, "--sources", sources) == 0
+    row = next(line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(DOG))
+    assert row[2] == "14"
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "message"),
+    [
+        ("--most-others", "nan", "'nan' is not a number from 0 to 1"),
+        ("--most-others", "8", "'8' is not a number from 0 to 1"),
+        ("--most-others", "-0.1", "'-0.1' is not a number from 0 to 1"),
+        ("--most-per-h", "-1", "'-1' is not a number from 0 on"),
+        ("--most-per-h", "inf", "'inf' is not a number from 0 on"),
+        ("--most-per-h", "few", "'few' is not a number from 0 on"),
+    ],
+)
+def test_bounds_that_mean_nothing_are_one_line(bundle, clips, option, text, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(bundle, "--clips", clips, "--others", clips, option, text)
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.splitlines()) == 1

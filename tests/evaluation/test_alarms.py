@@ -7,24 +7,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from htsat_edge.evaluation import alarms
-from htsat_edge.evaluation.alarms import (
+from htsat_edge.evaluation import alarm_sets, alarms
+from htsat_edge.evaluation.alarm_sets import (
     AFTER_S,
     LEAD_S,
-    PIECE_S,
     RINGS_S,
     Alarm,
-    AlarmFigures,
-    FalseAlarms,
-    HeardAlarm,
-    hear,
     held_alarms,
-    main,
     over_noise,
     plain,
+    recorded,
     ringing,
-    rows_of,
 )
+from htsat_edge.evaluation.alarms import PIECE_S, AlarmFigures, FalseAlarms, HeardAlarm, hear, main, rows_of
 from htsat_edge.evaluation.plain_alarms import ALARMS, PATTERNS, RATE
 from htsat_edge.runtime.detector import Detector
 from htsat_edge.runtime.models.backends.backend import Scores
@@ -121,16 +116,16 @@ def test_held_alarms_have_their_own_times_and_most_are_spread(tmp_path):
     rows = [(f"{k}.wav", row | {"group": f"t3/{k}"}) for k in range(5)]
     rows += [("dog.wav", row | {"class": "Dog"}), ("train.wav", row | {"split": "train", "group": "t4/0"})]
     manifest = write(tmp_path / "alarms", rows)
-    found = [*held_alarms([manifest])]
+    found = [*recorded(held_alarms("--alarms", [manifest]))]
     assert [one.kind for one in found] == ["t3"] * 5
     assert found[0].whole == (0.5, 1.5, SMOKE)
-    two = [*held_alarms([manifest], most=2)]
+    two = [*recorded(held_alarms("--alarms", [manifest], most=2))]
     for one, wanted in zip(two, (found[0], found[4]), strict=True):
         np.testing.assert_array_equal(one.samples, wanted.samples)
 
 
 def test_each_pattern_is_rendered(monkeypatch):
-    monkeypatch.setattr(alarms, "PATTERNS", {"T4": PATTERNS["T4"], "DTMF": PATTERNS["DTMF"]})
+    monkeypatch.setattr(alarm_sets, "PATTERNS", {"T4": PATTERNS["T4"], "DTMF": PATTERNS["DTMF"]})
     assert [(one.kind, one.label) for one in plain(2)] == [("T4", SMOKE)] * 2 + [("DTMF", "Telephone")] * 2
 
 
@@ -146,7 +141,7 @@ def bundle(tmp_path, monkeypatch):
 
 
 def test_the_command_prints_and_writes_every_set(bundle, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(alarms, "PATTERNS", {"T3": PATTERNS["T3"], "DTMF": PATTERNS["DTMF"]})
+    monkeypatch.setattr(alarm_sets, "PATTERNS", {"T3": PATTERNS["T3"], "DTMF": PATTERNS["DTMF"]})
     real = write(
         tmp_path / "real", [("a.wav", {"class": SMOKE, "split": "val"}), ("b.wav", {"class": SIREN, "split": "val"})]
     )
@@ -160,6 +155,82 @@ def test_the_command_prints_and_writes_every_set(bundle, tmp_path, monkeypatch, 
     assert (recordings[SMOKE]["found"], recordings[SIREN]["found"], recordings[SIREN]["as_any"]) == (1, 0, 1)
     assert false["labels"] == {SMOKE: 1}
     assert "false alarms a day" in capsys.readouterr().out
+
+
+def figures(bundle, tmp_path, *arguments):
+    out = tmp_path / "alarms.json"
+    assert main([str(argument) for argument in [bundle, *arguments, "--json", out]]) == 0
+    (found,) = json.loads(out.read_text()).values()
+    return found
+
+
+def test_the_command_plays_as_many_of_each_held_class_as_asked_over_noise(bundle, tmp_path):
+    row = {"class": SMOKE, "onset": 0.5, "offset": 1.5, "split": "val"}
+    rows = [(f"{k}.wav", row | {"group": f"t{k}/0"}) for k in range(4)]
+    rows += [("siren.wav", row | {"class": SIREN, "group": "wail/0"}), ("train.wav", row | {"split": "train"})]
+    held = write(tmp_path / "alarms", rows)
+    noise = write(tmp_path / "noise", [("a.wav", {"class": "Hum", "split": "val"})])
+    arguments = ["--alarms", held, "--noise", noise, "--snr", "20"]
+    (every,) = figures(bundle, tmp_path, *arguments).values()
+    assert {name: own["alarms"] for name, own in every.items()} == {
+        "all": 5, SMOKE: 4, "t0": 1, "t1": 1, "t2": 1, "t3": 1, SIREN: 1,
+    }  # fmt: skip
+    (most,) = figures(bundle, tmp_path, *arguments, "--most", "2").values()
+    assert {name: own["alarms"] for name, own in most.items()} == {"all": 3, SMOKE: 2, "t0": 1, "t3": 1, SIREN: 1}
+
+
+def test_a_split_governs_every_set(bundle, tmp_path):
+    """What names no split is played in any case."""
+    row = {"class": SMOKE}
+    splits = [("val", "val"), ("test", "test"), ("test", "also"), ("train", "train")]
+    held = write(tmp_path / "held", [(f"{name}.wav", row | {"split": split}) for split, name in splits])
+    noise = write(tmp_path / "noise", [("a.wav", {"class": "background", "split": ""})])
+    quiet = write(
+        tmp_path / "quiet", [(f"{split}.wav", {"class": "background", "split": split}) for split in ("val", "test")]
+    )
+    arguments = ["--alarms", held, "--recordings", held, "--noise", noise, "--background", quiet]
+    for split, alarms_played, minutes in (([], 3, 2), (["--split", "val"], 1, 1), (["--split", "test"], 2, 1)):
+        noisy, recordings, false = figures(bundle, tmp_path, *arguments, *split).values()
+        assert (noisy["all"]["alarms"], recordings["all"]["alarms"]) == (alarms_played, alarms_played)
+        assert false["hours"] == pytest.approx(minutes / 60)
+
+
+def test_silent_and_damaged_alarms_are_left_out(bundle, tmp_path, capsys):
+    """A silent one has no power that noise could be below."""
+    row = {"class": SMOKE, "onset": 0.5, "offset": 1.5, "split": "val"}
+    held = write(tmp_path / "alarms", [(f"{k}.wav", dict(row)) for k in range(20)])
+    noise = write(tmp_path / "noise", [("a.wav", {"class": "background", "split": "val"})])
+    soundfile.write(tmp_path / "alarms" / "3.wav", np.zeros(2 * RATE), RATE)
+    soundfile.write(tmp_path / "alarms" / "4.wav", hiss(0.8), RATE)
+    (found,) = figures(bundle, tmp_path, "--alarms", held, "--noise", noise).values()
+    assert found["all"]["alarms"] == 18
+    out = capsys.readouterr().out
+    assert "1 silent" in out
+    assert "1 labelled beyond the end" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--alarms", "other", "--noise", "hum"], "--alarms: holds back no recording of Smoke detector"),
+        (["--recordings", "other"], "--recordings: holds back no recording of Smoke detector"),
+        (["--plain", "1", "--noise", "other"], "--noise: holds back no recording of background"),
+        (["--plain", "1", "--noise", "bare"], "--noise: 0.wav has no class"),
+        (["--plain", "1", "--noise", "hum", "--background", "real"], "--background: holds back no recording without"),
+        (["--plain", "1", "--noise", "hum", "--background", "bare"], "--background: 0.wav has no class"),
+        (["--plain", "1", "--noise", "hum", "--split", "test"], "--noise: holds back no recording of background"),
+    ],
+)
+def test_sets_that_hold_back_nothing_are_one_line(bundle, tmp_path, arguments, message, capsys):
+    for name, label in (("other", "Dog"), ("hum", "Hum"), ("real", SMOKE)):
+        write(tmp_path / name, [("0.wav", {"class": label, "split": "val"})])
+    (tmp_path / "bare").mkdir()
+    soundfile.write(tmp_path / "bare" / "0.wav", hiss(2), RATE)
+    places = {name: tmp_path / name for name in ("other", "hum", "real", "bare")}
+    assert main([str(bundle), *(str(places.get(argument, argument)) for argument in arguments)]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from htsat_edge.evaluation.false_events import FalseEvents, Played, held_recordings, lengthen, main
+from htsat_edge.evaluation.false_events import FalseEvents, Played, lengthen, main
 from htsat_edge.runtime.models.bundle import BUNDLED
 
 
@@ -42,10 +42,6 @@ def clips(tmp_path):
     return tmp_path / "manifest.csv"
 
 
-def test_held_recordings_of_no_label_count(clips):
-    assert [label for _, label in held_recordings([clips], ["Rain"])] == ["Insect", "background"]
-
-
 def test_the_command_prints_a_row_a_model(clips, tmp_path, capsys):
     out = tmp_path / "false.json"
     assert main([str(BUNDLED), "--clips", str(clips), "--out", str(out)]) == 0
@@ -58,3 +54,8 @@ def test_without_other_sounds_it_is_one_line(clips, capsys):
     clips.write_text(clips.read_text().replace("Insect,", "Rain,").replace("Rain.flac", "Insect.flac", 1))
     assert main([str(BUNDLED), "--clips", str(clips)]) == 2
     assert "hold back no recording" in capsys.readouterr().err
+
+
+def test_a_recording_without_a_class_is_one_line(clips, capsys):
+    assert main([str(BUNDLED), "--clips", str(clips.parent / "Rain.flac")]) == 2
+    assert "--clips: Rain.flac has no class" in capsys.readouterr().err

@@ -22,6 +22,7 @@ def test_what_is_not_known_has_no_figure():
     assert Interval.of(np.nan, np.zeros(3)).value is None
     assert Interval.of(0.5, np.array([np.nan])).value is None
     assert str(Interval.of(np.nan, np.zeros(3))) == "–"
+    assert str(Interval(value=0.5, low=None, high=None)) == "0.50"
 
 
 def test_the_mean_of_what_is_known():

@@ -66,6 +66,17 @@ def test_the_command_plays_the_same_to_all_once(tmp_path, capsys):
     assert {"1 recordings, clip mAP", "1 recordings of other sounds that raise an event"} < set(rows)
 
 
+def test_a_split_governs_more_ambience_as_well(tmp_path):
+    clips = write(tmp_path / "clips", [{"class": DOG, "split": split} for split in ("val", "test")])
+    quiet = write(tmp_path / "quiet", [{"class": "background", "split": split} for split in ("val", "val", "test")])
+    out = tmp_path / "table.json"
+    for split, hours in (([], "0.05"), (["--split", "test"], "0.02")):
+        arguments = ["--clips", clips, "--quiet", quiet, "--cache", tmp_path / "cache", "--json", out, *split]
+        assert main([str(argument) for argument in [BUNDLED, *arguments]]) == 0
+        (rows,) = json.loads(out.read_text()).values()
+        assert f"{hours} h of ambience, false events an hour" in rows
+
+
 def test_scenes_without_times_are_one_line(tmp_path, capsys):
     clips = write(tmp_path / "clips", [{"class": DOG, "split": "val"}])
     assert main([str(BUNDLED), "--clips", str(clips), "--scenes", str(clips)]) == 2

@@ -47,12 +47,12 @@ def test_auto_keeps_the_faster_one_within_the_budget(bundled, build_trt, fake_te
 def test_auto_leaves_a_fast_one_that_is_outside_the_budget(bundled, build_trt, fake_tensorrt, take):
     fake_tensorrt("10.3.0")
     take(fp16=2.0, int8=1.0)
-    status, out, _ = build_trt(bundled, "--budget", 50)  # int8 is within 41 dB, fp16 within 57
+    status, out, _ = build_trt(bundled, "--budget", 53)  # int8 is within 50 dB, fp16 within more
     assert status == 0
-    assert "dB, want 50" in out
+    assert "dB, want 53" in out
     assert "htsat-edge uses fp16, the fastest engine" in out
     assert find_engines(bundled, platform(bundled))[0].recipe.precision == "fp16"
-    with pytest.raises(NoEngine, match=r"its logit SNR to fp32 is 4.* dB, want 50"):
+    with pytest.raises(NoEngine, match=r"its logit SNR to fp32 is 5.* dB, want 53"):
         find_engines(bundled, platform(bundled), "int8")
 
 

@@ -145,7 +145,7 @@ def test_the_command_fills_the_shipped_template(run, bundle):
     assert write_card(run, bundle) == 0
     text = (bundle / "MODEL_CARD.md").read_text()
     assert "{" not in text
-    assert "| Dog | 9 | 4 | 2 |" in text  # as configs/corpus.csv says
+    assert "| Dog | 16 | 4 | 2 |" in text  # as configs/corpus.csv says
     assert len((bundle / "LICENCES.md").read_text().splitlines()) > 40
 
 

@@ -122,10 +122,16 @@ def test_quiet_scenes_are_of_backgrounds_alone(tmp_path, labels, capsys):
     assert "--data: has no recording of the class background" in capsys.readouterr().err
 
 
-def test_backgrounds_to_measure_on_are_mixed_only_where_there_are_no_others(tmp_path):
-    for name in ("wind.wav", "hall.wav"):
+def test_quiet_scenes_are_mixed_of_the_splits_that_are_asked_for(tmp_path):
+    for name in ("wind.wav", "hall.wav", "mill.wav"):
         soundfile.write(tmp_path / name, np.random.default_rng(0).normal(0, 0.1, 32_000), 32_000)
-    for rows, names in (("wind.wav,train\nhall.wav,test", ["wind.wav"]), ("hall.wav,test", ["hall.wav"])):
-        table = "\n".join(f"{name},background,{split}" for name, split in (row.split(",") for row in rows.split("\n")))
-        (tmp_path / "manifest.csv").write_text(f"file,class,split\n{table}\n")
-        assert [part.path.name for part in read_backgrounds([tmp_path])] == names
+    rows = "wind.wav,background,train\nhall.wav,background,val\nmill.wav,background,test\n"
+    (tmp_path / "manifest.csv").write_text(f"file,class,split\n{rows}")
+    for split, names in ((None, ["wind.wav", "hall.wav"]), ("val", ["hall.wav"]), ("test", ["mill.wav"])):
+        assert [part.path.name for part in read_backgrounds([tmp_path], split)] == names
+
+
+def test_a_split_is_of_quiet_scenes_alone(corpus, labels, tmp_path, capsys):
+    assert render(corpus, labels, tmp_path / "scenes", "--split", "val") == 2
+    assert "--split val: is for --quiet; " in capsys.readouterr().err
+    assert not (tmp_path / "scenes").exists()

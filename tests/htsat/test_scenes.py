@@ -54,7 +54,7 @@ def test_a_share_of_the_backgrounds_is_another_sound_and_of_the_scenes_is_heard_
 
 
 def test_groups_are_drawn_as_the_random_generator_would():
-    """Older trainings go on with the same scenes."""
+    """The same training file gives the same scenes as before."""
     sounds = [sound("Dog", 50, group) for group in "aabccc"]
     maker = SceneMaker(sounds, ["Dog"], FrontEnd())
     weights = np.sqrt([2, 1, 3])
