@@ -43,13 +43,15 @@ CONFUSED = 12
 LICENCES = """# Licences of the training data
 
 The bundled model was trained and measured on the recordings below, all from Debian 12 main, cut to their active part,
-mixed to one channel, resampled to 32 kHz and mixed into scenes, and on synthetic alarms of `htsat/alarms.py`. None of the
-recordings is part of the model or is kept in this repository, but for the six of the demo (`tests/data/recordings`).
+mixed to one channel, resampled to 32 kHz and mixed into scenes, and on synthetic alarms of `htsat/alarms.py`. None of
+the recordings is part of the model or is kept in this repository, but for the six of the demo
+(`tests/data/recordings`).
 Licences are those that each package declares in its Debian copyright file; whether an upstream project really had the
 rights to an old sample was not checked. The path, licence and authors of each recording are in `configs/corpus.csv`.
 Where there are many authors, `/usr/share/doc/PACKAGE/copyright` names all of them.
 
-`negatives.npz` holds what the network makes of some of these recordings, and of an hour of background that is mixed from them.
+`negatives.npz` holds what the network makes of some of these recordings, and of an hour of background that is mixed
+from them.
 
 """
 
