@@ -87,7 +87,7 @@ def test_failures_that_come_and_go_with_another_text_each_time_are_one_warning(s
 
 
 def test_an_open_event_ends_where_its_scores_do(session):
-    start, *_ = (m for m in hear(session, 0, 15, scores(0.9)) if isinstance(m, EventStart))
+    start, *_ = (m for m in hear(session, 0, 15, scores(1.0)) if isinstance(m, EventStart))
     end, lost = fail(session)
     assert (type(end), end.id) == (EventEnd, start.id)
     assert end.offset == pytest.approx(WINDOW_S, abs=0.35)
@@ -168,7 +168,7 @@ def test_an_observer_that_fails_hears_of_it_and_disturbs_no_detection():
     """For lack of memory to cut a clip, detection ended."""
     poor = Poor()
     session, alone = make([poor]), make()
-    assert hear(session, 0, 15, scores(0.9)) == hear(alone, 0, 15, scores(0.9))
+    assert hear(session, 0, 15, scores(1.0)) == hear(alone, 0, 15, scores(1.0))
     session.flush()
     alone.flush()
     assert session.finish() == alone.finish()

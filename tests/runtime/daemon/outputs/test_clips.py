@@ -274,10 +274,12 @@ def test_an_event_in_which_the_recording_ends_has_its_clip_too(seconds, record):
 
 
 def test_speech_is_silent_in_clips(record):
-    _, files = record(privacy="no_speech", pre_roll_s=5)
+    events, files = record(privacy="no_speech", pre_roll_s=5)
     speech, dog, thunder = (next(file for file in files if name in file.name) for name in ("Speech", "Dog", "Thunder"))
     assert np.abs(soundfile.read(speech)[0][round(1.2 * 32_000) : 5 * 32_000]).max() < 1e-4
-    clip = soundfile.read(dog)[0]  # a bark at 6.7 s, with speech in its pre-roll
-    assert np.abs(clip[: round((5.0 - (6.72 - 5)) * 32_000)]).max() < 1e-4
-    assert np.abs(clip[-16_000:]).max() > 0.01
+    bark_s = next(event["onset"] for event in events if event["label"] == "Dog")
+    clip = soundfile.read(dog)[0]  # a bark with speech in its pre-roll
+    assert bark_s - 5 < 4.0
+    assert np.abs(clip[: round((5.0 - (bark_s - 5)) * 32_000)]).max() < 1e-4
+    assert np.abs(clip[-48_000:]).max() > 0.01
     assert soundfile.read(thunder)[0][-64_000:].std() > 0.01
