@@ -123,7 +123,7 @@ def hear_quiet(paths: Sequence[Path], info: ModelInfo, listener: ShiftedListener
     starts = {path: count(info.labels, [one], [()]).starts for path, one in heard.items()}
     ambience = [path for path, label in quiet.items() if label == BACKGROUND]
     zero = np.zeros((len(SHIFTS) + len(HIGHER), len(info.labels)))
-    others = [starts[path] > 0 for path in quiet if path not in ambience]
+    others = [starts[path] > 0 for path, label in quiet.items() if label != BACKGROUND]
     return HeardOthers(
         others=np.array(others, bool).reshape(len(others), *zero.shape),
         ambience=sum((starts[path] for path in ambience), zero),

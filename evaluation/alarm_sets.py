@@ -6,15 +6,15 @@ import argparse
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from htsat_edge.evaluation.false_events import lengthen
 from htsat_edge.evaluation.held import read_held, refuse_without_class, without_labels
-from htsat_edge.evaluation.labels import BACKGROUND, Labelled, Occurrence
-from htsat_edge.evaluation.plain_alarms import ALARMS, PATTERNS, RATE, render
+from htsat_edge.evaluation.labels import BACKGROUND, Labelled
+from htsat_edge.evaluation.plain_alarms import ALARMS, PATTERNS, RATE, Alarm, render
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.command import count, decibels
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -33,31 +33,13 @@ LONGEST_S = 60.0
 PEAK = 0.5
 
 
-@dataclass(frozen=True)
-class Alarm:
-    """An alarm to be heard, at RATE."""
-
-    kind: str
-    """How it was made: a pattern, or the class where that is all that is known."""
-    label: str
-    samples: FloatArray
-    sounding: tuple[tuple[float, float], ...]
-    """Onset and offset of its parts in seconds."""
-
-    @property
-    def whole(self) -> Occurrence:
-        """From its first onset to its last offset."""
-        return Occurrence(self.sounding[0][0], max(offset for _, offset in self.sounding), self.label)
-
-
 AlarmSet = Callable[[], Iterable[Alarm]]
 """Makes alarms when they are played: hours of them fill the memory."""
 
 
 def plain(each: int) -> Iterator[Alarm]:
     """Render so many alarms of each pattern."""
-    for one in (render(pattern, seed) for pattern in PATTERNS for seed in range(each)):
-        yield Alarm(one.pattern, one.label, one.samples, one.sounding)
+    return (render(pattern, seed) for pattern in PATTERNS for seed in range(each))
 
 
 def held_alarms(

@@ -30,12 +30,12 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 from rich.table import Table
 
-from htsat_edge.evaluation.alarm_sets import Alarm, AlarmSet, add_sets, sets_of
+from htsat_edge.evaluation.alarm_sets import AlarmSet, add_sets, sets_of
 from htsat_edge.evaluation.false_events import count_false
 from htsat_edge.evaluation.held import add_split, read_held, refuse_without_class, without_labels
 from htsat_edge.evaluation.labels import Occurrence
 from htsat_edge.evaluation.latency import Report, match
-from htsat_edge.evaluation.plain_alarms import ALARMS, RATE
+from htsat_edge.evaluation.plain_alarms import ALARMS, RATE, Alarm
 from htsat_edge.evaluation.remembered import add_cache, open_remembered
 from htsat_edge.evaluation.tables import wide_console
 from htsat_edge.runtime.common.command import Parser, run

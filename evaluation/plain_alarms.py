@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from htsat_edge.evaluation.labels import Occurrence
 from htsat_edge.runtime.common.arrays import FloatArray
 
 RATE = 32_000
@@ -38,15 +39,21 @@ Draw = Callable[[np.random.Generator], tuple[Cycle, float]]
 
 
 @dataclass(frozen=True)
-class PlainAlarm:
-    """What was rendered of a pattern."""
+class Alarm:
+    """An alarm to be heard."""
 
-    pattern: str
+    kind: str
+    """How it was made: a pattern, or the class where that is all that is known."""
     label: str
     samples: FloatArray
     """(S,) at RATE."""
     sounding: tuple[tuple[float, float], ...]
     """Onset and offset of each pulse, ring or stroke in seconds."""
+
+    @property
+    def whole(self) -> Occurrence:
+        """From its first onset to its last offset."""
+        return Occurrence(self.sounding[0][0], max(offset for _, offset in self.sounding), self.label)
 
 
 def tone(frequency_hz: float | Wave, seconds: float, square: bool = False) -> Wave:
@@ -202,7 +209,7 @@ def room(samples: Wave, rng: np.random.Generator) -> Wave:
     )
 
 
-def render(pattern: str, seed: int) -> PlainAlarm:
+def render(pattern: str, seed: int) -> Alarm:
     """Render a pattern of PATTERNS; the same seed gives the same samples."""
     label, draw = PATTERNS[pattern]
     rng = np.random.default_rng((seed, zlib.crc32(pattern.encode())))
@@ -214,4 +221,4 @@ def render(pattern: str, seed: int) -> PlainAlarm:
     for at, piece in pieces:
         samples[(start := round(at * RATE)) : start + len(piece)] += piece
     samples = room(samples, rng)
-    return PlainAlarm(pattern, label, (samples / np.abs(samples).max() * 0.5).astype(np.float32), sounding)
+    return Alarm(pattern, label, (samples / np.abs(samples).max() * 0.5).astype(np.float32), sounding)

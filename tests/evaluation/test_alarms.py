@@ -12,7 +12,6 @@ from htsat_edge.evaluation.alarm_sets import (
     AFTER_S,
     LEAD_S,
     RINGS_S,
-    Alarm,
     held_alarms,
     over_noise,
     plain,
@@ -20,7 +19,7 @@ from htsat_edge.evaluation.alarm_sets import (
     ringing,
 )
 from htsat_edge.evaluation.alarms import PIECE_S, AlarmFigures, FalseAlarms, HeardAlarm, hear, main, rows_of
-from htsat_edge.evaluation.plain_alarms import ALARMS, PATTERNS, RATE
+from htsat_edge.evaluation.plain_alarms import ALARMS, PATTERNS, RATE, Alarm
 from htsat_edge.runtime.detector import Detector
 from htsat_edge.runtime.models.backends.backend import Scores
 from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
