@@ -18,6 +18,7 @@ from htsat_edge.runtime.daemon.config import DaemonConfig, DetectionConfig, Outp
 from htsat_edge.runtime.daemon.hop import control_hop
 from htsat_edge.runtime.daemon.level import with_level_label
 from htsat_edge.runtime.daemon.live.status import StatusReader
+from htsat_edge.runtime.daemon.outputs.clip_names import ClipNamer
 from htsat_edge.runtime.daemon.outputs.clips import ClipRecorder, ClipWriter
 from htsat_edge.runtime.daemon.outputs.lines import JsonLinesFile, Stdout
 from htsat_edge.runtime.daemon.outputs.sender import Output
@@ -287,6 +288,7 @@ def make_session(
         carried.rules.get(feed.name) or Rules(config.rules, feed.name),
         config.level_of(feed.name),
         carried.progress.get(feed.name) or SourceProgress(),
+        None if writer is None else ClipNamer(writer.settings.format),
     )
 
 

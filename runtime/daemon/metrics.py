@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from htsat_edge.runtime.daemon.hop import load_of
+from htsat_edge.runtime.daemon.level import with_level_label
 from htsat_edge.runtime.daemon.live.status import StatusReader
 from htsat_edge.runtime.daemon.session import SourceSession
 from htsat_edge.runtime.dsp.sound_level import SoundLevel
@@ -99,6 +100,7 @@ class Collector:
                 for session in self._sessions:
                     metric.add_metric([session.feed.name], value(session))
                 yield metric
+        yield self._events()
         suppressed = CounterMetricFamily(
             "htsat_edge_events_suppressed", "Events that a rule left out", labels=["source", "rule", "label"]
         )
@@ -107,6 +109,17 @@ class Collector:
                 suppressed.add_metric([session.feed.name, rule, label], count)
         yield suppressed
         yield from self._levels()
+
+    def _events(self) -> Metric:
+        """Return how often each class was reported; all begin with 0, as a rate knows no first event otherwise."""
+        from prometheus_client.core import CounterMetricFamily
+
+        events = CounterMetricFamily("htsat_edge_events", "Events that were reported", labels=["source", "label"])
+        for session in self._sessions:
+            labels = with_level_label(session.settings.reported(session.info), session.level.settings)
+            for label, count in {**dict.fromkeys(labels, 0), **session.progress.events.copy()}.items():
+                events.add_metric([session.feed.name, label], count)
+        return events
 
     def _levels(self) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -31,6 +32,8 @@ class SourceProgress:
     all_time: Coverage = field(default_factory=Coverage)
     ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     """Numbers of its events."""
+    events: Counter[str] = field(default_factory=Counter)
+    """How many of each class were reported."""
     monitor: HealthMonitor | None = None
     """What looks for input faults."""
     failure: str | None = None

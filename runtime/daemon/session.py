@@ -30,13 +30,14 @@ from htsat_edge.runtime.daemon.messages import (
     format_time,
 )
 from htsat_edge.runtime.daemon.observers import SessionObserver
+from htsat_edge.runtime.daemon.outputs.clip_names import ClipNamer
 from htsat_edge.runtime.daemon.progress import HOUR_S, SourceProgress
 from htsat_edge.runtime.daemon.rules import Rules
 from htsat_edge.runtime.daemon.sources.feed import Feed, Notice
 from htsat_edge.runtime.daemon.supervision import describe, kind_of, warnings
 from htsat_edge.runtime.detector import EventStream, WindowStream
 from htsat_edge.runtime.dsp.blocks import AudioBlock, Gap
-from htsat_edge.runtime.dsp.events import Event
+from htsat_edge.runtime.dsp.events import Event, EventStart
 from htsat_edge.runtime.dsp.windows import Window
 from htsat_edge.runtime.models.bundle import ModelInfo
 from htsat_edge.runtime.models.settings import Settings
@@ -59,6 +60,8 @@ class SourceSession:
     level_settings: LevelConfig = field(default_factory=LevelConfig)
     progress: SourceProgress = field(default_factory=SourceProgress)
     """Where the source has come to before."""
+    clips: ClipNamer | None = None
+    """Gives events the name of their clip; None where there are no clips."""
 
     def __post_init__(self) -> None:
         self._windows: WindowStream | None = None
@@ -285,11 +288,13 @@ class SourceSession:
     def _reported(self, messages: Sequence[Message]) -> list[Message]:
         """Return the events that the rules let through, which every observer sees, and what else there is."""
         chosen = self.rules.select([message for message in messages if isinstance(message, Event)])
-        for event in chosen.reported:
+        reported = chosen.reported if self.clips is None else [self.clips.name(event) for event in chosen.reported]
+        self.progress.events.update(event.label for event in reported if isinstance(event, EventStart))
+        for event in reported:
             self._observe(methodcaller("event", event))
         for left_out in chosen.left_out:
             self._observe(methodcaller("left_out", *left_out))
-        return [*chosen.reported, *(message for message in messages if not isinstance(message, Event))]
+        return [*reported, *(message for message in messages if not isinstance(message, Event))]
 
     def _interrupt(self) -> None:
         """Give up the recording, after its last event."""

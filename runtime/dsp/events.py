@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+from functools import cached_property
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from htsat_edge.runtime.common.message import Message
+
+
+def without_null(schema: dict[str, Any]) -> None:
+    """Have a schema say that `clip` is a text or missing, as `Event.encoded` has it."""
+    schema["required"].remove("clip")
+    schema["properties"]["clip"] = {"type": "string", "description": schema["properties"]["clip"]["description"]}
 
 
 class Event(Message):
@@ -15,6 +23,8 @@ class Event(Message):
     Times are seconds of audio since the source began, in whole steps of the model since the last gap (0.32 s in the
     bundled model); an event ends with its recording at the latest.
     """
+
+    model_config = ConfigDict(json_schema_extra=without_null)
 
     type: Literal["start", "end"]
     source: str
@@ -31,6 +41,13 @@ class Event(Message):
     """Time of day of the onset, ISO 8601 with its offset from UTC; null where unknown."""
     score: float
     """Peak so far, 0 to 1."""
+    clip: str | None = None
+    """Name of the file that its clip gets; left out where there are no clips."""
+
+    @cached_property
+    def encoded(self) -> str:
+        """The message as JSON, without the newline; without `clip` where there is none."""
+        return json.dumps(self.model_dump(exclude=None if self.clip is not None else {"clip"}))
 
 
 class EventStart(Event):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import os
-import re
 import stat
 import time
 from collections import deque
@@ -26,6 +25,7 @@ from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.daemon.clock import CLOCK_SET
 from htsat_edge.runtime.daemon.config import ClipsConfig
 from htsat_edge.runtime.daemon.observers import SessionObserver
+from htsat_edge.runtime.daemon.outputs.clip_names import NAME, clip_stem
 from htsat_edge.runtime.daemon.outputs.sender import RefusedError, Sender
 from htsat_edge.runtime.dsp.blocks import AudioBlock
 from htsat_edge.runtime.dsp.events import Event, EventEnd, EventStart
@@ -38,8 +38,6 @@ MARGIN_S = 0.5
 FADE_S = 0.01
 SLACK_S = 2.0
 """Of audio that is kept longer than a clip can want it."""
-NAME = re.compile(r"(\d{8}T\d{6}|\d{7,}\.\d\d)_[A-Za-z0-9-]+_[A-Za-z0-9-]+(_\d+)?\.(flac|wav)")
-"""Of clips."""
 DAY_S = 86_400.0
 MOST_HEAD = 512
 """Bytes of a clip within which the name of the program stands."""
@@ -69,7 +67,6 @@ class PendingClip:
     """A clip to be made once it is heard."""
 
     event: EventStart
-    name: str
     start_s: float
     end_s: float
 
@@ -245,10 +242,8 @@ class ClipRecorder(SessionObserver):
         """Take the next event."""
         match event:
             case EventStart():
-                day = re.sub(r"[^0-9T]", "", event.time or "")[:15]
-                name = f"{day or f'{event.onset:010.2f}'}_{plain(self._source)}_{plain(event.label)}"
                 start_s, end_s = event.onset - self._settings.pre_roll_s, event.onset + self._settings.most_s
-                self._pending.append(PendingClip(event, name, start_s, end_s))
+                self._pending.append(PendingClip(event, start_s, end_s))
             case EventEnd():
                 for clip in self._pending:
                     if clip.event.id == event.id:
@@ -302,14 +297,16 @@ class ClipRecorder(SessionObserver):
             samples = silence(samples, rate, [(a - start_s, b - start_s) for a, b in self._spoken])
         event, onset = pending.event, round(start_s, DECIMALS)
         time = event.time and moved_time(event.time, onset - event.onset)
-        return Clip(pending.name, samples, rate, self._source, event.id, onset, time)
+        return Clip(clip_stem(event), samples, rate, self._source, event.id, onset, time)
 
 
 def encode(clip: Clip, kind: str) -> bytes:
-    """Return a clip as a file of 16 bits, FLAC or WAV, with the name of the program in it."""
+    """Return a clip as a file of 16 bits, FLAC or WAV, with the name of the program and its time in it."""
     content = io.BytesIO()
     with soundfile.SoundFile(content, "w", clip.sample_rate, 1, "PCM_16", format=kind.upper()) as file:
         file.software = PROGRAM
+        if clip.time is not None:
+            file.date = clip.time
         file.write(clip.samples)
     return content.getvalue()
 
@@ -336,8 +333,3 @@ def silence(samples: FloatArray, sample_rate: int, spans: Sequence[tuple[float, 
             if low < high:
                 gain[low:high] = np.minimum(gain[low:high], ramp[low - at : high - at])
     return samples * gain
-
-
-def plain(text: str) -> str:
-    """Return a text as it may stand in the name of a file."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:40] or "x"

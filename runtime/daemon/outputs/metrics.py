@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError
 from htsat_edge.runtime.common.rate_limit import RepeatedWarnings
 from htsat_edge.runtime.daemon.config import MetricsConfig
 from htsat_edge.runtime.daemon.metrics import Collector
@@ -133,12 +133,12 @@ def require_prometheus() -> None:
 
 
 def open_port(settings: MetricsConfig, handler: type[BaseHTTPRequestHandler]) -> Server:
-    """Open the port; raise an HtsatEdgeError where that cannot be done."""
+    """Open the port; raise a NotReadyError where that cannot be done, as before the network is there."""
     try:
         return Server((settings.host, settings.port), handler)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
-        raise HtsatEdgeError(f"outputs.metrics: {where}: cannot be listened on: {error.strerror}") from None
+        raise NotReadyError(f"outputs.metrics: {where}: cannot be listened on: {error.strerror}") from None
 
 
 def check_metrics(settings: MetricsConfig) -> str:

@@ -12,7 +12,7 @@ from htsat_edge.runtime.web.context import PageContext
 from htsat_edge.runtime.web.problems import STORE, not_found, problems
 
 KINDS = {".flac": "audio/flac", ".wav": "audio/wav"}
-ClipName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*\.(flac|wav)$", max_length=255)]
+ClipName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.+-]*\.(flac|wav)$", max_length=255)]
 
 
 def clip_routes(page: PageContext) -> APIRouter:

@@ -80,7 +80,15 @@ def test_a_message_fits_and_has_the_keys_that_are_required(message, schema):
     content = json.loads(message.encoded)
     assert fits(content, schema, schema)
     definition = schema["$defs"][type(message).__name__]
-    assert list(content) == definition["required"] == list(definition["properties"])
+    assert list(content) == definition["required"] == [key for key in definition["properties"] if key != "clip"]
+
+
+@pytest.mark.parametrize("event", EXAMPLES[:2], ids=["start", "end"])
+def test_an_event_may_have_a_clip(event, schema):
+    content = json.loads(event.model_copy(update={"clip": "0000001.28_yard_Dog.flac"}).encoded)
+    assert [*content][-1] == "clip"
+    assert fits(content, schema, schema)
+    assert not fits({**content, "clip": None}, schema, schema)
 
 
 @pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)

@@ -122,6 +122,17 @@ def test_figures_of_sources(collect, sessions):
         assert [found[f"htsat_edge_{name}", source] for source in ("yard", "gate")] == pytest.approx(values), name
 
 
+def test_events_by_class_begin_with_none(collect, sessions):
+    """An alarm of Prometheus at the first event of a class needs the 0 before it."""
+    yard, gate = sessions
+    yard.progress.events.update(["Dog", "Dog", "Yeti"])  # the last of a configuration before
+    gate.settings = Settings(labels=("Dog", "Speech"))
+    found = {key[1:]: value for key, value in collect().items() if key[0] == "htsat_edge_events_total"}
+    assert {key: value for key, value in found.items() if value} == {("yard", "Dog"): 2, ("yard", "Yeti"): 1}
+    assert {label for source, label in found if source == "yard"} == {*yard.info.labels, "Yeti"}
+    assert {label for source, label in found if source == "gate"} == {"Dog", "Speech"}
+
+
 def test_events_that_a_rule_has_left_out(collect, sessions):
     sessions[1].rules.suppressed.update({("suppress", "Owl"): 3, ("cooldown", "Dog"): 1})
     found = {key[1:]: value for key, value in collect().items() if key[0] == "htsat_edge_events_suppressed_total"}
@@ -245,6 +256,7 @@ def test_figures_and_health_of_a_running_daemon(start_daemon, free_port, samples
     assert float(figures()['htsat_edge_heard_seconds_total{source="yard"}']) == 14
     (dropped,) = (value for name, value in figures().items() if name.startswith("htsat_edge_output_dropped_total"))
     assert float(dropped) == 0
+    wait_for(lambda: float(figures()['htsat_edge_events_total{label="Speech",source="yard"}']) >= 1)
     daemon.feed.report_lost("unplugged")
     status, text = get(port, "/healthz")
     assert status == 503

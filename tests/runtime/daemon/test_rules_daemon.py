@@ -3,6 +3,7 @@
 import threading
 import time
 import urllib.request
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -63,7 +64,9 @@ def listen():
             groups += [session.settle(window, scores_of(window)) for window in session.flush()]
             groups.append(session.finish())
             session.lose(Gap(over, over + 1, "unplugged"))
-        assert [event.id for group in groups for event in group] == seen.numbers
+        events = [event for group in groups for event in group]
+        assert [event.id for event in events] == seen.numbers
+        assert session.progress.events == Counter(event.label for event in events if event.type == "start")
         return groups, rules.suppressed
 
     return run

@@ -25,6 +25,12 @@ def test_an_end_to_the_byte():
     )
 
 
+def test_a_clip_comes_last():
+    clip = "20260501T213001.000+0200_yard_Cattle-bovinae.flac"
+    for event in (START, END):
+        assert event.model_copy(update={"clip": clip}).encoded == f'{event.encoded[:-1]}, "clip": "{clip}"}}'
+
+
 def test_both_are_events():
     assert isinstance(START, Event)
     assert isinstance(END, Event)

@@ -30,7 +30,7 @@ from htsat_edge.runtime.web.settings import PageSettings
 BEGAN = datetime(2026, 5, 1, 12, tzinfo=timezone.utc).timestamp()
 STEP_S = 0.32
 LABELS = ["Dog", "Bird", "Speech"]
-CLIP = "20260501T120000_yard_Dog.flac"
+CLIP = "20260501T140003.200+0200_yard_Dog.flac"
 PASSWORD = "correct horse"
 
 
