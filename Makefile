@@ -6,7 +6,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PIP := $(BIN)/python -u -m pip --disable-pip-version-check install --progress-bar off
+# Of what pip says, a line for each file that it fetches, with its size; errors go to stderr, and its exit status counts.
+BRIEFLY := | sed -u -nE 's/^ *(Downloading|Using cached) ([^ ]+\.(whl|gz) .*)/      \2/p; s/^Installing collected .*/      installing …/p'
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 DEMO := tests/data/recordings/farmyard.flac
 FOLDERS := htsat_edge runtime evaluation calibration export htsat configs
 # The package is installed as a tree of links to these folders, which is made again when a file comes or goes.
@@ -15,10 +19,13 @@ EDITABLE := --config-settings editable_mode=strict
 
 .PHONY: demo test test-slow lint model clean compiler programs
 
+demo: COST := about 110 MB to download, 460 MB on disk, one to two minutes
 demo: $(VENV)/.demo $(TREE)
 	@mkdir -p build
-	$(BIN)/htsat-edge detect $(DEMO) --plot build/demo.png
-	@echo "The picture is in build/demo.png"
+	@echo "==> The events of $(DEMO)"
+	@$(BIN)/htsat-edge detect $(DEMO) --truth $(DEMO:.flac=.csv) --plot build/demo.png
+	@echo "The picture is in build/demo.png. Next, a recording of yours: $(BIN)/htsat-edge detect FILE"
+	@echo "or the live page, with this recording played in real time: $(BIN)/htsat-edge web --demo"
 
 test: lint programs
 	$(BIN)/python -m pytest -m "not slow"
@@ -26,6 +33,7 @@ test: lint programs
 test-slow: lint programs
 	$(BIN)/python -m pytest -m slow
 
+test test-slow lint model: COST := 2.3 GB on disk or more, five minutes or more
 lint: $(VENV)/.test $(TREE)
 	$(BIN)/ruff format --check .
 	@echo "ruff checks $$($(BIN)/ruff check --show-files . | wc -l) files"
@@ -64,18 +72,22 @@ clean:
 
 # A stamp a set of packages: done once, and again when setup.py changes.
 $(VENV)/.demo: setup.py | $(BIN)/python
-	$(PIP) $(EDITABLE) --editable ".[plot,web]"
+	@echo "==> Packages for the detector, pictures and the page"
+	@$(PIP) $(EDITABLE) --editable ".[plot,web]" $(BRIEFLY)
 	@rm -f $(VENV)/.tree-* && touch $@ $(TREE)
 
 $(TREE): | $(VENV)/.demo
-	rm -rf $(VENV)/.tree-* build/__editable__.htsat_edge-*
-	$(PIP) $(EDITABLE) --no-deps --editable .
+	@echo "==> This checkout as a package, anew: a file came or went"
+	@rm -rf $(VENV)/.tree-* build/__editable__.htsat_edge-*
+	@$(PIP) $(EDITABLE) --no-deps --editable . $(BRIEFLY)
 	@touch $@
 
 # torch is named alone and first, so that its small CPU build is taken where there is one.
 $(VENV)/.test: setup.py | $(BIN)/python compiler
-	$(PIP) torch==2.13.0
-	$(PIP) $(EDITABLE) --editable ".[export,calibration,plot,train,web,test]"
+	@echo "==> torch"
+	@$(PIP) torch==2.13.0 $(BRIEFLY)
+	@echo "==> Packages for everything else"
+	@$(PIP) $(EDITABLE) --editable ".[export,calibration,plot,train,web,test]" $(BRIEFLY)
 	@rm -f $(VENV)/.tree-* && touch $@ $(VENV)/.demo $(TREE)
 
 # sed_scores_eval comes as source.
@@ -105,11 +117,12 @@ programs:
 
 # Debian and Ubuntu split venv from Python: install it where we may, else say what to install.
 $(BIN)/python:
+	@echo "==> Setting up $(VENV), once$(if $(COST),: $(COST))"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "htsat-edge needs Python 3.10 or newer: make PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -qy python3-venv; \
 		elif sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo apt-get install -qy python3-venv; \
 		else echo "please install Python's venv first: sudo apt-get install python3-venv" >&2; exit 2; fi
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) "pip>=23.1"  # that of Ubuntu 22.04 knows no --config-settings
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) "pip>=23.1" $(BRIEFLY)  # that of Ubuntu 22.04 knows no --config-settings

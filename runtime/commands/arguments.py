@@ -26,6 +26,13 @@ def add_sounds(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Add where the store is."""
+    stored = parser.add_mutually_exclusive_group()
+    stored.add_argument("--config", type=Path, metavar="FILE", help="the daemon's configuration, with outputs.store")
+    stored.add_argument("--database", type=Path, metavar="PATH", help="a store, in place of a configuration")
+
+
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add where the daemon's configuration comes from."""
     parser.add_argument("files", nargs="*", metavar="FILE", type=recording, help="recordings, in place of the sources")

@@ -14,6 +14,7 @@ from htsat_edge.runtime.commands.arguments import (
     add_bundle,
     add_config,
     add_sounds,
+    add_store,
     channel,
     counts,
     moment,
@@ -54,7 +55,13 @@ def make_parser() -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, add, text, description in (
         ("detect", _add_detect, "events of recordings", "Print the events of recordings."),
-        ("listen", _add_listen, "listen for months", "Listen to microphones and streams."),
+        ("listen", _add_listen, "listen for months", "Listen to microphones and streams; on a terminal, show it live."),
+        (
+            "events",
+            _add_events,
+            "what was heard",
+            "Print the events of the store, newest last, or why one was reported.",
+        ),
         (
             "enroll",
             _add_enroll,
@@ -73,6 +80,7 @@ def make_parser() -> Parser:
             "the page",
             "Serve a page that shows what is heard, what was heard, and why something was not.",
         ),
+        ("labels", _add_labels, "what the model knows", "List the sounds that a model knows, with their thresholds."),
         ("check", add_config, "is this machine ready", "Check everything that `listen` needs."),
         ("devices", _add_devices, "microphones, and their levels", "List microphones."),
         ("bench", _add_bench, "how fast is it here", "Time the model in every form that fits this machine."),
@@ -92,7 +100,19 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
         type=recording,
         help="wav, flac, ogg, mp3, or what ffmpeg knows; any rate, any channels; - is standard input",
     )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the daemon's: its model, sounds, detection and rules, and none of its outputs; options count more",
+    )
+    parser.add_argument(
+        "--source",
+        metavar="NAME",
+        help="of --config: whose settings count (default: the one in a clip's name, or all's)",
+    )
     add_bundle(parser, "an engine that was built for this machine, else onnxruntime")
+    parser.set_defaults(backend=None)  # so that it is known whether it was given, beside --config
     parser.add_argument(
         "--precision", metavar="P", help="of the engine, or of the bundle's graph (default: the best by measurement)"
     )
@@ -104,9 +124,21 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plot", type=Path, metavar="PNG", help="draw a timeline; into a folder where there are several files"
     )
+    parser.add_argument(
+        "--truth",
+        type=Path,
+        metavar="CSV",
+        help="what does sound in the recording, a row of the picture: columns onset, offset, label",
+    )
     parser.add_argument("--top", type=count, metavar="N", help="also print the N classes that scored highest")
-    parser.add_argument("--threshold", type=share, metavar="T", help="for every class, in place of the model's own")
-    parser.add_argument("--labels", metavar="A,B", help="only these classes")
+    _add_hearing(parser)
+
+
+def _add_hearing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--threshold", type=share, metavar="T", help="of every class, or of --labels, in place of its own"
+    )
+    parser.add_argument("--labels", metavar="A,B", help="show only these classes")
     parser.add_argument(
         "--groups",
         metavar="FILE",
@@ -131,7 +163,33 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
 
 def _add_listen(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON Lines on a terminal, too, in place of the live view"
+    )
     parser.add_argument("--print-config", action="store_true", help="print the whole configuration, and end")
+
+
+def _add_events(parser: argparse.ArgumentParser) -> None:
+    add_store(parser)
+    parser.add_argument(
+        "--since", metavar="TIME", help="yesterday, today, 2h, 3d, 21:30, or ISO 8601 (default: a day ago); local time"
+    )
+    parser.add_argument("--until", metavar="TIME", help="the same; a day is meant by its beginning (default: now)")
+    parser.add_argument(
+        "--class", dest="labels", action="append", metavar="NAME", help="only this class or group; may be repeated"
+    )
+    parser.add_argument("--source", dest="sources", action="append", metavar="NAME", help="only this; may be repeated")
+    parser.add_argument("--why", type=count, metavar="ID", help="say why this event was reported, and end")
+    written = parser.add_mutually_exclusive_group()
+    written.add_argument("--json", action="store_true", help="print JSON Lines in place of a table")
+    written.add_argument("--csv", action="store_true", help="print CSV in place of a table")
+
+
+def _add_labels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", type=Path, help="folder of the model (default: the bundled one)")
+    add_sounds(parser)
+    parser.add_argument("--search", metavar="TEXT", help="only those whose names, or those above them, contain this")
+    parser.add_argument("--json", action="store_true", help="print JSON Lines in place of a table")
 
 
 def _add_enroll(parser: argparse.ArgumentParser) -> None:
@@ -187,9 +245,7 @@ def _add_enroll(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_tune(parser: argparse.ArgumentParser) -> None:
-    stored = parser.add_mutually_exclusive_group()
-    stored.add_argument("--config", type=Path, metavar="FILE", help="the daemon's configuration, with outputs.store")
-    stored.add_argument("--database", type=Path, metavar="PATH", help="a store, in place of a configuration")
+    add_store(parser)
     parser.add_argument("--source", metavar="NAME", help="only this source; --apply writes into its section")
     parser.add_argument(
         "--days",

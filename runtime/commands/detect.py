@@ -5,40 +5,31 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from htsat_edge.runtime.commands.report import Detections, print_events, print_top
-from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.commands.detect_config import Hearing, Hearings, read_config
+from htsat_edge.runtime.commands.detect_session import Player
+from htsat_edge.runtime.commands.report import Detections, print_events, print_summary, print_top
+from htsat_edge.runtime.commands.truth import TrueSound, read_truth
 from htsat_edge.runtime.common.command import print_error, require_matplotlib
-from htsat_edge.runtime.common.config import printable
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.marks import refuse_foreign
 from htsat_edge.runtime.common.message import DECIMALS
-from htsat_edge.runtime.common.text import visible
 from htsat_edge.runtime.daemon.messages import TopScore, TopScores
-from htsat_edge.runtime.detector import Detector
+from htsat_edge.runtime.daemon.outputs.clip_names import clip_time, parse_clip_name
+from htsat_edge.runtime.daemon.scorer import Scorer
 from htsat_edge.runtime.dsp.audio import AudioFile
-from htsat_edge.runtime.dsp.channels import Channel
-from htsat_edge.runtime.dsp.events import Event
 from htsat_edge.runtime.dsp.formats.pipe import STDIN
-from htsat_edge.runtime.dsp.trace import Trace
-from htsat_edge.runtime.models.backends.backend import Backend
 from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo
 from htsat_edge.runtime.models.classes import Classes
-from htsat_edge.runtime.models.groups import read_groups
 from htsat_edge.runtime.models.model import load_model
-from htsat_edge.runtime.models.settings import Settings
-
-BLOCK_S = 1.0
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,81 +37,54 @@ def run(args: argparse.Namespace) -> int:
     pictures = plan_pictures(args.files, args.plot)
     if args.start is not None and len(args.files) > 1:
         raise HtsatEdgeError(f"--start: {len(args.files)} recordings did not begin at one time; give them one by one")
-    model = load_model(args.bundle or BUNDLED, args.sounds)
-    info = model.info
-    settings = Settings(hop_s=args.hop_s, threshold=args.threshold)
-    if args.groups is not None:
-        settings = replace(settings, groups=read_groups(args.groups, info))
-    if args.labels is not None:
-        settings = replace(settings, labels=tuple(split_labels(args.labels, info, settings.reported(info))))
-    settings.validate(info)
-    backend = model.open(args.precision, args.backend, threads=args.threads)
-    status = 0
-    for path, picture in zip(args.files, pictures, strict=True):
-        try:
-            file = AudioFile(path)
-            drawn = [] if picture is None else name_pictures(picture, args, file)
-            traced = picture is not None or args.top is not None
-            found = detect(file, info, backend, settings, args.start, args.channel, traced)
-            if drawn:
-                draw_all(drawn, path.name, found, info, settings.classes(info))
-            for one in found:
-                report(one, top_scores(one, info, settings, args.top) if args.top else [], args.json)
-            if found[0].failure is not None:
-                raise found[0].failure
-        except HtsatEdgeError as error:
-            print_error("htsat-edge", error)
-            status = 2
-    backend.close()
+    truth = read_truth(args.truth, args.plot, args.files)
+    config = read_config(args)
+    model = load_model(config.model.bundle or BUNDLED, config.model.sounds)
+    hearings = Hearings(args, config, model.info)
+    heard = [hearings.of(path) for path in args.files]
+    wanted, found, status = config.model, list[Detections](), 0
+    with closing(model.open(wanted.precision, wanted.backend, threads=wanted.threads)) as backend:
+        scorer = Scorer(backend, model.info.front_end, config.detection.gate_dbfs)
+        player = Player(model.info, scorer, config)
+        for path, hearing, picture in zip(args.files, heard, pictures, strict=True):
+            try:
+                results = detect(path, hearing, picture, player, truth, args)
+                found += (replace(one, trace=None) for one in results)
+                if results[0].failure is not None:
+                    raise results[0].failure
+            except HtsatEdgeError as error:
+                print_error("htsat-edge", error)
+                status = 2
+    if len(args.files) > 1 and found and not args.json:
+        print_summary(Console(), found)
     return status
 
 
 def detect(
-    file: AudioFile,
-    info: ModelInfo,
-    backend: Backend,
-    settings: Settings,
-    start: datetime | None = None,
-    channel: Channel | Literal["each"] = "mix",
-    traced: bool = False,
+    path: Path,
+    hearing: Hearing,
+    picture: Path | None,
+    player: Player,
+    truth: Sequence[TrueSound],
+    args: argparse.Namespace,
 ) -> list[Detections]:
-    """Stream a recording, which began at `start`, through the detector, with a progress bar on a terminal.
+    """Play a recording, draw and print what was found in it, or in each of its channels, and return that."""
+    file, info = AudioFile(path), player.info
+    drawn = [] if picture is None else name_pictures(picture, args, file)
+    traced = picture is not None or args.top is not None
+    found = player.play(file, hearing, args.start or time_of(path, args), args.channel, traced)
+    if drawn:
+        draw_all(drawn, path.name, found, info, hearing.classes, truth)
+    for one in found:
+        report(one, hearing.classes, top_scores(one, info, hearing.classes, args.top) if args.top else [], args.json)
+    return found
 
-    Return what was found in the channel, or in each of them, which are then named as those of a microphone: up to where
-    the recording is damaged. Raise an HtsatEdgeError where nothing of it can be heard.
-    """
-    name = "stdin" if file.path == STDIN else printable(file.path)
-    channels: dict[str, Channel] = {name: channel} if channel != "each" else {}
-    if channel == "each":
-        channels = {f"{name}/{number}": number for number in range(1, file.channels + 1)}
 
-    def time_of(position_s: float) -> datetime | None:
-        return None if start is None else start + timedelta(seconds=position_s)
-
-    traces = [Trace() if traced else None for _ in channels]
-    detectors = [
-        Detector(info, backend, file.sample_rate, settings, trace, source, time_of)
-        for source, trace in zip(channels, traces, strict=True)
-    ]
-    events: list[list[Event]] = [[] for _ in channels]
-    failure: HtsatEdgeError | None = None
-    try:
-        for blocks in _with_progress(file, list(channels.values())):
-            for found, detector, samples in zip(events, detectors, blocks, strict=True):
-                found += detector.push(samples)
-    except HtsatEdgeError as error:
-        if detectors[0].duration_s == 0:
-            raise
-        failure = error
-    try:
-        for found, detector in zip(events, detectors, strict=True):
-            found += detector.flush()
-    except HtsatEdgeError as error:
-        raise failure or HtsatEdgeError(f"{file.path}: {error}") from None
-    return [
-        Detections(source, detector.duration_s, found, trace, failure)
-        for source, detector, found, trace in zip(channels, detectors, events, traces, strict=True)
-    ]
+def time_of(path: Path, args: argparse.Namespace) -> datetime | None:
+    """Return when a clip of the daemon whose configuration is given was recorded; None where that is not known."""
+    if args.config is None or path == STDIN or parse_clip_name(path.name) is None:
+        return None
+    return clip_time(path)
 
 
 def name_pictures(picture: Path, args: argparse.Namespace, file: AudioFile) -> list[Path]:
@@ -140,19 +104,28 @@ def name_pictures(picture: Path, args: argparse.Namespace, file: AudioFile) -> l
 
 
 def draw_all(
-    places: Sequence[Path], title: str, found: Sequence[Detections], info: ModelInfo, classes: Classes
+    places: Sequence[Path],
+    title: str,
+    found: Sequence[Detections],
+    info: ModelInfo,
+    classes: Classes,
+    truth: Sequence[TrueSound],
 ) -> None:
-    """Draw what was found in each channel at its place."""
+    """Draw what was found in each channel at its place, and what does sound in all of them.
+
+    Events of the sound level are left out: no scores of the model belong to them.
+    """
     from htsat_edge.runtime.commands.plot import draw
 
     for number, (place, one) in enumerate(zip(places, found, strict=True), start=1):
-        draw(place, title if len(found) == 1 else f"{title}, channel {number}", one, info, classes)
+        named = title if len(found) == 1 else f"{title}, channel {number}"
+        events = [event for event in one.events if event.label in classes.labels]
+        draw(place, named, replace(one, events=events), info, classes, truth)
 
 
-def top_scores(found: Detections, info: ModelInfo, settings: Settings, count: int) -> list[TopScore]:
-    """Return the classes that scored highest, of those that are reported; best first."""
+def top_scores(found: Detections, info: ModelInfo, classes: Classes, count: int) -> list[TopScore]:
+    """Return the classes that scored highest, of those that are shown; best first."""
     assert found.trace is not None
-    classes = settings.classes(info)
     ranked = found.trace.top(len(classes.labels))
     best = ((k, score, step) for k, score, step in ranked if np.isfinite(classes.thresholds[k]))
     return [
@@ -166,11 +139,11 @@ def top_scores(found: Detections, info: ModelInfo, settings: Settings, count: in
     ]
 
 
-def report(found: Detections, top: Sequence[TopScore], as_json: bool) -> None:
+def report(found: Detections, classes: Classes, top: Sequence[TopScore], as_json: bool) -> None:
     """Print what was found, as a table or as JSON Lines."""
     if not as_json:
         console = Console()
-        print_events(console, found)
+        print_events(console, found, dict(zip(classes.labels, classes.thresholds.tolist(), strict=True)))
         if top:
             print_top(console, top)
         return
@@ -178,23 +151,6 @@ def report(found: Detections, top: Sequence[TopScore], as_json: bool) -> None:
         print(event.encoded)
     if top:
         print(TopScores(source=found.source, time=None, top=list(top)).encoded)
-
-
-def split_labels(text: str, info: ModelInfo, known: Sequence[str]) -> list[str]:
-    """Split names of classes at commas, of which some are within names: "Gunshot, gunfire,Dog" are two."""
-    by_name = {name.casefold(): name for name in known}
-    parts, picked, unknown = text.split(","), [], []
-    while parts:
-        for length in range(len(parts), 0, -1):
-            name = ",".join(parts[:length]).strip()
-            if name.casefold() in by_name:
-                picked.append(by_name[name.casefold()])
-                parts = parts[length:]
-                break
-        else:
-            unknown.append(parts.pop(0).strip())
-    info.check_labels("--labels", unknown, known)
-    return picked
 
 
 def plan_pictures(files: Sequence[Path], plot: Path | None) -> list[Path | None]:
@@ -227,23 +183,3 @@ def _name_pictures(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
                 "give them one by one, with a folder for each"
             )
     return pictures
-
-
-def _with_progress(file: AudioFile, channels: Sequence[Channel]) -> Iterator[list[FloatArray]]:
-    """Yield the recording's blocks, of these channels side by side, with a bar on a terminal."""
-    block = max(1, round(BLOCK_S * file.sample_rate))
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield from file.split(block, channels)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(escape(visible(file.path.name)), total=file.samples)
-        for blocks in file.split(block, channels):
-            yield blocks
-            progress.advance(task, len(blocks[0]))

@@ -1,14 +1,20 @@
-"""`htsat-edge listen`: read the configuration, and run the daemon."""
+"""`htsat-edge listen`: read the configuration, and run the daemon, on a terminal with a live view."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
+import signal
 import sys
+from functools import partial
 from pathlib import Path
+from shlex import quote
 
 import yaml
+from rich.console import Console
 
+from htsat_edge.runtime.commands.live_view import LiveView
 from htsat_edge.runtime.common.config import parse, printable, read_yaml
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.text import LogFormatter
@@ -26,10 +32,33 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if config.outputs.stdout and sys.__stdout__ is None and not config.outputs.others:  # whoever began it has closed it
         raise CheckFailed("stdout is closed, and `outputs` has nothing else: all messages would be lost")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    return serve(config, lambda: read_config(args, again=True), watchable(args.config))
+    log = logging.StreamHandler(sys.stderr)
+    log.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
+    read, file = partial(read_config, args, again=True), watchable(args.config)
+    if args.json or not config.outputs.stdout or not is_screen():
+        logging.basicConfig(level=logging.INFO, handlers=[log])
+        return serve(config, read, file)
+    gone = end_unheard if not config.outputs.others else lambda: None
+    advice = f"all of them: htsat-edge events --config {quote(str(args.config))}" if config.outputs.store else ""
+    # Where rich looked by itself, it would draw nothing any more once the terminal is gone, and not say so.
+    with LiveView(Console(force_terminal=True), gone, advice) as view:
+        logging.basicConfig(level=logging.INFO, handlers=[view.handler, *([] if sys.stderr.isatty() else [log])])
+        return serve(without_stdout(config), lambda: without_stdout(read()), file, view.watch)
+
+
+def is_screen() -> bool:
+    """Return whether stdout is a terminal on which a picture can be drawn again and again."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+
+
+def without_stdout(config: DaemonConfig) -> DaemonConfig:
+    """Return a configuration whose messages do not go to stdout, where the live view is."""
+    return config.model_copy(update={"outputs": config.outputs.model_copy(update={"stdout": False})})
+
+
+def end_unheard() -> None:
+    """End the program as by SIGTERM: its terminal is gone, and no other output has what it hears."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def watchable(path: Path | None) -> Path | None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.common.text import visible
 from htsat_edge.runtime.daemon.messages import TopScore
+from htsat_edge.runtime.daemon.outputs.clip_names import parse_clip_name, plain
 from htsat_edge.runtime.dsp.events import Event, EventEnd
 from htsat_edge.runtime.dsp.trace import Trace
 
@@ -28,6 +33,10 @@ class Detections:
     """What it looked like to the model, where somebody wants to know."""
     failure: HtsatEdgeError | None = None
     """Why no more of it could be read."""
+    heard_as: str = ""
+    """The source of a configuration whose settings counted."""
+    start: datetime | None = None
+    """When it was recorded, where that is known."""
 
     @property
     def ended(self) -> list[EventEnd]:
@@ -46,19 +55,43 @@ def clock(seconds: float, digits: int = 2) -> str:
     return f"{text}.{fraction:0{digits}}" if digits else text
 
 
-def print_events(console: Console, found: Detections) -> None:
-    """Print a table of the events."""
+def print_events(console: Console, found: Detections, thresholds: Mapping[str, float] = {}) -> None:
+    """Print a table of the events; say which of them stay below their thresholds after all."""
     title = Text(visible(found.source), style="bold").append(f"  {clock(found.duration_s)}", style="not bold")
+    for note in (f"{found.start.astimezone():%Y-%m-%d %H:%M:%S}" if found.start else "", found.heard_as):
+        title.append(f"  {visible(note)}" if note else "", style="not bold")
     console.print(title, soft_wrap=True)
     if not found.ended:
         console.print("  no events; --top 5 shows the classes that scored highest\n", highlight=False)
         return
-    table = _table("from", "to", "sound", "score")
+    table, early = _table("from", "to", "sound", "score"), False
     for event in found.ended:
-        score = f"{event.score:.2f} {bar(event.score)}"
+        is_early = event.score < round(thresholds.get(event.label, 0.0), DECIMALS)
+        early = early or is_early
+        score = f"{event.score:.2f} {bar(event.score)}{' *' if is_early else ''}"
         table.add_row(clock(event.onset), clock(event.offset), Text(event.label), score)
     console.print(table)
+    if early:
+        console.print("  * reported early; its final scores stay below the threshold", style="dim", highlight=False)
     console.print()
+
+
+def print_summary(console: Console, found: Sequence[Detections]) -> None:
+    """Print in how many recordings each sound is, and in how many of the clips that were saved because of it."""
+    there, own, again = Counter[str](), Counter[str](), Counter[str]()
+    names = {plain(event.label): event.label for one in found for event in one.events}
+    for one in found:
+        heard = {event.label for event in one.events}
+        there.update(heard)
+        if (clip := parse_clip_name(Path(one.source).name)) is not None:
+            label = names.get(clip.label, clip.label)
+            own[label] += 1
+            again[label] += label in heard
+    table = _table("sound", "recordings", *(["of its own clips"] if own else []))
+    for label in sorted({*there, *own}, key=lambda label: (-there[label], label)):
+        clips = [f"{again[label]} of {own[label]}" if own[label] else ""] if own else []
+        table.add_row(Text(label), f"{there[label]} of {len(found)}", *clips)
+    console.print(table if there or own else f"no events in {len(found)} recordings", highlight=False)
 
 
 def print_top(console: Console, top: Sequence[TopScore]) -> None:

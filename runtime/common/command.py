@@ -9,9 +9,13 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
+from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError, NotReadyError
+from htsat_edge.runtime.common.half_minutes import counting_half_minutes
 from htsat_edge.runtime.common.interrupt import INTERRUPTED, noting_interrupts
 from htsat_edge.runtime.common.text import shown
+
+TORCH_FOR_CPU = "pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+"""Its build for a CPU; that of PyPI, which an extra would install, brings CUDA."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,7 +28,8 @@ class Parser(argparse.ArgumentParser):
 def refuse_without_extra(prog: str, extra: str, missing: ModuleNotFoundError) -> NoReturn:
     """End a program that was run without a package that it needs, with what to install."""
     package = (missing.name or "").partition(".")[0]
-    print(f'{prog}: needs {package}: pip install "htsat-edge[{extra}]"', file=sys.stderr)
+    first = f"{TORCH_FOR_CPU}, and then " if package == "torch" else ""
+    print(f'{prog}: needs {package}: {first}pip install "htsat-edge[{extra}]"', file=sys.stderr)
     sys.exit(2)
 
 
@@ -62,9 +67,12 @@ def decibels(text: str) -> float:
 
 
 def run(prog: str, command: Callable[[], int]) -> int:
-    """Run a command; return its exit status: 1 where a check failed, 2 for bad usage or input, 130 after Ctrl-C."""
+    """Run a command; return its exit status.
+
+    1 where a check failed or something is not there yet, 2 for bad usage or input, 130 after Ctrl-C.
+    """
     _open_closed_streams()
-    with noting_interrupts() as interrupts:
+    with counting_half_minutes(), noting_interrupts() as interrupts:
         try:
             status = command()
             sys.stdout.flush()
@@ -78,7 +86,7 @@ def run(prog: str, command: Callable[[], int]) -> int:
 def _report(prog: str, error: BaseException) -> int:
     """Print an error of ours, or of the system, in one line; return the exit status. Raise any other anew."""
     match error:
-        case CheckFailed():
+        case CheckFailed() | NotReadyError():
             print_error(prog, error)
             return 1
         case HtsatEdgeError():

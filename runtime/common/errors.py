@@ -7,5 +7,9 @@ class HtsatEdgeError(Exception):
     """Bad usage or input: one line that says what, where and how to mend it. Commands exit with status 2."""
 
 
+class NotReadyError(HtsatEdgeError):
+    """Something is not there, and may be later, such as a microphone. Commands exit with status 1: try again."""
+
+
 class CheckFailed(Exception):
     """A result is not good enough: one line that says by how much. Commands exit with status 1."""

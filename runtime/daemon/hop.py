@@ -158,9 +158,9 @@ class HopControl:
         longest_s = max(1, min(info.steps // 2, info.steps - mirrored - 1)) * info.step_s
         self._rule = HopRule(choose_hop(needed_s, shortest_s, longest_s), shortest_s, longest_s)
         self._set("")
-        text = "the model takes %.1f ms a window and runs every %g s, which is %.0f %% of the time for %d sources"
+        text = "the model takes %.1f ms a window and runs every %g s, which is %.0f %% of the time for %d source%s"
         hop_s = self._rule.hop_s
-        logger.info(text, 1000 * window_s, hop_s, 100 * needed_s / hop_s, len(sessions))
+        logger.info(text, 1000 * window_s, hop_s, 100 * needed_s / hop_s, len(sessions), "s" * (len(sessions) > 1))
 
     def update(self) -> list[HopChanged]:
         """Look how the device gets on; return the messages of a hop that has changed."""

@@ -30,12 +30,19 @@ class TerminatedError(BaseException):
 class Service:
     """Runs one daemon after the other, each with the configuration that was read last."""
 
-    def __init__(self, config: DaemonConfig, read: Callable[[], DaemonConfig], config_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: DaemonConfig,
+        read: Callable[[], DaemonConfig],
+        config_file: Path | None = None,
+        attach: Callable[[Parts], None] = lambda _: None,
+    ) -> None:
         """Prepare to run with a configuration; where it has changed, `read` returns the new one.
 
         `config_file` is watched, and its thresholds are taken over; None: it is only read when a signal asks for it.
+        `attach` gets the parts of each daemon before it runs, to watch them.
         """
-        self._config, self._read, self._config_file = config, read, config_file
+        self._config, self._read, self._config_file, self._attach = config, read, config_file, attach
         self._carried = Carried()
         self._refresh: SoundsRefresh | None = None
         self._control, self._notifier = Control(), Notifier()
@@ -113,6 +120,7 @@ class Service:
         parts = assemble(config, carried=self._carried, config_file=self._config_file)
         folder = None if parts.sounds is None else parts.sounds.folder
         watch = FileWatch(self._read, self._config_file, folder, parts.sounds_seen)
+        self._attach(parts)
         return Daemon(parts, self._notifier, self._control, self._reread, watch)
 
     def _run(self, daemon: Daemon) -> None:
@@ -172,15 +180,20 @@ def describe_sounds(before: Parts, after: Parts) -> str:
     return "; ".join(f"{what}: {listed(labels)}" for what, labels in groups.items() if labels) or "the same as before"
 
 
-def serve(config: DaemonConfig, read: Callable[[], DaemonConfig], config_file: Path | None = None) -> int:
+def serve(
+    config: DaemonConfig,
+    read: Callable[[], DaemonConfig],
+    config_file: Path | None = None,
+    attach: Callable[[Parts], None] = lambda _: None,
+) -> int:
     """Run the daemon with a configuration, until SIGTERM, Ctrl-C or the end of every source.
 
     SIGHUP has `read` return it anew; one with an error is rejected, and the previous one stays in force. The thresholds
-    of `config_file` are taken over without that.
+    of `config_file` are taken over without that. `attach` gets the parts of each daemon before it runs, to watch them.
     Return the exit status: 2 where the sources have ended it, and one had failed; 1 where messages were not delivered
     at the end, beside those that an output had to drop before.
     """
-    service = Service(config, read, config_file)
+    service = Service(config, read, config_file, attach)
     service.run()
     if service.failed:
         return 2

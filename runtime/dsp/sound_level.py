@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import lfilter
 
 from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.dsp.weighting import SILENCE, AWeighting
 
 STEP_S = 0.125
-FAST_S = 0.125
-"""Time constant of the weighting Fast."""
 STEPS = round(1 / STEP_S)
 """Of a second."""
 FLOOR = 1e-20
@@ -81,16 +77,18 @@ class LevelMeter:
 
     def __init__(self, sample_rate: int) -> None:
         """Prepare for a sample rate in Hz."""
+        # Only who measures waits for scipy.signal, which takes longer to load than all else of a session.
+        from htsat_edge.runtime.dsp.weighting import AWeighting, FastWeighting
+
         self.sample_rate = sample_rate
         self._lengths = np.diff([round(k * sample_rate * STEP_S) for k in range(STEPS + 1)])
-        self._decay = float(np.exp(-1 / (FAST_S * sample_rate)))
-        self._weighting = AWeighting(sample_rate)
+        self._weighting, self._fast = AWeighting(sample_rate), FastWeighting(sample_rate)
         self.reset()
 
     def reset(self) -> None:
         """Begin anew, as after a gap."""
         self._weighting.reset()
-        self._average = np.zeros(1)
+        self._fast.reset()
         self._samples = np.zeros(0, np.float32)
         self._steps: list[tuple[float, float, float, float]] = []
         """Of the second that has begun: sums of samples, squares and weighted squares, and the largest Fast power."""
@@ -106,9 +104,7 @@ class LevelMeter:
 
     def _measure(self, samples: FloatArray) -> LevelStep:
         squares = self._weighting.push(samples) ** 2
-        averages, self._average = lfilter([1 - self._decay], [1, -self._decay], squares, zi=self._average)
-        self._average[self._average < SILENCE] = 0
-        exact, fast = samples.astype(np.float64), float(averages.max())
+        exact, fast = samples.astype(np.float64), float(self._fast.push(squares).max())
         self._steps.append((float(exact.sum()), float((exact**2).sum()), float(squares.sum()), fast))
         if len(self._steps) < STEPS:
             return LevelStep(fast, None)

@@ -1,15 +1,15 @@
-"""A-weighting, by which a level counts what a person hears (IEC 61672-1, annex E), for any sample rate.
+"""The weightings of a sound level meter (IEC 61672-1): A, by which it counts what a person hears, and Fast, in time.
 
-The weighting has four zeros at 0 Hz and six poles. Each becomes a digital one by its impulse response: exp(-w / rate).
-Two more zeros make the fall above 12 kHz right up to half of the sample rate, where a bilinear transform would have no
-gain left: at 16 kHz and a rate of 48 kHz that is 6 dB off, and this 0.3 dB.
+They work at any sample rate. A-weighting (annex E) has four zeros at 0 Hz and six poles. Each becomes a digital one by
+its impulse response: exp(-w / rate). Two more zeros make the fall above 12 kHz right up to half of the sample rate,
+where a bilinear transform would have no gain left: at 16 kHz and a rate of 48 kHz that is 6 dB off, and this 0.3 dB.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import sosfilt, sosfilt_zi, zpk2sos
+from scipy.signal import lfilter, sosfilt, sosfilt_zi, zpk2sos
 
 from htsat_edge.runtime.common.arrays import FloatArray
 
@@ -18,6 +18,8 @@ HIGH_PASS_HZ = (20.598997, 20.598997, 107.65265, 737.86223)
 LOW_PASS_HZ = (12194.217, 12194.217)
 REFERENCE_HZ = 1000.0
 """Where the gain is 1."""
+FAST_S = 0.125
+"""Time constant of the weighting Fast."""
 SILENCE = 1e-30
 """What a state may forget: numbers below 1e-308 would cost a processor many times as much."""
 
@@ -65,3 +67,23 @@ class AWeighting:
         weighted, self._state = sosfilt(self._sections, samples.astype(np.float64), zi=self._state)
         self._state[np.abs(self._state) < SILENCE] = 0
         return weighted
+
+
+class FastWeighting:
+    """Averages a stream of powers, the last ones most."""
+
+    def __init__(self, sample_rate: float) -> None:
+        """Prepare for a sample rate in Hz."""
+        self._decay = float(np.exp(-1 / (FAST_S * sample_rate)))
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew, as after a gap."""
+        self._state: DoubleArray = np.zeros(1)
+
+    def push(self, powers: DoubleArray) -> DoubleArray:
+        """Take powers (S,); return their averages (S,)."""
+        averages: DoubleArray
+        averages, self._state = lfilter([1 - self._decay], [1, -self._decay], powers, zi=self._state)
+        self._state[self._state < SILENCE] = 0
+        return averages

@@ -16,7 +16,7 @@ from htsat_edge.runtime.common.config import read_json
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import sha256_of
 from htsat_edge.runtime.common.suggest import suggest
-from htsat_edge.runtime.common.text import is_name
+from htsat_edge.runtime.common.text import is_name, listed
 from htsat_edge.runtime.dsp.log_mel import FrontEnd
 from htsat_edge.runtime.models.external import external_files
 from htsat_edge.runtime.models.levels import BALANCED, Sensitivity, SensitivityLevels
@@ -28,6 +28,8 @@ CPU_FP32 = "cpu-fp32"
 BUNDLED = Path(__file__).resolve().parent / "bundled"
 """The model that ships inside this package."""
 DEFAULT_THRESHOLD = 0.5
+SHOWN = 30
+"""Labels that an error names of those that there are."""
 logger = logging.getLogger(__name__)
 
 
@@ -149,7 +151,8 @@ class ModelInfo(BaseModel):
         unknown = {label: suggest(label, there) for label in labels if label not in there}
         if unknown:
             named = "; ".join(f"{label!r} is no class of this model{hint}" for label, hint in unknown.items())
-            known = "" if all(unknown.values()) else f"; the model knows {'; '.join(there[:30])}"
+            more = ": `htsat-edge labels` lists them" if len(there) > SHOWN + 1 else ""
+            known = "" if all(unknown.values()) else f"; the model knows {listed(there, SHOWN, '; ')}{more}"
             raise HtsatEdgeError(f"{where}: {named}{known}")
 
     @property

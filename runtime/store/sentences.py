@@ -79,6 +79,11 @@ def lower(threshold: float) -> float:
     return math.floor(threshold * scale + 1e-6) / scale
 
 
+def higher(threshold: float) -> float:
+    """Return the next threshold above that one would write; there may be none, and it is 1 or more."""
+    return math.floor(threshold * 100 + 1) / 100
+
+
 def setting(key: str, label: str, value: float) -> str:
     """Return a key of the configuration with a value for one class."""
     name = label if PLAIN.fullmatch(label) else json.dumps(label, ensure_ascii=False)
@@ -118,7 +123,7 @@ def _reported(f: Finding) -> str:
             "`detection.early_margin` makes that rarer, and null waits for the final scores"
         )
     text += f"; it is from {f.threshold:.3g} on"
-    if f.would is None or (above := math.floor(f.would * 100 + 1) / 100) >= 1:
+    if f.would is None or (above := higher(f.would)) >= 1:
         return text
     return f"{text}, and {setting('detection.thresholds', f.label, above)} would have left this moment out"
 

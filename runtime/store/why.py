@@ -19,6 +19,7 @@ from htsat_edge.runtime.store.records import (
     ScorePart,
     ScoreSpan,
     Stage,
+    StoredEvent,
     WhyStep,
 )
 from htsat_edge.runtime.store.replay import find_threshold, replay_with
@@ -34,6 +35,8 @@ SHOWN_S = 15.0
 STEP_S = 0.32
 """Where nothing is known of the steps."""
 TOP = 5
+LONGEST_S = 3600.0
+"""Of an event: its peak is looked for in so much of it."""
 MOST_LETTERS = 200
 """Of a label."""
 
@@ -84,6 +87,28 @@ def explain(reader: StoreReader, source: str, label: str, at: float, now: float 
         steps=_steps(evidence, at, STEP_S if setup is None else setup.step_s),
         top=[] if found is None else _top(found[0].run, found[1]),
     )
+
+
+def explain_event(reader: StoreReader, event: StoredEvent, now: float | None = None) -> Explanation:
+    """Return why an event was reported, at the moment in it at which its class scored highest."""
+    return explain(reader, event.source, event.label, _peak_at(reader, event), now)
+
+
+def _peak_at(reader: StoreReader, event: StoredEvent) -> float:
+    """Return the middle of the step at which an event scored highest; its onset where no scores are stored."""
+    end = event.onset + NEAR_S if event.offset is None else min(event.offset, event.onset + LONGEST_S)
+    highest, peak_at = 0.0, event.at
+    for run in reader.score_runs(event.source, event.at - AROUND_S, event.at + (end - event.onset) + AROUND_S):
+        if run.session != event.session or event.label not in run.setup.labels:
+            continue
+        # By positions, since the scores of a recording have other times of day than its events (`Evidence.read`).
+        first, last = (max(0, round((at - run.onset) / run.step_s)) for at in (event.onset, end))
+        scores = run.scores[first:last, run.setup.labels.index(event.label)]
+        if len(scores) and scores.max() > highest:
+            highest, step = float(scores.max()), first + int(scores.argmax())
+            began = run.at if event.time is not None else event.at + run.onset - event.onset
+            peak_at = began + (step + 0.5) * run.step_s
+    return peak_at
 
 
 def _find_setup(reader: StoreReader, source: str, at: float) -> Setup | None:

@@ -1,8 +1,23 @@
-"""What the tests of enrolled sounds share."""
+"""What the tests of enrolled sounds share, and time zones."""
+
+import time
 
 import numpy as np
 import pytest
 import soundfile
+
+
+@pytest.fixture
+def in_zone(monkeypatch):
+    """Moves this process to a time zone."""
+
+    def move(zone):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield move
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.fixture(scope="session")

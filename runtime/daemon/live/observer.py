@@ -6,13 +6,13 @@ import base64
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.common.message import DECIMALS
+from htsat_edge.runtime.common.message import DECIMALS, Message
 from htsat_edge.runtime.daemon.live.frames import DB_STEP, FLOOR_DB, LiveFrame, NewestScores
-from htsat_edge.runtime.daemon.live.server import LiveServer
 from htsat_edge.runtime.daemon.observers import SessionObserver
 from htsat_edge.runtime.daemon.session import SourceSession
 from htsat_edge.runtime.dsp.log_mel import FrontEnd
@@ -42,10 +42,20 @@ class Arrived:
     """(n, C), of the steps that are not final."""
 
 
+class FrameSink(Protocol):
+    """Takes frames: the live socket, or the view on a terminal."""
+
+    connected: bool
+    """Whether anybody watches."""
+
+    def put(self, make: Callable[[], Message]) -> None:
+        """Take a frame, without waiting; it is made where it is wanted."""
+
+
 class LiveObserver(SessionObserver):
     """Sends what a session hears to whoever watches; while nobody does, it does nothing."""
 
-    def __init__(self, server: LiveServer, session: SourceSession) -> None:
+    def __init__(self, server: FrameSink, session: SourceSession) -> None:
         """Send what a session hears by a server."""
         self._server, self._session = server, session
         self._front_end = session.info.front_end
@@ -97,7 +107,7 @@ class LiveObserver(SessionObserver):
         self._server.put(lambda: self._frame(heard, time, level))
 
     def _frame(self, heard: Arrived, time: str | None, level: float) -> LiveFrame:
-        """Return what was heard as a message; in the server's thread."""
+        """Return what was heard as a message; in the thread of whoever watches."""
         front_end, final = self._front_end, sum(map(len, heard.final))
         return LiveFrame(
             source=self._session.feed.name,

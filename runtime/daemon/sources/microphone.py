@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError
 from htsat_edge.runtime.daemon.config import MicrophoneConfig
 from htsat_edge.runtime.daemon.sources.feed import Feed
 from htsat_edge.runtime.daemon.sources.names import read_name, tolerate_names
@@ -305,8 +305,11 @@ def choose_rate(sd: Any, wanted: int | None, number: int, channels: int, device:
 
 
 def count_channels(settings: MicrophoneConfig) -> int:
-    """Return the number of input channels of a device that is there."""
+    """Return the number of input channels of a device; raise a NotReadyError where it is not there."""
     sd = load_portaudio()
-    with _portaudio:
-        _, device = look_up(sd, settings)
+    try:
+        with _portaudio:
+            _, device = look_up(sd, settings)
+    except HtsatEdgeError as error:
+        raise NotReadyError(str(error)) from None
     return int(device["max_input_channels"])

@@ -5,7 +5,19 @@ from importlib.metadata import version
 
 import pytest
 
-COMMANDS = ("detect", "listen", "enroll", "tune", "web", "check", "devices", "bench", "schema")
+COMMANDS = (
+    "detect",
+    "listen",
+    "events",
+    "enroll",
+    "tune",
+    "web",
+    "labels",
+    "check",
+    "devices",
+    "bench",
+    "schema",
+)
 
 
 def test_it_prints_its_version(command):

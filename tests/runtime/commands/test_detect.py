@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from htsat_edge.runtime.commands.detect import split_labels
+from htsat_edge.runtime.commands.detect_config import split_labels
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.models.bundle import ModelInfo
 

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from datetime import datetime
+
 import pytest
 from rich.console import Console
 
@@ -45,6 +48,16 @@ def test_a_table_of_events(capsys):
         ["0:01.28", "1:01.00", "Fowl", "[a]", "0.50", "▇▇▇▇▇"],
         [],
     ]
+
+
+def test_an_event_that_stays_below_its_threshold_is_marked(capsys):
+    begun = datetime(2026, 5, 1, 21, 30).astimezone()
+    found = Detections("x", 9.0, [*events("Dog", 1.0, 2.0, 0.5), *events("Fowl", 1.0, 2.0, 0.5, 2)], None)
+    print_events(Console(width=80), replace(found, heard_as="yard", start=begun), {"Dog": 0.50001, "Fowl": 0.6})
+    title, _, dog, fowl, note, _ = capsys.readouterr().out.splitlines()
+    assert title == "x  0:09.00  2026-05-01 21:30:00  yard"
+    assert (dog.split()[-1], fowl.split()[-1]) == ("▇▇▇▇▇", "*")
+    assert note == "  * reported early; its final scores stay below the threshold"
 
 
 def test_no_events(capsys):

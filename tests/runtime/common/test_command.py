@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from htsat_edge.runtime.common.command import Parser, count, decibels, refuse_without_extra, run, seed
-from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
+from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError, NotReadyError
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,7 @@ from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
     [
         (CheckFailed("too slow by 3 ms"), 1, "prog: too slow by 3 ms\n"),
         (HtsatEdgeError("x.wav: no such file"), 2, "prog: x.wav: no such file\n"),
+        (NotReadyError("usb: no such microphone"), 1, "prog: usb: no such microphone\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )
@@ -64,8 +65,8 @@ def test_what_is_missing_says_how_to_install_it(capsys):
     assert stop.value.code == 2
     out, err = capsys.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
-    assert err.startswith("prog: needs torch: pip install ")
-    assert "[export]" in err
+    assert err.startswith("prog: needs torch: pip install torch==")
+    assert err.endswith('whl/cpu, and then pip install "htsat-edge[export]"\n')
 
 
 @pytest.mark.parametrize(

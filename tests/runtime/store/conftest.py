@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-import time
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
@@ -114,19 +113,6 @@ def reader(filler):
     """Reads what the filler writes."""
     with StoreReader(filler.path) as opened:
         yield opened
-
-
-@pytest.fixture
-def in_zone(monkeypatch):
-    """Moves this process to a time zone."""
-
-    def move(zone):
-        monkeypatch.setenv("TZ", zone)
-        time.tzset()
-
-    yield move
-    monkeypatch.undo()
-    time.tzset()
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.events import EventEnd, EventStart
 from htsat_edge.runtime.store.database import Database
 from htsat_edge.runtime.store.reader import StoreReader
+from htsat_edge.runtime.store.records import EventFilter
 from htsat_edge.runtime.store.sentences import clock, setting
 from htsat_edge.runtime.store.setup import Setup
-from htsat_edge.runtime.store.why import explain, span
+from htsat_edge.runtime.store.why import explain, explain_event, span
 from htsat_edge.runtime.store.writes import LeftOut, ScoreRow, SourceSetup
 
 BEGAN = datetime(2026, 5, 1, 12, 0, tzinfo=timezone.utc)
@@ -218,6 +219,7 @@ def test_a_recording_that_was_heard_faster_than_it_was_made(tmp_path):
     """Nothing of it has a time: its scores and events are dated by when they were stored, which does not fit."""
     path, scores = tmp_path / "store.db", np.full((120, len(LABELS)), 0.02, np.float32)
     scores[80:84, 1] = 0.8
+    scores[82, 1] = 0.9
     with closing(Database(path)) as database, database:
         session = database.session("one", T0)
         database.put(session, SourceSetup("yard", SETUP), T0)
@@ -226,8 +228,11 @@ def test_a_recording_that_was_heard_faster_than_it_was_made(tmp_path):
         database.put_event(session, event, T0 + 4)
     with StoreReader(path) as opened:
         found = explain(opened, "yard", "Dog", T0 + 5, T0 + 10)
-    assert found.stage == "reported"
-    assert [round(step.score, 1) for step in found.steps[26:34]] == [0.0] * 2 + [0.8] * 4 + [0.0] * 2
+        (event,) = opened.events(EventFilter(), 1).events
+        peak = explain_event(opened, event, T0 + 10)
+    assert found.stage == peak.stage == "reported"
+    assert (peak.at, peak.top[0].score) == (T0 + 5.25, pytest.approx(0.9, abs=0.01))
+    assert [round(step.score, 1) for step in found.steps[26:34]] == [0.0] * 2 + [0.8, 0.8, 0.9, 0.8] + [0.0] * 2
 
 
 def test_names_and_times_as_a_person_writes_them():

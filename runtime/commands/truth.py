@@ -1,0 +1,69 @@
+"""Read what does sound in a recording, to be drawn beside what was found."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.text import is_name, listed, visible
+
+COLUMNS = ("onset", "offset", "label")
+
+
+@dataclass(frozen=True)
+class TrueSound:
+    """One sound of a recording, by a person's word."""
+
+    label: str
+    onset: float
+    """In seconds."""
+    offset: float
+
+
+def read_truth(truth: Path | None, plot: Path | None, files: Sequence[Path]) -> list[TrueSound]:
+    """Return the sounds of a file, in the order of their onsets; none where there is no file.
+
+    Raises
+    ------
+    HtsatEdgeError
+        It is not to be drawn, or of which recording it is cannot be known; or it cannot be read, lacks a column, or
+        holds a row that makes no sense.
+    """
+    if truth is None:
+        return []
+    if plot is None:
+        raise HtsatEdgeError(f"--truth {truth}: is drawn, so say where: --plot picture.png")
+    if len(files) > 1:
+        raise HtsatEdgeError(f"--truth {truth}: belongs to one recording, but there are {len(files)}: give one by one")
+    try:
+        lines = truth.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise HtsatEdgeError(f"--truth {truth}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise HtsatEdgeError(f"--truth {truth}: is no text in UTF-8, want a CSV file") from None
+    header = lines[0] if lines else ""
+    rows = csv.DictReader(lines, delimiter=max(",;\t", key=header.count))
+    there = [visible(name) for name in rows.fieldnames or ()]
+    if missing := [name for name in COLUMNS if name not in there]:
+        found = listed(there, 8) or "none"
+        raise HtsatEdgeError(f"--truth {truth}: has no column {', '.join(missing)}; it has {found}")
+    return sorted((_sound(truth, rows.line_num, row) for row in rows), key=lambda sound: sound.onset)
+
+
+def _sound(truth: Path, line: int, row: dict[str, str | None]) -> TrueSound:
+    onset, offset, label = (row[name] or "" for name in COLUMNS)
+    try:
+        begin, end = float(onset), float(offset)
+    except ValueError:
+        begin = end = math.nan
+    if not 0 <= begin < end < math.inf:
+        raise HtsatEdgeError(
+            f"--truth {truth}: line {line}: want seconds with 0 <= onset < offset, not {onset!r} and {offset!r}"
+        )
+    if not is_name(label):
+        raise HtsatEdgeError(f"--truth {truth}: line {line}: {label!r} is no label")
+    return TrueSound(label.strip(), begin, end)
