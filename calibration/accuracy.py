@@ -16,6 +16,7 @@ if __name__ == "__main__":
 import argparse
 import math
 import platform
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -180,10 +181,27 @@ def accuracy(args: argparse.Namespace) -> int:
         print(f"not made here by quantize.py, and so judged by the scores alone: {', '.join(foreign)}")
     write(target, page, found, versions)
     broken = [f"{name}: {line}" for name, measured in graphs.items() for line in measured.broken]
+    for step in next_steps(bundle, graphs):
+        print(f"next: {step}")
     if broken:
         more = f"; {target} has all" if len(broken) > SHOWN + 1 else ""
         raise CheckFailed(f"over budget: {listed(broken, SHOWN, '; ')}{more}")
     return 0
+
+
+def next_steps(bundle: Bundle, graphs: Mapping[str, Measured]) -> list[str]:
+    """Return what to type when the graphs are measured; nothing where calibrating again would not mend them."""
+    path = shlex.quote(str(bundle.path))
+    broken = [name for name, measured in graphs.items() if measured.broken]
+    if broken:
+        if not set(GRAPHS).issuperset(broken):
+            return []
+        again = f"python -m htsat_edge.calibration.quantize {path} --clips MORE_RECORDINGS --budget DB"
+        return [f"{again} keeps the layers that suffer most in floating point; graphs over budget are never chosen"]
+    steps = [f"htsat-edge detect RECORDING --bundle {path}"]
+    if not {"fp16", "int8", "int8_fp16"}.isdisjoint(graphs):
+        steps.append(f"python -m htsat_edge.export.build_trt {path}, on the device with the NVIDIA GPU")
+    return steps
 
 
 def write(target: Path, page: Path, found: Accuracy, versions: Sequence[Version]) -> None:

@@ -25,6 +25,7 @@ from htsat_edge.calibration.observe import Observed, Range, is_lopsided
 from htsat_edge.calibration.plain import plain, read_constant, replace_constant
 from htsat_edge.calibration.structure import LINEAR_OPS, Linear, structure_of
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.progress import with_progress
 from htsat_edge.runtime.common.text import listed
 
 GRAPHS = ("fp16", "int8", "int8_fp16", "cpu-int8")
@@ -52,7 +53,9 @@ def round_weights(model: onnx.ModelProto, linears: Sequence[Linear], observed: O
     for linear in linears:
         by_input.setdefault(linear.input, []).append(linear.weight)
     rounded: dict[str, Rounded] = {}
-    for tensor, names in by_input.items():  # q, k and v share their input, and so the work
+    for tensor, names in with_progress(
+        [*by_input.items()], "rounding weights"
+    ):  # q, k and v share their input, and so the work
         joined = np.concatenate([weights[name] for name in names], axis=1)
         scale = scales(joined)
         integers = round_together(joined, scale, observed.grams[tensor])

@@ -11,6 +11,8 @@ if __name__ == "__main__":
     end_at_interrupt()
 
 import argparse
+import math
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,13 +38,14 @@ from htsat_edge.evaluation.datasets.options import add_clips
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing_several, sha256_of
 from htsat_edge.runtime.common.machine import installed_versions
+from htsat_edge.runtime.common.progress import with_progress
 from htsat_edge.runtime.common.text import listed
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.bundle import CPU_FP32, MODEL_FILE, Bundle, Quantization, load_bundle
 
 COUNT = 64
 TOLERANCE_DB = 30.0
-"""A graph whose logits are further than this from the float ones is of no use, and a sign that something is wrong."""
+"""A graph whose logits, its raw outputs, are further than this from the float ones is of no use."""
 
 
 def quantize(args: argparse.Namespace) -> int:
@@ -89,10 +92,10 @@ def quantize(args: argparse.Namespace) -> int:
         versions=installed_versions("htsat-edge", "onnx", "onnxruntime", "numpy"),
     )
     write(bundle, graphs, provenance, stale)
-    eight_bits = len(quantizer.linears) - len(in_float)
     if graphs.keys() != {"fp16"}:
         missed = f", not {listed(quantizer.missed)}" if quantizer.missed else ""
-        print(f"{eight_bits} of {len(quantizer.linears) + len(quantizer.missed)} linear layers are in 8 bits{missed}")
+        total = len(quantizer.linears) + len(quantizer.missed)
+        print(f"{len(quantizer.linears) - len(in_float)} of {total} linear layers are in 8 bits{missed}")
     report(bundle, provenance, [windows[i] for i in learned], [windows[i] for i in held], stale)
     return 0
 
@@ -133,7 +136,7 @@ def choose_float(
     if enough and not args.sensitivity:
         return []
     ranking = measure(quantizer.linears, damage, key, bundle.path / "sensitivity.json")
-    print("logit SNR with one layer alone in 8 bits, the worst ten:")
+    print("signal to noise of the raw outputs with one layer alone in 8 bits, the ten lowest:")
     for name, snr in list(ranking.items())[:10]:
         print(f"  {snr:6.1f} dB  {name}")
     if enough:
@@ -152,14 +155,16 @@ def measure_graphs(
     quantizer: Quantizer, graphs: Mapping[str, onnx.ModelProto], budget_db: float | None
 ) -> dict[str, float]:
     """Return the logit SNR of each graph; raise CheckFailed where one is of no use."""
-    snrs = {name: quantizer.snr_db(model) for name, model in graphs.items()}
+    snrs = {name: quantizer.snr_db(model) for name, model in with_progress([*graphs.items()], "measuring")}
     for name, snr in snrs.items():
         if not snr >= TOLERANCE_DB:  # NaN is not, either
             hint = "" if budget_db else "; --budget puts the worst layers back into floating point"
-            raise CheckFailed(
-                f"{name}.onnx: its logits are within {snr:.1f} dB of fp32, want {TOLERANCE_DB:g}; the bundle is as it "
-                f"was{hint}"
+            far = (
+                f"have a signal to noise of {snr:.1f} dB, want {TOLERANCE_DB:g}"
+                if math.isfinite(snr)
+                else "are no numbers"
             )
+            raise CheckFailed(f"{name}.onnx: its raw outputs {far}; the bundle is as it was{hint}")
     return snrs
 
 
@@ -192,23 +197,26 @@ def report(
     snrs = provenance.logit_snr_db
     if stale:
         print(f"removed, as of an earlier calibration: {', '.join(f'{name}.onnx' for name in stale)}")
-    if "cpu-int8" in snrs and provenance.cpu_fp32_sha256 is None:
-        print(
-            "cpu-int8 was made from fp32.onnx: python -m htsat_edge.export.to_onnx --cpu writes a graph that makes it "
-            "faster"
-        )
     whole = bundle.size("fp32")
-    apart = {window.path for window in learned}.isdisjoint(window.path for window in held)
-    others = "of other recordings" if apart else "of the same recordings"
-    print(f"calibrated on {len(learned)} windows by {provenance.method}, measured on {len(held)} {others}")
     for name, snr in snrs.items():
         size = bundle.size(name)
-        print(f"{bundle.graph(name)}: {size / 1e6:.1f} MB, {size / whole:.2f} of fp32, logits within {snr:.1f} dB")
-    if "cpu-int8" in snrs:
+        part = f"{size / 1e6:.1f} MB, {100 * size / whole:.0f} % of fp32.onnx"
+        print(f"written: {bundle.graph(name)}, {part}, signal to noise {snr:.1f} dB")
+    apart = {window.path for window in learned}.isdisjoint(window.path for window in held)
+    window_s = bundle.info.steps * bundle.info.step_s
+    print(
+        f"ranges from {len(learned)} windows of {window_s:g} s by {provenance.method}; signal to noise is of the raw "
+        f"outputs to those of fp32.onnx, on {len(held)} windows of {'other' if apart else 'the same'} recordings"
+    )
+    if "cpu-int8" in snrs and provenance.cpu_fp32_sha256 is None:
         print(
-            "detect uses cpu-int8 once python -m htsat_edge.calibration.accuracy found it within the budget, or with "
-            "--precision cpu-int8"
+            f"cpu-int8 was made from fp32.onnx; it would be faster, made from {CPU_FP32}.onnx, which "
+            "python -m htsat_edge.export.to_onnx writes"
         )
+    if "cpu-int8" in snrs:
+        print("htsat-edge uses cpu-int8 once accuracy.py has found it good enough, or with --precision cpu-int8")
+    command = ["python", "-m", "htsat_edge.calibration.accuracy", str(bundle.path), "--clips", "OTHER_RECORDINGS"]
+    print(f"next, what they cost in events: {shlex.join(command)}")
 
 
 def graph_names(text: str) -> list[str]:
@@ -235,13 +243,13 @@ def main(arguments: list[str] | None = None) -> int:
         "--method",
         choices=["best", *METHODS],
         default="best",
-        help="how the range of an activation is chosen (default: whichever keeps the logits closest)",
+        help="how the range of a layer's input is chosen (default: whichever keeps the raw outputs closest)",
     )
     parser.add_argument(
         "--budget",
         type=decibels,
         metavar="DB",
-        help="lowest logit SNR: the worst layers go back to floating point until it is met",
+        help="signal to noise that the raw outputs must have: the worst layers go back to floating point until they do",
     )
     parser.add_argument(
         "--graphs", type=graph_names, default=GRAPHS, metavar="A,B", help=f"write only these of {', '.join(GRAPHS)}"

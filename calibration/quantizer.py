@@ -85,7 +85,11 @@ class Quantizer:
         """Return the method that keeps the logits of the held windows closest."""
         if len(methods) == 1:
             return methods[0]
-        return max(methods, key=lambda method: self.snr_db(self.int8(method, kind, self.linears)))
+        found = {
+            method: self.snr_db(self.int8(method, kind, self.linears))
+            for method in with_progress(methods, "choosing the ranges")
+        }
+        return max(found, key=lambda method: found[method])
 
 
 def refuse_batches(model: onnx.ModelProto) -> None:
@@ -102,8 +106,8 @@ def refuse_constant(logits: FloatArray) -> None:
     if (logits == logits[:1, :1]).all():
         raise HtsatEdgeError(
             "fp32.onnx: gives every window the same scores, as a network without a head does (ClapModel), so that "
-            "the SNR of its logits means nothing; train it on your classes first (docs/training.md), or use fp32.onnx "
-            "as it is"
+            "what 8 bits change cannot be measured; train it on your classes first (docs/training.md), or use "
+            "fp32.onnx as it is"
         )
 
 
@@ -159,6 +163,5 @@ def _columns(model: onnx.ModelProto, linear: Linear) -> list[bytes]:
 
 def _no_twin(linear: Linear) -> HtsatEdgeError:
     return HtsatEdgeError(
-        f"{CPU_FP32}.onnx: its {linear.name} is not that of fp32.onnx; "
-        "python -m htsat_edge.export.to_onnx --cpu writes both"
+        f"{CPU_FP32}.onnx: its {linear.name} is not that of fp32.onnx; python -m htsat_edge.export.to_onnx writes both"
     )

@@ -227,7 +227,7 @@ def start(args: argparse.Namespace) -> int:
     )
     if args.out is not None:
         tuning.write(args.out)
-        print(args.out)
+        print(f"written: {args.out}")
     if args.write:
         write_into(bundle.path / MODEL_FILE, tuning)
     return 0
@@ -267,7 +267,7 @@ def put(path: Path, content: Mapping[str, object]) -> None:
     """Write a model.json, whole or not at all, and say so."""
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(path)
+    print(f"written: {path}")
 
 
 def share(text: str) -> float:

@@ -41,7 +41,8 @@ def broken_by(measured: Measured, reference: Measured, truth: Truth, budget: Bud
         lost = f"{measured.events_lost} of {reference.events} events of fp32"
         broken.append(f"{lost} are lost, allowed are {budget.lost_percent:g} %")
     if measured.logit_snr_db is not None and measured.logit_snr_db < budget.logit_snr_db:
-        broken.append(f"logits are within {measured.logit_snr_db:g} dB of fp32, want {budget.logit_snr_db:g}")
+        far = f"{measured.logit_snr_db:g} dB, want {budget.logit_snr_db:g}"
+        broken.append(f"the raw outputs have a signal to noise of {far}")
     return broken
 
 

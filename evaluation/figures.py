@@ -25,8 +25,8 @@ FEWEST = 5
 """Recordings to resample; intervals of fewer say nothing."""
 TITLES = {
     "accuracy": "accuracy",
-    "clip_ap": "mAP, recordings",
-    "step_ap": "mAP, steps",
+    "clip_ap": "mean average precision",
+    "step_ap": "mean average precision of steps",
     "event_f1": "event F1",
     "segment_f1": "segment F1",
     "psds1": "PSDS1",

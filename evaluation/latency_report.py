@@ -26,7 +26,7 @@ COLUMNS = (
 )
 PALETTE = matplotlib.color_sequences["tab10"]
 TITLES = (
-    "from the onset of a sound to its start\nmedian, whisker to p95",
+    "s from the onset of a sound to its start\nmedian, whisker to 95 %",
     "event F1\nwith its 90 % interval",
     "segment F1\nwith its 90 % interval",
     "false alarms\nan hour",
@@ -124,7 +124,7 @@ def draw(path: Path, found: LatencyFigures) -> None:
             _draw_dot(axes, i, span, label, colours[point.hop_s])
     plots[0].set_yticks(range(len(rows)), rows)
     plots[0].set_ylim(-0.6, len(rows) - 0.4)
-    plots[0].set_ylabel("hop, look-ahead, early margin")
+    plots[0].set_ylabel("hop, look-ahead, early margin (logits)")
     for axes, title in zip(plots, TITLES, strict=True):
         axes.set_title(title, fontsize="medium")
         axes.grid(axis="x", alpha=0.3)

@@ -37,6 +37,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "<table>" + cells("th", header) + "".join(cells("td", row) for row in rows) + "</table>"
 
 
+def paragraph(text: str) -> str:
+    """Return a paragraph of text."""
+    return f"<p>{html.escape(text)}</p>"
+
+
+def warning(text: str, loud: bool = True) -> str:
+    """Return a paragraph that nobody overlooks; one that is not loud is amber in place of red."""
+    return f'<p class="{"warning" if loud else "doubt"}">{html.escape(text)}</p>'
+
+
 def write(path: Path, title: str, parts: Sequence[str]) -> None:
     """Write a page of these parts, which are HTML."""
     path.write_text(PAGE.format(title=html.escape(title), body="\n".join(parts)), encoding="utf-8")
@@ -51,6 +61,8 @@ body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem aut
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: 0.1rem 0.7rem; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap; }}
 svg {{ max-width: 100%; height: auto; }}
+.warning, .doubt {{ border-left: 0.4rem solid #c22; background: #fdecea; padding: 0.4rem 0.8rem; }}
+.doubt {{ border-color: #d90; background: #fff6e0; }}
 </style>
 {body}
 </html>

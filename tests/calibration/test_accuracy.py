@@ -87,6 +87,7 @@ def test_it_measures_every_graph_on_the_whole_path(bundle, clips, config, capsys
     out = capsys.readouterr().out
     assert "6 recordings of labels.csv, 1.2 minutes, labels say when each class sounds" in out
     assert "worst class, event F1" in out
+    assert f"next: htsat-edge detect RECORDING --bundle {bundle}\nnext: python -m htsat_edge.export.build_trt" in out
     found = read_json(bundle / "accuracy.json", Accuracy)
     assert list(found.graphs) == ["fp32", "int8", "cpu-int8"]
     assert list(bundle.glob(".*")) == []
@@ -105,6 +106,7 @@ def test_it_measures_every_graph_on_the_whole_path(bundle, clips, config, capsys
     assert change.low <= change.value <= change.high
     page = (bundle / "accuracy.html").read_text()
     assert page.count("<svg") == 1 + 2 * 2  # the classes; scores and clips of each graph
+    assert page.count(">kHz<") == 2
     assert "<script" not in page
     assert 'href="http' not in page
 
@@ -138,7 +140,7 @@ def test_weights_that_were_spoilt_are_named(bundle, few, config, capsys):
     multiply(bundle, "layers.2.blocks.1.mlp.fc1.matmul.1_scale", 4)
     assert accuracy(bundle, few, "--config", config, "--precisions", "int8") == 1
     err = capsys.readouterr().err
-    assert "int8: logits are within" in err
+    assert "int8: the raw outputs have a signal to noise of" in err
     assert "the difference comes from layers.2.blocks.1.mlp.fc1.matmul" in err
 
 
@@ -288,7 +290,7 @@ def test_a_graph_for_a_cpu_that_answers_otherwise_is_over_budget(bundle, tiny_ne
     onnx.save(build_for_cpu(tiny_network, 1024), bundle / "cpu-fp32.onnx")
     multiply(bundle, "layers.2.blocks.0.mlp.fc1.matmul.1", 4, "cpu-fp32")
     assert accuracy(bundle, few, "--config", config, "--precisions", "cpu-fp32") == 1
-    assert "accuracy.py: over budget: cpu-fp32: logits are within" in capsys.readouterr().err
+    assert "accuracy.py: over budget: cpu-fp32: the raw outputs have" in capsys.readouterr().err
     assert read_json(bundle / "accuracy.json", Accuracy).recommended["onnxruntime"] == "fp32"
     assert load_bundle(bundle).recommended() == "fp32"
 

@@ -93,7 +93,7 @@ def test_one_that_is_over_budget_is_explained_in_bounds(theirs, bundle, one, con
     config.write_text(LOOSE.replace("snr_db: 10", "snr_db: 90"))
     assert measure(bundle, one, config) == 1
     err = capsys.readouterr().err
-    assert "int8: logits are within" in err
+    assert "int8: the raw outputs have a signal to noise of" in err
     assert "more are in 8 bits, but only inputs of linear layers may be" in err
     assert len(err.splitlines()) == 1
     assert len(err) < 1500
@@ -147,7 +147,7 @@ def test_how_many_layers_are_in_8_bits_is_said(bundle, recordings, capsys):
     out = capsys.readouterr().out
     assert "26 of 27 linear layers are in 8 bits, not layers.1.blocks.0.mlp.fc1.matmul" in out
     share = (bundle / "int8.onnx").stat().st_size / load_bundle(bundle).size("fp32")
-    assert f"{share:.2f} of fp32" in out
+    assert f"{100 * share:.0f} % of fp32.onnx" in out
     assert share < 0.8  # of a network this small the tables and the rest are much
 
 

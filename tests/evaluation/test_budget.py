@@ -42,7 +42,7 @@ def measured(snr_db=40.0, changes=(), event_f1=(0.5, 0.5), window_ms=10.0, broke
         (measured(snr_db=None), []),
         (measured(changes=[("event_f1", -0.0099), ("segment_f1", -0.5), ("clip_ap", 0.2)]), []),
         (measured(changes=[("event_f1", -0.02)]), ["event F1 falls by 2.0 points, allowed are 1"]),
-        (measured(snr_db=29.9), ["logits are within 29.9 dB of fp32, want 30"]),
+        (measured(snr_db=29.9), ["the raw outputs have a signal to noise of 29.9 dB, want 30"]),
         (measured(event_f1=(0.4, 0.4)), ["event F1 of a falls by 10.0 points, allowed are 5"]),  # b sounds once
         (measured(event_f1=(0.5, 0)), ["event F1 of b falls by 50.0 points, allowed are 5"]),
         (measured(event_f1=(None, 0.5)), []),
