@@ -17,7 +17,7 @@ WORKDIR /app
 COPY . .
 # TensorRT comes with the image's own packages; pycuda is compiled with the image's CUDA.
 RUN python3 -m venv --system-site-packages .venv \
-    && PATH=/usr/local/cuda/bin:$PATH .venv/bin/pip install --no-cache-dir --editable ".[jetson]"
+    && PATH=/usr/local/cuda/bin:$PATH .venv/bin/pip install --no-cache-dir --editable ".[jetson,metrics]"
 
 ENV PATH=/app/.venv/bin:/usr/local/cuda/bin:$PATH
 # An engine fits one GPU. So it is built where it runs: at the first start; later starts find it in the volume.

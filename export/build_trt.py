@@ -12,6 +12,7 @@ if __name__ == "__main__":
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from htsat_edge.runtime.common.command import Parser, count, decibels, run
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.models.backends.trt import installed_flavour
 from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
-from htsat_edge.runtime.models.engines import NAMES, PRECISIONS, EngineManifest, Recipe, find_engines
+from htsat_edge.runtime.models.engines import FOLDER, NAMES, PRECISIONS, EngineManifest, Recipe, find_engines
 
 
 def build_trt(args: argparse.Namespace) -> int:
@@ -33,6 +34,8 @@ def build_trt(args: argparse.Namespace) -> int:
     flavour = args.flavour or installed_flavour() or "tensorrt"
     builder = EngineBuilder(load_bundle(args.bundle), flavour, args.budget, args.background)
     print(f"{builder.bundle.info.name}: {builder}", flush=True)
+    if builder.store.folder != builder.bundle.path / FOLDER:
+        print(f"{builder.bundle.path} cannot be written to; engines go into {builder.store.folder}")
     with builder.store.locked():
         recipes = [
             builder.make_recipe(precision, args.batch, args.workspace_mib, args.optimization_level)
@@ -47,7 +50,18 @@ def build_trt(args: argparse.Namespace) -> int:
         if builder.platform.gpu is not None:
             best = find_engines(builder.bundle, builder.platform)[0]
             print(f"htsat-edge uses {best.recipe.precision}, the fastest engine that passed validation")
+        if not args.background:
+            print(f"next: {next_step(builder)}")
     return 0
+
+
+def next_step(builder: EngineBuilder) -> str:
+    """Return what to type when the engines are there."""
+    bundle = builder.bundle.path
+    named = "" if bundle == BUNDLED else f" --bundle {shlex.quote(str(bundle))}"
+    if builder.platform.gpu is not None:
+        return f"htsat-edge detect RECORDING{named} --backend tensorrt"
+    return f"copy {bundle} to a machine with such a card and run this again there: it compares the engines with fp32"
 
 
 def choose_precisions(builder: EngineBuilder, requested: str) -> Sequence[str]:
@@ -88,9 +102,12 @@ def describe(manifest: EngineManifest, how: str) -> str:
     if manifest.latency is None or manifest.validation is None:
         return "; ".join([*parts, "not compared with fp32: there is no GPU here"])
     latency, snr = manifest.latency, manifest.validation.logit_snr_db
+    wanted = f" ({manifest.validation.budget_db:g} dB or more is wanted)"
     batch = "a window takes" if latency.batch == 1 else f"{latency.batch} windows take"
-    parts.append(f"{batch} {latency.p50_ms:.2f} ms (p99 {latency.p99_ms:.2f})")
-    parts.append(manifest.rejection or ("scores equal to fp32" if snr is None else f"logit SNR to fp32 {snr:g} dB"))
+    parts.append(f"{batch} {latency.p50_ms:.2f} ms (99 % of runs at most {latency.p99_ms:.2f} ms)")
+    parts.append(
+        manifest.rejection or ("scores equal to fp32" if snr is None else f"logit SNR to fp32 {snr:g} dB{wanted}")
+    )
     return "; ".join(parts)
 
 
@@ -135,7 +152,11 @@ def make_parser() -> Parser:
         help="tensorrt, as on a Jetson; rtx: TensorRT for RTX, for cards of PCs (default: what is installed)",
     )
     parser.add_argument(
-        "--budget", type=decibels, default=30.0, metavar="DB", help="least logit SNR to fp32 (default 30 dB)"
+        "--budget",
+        type=decibels,
+        default=30.0,
+        metavar="DB",
+        help="least signal-to-noise ratio of the logits to those of fp32, in dB (default 30)",
     )
     parser.add_argument(
         "--workspace-mib", type=mebibytes, default=1024, metavar="N", help="memory for a layer (default 1024)"

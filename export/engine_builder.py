@@ -140,11 +140,11 @@ class EngineBuilder:
 
     def _compile(self, recipe: Recipe, graph: onnx.ModelProto, requested: str) -> EngineManifest:
         """Build an engine and write it; return its manifest without validation."""
-        if not (has_monitor(self._trt) and sys.stderr.isatty()):  # where no bar shows the progress
+        if self._background or not (has_monitor(self._trt) and sys.stderr.isatty()):  # where no bar shows the progress
             print(f"{recipe.precision}: building{self._expected_time()}", flush=True)
         info = self.bundle.info
         timing = self.store.read_timing_cache() if recipe.flavour == "tensorrt" else b""
-        with Phases(recipe.precision) as phases:
+        with Phases(f"building {recipe.precision}", quiet=self._background) as phases:
             done = build(self._trt, graph, recipe, (info.frames, info.front_end.n_mels), timing, phases)
         self.store.write_engine(recipe, done.engine)
         if done.timing_cache:

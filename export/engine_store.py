@@ -17,11 +17,10 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing
 from htsat_edge.runtime.models.bundle import Bundle
 from htsat_edge.runtime.models.engines import (
-    FOLDER,
     EngineManifest,
     Platform,
     Recipe,
-    engine_file,
+    engine_folders,
     incompatibility,
     manifest_file,
     read_manifests,
@@ -43,20 +42,18 @@ class EngineStore:
     """The engines of a bundle, for a builder on one platform."""
 
     def __init__(self, bundle: Bundle, platform: Platform) -> None:
-        self.folder = bundle.path / FOLDER
+        self.folder = engine_folders(bundle)[0]
         self._bundle, self._platform = bundle, platform
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for one build; make it if it is missing, and wait while another process builds in it."""
         try:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             file = (self.folder / ".lock").open("a+")
         except OSError as error:
-            hint = (
-                "; build as the bundle's owner, or a copy of the bundle" if isinstance(error, PermissionError) else ""
-            )
-            raise HtsatEdgeError(f"{self.folder}: cannot be written: {error.strerror}{hint}") from None
+            hint = "build as the bundle's owner, or name a folder that can be written to in XDG_CACHE_HOME"
+            raise HtsatEdgeError(f"{self.folder}: cannot be written: {error.strerror}; {hint}") from None
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,12 +74,12 @@ class EngineStore:
 
     def write_engine(self, recipe: Recipe, engine: bytes) -> None:
         """Put an engine in its place."""
-        with replacing(engine_file(self._bundle, recipe)) as part:
+        with replacing(self.folder / f"{recipe.key}.engine") as part:
             part.write_bytes(engine)
 
     def write_manifest(self, manifest: EngineManifest) -> None:
         """Put a manifest beside its engine."""
-        with replacing(manifest_file(self._bundle, manifest.recipe)) as part:
+        with replacing(self.folder / f"{manifest.recipe.key}.json") as part:
             part.write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def read_timing_cache(self) -> bytes:
@@ -125,9 +122,10 @@ class EngineStore:
             twin = (recipe.flavour, recipe.precision, recipe.gpu)
             reason = "a newer one replaces it" if twin in newest else self._outdated(recipe)
             newest.add(twin)
+            files = {self.folder / f"{recipe.key}{suffix}" for suffix in (".engine", ".json")}
             if reason is None:
-                keep |= {engine_file(self._bundle, recipe), manifest_file(self._bundle, recipe)}
-            else:
+                keep |= files
+            elif any(path.exists() for path in files):  # else it lies in a bundle that cannot be written to
                 removed.append((manifest, reason))
         for path in self.folder.glob("*.failed"):
             with suppress(HtsatEdgeError):

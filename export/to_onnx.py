@@ -11,8 +11,11 @@ if __name__ == "__main__":
     end_at_interrupt()
 
 import argparse
+import csv
 import json
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ except ModuleNotFoundError as missing:
 from safetensors.torch import save_file
 
 from htsat_edge.calibration.packing import pack
+from htsat_edge.configs import CONFIGS
 from htsat_edge.evaluation.tuning import Tuning
 from htsat_edge.export.cpu_graph import build_for_cpu
 from htsat_edge.export.graph import OPSET, build, build_with_front_end
@@ -40,17 +44,21 @@ from htsat_edge.htsat.front_end import TorchLogMel
 from htsat_edge.htsat.label_file import read_label_file
 from htsat_edge.htsat.network import FRAMES, HTSAT, STEPS, NetworkOutput
 from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.common.config import parse, read_json
+from htsat_edge.runtime.common.config import parse, read_json, read_text
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing_folder, sha256_of
 from htsat_edge.runtime.common.machine import installed_versions
+from htsat_edge.runtime.common.progress import with_progress
 from htsat_edge.runtime.common.text import listed
 from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd
 from htsat_edge.runtime.models.backends.backend import Scores
 from htsat_edge.runtime.models.backends.ort import open_session
-from htsat_edge.runtime.models.bundle import MODEL_FILE, ModelInfo
+from htsat_edge.runtime.models.bundle import DEFAULT_THRESHOLD, MODEL_FILE, ModelInfo
+from htsat_edge.runtime.models.groups import read_groups
 
 WEIGHTS_FILE = "weights.safetensors"
+AUDIOSET = CONFIGS / "labels" / "audioset.csv"
+NO_GROUPS = "none"
 MEASURED = ("accuracy.json", "accuracy.html", "sensitivity.json")
 """Files that calibration/ wrote about the graphs of the bundle."""
 CHECK_BATCHES = (1, 2, 5)
@@ -141,7 +149,10 @@ def export(args: argparse.Namespace) -> int:
         **({"parents": labels.parents} if labels.parents else {}),
         **(read_json(args.thresholds, Tuning).model_dump() if args.thresholds else {}),
     }
-    parse(args.thresholds or args.network, info, ModelInfo)
+    named = parse(args.thresholds or args.network, info, ModelInfo)
+    by_group = {} if args.thresholds else read_group_thresholds(args.groups or choose_groups(named.labels), named)
+    if by_group:
+        info["thresholds"] = by_group
     loaded = load_checkpoint(args.checkpoint, config, args.ema, args.at)
     check_order(args.labels, labels.labels, loaded.class_names)
     network = loaded.network
@@ -149,14 +160,9 @@ def export(args: argparse.Namespace) -> int:
     if args.half_weights:
         refuse_large(args.checkpoint, halves)
         network.load_state_dict({**network.state_dict(), **halves})  # rounded, and float32 again
-    graphs = {"fp32.onnx": build(network, args.frames)}
-    if args.cpu:
-        graphs["cpu-fp32.onnx"] = build_for_cpu(network, args.frames)
-    if args.with_front_end:
-        graphs["fp32-audio.onnx"] = build_with_front_end(network, args.frames)
-    if args.half_weights:
-        graphs = {name: pack(model) for name, model in graphs.items()}
-    checks = {name: check(network, name, model, args.frames) for name, model in graphs.items()}
+    graphs = build_graphs(network, args)
+    compared = with_progress([*graphs.items()], "comparing graphs with torch")
+    checks = {name: check(network, name, model, args.frames) for name, model in compared}
     info["provenance"] = provenance(args.checkpoint, config, checks)
     with replacing_folder(args.out, is_foreign) as folder:
         if args.with_weights:
@@ -165,14 +171,61 @@ def export(args: argparse.Namespace) -> int:
         for name, model in graphs.items():
             onnx.save(model, folder / name)
         (folder / MODEL_FILE).write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"{args.checkpoint}: {loaded.taken}")
+    print(f"{args.checkpoint}: took {loaded.taken}")
     if labels.ordered_by:
         print(f"{args.labels}: its rows were put in the order of {labels.ordered_by}")
-    for name, differences in checks.items():
-        nodes, size = len(graphs[name].graph.node), (args.out / name).stat().st_size
-        worst = max(differences.values())
-        print(f"{args.out / name}: {nodes} nodes, {size / 1e6:.1f} MB, within {worst:.1g} of torch at batch 1, 2 and 5")
+    report(args.out, graphs, checks)
+    print(f"thresholds: {describe_thresholds(info.get('thresholds', {}), config.classes, bool(by_group))}")
+    print(f"next: htsat-edge detect RECORDING --bundle {shlex.quote(str(args.out))}")
     return 0
+
+
+def build_graphs(network: HTSAT, args: argparse.Namespace) -> dict[str, onnx.ModelProto]:
+    """Return the graphs that the arguments ask for, by file."""
+    graphs = {"fp32.onnx": build(network, args.frames)}
+    if args.cpu:
+        graphs["cpu-fp32.onnx"] = build_for_cpu(network, args.frames)
+    if args.with_front_end:
+        graphs["fp32-audio.onnx"] = build_with_front_end(network, args.frames)
+    return {name: pack(model) for name, model in graphs.items()} if args.half_weights else graphs
+
+
+def report(out: Path, graphs: dict[str, onnx.ModelProto], checks: dict[str, dict[str, float]]) -> None:
+    """Print a line about each graph of a bundle."""
+    for name, differences in checks.items():
+        nodes, size = len(graphs[name].graph.node), (out / name).stat().st_size
+        worst = max(differences.values())
+        print(
+            f"{out / name}: {size / 1e6:.1f} MB, {nodes} operations; its outputs are within {worst:.1g} of torch's "
+            "for 1, 2 and 5 windows at once"
+        )
+
+
+def choose_groups(labels: Sequence[str]) -> str:
+    """Return the groups whose thresholds a model gets unless told otherwise: AudioSet's, where its labels are."""
+    known = {row["label"] for row in csv.DictReader(read_text(AUDIOSET).splitlines())}
+    return "audioset" if known.issuperset(labels) else NO_GROUPS
+
+
+def read_group_thresholds(name: str, info: ModelInfo) -> dict[str, float]:
+    """Return by label the threshold of its group, of those that have one; raise where there are no such groups."""
+    if name == NO_GROUPS:
+        return {}
+    groups = read_groups(name, info)
+    info.check_labels(f"--groups {name}", [label for group in groups.values() for label in group.labels])
+    return {label: g.threshold for g in groups.values() if g.threshold is not None for label in g.labels}
+
+
+def describe_thresholds(thresholds: dict[str, float], classes: int, by_group: bool) -> str:
+    """Return which thresholds a bundle has, and for how many of its classes."""
+    if not thresholds:
+        return f"{DEFAULT_THRESHOLD:g} for all {classes} classes; --thresholds or --groups gives others"
+    least, most = min(thresholds.values()), max(thresholds.values())
+    span = f"{least:.2g}" if least == most else f"{least:.2g} to {most:.2g}"
+    origin = ", those of their groups (a judgement, not measured)," if by_group else ""
+    if len(thresholds) == classes:
+        return f"{span}{origin} for all {classes} classes"
+    return f"{span}{origin} for {len(thresholds)} of {classes} classes; {DEFAULT_THRESHOLD:g} for the rest"
 
 
 def refuse_large(checkpoint: Path, halves: dict[str, torch.Tensor]) -> None:
@@ -228,7 +281,10 @@ def main(arguments: list[str] | None = None) -> int:
         help="frames of a window (default 1024: 10.24 s; 1001 is the reference's 10 s)",
     )
     parser.add_argument(
-        "--cpu", action="store_true", help="also write cpu-fp32.onnx, which onnxruntime is faster with on a CPU"
+        "--cpu",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="also write cpu-fp32.onnx, which onnxruntime is faster with on a CPU (default: yes)",
     )
     parser.add_argument("--with-front-end", action="store_true", help="also write fp32-audio.onnx, which takes audio")
     parser.add_argument(
@@ -239,7 +295,14 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_true",
         help="round the weights to half precision, and store them in it: half the file, computed in float32 as before",
     )
-    parser.add_argument("--thresholds", type=Path, metavar="JSON", help="thresholds and median lengths by label")
+    thresholds = parser.add_mutually_exclusive_group()
+    thresholds.add_argument("--thresholds", type=Path, metavar="JSON", help="thresholds and median lengths by label")
+    thresholds.add_argument(
+        "--groups",
+        metavar="NAME",
+        help="give each class the threshold of its group, of a file or of configs/groups; none: 0.5 for all "
+        "(default: audioset where all labels are AudioSet's)",
+    )
     parser.add_argument("--name", help="the model's name (default: the network file's)")
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: export(args))

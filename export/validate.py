@@ -130,7 +130,7 @@ def compare(
 
 def below_budget(what: str, snr: float, budget_db: float) -> str:
     """Return why an engine is rejected whose output is too far from that of fp32."""
-    return f"its {what} SNR to fp32 is {snr:.1f} dB, want {budget_db:g}"
+    return f"its {what} SNR to fp32 is {snr:.1f} dB, want {budget_db:g} dB or more"
 
 
 def score(backend: Backend, windows: FloatArray, size: int) -> Scores:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -159,28 +161,61 @@ class Platform:
     """None where there is none."""
 
 
+def engine_folders(bundle: Bundle) -> list[Path]:
+    """Return where engines of a bundle may lie: in it and, since it may be read-only, in this user's cache.
+
+    The first is the one to build into; what is in it comes before what is in the other.
+    """
+    own, cache = bundle.path / FOLDER, _find_cache()
+    if cache is None:
+        return [own]
+    place = bundle.path.resolve()
+    mark = hashlib.sha256(os.fsencode(place)).hexdigest()[:8]
+    cached = cache / FOLDER / f"{place.name}-{mark}"
+    return [own, cached] if os.access(own if own.exists() else bundle.path, os.W_OK) else [cached, own]
+
+
+def _find_cache() -> Path | None:
+    """Return this user's cache, which may have to be made; None where there can be none."""
+    service = os.environ.get("CACHE_DIRECTORY")  # which systemd sets (CacheDirectory=); it may name several
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+        cache = Path(service.partition(":")[0]) if service else home.expanduser() / "htsat-edge"
+        with suppress(FileNotFoundError):
+            cache.stat()
+    except (RuntimeError, OSError):  # a user without a home, or with that of another, as after sudo -u without -H
+        return None
+    return cache
+
+
 def engine_file(bundle: Bundle, recipe: Recipe) -> Path:
-    """Return where the engine of a recipe lies."""
-    return bundle.path / FOLDER / f"{recipe.key}.engine"
+    """Return where the engine of a recipe lies, or would be built."""
+    return _find(bundle, f"{recipe.key}.engine")
 
 
 def manifest_file(bundle: Bundle, recipe: Recipe) -> Path:
-    """Return where the manifest of that engine lies."""
-    return bundle.path / FOLDER / f"{recipe.key}.json"
+    """Return where the manifest of that engine lies, or would be written."""
+    return _find(bundle, f"{recipe.key}.json")
+
+
+def _find(bundle: Bundle, name: str) -> Path:
+    paths = [folder / name for folder in engine_folders(bundle)]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def read_manifests(bundle: Bundle) -> list[EngineManifest]:
     """Read the manifests of a bundle's engines, the newest first; log and leave out those that cannot be read."""
-    found = []
-    for path in sorted((bundle.path / FOLDER).glob("*.json")):
+    found: dict[str, EngineManifest] = {}
+    for path in (path for folder in engine_folders(bundle) for path in sorted(folder.glob("*.json"))):
         try:
             manifest = read_json(path, EngineManifest)
-            if manifest_file(bundle, manifest.recipe) != path:
-                raise HtsatEdgeError(f"{path}: is not named by its own key, {manifest.recipe.key}: was it edited?")
-            found.append(manifest)
+            key = manifest.recipe.key
+            if path.stem != key:
+                raise HtsatEdgeError(f"{path}: is not named by its own key, {key}: was it edited?")
+            found.setdefault(key, manifest)
         except HtsatEdgeError as error:
             logger.warning("%s; the engine beside it is not used", error)
-    return sorted(found, key=lambda manifest: manifest.built, reverse=True)
+    return sorted(found.values(), key=lambda manifest: manifest.built, reverse=True)
 
 
 def incompatibility(bundle: Bundle, recipe: Recipe, platform: Platform) -> str | None:

@@ -39,6 +39,17 @@ def test_it_runs_the_command_as_a_user_without_rights(service):
     assert service["UMask"] == ["0077"]
 
 
+def test_what_can_never_work_is_not_tried_again_for_ever(service):
+    """A missing package ended with status 2 every five seconds."""
+    assert service["Restart"] == ["always"]
+    assert service["RestartPreventExitStatus"] == ["2"]
+
+
+def test_an_engine_can_be_built_where_the_bundle_is_read_only(service):
+    assert service["ProtectSystem"] == ["strict"]
+    assert service["CacheDirectory"] == ["htsat-edge"]
+
+
 def test_sound_cards_and_what_names_them_are_in_reach(service):
     assert "char-alsa rw" in service["DeviceAllow"]
     assert "audio" in service["SupplementaryGroups"][0].split()

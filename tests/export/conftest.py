@@ -71,3 +71,14 @@ def start():
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def arguments(tiny_checkpoint, tiny_files, tmp_path):
+    """Arguments of to_onnx.py that work."""
+    return {
+        "checkpoint": tiny_checkpoint,
+        "--network": tiny_files / "tiny.yaml",
+        "--labels": tiny_files / "tiny.csv",
+        "--out": tmp_path / "bundle",
+    }

@@ -235,3 +235,27 @@ def test_the_builder_is_nice_in_the_background(bundle, build_trt, fake_tensorrt,
     assert nice == []
     assert build_trt(bundle, "--precision", "fp32", "--background")[0] == 0
     assert nice == [19]
+
+
+def test_engines_of_a_bundle_that_cannot_be_written_to_go_into_the_cache(
+    bundle, build_trt, fake_tensorrt, tmp_path, read_only
+):
+    """As in a system install: it is built there, found there, and pruned there; the bundle stays as it was."""
+    fake_tensorrt("8.6.1")
+    assert build_trt(bundle, "--precision", "fp32")[0] == 0
+    (shipped,) = read_manifests(bundle)
+    before = contents(bundle.path / FOLDER)
+    read_only(bundle.path)
+    for version in ("10.3.0", "10.13.2"):  # the second is after an upgrade
+        fake_tensorrt(version)
+        status, out, err = build_trt(bundle, "--precision", "fp32")
+        assert (status, err) == (0, "")
+        new, other = read_manifests(bundle)
+        assert (new.recipe.tensorrt, other) == (version, shipped)
+        folder = engine_file(bundle, new.recipe).parent
+        assert folder.parent == tmp_path / "cache" / "htsat-edge" / "engines"
+        assert f"{bundle.path} cannot be written to; engines go into {folder}\n" in out
+        assert find_engines(bundle, Platform("tensorrt", version, new.recipe.gpu)) == [new]
+        assert len(list(folder.glob("*.engine"))) == 1
+    assert "fp32: already built on" in build_trt(bundle, "--precision", "fp32")[1]
+    assert contents(bundle.path / FOLDER) == before

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from htsat_edge.runtime.common.command import TORCH_FOR_CPU
+
 
 @pytest.mark.parametrize(
     ("module", "missing"),
@@ -21,4 +23,5 @@ def test_a_missing_extra_is_one_line(module, missing):
     code = f"import runpy, sys\nsys.modules[{missing!r}] = None\nrunpy.run_module({name!r}, run_name='__main__')"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.returncode == 2
-    assert found.stderr == f'{name}: needs {missing}: pip install "htsat-edge[train]"\n'
+    first = f"{TORCH_FOR_CPU}, and then " if missing == "torch" else ""
+    assert found.stderr == f'{name}: needs {missing}: {first}pip install "htsat-edge[train]"\n'

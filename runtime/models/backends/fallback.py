@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import threading
 from collections.abc import Callable
 from contextlib import suppress
+from typing import IO
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -96,9 +98,26 @@ class FallbackBackend:
 
 def start_build(bundle: Bundle, flavour: Flavour, precision: str | None) -> subprocess.Popen[bytes]:
     """Start a process that builds an engine, with the options of the newest one of this flavour."""
-    # Its output goes to the log: stdout is for messages. In a session of its own, Ctrl-C is not sent to it as well.
-    command = build_command(bundle, flavour, precision)
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True)
+    # In a session of its own, Ctrl-C is not sent to it as well.
+    builder = subprocess.Popen(
+        build_command(bundle, flavour, precision),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert builder.stdout is not None
+    assert builder.stderr is not None
+    for stream, log in ((builder.stdout, logger.info), (builder.stderr, logger.warning)):
+        threading.Thread(target=pass_on, args=(stream, log), name="builder's output", daemon=True).start()
+    return builder
+
+
+def pass_on(stream: IO[bytes], log: Callable[[str], None]) -> None:
+    """Log each line of a process until it ends."""
+    with stream:
+        for line in stream:
+            log(line.decode(errors="replace").rstrip())
 
 
 def build_command(bundle: Bundle, flavour: Flavour, precision: str | None) -> list[str]:

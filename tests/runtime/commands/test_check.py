@@ -220,7 +220,8 @@ def test_what_listen_refuses_is_not_ready(command, tiny_bundle, noise, tmp_path)
         files.write_text(f"{model}{line.replace('threads: 1', f'bundle: {tiny_bundle}')}\n")
         source = [] if line.startswith("sources") else [noise]
         status, _, err = command("listen", "--config", files, *source)
-        assert (status, text in err) == (2, True), line
+        later = "metrics" in line  # an address that this machine does not have yet
+        assert (status, text in err) == (1 if later else 2, True), line
         status, out, _ = command("check", "--config", files, *source)
         assert (status, text in next(x for x in out.splitlines() if x.startswith("fix"))) == (1, True), line
 

@@ -1,8 +1,11 @@
 """Which engines are used, and why others are not."""
 
+import dataclasses
 import hashlib
+import re
 import shutil
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +24,7 @@ from htsat_edge.runtime.models.engines import (
     Recipe,
     Validation,
     engine_file,
+    engine_folders,
     find_engines,
     incompatibility,
     manifest_file,
@@ -90,6 +94,40 @@ def add(bundle, p50_ms=1.0, age_days=0, engine=b"an engine", rejection=None, mea
     engine_file(bundle, manifest.recipe).write_bytes(engine)
     manifest_file(bundle, manifest.recipe).write_text(manifest.model_dump_json())
     return manifest
+
+
+def test_where_the_engines_of_a_bundle_are(bundle, read_only, tmp_path, monkeypatch):
+    """A bundle in another place has another cache."""
+    assert engine_folders(bundle)[0] == bundle.path / FOLDER
+    read_only(bundle.path)
+    cached, own = engine_folders(bundle)
+    assert own == bundle.path / FOLDER
+    assert re.fullmatch(r".*/cache/htsat-edge/engines/tiny-[0-9a-f]{8}", str(cached))
+    assert engine_folders(dataclasses.replace(bundle, path=bundle.path / ".." / "tiny"))[0] == cached
+    assert engine_folders(dataclasses.replace(bundle, path=tmp_path / "other" / "tiny"))[1] != cached
+    monkeypatch.setenv("CACHE_DIRECTORY", "/var/cache/htsat-edge:/var/cache/other")
+    assert engine_folders(bundle)[0].parent == Path("/var/cache/htsat-edge/engines")
+
+
+def test_a_user_without_a_home_or_with_that_of_another_has_no_cache(bundle, read_only, tmp_path, monkeypatch):
+    read_only(bundle.path)
+    (tmp_path / "file").write_text("")  # for root no folder is out of reach
+    for home in ("~nobody of this name", tmp_path / "file"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+        assert engine_folders(bundle) == [bundle.path / FOLDER]
+
+
+def test_what_is_in_the_cache_comes_before_what_is_in_a_read_only_bundle(bundle, read_only):
+    shipped = add(bundle, 1, age_days=1, precision="int8")
+    damaged = add(bundle, 1)
+    engine_file(bundle, damaged.recipe).write_bytes(b"damaged")
+    read_only(bundle.path)
+    engine_folders(bundle)[0].mkdir(parents=True)
+    shutil.copy(manifest_file(bundle, damaged.recipe), engine_folders(bundle)[0])
+    (engine_folders(bundle)[0] / engine_file(bundle, damaged.recipe).name).write_bytes(b"an engine")
+    assert read_manifests(bundle) == [damaged, shipped]
+    assert read_engine(bundle, damaged) == b"an engine"
+    assert read_engine(bundle, shipped) == b"an engine"
 
 
 def test_a_manifest_is_read_as_it_was_written(bundle):

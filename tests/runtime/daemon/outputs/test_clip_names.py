@@ -33,6 +33,16 @@ def test_a_name_is_in_local_time_and_says_when_that_was(zone, time, name, in_zon
     assert parsed == ClipName("yard-1", "Cattle-bovinae", datetime.fromisoformat(time), None)
 
 
+def test_sounds_of_one_moment_have_names_of_their_own_whatever_their_letters():
+    labels = ["犬", "猫", "Café", "Cafè", "?!", "Dog", f"{'Dog ' * 20}1", f"{'Dog ' * 20}2"]
+    stems = [
+        clip_stem(EventStart(**{**CATTLE, "source": "庭", "label": label}, onset=1, time=None)) for label in labels
+    ]
+    assert len({stem.casefold() for stem in stems}) == len(labels)
+    assert all(parse_clip_name(f"{stem}.flac") for stem in stems)
+    assert [stems[5][-4:], max(map(len, stems)) <= 100] == ["_Dog", True]
+
+
 def test_a_name_without_time_of_day_has_the_position():
     stem = clip_stem(EventStart(**CATTLE, onset=12.8, time=None))
     assert stem == "0000012.80_yard-1_Cattle-bovinae"

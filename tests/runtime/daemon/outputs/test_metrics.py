@@ -4,7 +4,7 @@ import urllib.request
 import pytest
 from prometheus_client.core import GaugeMetricFamily
 
-from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.errors import NotReadyError
 from htsat_edge.runtime.daemon.config import MetricsConfig
 from htsat_edge.runtime.daemon.outputs.metrics import MetricsServer
 
@@ -51,6 +51,6 @@ def test_a_port_that_is_taken_is_an_error(free_port):
     server = MetricsServer(MetricsConfig(port=port), OneFigure())
     server.start()
     message = rf"outputs.metrics: 127.0.0.1:{port}: cannot be listened on: Address already"
-    with pytest.raises(HtsatEdgeError, match=message):
+    with pytest.raises(NotReadyError, match=message):
         MetricsServer(MetricsConfig(port=port), OneFigure())
     server.close()

@@ -5,15 +5,18 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError
+from htsat_edge.runtime.daemon.config import MicrophoneConfig
 from htsat_edge.runtime.daemon.sources.microphone import (
     Continuity,
     choose_channels,
     choose_rate,
+    count_channels,
     find_card,
     find_device,
 )
@@ -52,6 +55,15 @@ def test_a_device_that_is_not_there_is_an_error_with_those_that_are(wanted, card
 def test_no_device_at_all(cards):
     with pytest.raises(HtsatEdgeError, match="the system has no default microphone; inputs: none"):
         find_device(None, DEVICES[:1], -1, cards)
+
+
+def test_a_device_whose_channels_are_to_be_counted_may_come_later(monkeypatch):
+    """So its absence is no mistake in the configuration, and systemd tries again."""
+    sound = SimpleNamespace(query_devices=lambda: DEVICES, default=SimpleNamespace(device=(3, 0)))
+    monkeypatch.setattr("htsat_edge.runtime.daemon.sources.microphone.load_portaudio", lambda: sound)
+    assert count_channels(MicrophoneConfig(device="respeaker", channel="each")) == 6
+    with pytest.raises(NotReadyError, match="there is no microphone Blue Yeti"):
+        count_channels(MicrophoneConfig(device="Blue Yeti", channel="each"))
 
 
 def test_a_card_keeps_its_ids(cards):

@@ -15,7 +15,7 @@ from htsat_edge.runtime.detector import Detector
 from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.backends.backend import Scores
-from htsat_edge.runtime.models.backends.fallback import FallbackBackend, build_command
+from htsat_edge.runtime.models.backends.fallback import FallbackBackend, build_command, start_build
 from htsat_edge.runtime.models.backends.ort import OrtBackend
 from htsat_edge.runtime.models.bundle import load_bundle
 from htsat_edge.runtime.models.engines import FOLDER, read_manifests
@@ -94,6 +94,21 @@ def test_a_build_that_fails_leaves_onnxruntime_at_work(fault, foreign, farmyard,
     assert isinstance(backend._backend, OrtBackend)
     assert backend._builder is None
     backend.close()
+
+
+def test_what_a_builder_prints_is_logged(bundle, monkeypatch, caplog, wait_for):
+    """Its stdout and stderr, by their weight: what the daemon itself prints are messages, or a live view."""
+    code = "import sys; print('fp16: building'); print('int8: no graph', file=sys.stderr)"
+    monkeypatch.setattr(
+        "htsat_edge.runtime.models.backends.fallback.build_command", lambda *_: [sys.executable, "-c", code]
+    )
+    with caplog.at_level(logging.INFO):
+        assert start_build(bundle, "tensorrt", None).wait() == 0
+        wait_for(lambda: len(caplog.records) == 2)
+    assert {(record.levelname, record.message) for record in caplog.records} == {
+        ("INFO", "fp16: building"),
+        ("WARNING", "int8: no graph"),
+    }
 
 
 def test_a_gpu_that_fails_gives_way_to_onnxruntime(
