@@ -47,6 +47,7 @@ setup(
     packages=[NAME, *(f"{NAME}.{name}" for name in (*FOLDERS, *SUBPACKAGES))],
     package_data={
         NAME: ["py.typed"],
+        f"{NAME}.htsat": ["negatives.*"],
         f"{NAME}.runtime.models": ["bundled/*", "check/*"],
         f"{NAME}.runtime.web": ["static/*", "static/js/*"],
         f"{NAME}.configs": [

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from htsat_edge.htsat.checkpoint import weight_files
 from htsat_edge.htsat.config import NetworkConfig
 from htsat_edge.htsat.corpus import Recording
+from htsat_edge.htsat.negatives import NEGATIVES
 from htsat_edge.htsat.network import STEPS
 from htsat_edge.htsat.scenes import Scene, SceneMaker, Sound, load_sounds
 from htsat_edge.htsat.settings import Example, TrainConfig
@@ -116,7 +117,10 @@ def identity_of(config: TrainConfig, network: NetworkConfig, recordings: Sequenc
 
     A training with another hash must not go on from its save.
     """
-    parts = [config.model_dump_json(exclude={"network", "validate_clips"}), network.model_dump_json()]
+    apart = {"network", "validate_clips", "negatives", "not_negative"}
+    parts = [config.model_dump_json(exclude=apart), network.model_dump_json()]
+    if config.mixes_negatives:
+        parts.append(f"negatives {sha256_of(NEGATIVES)} without {config.not_negative}")
     for r in recordings:
         size = r.path.stat().st_size if r.path.exists() else None
         parts.append(

@@ -124,7 +124,10 @@ def describe_levels(levels: SensitivityLevels | None) -> str:
             for one in (own.few_false_alarms, own.balanced, own.miss_little)
         )
         rows.append([label, "=" if few == balanced else few, balanced, "=" if little == balanced else little])
-    return f"Background: {levels.hours:.1f} h of {levels.material}.\n\n" + table(
+    stricter, missing_less = (sum(row[column] != "=" for row in rows) for column in (1, 3))
+    known = f"Classes with a stricter threshold than balanced: {stricter} of {len(rows)}; "
+    known += f"with one that misses less: {missing_less}."
+    return f"Background: {levels.hours:.1f} h of {levels.material}.\n{known}\n\n" + table(
         ["class", "few false alarms", "balanced", "miss little"], rows
     )
 

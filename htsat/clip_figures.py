@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from htsat_edge.evaluation import page
 from htsat_edge.evaluation.metrics import Interval, average_precision, mean_known
 from htsat_edge.htsat.clips import LabelledClip, Spectrograms, targets_of, windows_of
+from htsat_edge.htsat.doubts import doubts_of_held
 from htsat_edge.htsat.report import draw_counts, draw_curve
 from htsat_edge.runtime.common.arrays import BoolArray, FloatArray
 
@@ -133,6 +134,13 @@ class ClipResults(BaseModel):
         unknown = [c.label for c in self.classes if not c.recordings]
         shown += [f"(nothing is held of {', '.join(unknown)})"] if unknown else []
         return "  ".join([*shown, f"{self.recordings} clips"])
+
+    def text(self) -> str:
+        """Return the figures for a person, a line each, and what speaks against them."""
+        lines = [f"{NAMES[name]}: {figure}" for name, figure in self._known()]
+        doubts = doubts_of_held({c.label: (c.recordings, c.groups) for c in self.classes})
+        lines += [f"on {self.recordings} held clips, whole: no thresholds are chosen, every class has 0.5"]
+        return "\n".join([*lines, *(f"warning: {doubt}" for doubt in doubts)])
 
     def _known(self) -> list[tuple[str, Interval]]:
         return [(name, figure) for name, figure in self.figures.items() if figure.value is not None]

@@ -14,6 +14,7 @@ from htsat_edge.evaluation.metrics import average_precision
 from htsat_edge.htsat.network import FRAMES
 from htsat_edge.htsat.scenes import Scene, SceneMaker, Sound
 from htsat_edge.runtime.common.arrays import BoolArray, FloatArray
+from htsat_edge.runtime.common.progress import with_progress
 from htsat_edge.runtime.dsp.log_mel import FrontEnd, to_db
 from htsat_edge.runtime.dsp.windows import tile
 
@@ -65,14 +66,23 @@ class Outputs:
         }
 
 
-def apply(network: nn.Module, sounds: Sequence[Sound], scenes: Sequence[Scene], labels: Sequence[str]) -> Outputs:
-    """Run a network in evaluation mode; sounds of other classes, and outputs beyond the labels, are left out."""
+def apply(
+    network: nn.Module,
+    sounds: Sequence[Sound],
+    scenes: Sequence[Scene],
+    labels: Sequence[str],
+    task: str | None = None,
+) -> Outputs:
+    """Run a network in evaluation mode; sounds of other classes, and outputs beyond the labels, are left out.
+
+    With a task, show how far it is.
+    """
     sounds = labelled(sounds, labels)
     classes = len(labels)
     return Outputs(
         clipwise=score_windows(network, [whole(sound) for sound in sounds])[1][:, :classes],
         truth=np.array([labels.index(sound.recording.label) for sound in sounds], np.intp),
-        framewise=score_windows(network, [scene.log_mel for scene in scenes])[0][..., :classes],
+        framewise=score_windows(network, [scene.log_mel for scene in scenes], task)[0][..., :classes],
         active=np.stack([scene.target for scene in scenes])[..., :classes] > 0.5,
     )
 
@@ -83,10 +93,13 @@ def labelled(sounds: Sequence[Sound], labels: Sequence[str]) -> list[Sound]:
 
 
 @torch.no_grad()
-def score_windows(network: nn.Module, log_mels: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
-    """Return framewise (N, 32, C) and clipwise (N, C) of windows (1024, F)."""
+def score_windows(
+    network: nn.Module, log_mels: Sequence[FloatArray], task: str | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Return framewise (N, 32, C) and clipwise (N, C) of windows (1024, F); with a task, show how far it is."""
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    outputs = [network(batch.to(device)) for batch in torch.from_numpy(np.stack(log_mels)).split(16)]
+    batches = torch.from_numpy(np.stack(log_mels)).split(16)
+    outputs = [network(batch.to(device)) for batch in (with_progress(batches, task) if task else batches)]
 
     def joined(name: str) -> FloatArray:
         parts: list[Tensor] = [getattr(output, name) for output in outputs]

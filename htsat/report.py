@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 from htsat_edge.evaluation import page
 from htsat_edge.evaluation.metrics import Interval
+from htsat_edge.htsat.doubts import NAMED, doubts_of_foreign
+from htsat_edge.htsat.settings import CURVE_NAMES
 
 NAMES = {
     "accuracy": "balanced accuracy, whole recordings",
@@ -39,6 +41,42 @@ class ClassFigures(BaseModel):
     threshold: float
     median_steps: int
     figures: dict[str, Interval]
+    found: int | None = None
+    """Held recordings in which an event of it starts when they are played as at run time."""
+
+
+class ForeignFigures(BaseModel):
+    """What the model makes of recordings in which none of its classes sounds, played as at run time."""
+
+    recordings: int
+    groups: int
+    fired: int
+    """Recordings that raise an event."""
+    share: Interval
+    """Of the recordings, by group."""
+    reported: dict[str, int]
+    """By class of the model: recordings in which it is reported."""
+    kinds: dict[str, tuple[int, int]]
+    """By class of the recordings: how many raise an event, and how many there are."""
+
+    def line(self) -> str:
+        """Return how many raise an event."""
+        share = self.share
+        ends = "" if share.low is None or share.high is None else f"; {100 * share.low:.0f}–{100 * share.high:.0f} %"
+        return (
+            f"{self.fired} of {self.recordings} recordings of {len(self.kinds)} other kinds of sound raise an event "
+            f"({100 * (share.value or 0):.1f} %{ends})"
+        )
+
+    def by_class(self) -> str:
+        """Return as what they are reported, most first."""
+        most = sorted(self.reported.items(), key=lambda item: -item[1])
+        return "; ".join(f"{label} {count}" for label, count in most[:NAMED] if count) or "nothing"
+
+    def by_kind(self) -> str:
+        """Return which sounds they are, most first."""
+        most = sorted(self.kinds.items(), key=lambda item: (-item[1][0], item[1][1]))
+        return "; ".join(f"{kind} {fired} of {count}" for kind, (fired, count) in most[:NAMED] if fired) or "none"
 
 
 class Results(BaseModel):
@@ -54,6 +92,10 @@ class Results(BaseModel):
     classes: list[ClassFigures]
     confusion: list[list[int]]
     """Recordings of the row's class that score highest as the column's."""
+    foreign: ForeignFigures | None = None
+    """None where no sounds of other classes could be played."""
+    data_doubts: list[str] = []
+    """What speaks against the recordings."""
 
     def line(self) -> str:
         """Return the figures in one line."""
@@ -65,6 +107,32 @@ class Results(BaseModel):
         if unknown := [c.label for c in self.classes if not c.recordings]:
             shown += [f"(nothing is held of {', '.join(unknown)})"]
         return "  ".join(shown)
+
+    def found(self) -> str:
+        """Return how many held recordings are found at run time, and of which classes some are not."""
+        judged = [(c.label, c.found or 0, c.recordings) for c in self.classes if c.recordings]
+        total, held = sum(found for _, found, _ in judged), sum(count for _, _, count in judged)
+        missed = sorted(
+            (found / count, f"{label} {found} of {count}") for label, found, count in judged if found < count
+        )
+        rest = f": {'; '.join(text for _, text in missed[:NAMED])}" if missed else ""
+        return f"{total} of {held} held recordings are found ({total / held:.2f}){rest}"
+
+    def doubts(self) -> list[str]:
+        """Return what speaks against these figures or the model, in whole sentences, the worst first."""
+        share = self.foreign.share.value if self.foreign is not None else None
+        reported = self.foreign.by_class() if self.foreign is not None else ""
+        return doubts_of_foreign(share, reported) + self.data_doubts
+
+    def text(self) -> str:
+        """Return what a person reads first: what is found, what fires falsely, figures, and doubts."""
+        lines = [f"at run time, {self.found()}"]
+        if self.foreign is not None:
+            lines += [f"at run time, {self.foreign.line()}"]
+        if self.foreign is not None and self.foreign.fired:
+            lines += [f"  reported as {self.foreign.by_class()}", f"  most of them {self.foreign.by_kind()}"]
+        lines += [f"{name}: {value}" for name, value in self.table()]
+        return "\n".join([*lines, *(f"warning: {doubt}" for doubt in self.doubts())])
 
     def table(self) -> list[list[str]]:
         """Return the figures over all classes, with their names."""
@@ -94,10 +162,13 @@ class Results(BaseModel):
 
 
 def write_page(path: Path, results: Results, curve: Sequence[dict[str, float]]) -> None:
-    """Write an HTML page that needs no other file."""
+    """Write an HTML page that needs no other file; what speaks against the model stands at its top."""
     labels = [c.label for c in results.classes]
     parts = [
         "<h1>The model on held recordings</h1>",
+        *(page.warning(doubt, loud=doubt not in results.data_doubts) for doubt in results.doubts()),
+        *describe_run_time(results),
+        "<h2>Figures</h2>",
         page.table(["figure", "value (90 % of resamples)"], results.table()),
         "<p>Intervals of whole recordings are by group (pack or author), those of scenes by scene.</p>",
         "<h2>Training</h2>",
@@ -105,9 +176,13 @@ def write_page(path: Path, results: Results, curve: Sequence[dict[str, float]]) 
         "<h2>By class</h2>",
         page.plot(lambda figure: draw_classes(figure, results.classes), (9, 0.34 * len(results.classes) + 1.2)),
         page.table(
-            ["class", "held", "groups", *SHORT.values(), "threshold", "median"],
+            ["class", "held", "groups", "found", *SHORT.values(), "threshold", "median, steps"],
             [
-                [c.label, c.recordings, c.groups, *(c.figures[name] for name in SHORT), c.threshold, c.median_steps]
+                [
+                    *(c.label, c.recordings, c.groups, "–" if c.found is None else c.found),
+                    *(c.figures[name] for name in SHORT),
+                    *(c.threshold, c.median_steps),
+                ]
                 for c in results.classes
             ],
         ),
@@ -118,15 +193,33 @@ def write_page(path: Path, results: Results, curve: Sequence[dict[str, float]]) 
     page.write(path, "Evaluation", parts)
 
 
+def describe_run_time(results: Results) -> list[str]:
+    """Return what the model finds, and what it takes for it, when recordings are played as at run time."""
+    parts = ["<h2>At run time</h2>", page.paragraph(f"{results.found()}.")]
+    if (foreign := results.foreign) is None:
+        return parts
+    fired = sorted(foreign.kinds.items(), key=lambda item: (-item[1][0], item[0]))
+    return [
+        *parts,
+        page.paragraph(f"{foreign.line()}. Reported as: {foreign.by_class()}."),
+        page.table(
+            ["other sounds that raise an event", "recordings", "of"],
+            [[kind, count, of] for kind, (count, of) in fired if count],
+        )
+        if foreign.fired
+        else "",
+    ]
+
+
 def draw_curve(figure: Figure, curve: Sequence[dict[str, float]]) -> None:
     """Draw loss, and the figures of each validation, over the steps."""
     loss, scores = figure.subplots(1, 2)
     steps = [row["step"] for row in curve]
     loss.plot(steps, [row["loss"] for row in curve])
     loss.set(xlabel="step", ylabel="loss", ylim=(0, None))
-    for name in ("accuracy", "clip_map", "frame_map"):
+    for name, shown in CURVE_NAMES.items():
         if name in curve[0]:  # a training on clips has no frames, and no accuracy where they have several classes
-            scores.plot(steps, [row[name] for row in curve], label=name)
+            scores.plot(steps, [row[name] for row in curve], label=shown)
     scores.set(xlabel="step", ylim=(0, 1))
     scores.legend()
 

@@ -74,19 +74,8 @@ class Augment(BaseModel):
         return self
 
 
-SCENE_KEYS = frozenset(
-    {
-        "phases",
-        "tiled_share",
-        "quiet_share",
-        "partial_share",
-        "mirrored_share",
-        "mix",
-        "draw",
-        "clip_weight",
-        "late_weight",
-    }
-)
+MIX_KEYS = frozenset({"phases", "tiled_share", "quiet_share", "partial_share", "mirrored_share", "mix", "draw"})
+SCENE_KEYS = MIX_KEYS | {"clip_weight", "late_weight", "negatives", "not_negative"}
 CLIP_KEYS = frozenset({"augment", "validate_clips"})
 """Keys of one kind of examples only: given for the other, they would do nothing without a word."""
 
@@ -120,6 +109,8 @@ class TrainConfig(BaseModel):
     average_last: float = Field(0.0, ge=0, le=1)
     clip_weight: float = Field(0.5, ge=0, allow_inf_nan=False)
     late_weight: float = Field(1.0, gt=0, allow_inf_nan=False)
+    negatives: bool = True
+    not_negative: list[str] = []
     freeze: bool = False
     seed: int = Field(1, ge=0)
     validate_every: int = Field(500, gt=0)
@@ -150,7 +141,13 @@ class TrainConfig(BaseModel):
     @property
     def unused(self) -> frozenset[str]:
         """The keys that do nothing here: those of the other kind of examples, and of the other average."""
-        return (SCENE_KEYS if self.examples == "clips" else CLIP_KEYS) | ({"ema"} if self.average_last else set())
+        other_kind = SCENE_KEYS if self.examples == "clips" else CLIP_KEYS
+        return (other_kind | ({"ema"} if self.average_last else set())) - (set() if self.negatives else {"negatives"})
+
+    @property
+    def mixes_negatives(self) -> bool:
+        """Whether the sounds of other classes that ship with the package are mixed into the scenes."""
+        return self.negatives and self.examples == "scenes"
 
     def events_at(self, step: int) -> tuple[int, int]:
         """Return the fewest and the most events of a scene at this step."""
@@ -326,6 +323,12 @@ class RunFolder:
         return [row["label"] for row in read_csv(self.labels, ["label"])]
 
 
+CURVE_NAMES = {
+    "accuracy": "accuracy",
+    "clip_map": "mean average precision of recordings",
+    "frame_map": "of the steps of scenes",
+}
+"""What the figures of the curve are called where people read them."""
 HELD_COLUMNS = ("class", "group", "file", "onset")
 WHOLE_COLUMNS = ("group", "file")
 

@@ -19,8 +19,9 @@ from htsat_edge.htsat.clips import ClipBatches, LabelledClip, Spectrograms, clip
 from htsat_edge.htsat.config import NetworkConfig
 from htsat_edge.htsat.corpus import Recording, apart
 from htsat_edge.htsat.figures import apply, held_scenes
+from htsat_edge.htsat.negatives import load_negatives, refuse_unknown
 from htsat_edge.htsat.processes import Processes
-from htsat_edge.htsat.scenes import SceneMaker
+from htsat_edge.htsat.scenes import SceneMaker, Sound
 from htsat_edge.htsat.settings import TrainConfig
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.log_mel import FrontEnd
@@ -53,16 +54,32 @@ def read_clips(data: Sequence[Path], layout: str | None = None, fold: int | None
 def open_scenes(
     recordings: Sequence[Recording], labels: Sequence[str], config: TrainConfig, front_end: FrontEnd, part: slice
 ) -> TrainingData:
-    """Load recordings of single events, to mix scenes of them."""
+    """Load recordings of single events, to mix scenes of them and of the negatives."""
     sounds, held = load_split(recordings, labels, config.auxiliary, front_end)
     backgrounds = [sound for sound in sounds if sound.recording.label == BACKGROUND]
     scenes = held_scenes(held + backgrounds, labels, front_end, SCENES)
-    maker = SceneMaker(sounds, [*labels, *config.auxiliary], front_end, mix=config.mix)
+    others = foreign_sounds([*labels, *config.auxiliary], config, front_end)
+    maker = SceneMaker(sounds + others, [*labels, *config.auxiliary], front_end, mix=config.mix)
 
     def validate(network: nn.Module) -> dict[str, float]:
         return apply(network, held, scenes, labels).summary()
 
     return TrainingData(Batches(maker, config, part), validate, len(sounds), len(held))
+
+
+def foreign_sounds(names: Sequence[str], config: TrainConfig, front_end: FrontEnd) -> list[Sound]:
+    """Return the negatives to learn from; print how many they are, and which are left out as the user's."""
+    if not config.mixes_negatives:
+        return []
+    refuse_unknown(config.not_negative)
+    negatives = load_negatives(front_end, [*names, *config.not_negative])
+    if negatives is None:
+        return []
+    sounds = negatives.sounds("train")
+    classes = len({sound.recording.label for sound in sounds})
+    left_out = f"; left out, as yours or related: {'; '.join(negatives.left_out)}" if negatives.left_out else ""
+    print(f"negatives: {len(sounds)} recordings of {classes} other classes are mixed in{left_out}")
+    return sounds
 
 
 def open_clips(

@@ -19,8 +19,10 @@ if __name__ == "__main__":
 import argparse
 import csv
 import os
+import shlex
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,10 +41,12 @@ except ModuleNotFoundError as missing:
     refuse_without_extra("htsat_edge.htsat.train", "train", missing)
 
 from htsat_edge.evaluation.datasets.options import add_options
+from htsat_edge.evaluation.labels import BACKGROUND
 from htsat_edge.htsat.batches import Batch, identity_of
 from htsat_edge.htsat.clips import LabelledClip
 from htsat_edge.htsat.config import NetworkConfig
 from htsat_edge.htsat.corpus import Recording, read_corpora
+from htsat_edge.htsat.doubts import CLOSED, doubts_of_data
 from htsat_edge.htsat.initial import freeze_backbone, make_network, set_drop_path
 from htsat_edge.htsat.processes import Processes, joined
 from htsat_edge.htsat.settings import Example, RunFolder, TrainConfig, labels_of, read_training
@@ -144,8 +148,11 @@ def take_steps(
     """Take the steps that are left; validate and save, and stop in all processes after the same step."""
     processes, steps = training.processes, training.config.steps
     with stop_requested() as stop:
-        where = training.device.type + (f", {processes.count} processes" if processes.count > 1 else "")
-        print(f"{source.learned} recordings to learn from, {source.held} held; on {where}", flush=True)
+        where = "a GPU" if training.device.type == "cuda" else "the CPU"
+        where += f", {processes.count} processes" if processes.count > 1 else ""
+        print(
+            f"{source.learned} recordings to learn from, {source.held} held back to measure on; on {where}", flush=True
+        )
         if training.step:
             print(f"going on from step {training.step} of {steps}")
         for _ in learn(training, source.batches, workers):
@@ -210,8 +217,36 @@ def start(args: argparse.Namespace) -> int:
     with joined() as processes:
         read = read_clips if config.examples == "clips" else read_corpora
         recordings: list[LabelledClip] | list[Recording] = read(args.data, args.dataset, args.fold)
+        if processes.first:
+            for doubt in doubts_of(config, recordings):
+                print(f"warning: {doubt}", flush=True)
         train(config, network, recordings, args.out, args.init, args.workers, processes)
+        if processes.first:
+            print(f"next: {shlex.join(evaluation_of(args))}")
     return 0
+
+
+def doubts_of(config: TrainConfig, recordings: Sequence[LabelledClip] | Sequence[Recording]) -> list[str]:
+    """Return what speaks against the recordings of a training on scenes, before it takes its time."""
+    if config.examples == "clips":
+        return []
+    classes = {r.label for r in recordings} - {BACKGROUND}
+    labels = labels_of(config, classes)
+    groups = {label: {r.group for r in recordings if r.held and r.label == label} for label in labels}
+    held = Counter(r.label for r in recordings if r.held)
+    doubts = doubts_of_data(
+        len(classes),
+        sum(r.label == BACKGROUND for r in recordings),
+        {label: (held[label], len(groups[label])) for label in labels},
+    )
+    return doubts if config.negatives or classes - {*labels} else [CLOSED, *doubts]
+
+
+def evaluation_of(args: argparse.Namespace) -> list[str]:
+    """Return the command that measures a training."""
+    command = ["python", "-m", "htsat_edge.htsat.evaluate", str(args.out), "--data", *map(str, args.data)]
+    command += [] if args.dataset is None else ["--dataset", args.dataset]
+    return command + ([] if args.fold is None else ["--fold", str(args.fold)])
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,9 +18,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from htsat_edge.htsat.batches import MIRRORED
 from htsat_edge.htsat.network import HTSAT, STEPS, NetworkOutput
 from htsat_edge.htsat.processes import Processes
-from htsat_edge.htsat.settings import TrainConfig
+from htsat_edge.htsat.settings import CURVE_NAMES, TrainConfig
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing
+from htsat_edge.runtime.common.progress import in_words
 
 Weights = tuple[Tensor, ...] | list[Tensor]
 LATE = slice(STEPS - MIRRORED - STEPS // 4 - 2, STEPS - MIRRORED)
@@ -186,7 +187,9 @@ class Training:
         """Add a row to the curve, and print it."""
         self.read_losses()
         row = {"step": self.step, "minutes": self.seconds / 60, "loss": float(np.mean(self.losses)), **figures}
-        print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+        said = ", ".join(f"{CURVE_NAMES.get(name, name)} {value:.2f}" for name, value in figures.items())
+        steps, spent = f"step {self.step} of {self.config.steps}", in_words(self.seconds)
+        print(f"{steps}, {spent}: loss {row['loss']:.3g}; of what is held: {said}", flush=True)
         self.curve.append(row)
         self.losses = []
 

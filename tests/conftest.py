@@ -22,6 +22,12 @@ TINY = {"embed_dim": 16, "depths": (2, 2, 3, 2), "heads": (2, 4, 4, 8), "classes
 """The network behind the goldens (tests/data/goldens/README.md)."""
 
 
+@pytest.fixture(autouse=True)
+def no_progress_lines(monkeypatch):
+    """Print no line about work that takes half a minute on a machine that is slow today."""
+    monkeypatch.setattr("htsat_edge.runtime.common.half_minutes.HalfMinutes.passed", lambda _: False)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def return_memory():
     """Return freed memory to the system after each file: glibc would keep half a gigabyte of it."""
@@ -213,6 +219,19 @@ def fake_tensorrt(monkeypatch):
     forget()
 
 
+@pytest.fixture
+def read_only(monkeypatch, tmp_path):
+    """Has a folder be one that cannot be written to, also for root, and the cache in this test's folder."""
+
+    def make(folder):
+        access = os.access
+        monkeypatch.setattr(os, "access", lambda path, mode: not path.is_relative_to(folder) and access(path, mode))
+        monkeypatch.delenv("CACHE_DIRECTORY", raising=False)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def twelve_seconds(tmp_path_factory):
     """The beginning of the recording that engines are validated on: 10 windows in place of 22."""
@@ -248,6 +267,7 @@ def tiny_bundle(tiny_checkpoint, tiny_files, tmp_path_factory):
         tiny_files / "tiny.csv",
         "--out",
         out,
+        "--no-cpu",
     ]
     assert main([str(argument) for argument in arguments]) == 0
     return out

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import count
 from types import TracebackType
 from typing import TypeVar
@@ -44,6 +44,14 @@ def progress(
     with Progress(console=console, transient=True) as bars:
         bar = bars.add_task(escape(task), total=total)
         yield lambda done: bars.update(bar, completed=done)
+
+
+@contextmanager
+def waiting(task: str) -> Iterator[None]:
+    """Show on stderr, where that is a terminal, what is waited for within a `with` block."""
+    console = Console(stderr=True)
+    with console.status(escape(task)) if console.is_terminal else nullcontext():
+        yield
 
 
 class _Lines:

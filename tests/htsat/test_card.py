@@ -97,6 +97,7 @@ def test_the_card_has_the_figures(results, accuracy, manifest, tmp_path):
     assert "| the same with recorded backgrounds over it | 9 |" in text
     assert "120 scenes, 60 minutes" in text
     assert "Background: 2.0 h of a yard." in text
+    assert "Classes with a stricter threshold than balanced: 1 of 2; with one that misses less: 1." in text
     assert "| Dog | 0.8: 0 (1.15) | 0.61: 0.5 (1.65) | = |" in text
     assert "| Owl | = | 0.8: 0 (1.15) | 0.3: 2.25 (3.4) |" in text
     assert "| event F1 | 0.400 | 0.380  -2.0 (-10.0 … +10.0) |" in text

@@ -3,88 +3,11 @@ import re
 
 import numpy as np
 import pytest
+import yaml
 
-from htsat_edge.htsat.evaluate import count_rises, f_score, intervals, main, raise_over_quiet, resample_groups, tune
-from htsat_edge.htsat.figures import Outputs
+from htsat_edge.htsat.evaluate import main
 from htsat_edge.htsat.scenes import Scene
 from htsat_edge.htsat.train import main as train
-
-
-def test_f_score_of_a_worked_example():
-    """Two hits, one false alarm, two missed: precision 2/3, recall 1/2."""
-    found = np.array([[True], [True], [True], [False], [False]])
-    active = np.array([[True], [True], [False], [True], [True]])
-    assert f_score(found, active) == pytest.approx(1.5 * (2 / 3) * 0.5 / (0.5 * (2 / 3) + 0.5))
-
-
-def test_thresholds_separate_what_can_be_separated():
-    rng = np.random.default_rng(0)
-    active = np.repeat(rng.random((50, 8, 2)) < 0.3, 4, axis=1)
-    framewise = np.where(active, [0.8, 0.4], [0.5, 0.12]).astype(np.float32)
-    thresholds, medians = tune(framewise, active, trust=[1, 1])
-    assert 0.5 < thresholds[0] <= 0.8
-    assert 0.12 < thresholds[1] <= 0.4
-    assert medians == [1, 1]
-
-
-def test_a_flickering_class_gets_a_median():
-    active = np.zeros((20, 32, 1), bool)
-    active[:, 8:24] = True
-    framewise = np.where(active, 0.9, 0.05).astype(np.float32)
-    framewise[:, 2::7] = 0.95  # single steps, inside and outside
-    _, medians = tune(framewise, active, trust=[1])
-    assert medians[0] > 1
-
-
-def test_without_trust_every_class_has_the_same_threshold():
-    rng = np.random.default_rng(0)
-    active = rng.random((50, 32, 3)) < 0.3
-    thresholds, medians = tune(
-        (active * 0.5 + rng.random(active.shape) * 0.4).astype(np.float32), active, trust=[0, 0, 0]
-    )
-    assert len(set(thresholds)) == 1
-    assert len(set(medians)) == 1
-
-
-def test_thresholds_rise_over_room_tone_but_not_out_of_reach():
-    quiet = np.zeros((2, 32, 3), np.float32)
-    quiet[1, 5] = [0.1, 0.623, 0.97]
-    raised = raise_over_quiet([0.3, 0.5, 0.4], quiet, allowed=0)
-    assert raised == pytest.approx([0.3, 0.63, 0.9])
-    assert count_rises(quiet, raised) == [0, 0, 1]
-
-
-def test_a_few_rises_may_be_allowed():
-    quiet = np.zeros((3, 32, 1), np.float32)
-    quiet[:, 7, 0] = [0.4, 0.5, 0.6]
-    for allowed, threshold in enumerate([0.61, 0.51, 0.41, 0.3]):
-        assert raise_over_quiet([0.3], quiet, allowed) == [threshold]
-
-
-def test_rises_are_counted_in_each_window():
-    framewise = np.zeros((2, 32, 1), np.float32)
-    framewise[0, [0, 1, 2, 9]] = 0.8
-    framewise[1, 31] = 0.8
-    assert count_rises(framewise, [0.5]) == [3]
-
-
-def test_groups_are_drawn_whole():
-    clipwise = np.arange(6, dtype=np.float32).reshape(6, 1)
-    outputs = Outputs(clipwise, np.zeros(6, np.intp), np.zeros((1, 32, 1)), np.zeros((1, 32, 1), bool))
-    for drawn in resample_groups(outputs, ["x", "x", "x", "y", "z", "z"]):
-        counts = [int((drawn.clipwise == value).sum()) for value in range(6)]
-        assert counts[0] == counts[1] == counts[2]
-        assert counts[4] == counts[5]
-        assert counts[0] + counts[3] + counts[4] == 3
-
-
-def test_intervals_hold_nine_of_ten_resamples_and_skip_what_is_not_known():
-    drawn = np.column_stack([np.linspace(0, 1, 101), np.full(101, np.nan)])
-    mean, (known, unknown) = intervals(np.array([0.4, np.nan]), drawn)
-    assert (known.value, known.low, known.high) == pytest.approx((0.4, 0.05, 0.95))
-    assert unknown.value is None
-    assert str(unknown) == "–"
-    assert mean.value == pytest.approx(0.4)
 
 
 def test_the_command_writes_what_the_export_takes_and_a_page(config, corpus, tmp_path, capsys):
@@ -92,7 +15,9 @@ def test_the_command_writes_what_the_export_takes_and_a_page(config, corpus, tmp
     assert train(["--config", str(config), "--data", str(corpus), "--out", str(run)]) == 0
     capsys.readouterr()
     assert main([str(run), "--data", str(corpus)]) == 0
-    assert "clip_ap" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "mean average precision, whole recordings" in out
+    assert out.splitlines()[-1].startswith("next: python export/to_onnx.py ")
     chosen = json.loads((run / "thresholds.json").read_text())
     assert set(chosen["thresholds"]) == set(chosen["median_steps"]) == {"Speech"}
     (speech,) = json.loads((run / "figures.json").read_text())["classes"]
@@ -103,6 +28,35 @@ def test_the_command_writes_what_the_export_takes_and_a_page(config, corpus, tmp
     figures = json.loads((run / "figures.json").read_text())
     assert set(figures["rises_in_noise"]) == set(figures["rises_in_ambience"]) == {"Speech"}
     assert not re.search(r'(href|src)="(?!#|data:)|<link|<script|@import', page)  # it stands alone
+
+
+def test_other_sounds_raise_thresholds_of_trainings_with_them_and_are_counted_for_all(
+    config, corpus, tmp_path, monkeypatch, capsys
+):
+    run, chosen_by = tmp_path / "run", []
+
+    def spy(model, foreign):
+        chosen_by.extend(foreign)
+        return model.model_copy(update={"thresholds": {"Speech": 0.01}})
+
+    monkeypatch.setattr("htsat_edge.htsat.judging.raise_over_foreign", spy)
+    assert train(["--config", str(config), "--data", str(corpus), "--out", str(run)]) == 0
+    assert main([str(run), "--data", str(corpus)]) == 0
+    figures = json.loads((run / "figures.json").read_text())
+    assert chosen_by == []
+    assert figures["foreign"]["recordings"] == 4
+    assert figures["foreign"]["kinds"]["Fowl"][1] == 1  # what is held of the other class in --data
+    training = yaml.safe_load((run / "training.yaml").read_text())
+    (run / "training.yaml").write_text(yaml.safe_dump({**training, "negatives": True}))
+    assert main([str(run), "--data", str(corpus)]) == 0
+    assert {one.recording.split for one in chosen_by} == {"val"}
+    figures = json.loads((run / "figures.json").read_text())
+    assert figures["classes"][0]["threshold"] == 0.01
+    assert (figures["classes"][0]["found"], figures["foreign"]["fired"]) == (1, 4)
+    said = "warning: 100 % of other sounds raise an event, reported as Speech 4."
+    assert said in capsys.readouterr().out
+    page = (run / "report.html").read_text()
+    assert page.index('<p class="warning">100 % of other sounds') < page.index("At run time")
 
 
 def test_hours_are_kept_apart(config, corpus, tmp_path, monkeypatch):
@@ -116,7 +70,7 @@ def test_hours_are_kept_apart(config, corpus, tmp_path, monkeypatch):
         asked.append((seed, len(backgrounds)))
         return [Scene(np.full((1024, 64), seed, np.float32), np.zeros((32, 1)), (), 10.24)]
 
-    def score(network, log_mels):
+    def score(network, log_mels, task=None):
         framewise = np.zeros((len(log_mels), 32, 1), np.float32)
         if len(np.unique(log_mels[0])) == 1:
             rising = scores[int(log_mels[0][0, 0])]
@@ -125,7 +79,7 @@ def test_hours_are_kept_apart(config, corpus, tmp_path, monkeypatch):
 
     monkeypatch.setattr("htsat_edge.htsat.evaluate.room_tone", tone)
     monkeypatch.setattr("htsat_edge.htsat.evaluate.score_windows", score)
-    monkeypatch.setattr("htsat_edge.htsat.evaluate.tune", lambda framewise, active, trust: ([0.2], [1]))
+    monkeypatch.setattr("htsat_edge.htsat.judging.tune", lambda framewise, active, trust: ([0.2], [1]))
     assert main([str(run), "--data", str(corpus)]) == 0
     figures = json.loads((run / "figures.json").read_text())
     assert figures["classes"][0]["threshold"] == pytest.approx(0.44)

@@ -1,4 +1,8 @@
-from htsat_edge.htsat.report import ClassFigures, Interval, Results, write_page
+import re
+
+import pytest
+
+from htsat_edge.htsat.report import ClassFigures, ForeignFigures, Interval, Results, write_page
 
 FIGURES = {
     name: Interval(value=0.5, low=0.4, high=0.6)
@@ -40,3 +44,26 @@ def test_any_name_of_a_class_can_be_drawn(tmp_path):
     assert "雨" in page
     assert "<b>&" not in page
     assert "&lt;b&gt;&amp;" in page
+
+
+@pytest.mark.parametrize(("fired", "loud"), [(5, []), (6, ["warning"])])
+def test_foreign_sounds_that_fire_and_doubts_stand_at_the_top(tmp_path, fired, loud):
+    foreign = ForeignFigures(
+        recordings=100,
+        groups=9,
+        fired=fired,
+        share=Interval(value=fired / 100, low=0, high=0.1),
+        reported={"a": fired},
+        kinds={"<Owl>": (fired, 60), "Saw": (0, 40)},
+    )
+    found = results(["a"], [[3]]).model_copy(update={"foreign": foreign, "data_doubts": ["Too few."]})
+    row = {"step": 1.0, "loss": 1.0, "accuracy": 0.1}
+    write_page(tmp_path / "x.html", found, [row])
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    top = page[page.index("<h1>") : page.index("At run time")]
+    assert re.findall(r'<p class="(\w+)">', top) == [*loud, "doubt"]
+    assert "&lt;Owl&gt;</td>" in page
+    assert "Saw</td>" not in page
+    text = found.text()
+    assert f"{fired} of 100 recordings of 2 other kinds of sound raise an event ({fired}.0 %; 0–10 %)" in text
+    assert text.count("warning: ") == len(loud) + 1

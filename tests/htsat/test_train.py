@@ -16,8 +16,11 @@ from safetensors.torch import load_file, save_file
 from htsat_edge.export.to_onnx import main as to_onnx
 from htsat_edge.htsat.checkpoint import load_network
 from htsat_edge.htsat.config import read_network
+from htsat_edge.htsat.corpus import Recording
+from htsat_edge.htsat.doubts import CLOSED, LONELY, PLACELESS
 from htsat_edge.htsat.network import HTSAT
-from htsat_edge.htsat.train import main
+from htsat_edge.htsat.settings import TrainConfig
+from htsat_edge.htsat.train import doubts_of, main
 from htsat_edge.htsat.training import Training
 from htsat_edge.runtime.dsp.log_mel import mel_filters
 from htsat_edge.runtime.models.backends import open_backend
@@ -128,7 +131,9 @@ def test_a_finished_training_is_left_alone(config, corpus, tmp_path, capsys):
     run(config, corpus, tmp_path / "run")
     before = (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns
     assert run(config, corpus, tmp_path / "run") == 0
-    assert "is trained" in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    assert f"{tmp_path / 'run'}: is trained" in said
+    assert said[-1] == f"next: python -m htsat_edge.htsat.evaluate {tmp_path / 'run'} --data {corpus}"
     assert (tmp_path / "run" / "model.safetensors").stat().st_mtime_ns == before
 
 
@@ -309,3 +314,19 @@ def test_a_bad_manifest_is_one_line(old, new, message, config, corpus, tmp_path,
 def test_a_folder_without_recordings_is_one_line(config, tmp_path, capsys):
     assert run(config, tmp_path, tmp_path / "run") == 2
     assert "no recording in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "classes", "said"),
+    [
+        ({}, ["a", "b", "background"], []),
+        ({"negatives": False}, ["a", "b", "background"], [CLOSED]),
+        ({"negatives": False, "labels": ["a"]}, ["a", "b", "background"], []),
+        ({}, ["a"], [LONELY, PLACELESS]),
+        ({"examples": "clips"}, ["a"], []),
+    ],
+)
+def test_a_closed_world_one_class_and_no_background_are_doubted_beforehand(settings, classes, said):
+    config = TrainConfig(network=Path("x"), steps=1, **settings)
+    recordings = [Recording(Path("x"), label, str(i), "val") for label in classes for i in range(5)]
+    assert doubts_of(config, recordings) == said

@@ -3,13 +3,12 @@ import threading
 import pytest
 
 from htsat_edge.runtime.common.half_minutes import counting_half_minutes
-from htsat_edge.runtime.common.progress import EVERY_S, Phases, in_words, progress, with_progress
+from htsat_edge.runtime.common.progress import EVERY_S, Phases, in_words, progress, waiting, with_progress
 
 
-@pytest.fixture(autouse=True)
-def progress_lines(monkeypatch, no_progress_lines):
+@pytest.fixture
+def no_progress_lines():
     """Have lines be printed, unlike in all other tests."""
-    monkeypatch.setattr("htsat_edge.runtime.common.half_minutes.EVERY_S", EVERY_S)
 
 
 class Clock:
@@ -35,6 +34,8 @@ class Ended(threading.Event):
 
 
 def test_work_of_less_than_half_a_minute_prints_nothing(capsys):
+    with waiting("loading"):
+        pass
     assert list(with_progress([1, 2, 3], "work")) == [1, 2, 3]
     with Phases("work") as phases:
         phases.start("phase", 2)
@@ -120,6 +121,14 @@ def terminal(monkeypatch):
 def test_a_terminal_has_a_bar_and_all_items(terminal, capsys):
     assert list(with_progress([1, 2, 3], "work [1]")) == [1, 2, 3]
     assert "work [1]" in capsys.readouterr().err
+
+
+def test_what_is_waited_for_stands_on_a_terminal_until_it_is_there(terminal, capsys):
+    with waiting("loading [1] …"):
+        pass
+    err = capsys.readouterr().err
+    assert "loading [1] …" in err
+    assert err.endswith("\x1b[1A\x1b[2K")  # the line is gone
 
 
 def test_phases_within_phases(terminal, capsys):
