@@ -51,7 +51,7 @@ model: $(VENV)/.test $(TREE)
 	$(BIN)/python -m htsat_edge.htsat.evaluate runs/bundled --data $(CORPORA)
 	$(BIN)/python export/to_onnx.py runs/bundled/model.safetensors --network runs/bundled/network.yaml \
 		--labels runs/bundled/labels.csv --thresholds runs/bundled/thresholds.json --with-weights --half-weights \
-		--name bundled --out runtime/models/bundled
+		--no-cpu --name bundled --out runtime/models/bundled
 	$(SCENES) --seed 17 --count 90 --out runs/scenes-to-choose
 	$(SCENES) --quiet --split val --seconds 60 --count 70 --out runs/quiet-to-choose
 	$(BIN)/python calibration/thresholds.py runtime/models/bundled --clips runs/scenes-to-choose/manifest.csv --no-median \

@@ -28,24 +28,55 @@ LEGEND = (
     "Changes from fp32 are in points (hundredths), in brackets the interval of 90 % of resamples of the recordings. "
     "Raw outputs are what scores are made of; 10 dB more are a third of the error."
 )
+GAP = 2
+"""Spaces between two columns."""
 MOST_DOTS = 50_000
 SHOWN_CLASSES = 30
 """Most classes whose change a page shows: those that lose most."""
 
 
 def print_table(found: Accuracy) -> None:
-    """Print the figures, a column for each graph."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("")
-    for name in found.graphs:
-        table.add_column(name, justify="right")
-    for name, *cells in rows(found):
-        table.add_row(Text(name), *(Text(cell) for cell in cells))
+    """Print the figures, a column for each graph; on a narrow terminal without intervals, some graphs below others."""
     console = wide_console()
     console.print(Text(heading(found), style="bold"), soft_wrap=True)
-    console.print(table)
-    for text in (LEGEND, recommendation(found)):
+    whole = [["", *found.graphs], *rows(found)]
+    fits = (needed := sum(_widths(whole))) <= console.width
+    for part in [whole] if fits else split([["", *found.graphs], *rows(found, with_intervals=False)], console.width):
+        console.print(make_table(part))
+    left_out = (
+        () if fits else (f"Intervals are left out here: they need {needed} columns. A file and the page have them.",)
+    )
+    for text in (*left_out, LEGEND, recommendation(found)):
         console.print(Text(text), soft_wrap=True)
+
+
+def make_table(lines: Sequence[Sequence[str]]) -> Table:
+    """Return a table of its lines, of which the first one is its header."""
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim")
+    table.add_column("")
+    for name in lines[0][1:]:
+        table.add_column(name, justify="right")
+    for name, *cells in lines[1:]:
+        table.add_row(Text(name), *(Text(cell) for cell in cells))
+    return table
+
+
+def split(lines: Sequence[Sequence[str]], width: int) -> list[list[list[str]]]:
+    """Return a table as several that are no wider than `width`, each with the first column and some of the others."""
+    first, *widths = _widths(lines)
+    parts: list[list[int]] = []
+    room = 0
+    for column, wide in enumerate(widths, 1):
+        if not parts or wide > room:
+            parts.append([0])
+            room = width - first
+        parts[-1].append(column)
+        room -= wide
+    return [[[line[column] for column in part] for line in lines] for part in parts]
+
+
+def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
+    return [GAP + max(map(len, column)) for column in zip(*lines, strict=True)]
 
 
 def recommendation(found: Accuracy) -> str:
@@ -70,20 +101,24 @@ def heading(found: Accuracy) -> str:
     return f"{found.recordings} recordings of {found.material}, {60 * found.hours:.1f} minutes, {labels}"
 
 
-def rows(found: Accuracy) -> list[list[str]]:
+def rows(found: Accuracy, with_intervals: bool = True) -> list[list[str]]:
     """Return the rows of the table: the name of a figure, and a cell for each graph."""
     graphs = list(found.graphs.values())
     reference = graphs[0]
     table = [
         ["size", *(f"{m.size / 1e6:.1f} MB" for m in graphs)],
-        ["time of one window", *(f"{m.clip_ms:.1f} ms, {m.clip_ms / reference.clip_ms:.2f} of fp32" for m in graphs)],
+        ["time of one window", *(f"{m.clip_ms:.1f} ms" for m in graphs)],
+        ["the same, as a share of fp32's", *(f"{m.clip_ms / reference.clip_ms:.2f}" for m in graphs)],
         [
             "signal to noise of the raw outputs",
             *("–" if m.logit_snr_db is None else f"{m.logit_snr_db:.1f} dB" for m in graphs),
         ],
         ["the same, of the worst window", *(_worst(m) for m in graphs)],
     ]
-    table += [[TITLES[name], *(_figure(m, name, m is reference) for m in graphs)] for name in reference.figures]
+    table += [
+        [TITLES[name], *(_figure(m, name, m is reference, with_intervals) for m in graphs)]
+        for name in reference.figures
+    ]
     if changes := class_changes(found):
         table.append(
             [f"worst class, {TITLES[changes.figure]}", *(_worst_class(changes, name) for name in found.graphs)]
@@ -111,17 +146,17 @@ def _worst_class(changes: ClassChanges, graph: str) -> str:
     return f"{_signed(change)} {label}"
 
 
-def _figure(measured: Measured, name: str, reference: bool) -> str:
+def _figure(measured: Measured, name: str, reference: bool, with_interval: bool) -> str:
     if name not in measured.figures:
         return "–"
     value = f"{measured.figures[name]:.3f}"
-    return value if reference else f"{value}  {points(measured.changes[name])}"
+    return value if reference else f"{value}  {points(measured.changes[name], with_interval)}"
 
 
-def points(change: Interval) -> str:
+def points(change: Interval, with_interval: bool = True) -> str:
     """Return a change in points, with its interval."""
     assert change.value is not None
-    if change.low is None or change.high is None:
+    if not with_interval or change.low is None or change.high is None:
         return _signed(change.value)
     return f"{_signed(change.value)} ({_signed(change.low)} … {_signed(change.high)})"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from scipy.special import expit, logit
@@ -34,6 +35,8 @@ from htsat_edge.runtime.models.settings import Settings
 
 CHOSEN_FOREIGN = 0.03
 """The share that thresholds are chosen for: of other recordings than those chosen by it is somewhat more."""
+MANY, MOST_OF_KIND = 20, 0.05
+"""Of a kind with so many recordings at most this share may be taken for one class: speech is everywhere."""
 SHIFTS = np.round(np.arange(0, 5, 0.1), 1)
 """Of all thresholds at once, in logits."""
 HIGHEST = 0.98
@@ -103,6 +106,19 @@ def raise_over_foreign(info: ModelInfo, foreign: Sequence[HeardSound], most: flo
         if len(fired) <= most * len(foreign):
             break
     return moved
+
+
+def raise_over_kinds(info: ModelInfo, foreign: Sequence[HeardSound]) -> ModelInfo:
+    """Raise the threshold of each class by itself until it stands for next to none of each common kind of sound."""
+    by_kind = Counter(heard.recording.label for heard in foreign)
+    common = [[h for h in foreign if h.recording.label == kind] for kind, count in by_kind.items() if count >= MANY]
+    for label, kind in product(info.labels, common):
+        begun = info.threshold_of(label)
+        for shift in SHIFTS:
+            info = info.model_copy(update={"thresholds": {**info.thresholds, label: _shifted(begun, shift)}})
+            if sum(label in heard.reported(info) for heard in kind) <= MOST_OF_KIND * len(kind):
+                break
+    return info
 
 
 def count_foreign(heard: Sequence[HeardSound], info: ModelInfo) -> ForeignFigures:

@@ -13,7 +13,7 @@ from htsat_edge.evaluation.event_scores import PSDS1, PSDS2, EventScores, Timed
 from htsat_edge.evaluation.metrics import Interval
 from htsat_edge.htsat.clip_figures import RESAMPLES, resample
 from htsat_edge.htsat.figures import Outputs, labelled
-from htsat_edge.htsat.foreign import HeardSound, count_foreign, raise_over_foreign
+from htsat_edge.htsat.foreign import HeardSound, count_foreign, raise_over_foreign, raise_over_kinds
 from htsat_edge.htsat.report import ClassFigures, Results
 from htsat_edge.htsat.scenes import Scene, Sound
 from htsat_edge.runtime.common.arrays import BoolArray, FloatArray
@@ -156,7 +156,8 @@ def choose(outputs: Outputs, quiet: Quiet, streamed: Streamed, model: ModelInfo)
         "median_steps": dict(zip(model.labels, medians, strict=True)),
     }
     model = model.model_copy(update=chosen)
-    return raise_over_foreign(model, streamed.chosen_by) if streamed.chosen_by else model
+    others = streamed.chosen_by
+    return raise_over_kinds(raise_over_foreign(model, others), others) if others else model
 
 
 def judge(

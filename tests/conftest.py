@@ -1,6 +1,7 @@
 """What several test files share: the goldens, the small network behind them, and a bundle of it."""
 
 import ctypes
+import errno
 import importlib.util
 import os
 import shutil
@@ -230,6 +231,16 @@ def read_only(monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     return make
+
+
+@pytest.fixture
+def unwritable(monkeypatch):
+    """Has no file be begun anywhere, as in the folders of somebody else, also for root."""
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("htsat_edge.runtime.common.files.begin_part", refuse)
 
 
 @pytest.fixture(scope="session")

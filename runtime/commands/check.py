@@ -10,6 +10,7 @@ import argparse
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -18,19 +19,17 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from htsat_edge.runtime.commands.listen import read_config
+from htsat_edge.runtime.commands.listen import KEEP, read_config
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.machine import read_machine
 from htsat_edge.runtime.common.text import listed, shown
 from htsat_edge.runtime.daemon.assembly import (
     check_names,
+    describe_model,
     make_outputs,
     make_recorders,
     make_source,
-    notes_of,
     open_model,
-    prepare,
-    settings_of,
 )
 from htsat_edge.runtime.daemon.clock import CLOCK_SET
 from htsat_edge.runtime.daemon.config import ClipsConfig, DaemonConfig, MicrophoneConfig, OutputsConfig, SourceConfig
@@ -38,6 +37,7 @@ from htsat_edge.runtime.daemon.hop import BUSY, choose_hop, time_window
 from htsat_edge.runtime.daemon.live.server import check_socket
 from htsat_edge.runtime.daemon.live.status import present_backend
 from htsat_edge.runtime.daemon.outputs.clips import ClipWriter
+from htsat_edge.runtime.daemon.settings import notes_of, prepare, settings_of
 from htsat_edge.runtime.daemon.sources.devices import measure_level
 from htsat_edge.runtime.daemon.sources.feed import Source
 from htsat_edge.runtime.daemon.sources.microphone import choose_channels, choose_rate, load_portaudio, look_up
@@ -45,6 +45,7 @@ from htsat_edge.runtime.daemon.sources.streams import AGAIN
 from htsat_edge.runtime.daemon.supervision import describe
 from htsat_edge.runtime.dsp.blocks import AudioBlock
 from htsat_edge.runtime.dsp.level import deviation_dbfs
+from htsat_edge.runtime.models.backends import why_no_engine
 from htsat_edge.runtime.models.backends.ort import OrtBackend
 from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo, load_bundle
 from htsat_edge.runtime.models.model import Model, load_model
@@ -82,7 +83,9 @@ def run(args: argparse.Namespace) -> int:
 def check(config: DaemonConfig) -> Iterator[CheckResult]:
     """Yield a result for everything that the configuration needs."""
     yield CheckResult("machine", True, str(read_machine()))
-    yield attempt("model", partial(check_model, config))
+    yield (opened := attempt("bundle", partial(check_bundle, config)))
+    if opened.ok:
+        yield attempt("model", partial(check_model, config))
     if (sounds := attempt("sounds", partial(check_sounds, config))).text:
         yield sounds
     info, usable = model_of(config)
@@ -128,6 +131,15 @@ def check_sounds(config: DaemonConfig) -> str | None:
     if notes := sounds.notes():
         raise HtsatEdgeError("; ".join(notes))
     return f"{sounds.folder}: {listed(sounds.labels)}" if sounds.labels else None
+
+
+def check_bundle(config: DaemonConfig) -> str:
+    """Return what listens, and why it is no engine where one could be expected; raise where it does not load."""
+    model = read_model(config)
+    with closing(open_model(model, config, build=False)) as backend:
+        on_cpu, text = isinstance(present_backend(backend), OrtBackend), describe_model(model, backend)
+    why = why_no_engine(model.bundle, config.model.precision) if on_cpu and config.model.backend == "auto" else ""
+    return f"{text}; no engine is used: {why}" if why else text
 
 
 def check_model(config: DaemonConfig) -> str:
@@ -224,6 +236,8 @@ def check_outputs(
     """Yield a result for every output but stdout."""
     settings = {source: settings_of(source, info, usable) for source in sources}
     labels = {source: own.reported(info) for source, own in settings.items()}
+    if not config.keeps_events:
+        yield CheckResult("outputs", True, f"nothing that is heard is kept; {KEEP} in the configuration keeps events")
     for name in SENDERS:
         if (section := getattr(config, name)) is not None:
             alone = OutputsConfig.model_validate({"stdout": False, name: section})

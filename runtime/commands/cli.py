@@ -28,6 +28,8 @@ from htsat_edge.runtime.commands.arguments import (
 from htsat_edge.runtime.common.command import Parser, count, run
 from htsat_edge.runtime.common.interrupt import end_at_interrupt, ignoring_hangups
 
+SENSITIVITIES = ("few_false_alarms", "balanced", "miss_little")
+"""Those of runtime/models/levels.py."""
 MODULES = {"bench": "bench.command"}
 """Of commands that are more than one file; the others are in a module of their name."""
 
@@ -42,7 +44,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str] | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that knows no bars gets question marks
-    args = make_parser().parse_args(arguments)
+    parser = make_parser()
+    args = parser.parse_args(arguments)
+    if "module" not in args:
+        parser.print_help()
+        return 0
     # The daemon reads its configuration again at SIGHUP, which may come before it is there.
     with ignoring_hangups() if args.module.endswith(".listen") else nullcontext():
         return int(importlib.import_module(args.module).run(args))
@@ -52,10 +58,15 @@ def make_parser() -> Parser:
     """Return the parser of every command and option."""
     parser = Parser(prog="htsat-edge", description="Sound event detection with HTS-AT: what sounds, and when.")
     parser.add_argument("--version", action="version", version=f"htsat-edge {htsat_edge.__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND")
     for name, add, text, description in (
         ("detect", _add_detect, "events of recordings", "Print the events of recordings."),
-        ("listen", _add_listen, "listen for months", "Listen to microphones and streams; on a terminal, show it live."),
+        (
+            "listen",
+            _add_listen,
+            "detect on microphones and streams, unattended",
+            "Listen to microphones and streams; on a terminal, show it live.",
+        ),
         (
             "events",
             _add_events,
@@ -137,6 +148,12 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
 def _add_hearing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold", type=share, metavar="T", help="of every class, or of --labels, in place of its own"
+    )
+    parser.add_argument(
+        "--sensitivity",
+        choices=SENSITIVITIES,
+        help="which of the model's own thresholds count, of those that `htsat-edge labels` lists (default: --config's, "
+        "or balanced)",
     )
     parser.add_argument("--labels", metavar="A,B", help="show only these classes")
     parser.add_argument(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import stat
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 from rich.console import Console
@@ -22,8 +24,9 @@ from htsat_edge.runtime.common.command import print_error, require_matplotlib
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.marks import refuse_foreign
 from htsat_edge.runtime.common.message import DECIMALS
+from htsat_edge.runtime.common.progress import waiting
 from htsat_edge.runtime.daemon.messages import TopScore, TopScores
-from htsat_edge.runtime.daemon.outputs.clip_names import clip_time, parse_clip_name
+from htsat_edge.runtime.daemon.outputs.clip_names import clip_time
 from htsat_edge.runtime.daemon.scorer import Scorer
 from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.dsp.formats.pipe import STDIN
@@ -39,25 +42,51 @@ def run(args: argparse.Namespace) -> int:
         raise HtsatEdgeError(f"--start: {len(args.files)} recordings did not begin at one time; give them one by one")
     truth = read_truth(args.truth, args.plot, args.files)
     config = read_config(args)
-    model = load_model(config.model.bundle or BUNDLED, config.model.sounds)
-    hearings = Hearings(args, config, model.info)
-    heard = [hearings.of(path) for path in args.files]
-    wanted, found, status = config.model, list[Detections](), 0
-    with closing(model.open(wanted.precision, wanted.backend, threads=wanted.threads)) as backend:
+    missing = refuse_missing(args.files)
+    if missing.issuperset(args.files):
+        return 2
+    with waiting("loading the model …"):
+        model = load_model(config.model.bundle or BUNDLED, config.model.sounds)
+        hearings = Hearings(args, config, model.info)
+        heard = [hearings.of(path) for path in args.files]
+        wanted = config.model
+        opened = model.open(wanted.precision, wanted.backend, threads=wanted.threads)
+    found, status = list[tuple[Path, set[str]]](), 2 if missing else 0
+    with closing(opened) as backend:
         scorer = Scorer(backend, model.info.front_end, config.detection.gate_dbfs)
         player = Player(model.info, scorer, config)
         for path, hearing, picture in zip(args.files, heard, pictures, strict=True):
+            if path in missing:
+                continue
             try:
                 results = detect(path, hearing, picture, player, truth, args)
-                found += (replace(one, trace=None) for one in results)
+                found.append((path, {event.label for one in results for event in one.events}))
                 if results[0].failure is not None:
                     raise results[0].failure
             except HtsatEdgeError as error:
                 print_error("htsat-edge", error)
                 status = 2
-    if len(args.files) > 1 and found and not args.json:
+    if len(found) > 1 and not args.json:
         print_summary(Console(), found)
     return status
+
+
+def refuse_missing(files: Sequence[Path]) -> set[Path]:
+    """Return what is no file at all; say so of each, before anybody waits for a model."""
+    reasons = {path: reason for path in files if (reason := _why_missing(path))}
+    for path, reason in reasons.items():
+        print_error("htsat-edge", f"{path}: {reason}")
+    return {*reasons}
+
+
+def _why_missing(path: Path) -> str:
+    try:
+        is_folder = path != STDIN and stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return "no such file"
+    except OSError:  # said where the file is read
+        return ""
+    return f"is a folder; the recordings in it: htsat-edge detect {quote(str(path))}/*" if is_folder else ""
 
 
 def detect(
@@ -82,7 +111,7 @@ def detect(
 
 def time_of(path: Path, args: argparse.Namespace) -> datetime | None:
     """Return when a clip of the daemon whose configuration is given was recorded; None where that is not known."""
-    if args.config is None or path == STDIN or parse_clip_name(path.name) is None:
+    if args.config is None or path == STDIN or not path.is_file():
         return None
     return clip_time(path)
 
@@ -143,7 +172,8 @@ def report(found: Detections, classes: Classes, top: Sequence[TopScore], as_json
     """Print what was found, as a table or as JSON Lines."""
     if not as_json:
         console = Console()
-        print_events(console, found, dict(zip(classes.labels, classes.thresholds.tolist(), strict=True)))
+        thresholds = dict(zip(classes.labels, classes.thresholds.tolist(), strict=True))
+        print_events(console, found, thresholds, advised=not top)
         if top:
             print_top(console, top)
         return

@@ -14,14 +14,15 @@ from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.suggest import suggest
 from htsat_edge.runtime.common.text import listed
-from htsat_edge.runtime.daemon.assembly import prepare, settings_of
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.config.sources import names_of
 from htsat_edge.runtime.daemon.level import with_level_label
 from htsat_edge.runtime.daemon.outputs.clip_names import parse_clip_name, plain
+from htsat_edge.runtime.daemon.settings import prepare, settings_of
 from htsat_edge.runtime.models.bundle import ModelInfo
 from htsat_edge.runtime.models.classes import Classes
 from htsat_edge.runtime.models.groups import read_groups
+from htsat_edge.runtime.models.sensitivity import note_sensitivity
 from htsat_edge.runtime.models.settings import Settings
 
 MODEL_OPTIONS = ("bundle", "precision", "backend", "threads", "sounds")
@@ -96,6 +97,8 @@ class Hearings:
         settings = settings_of(source, info, self.config)
         if args.hop_s is not None:
             settings = replace(settings, hop_s=args.hop_s)
+        if args.sensitivity is not None:
+            settings = replace(settings, sensitivity=args.sensitivity, threshold=None, thresholds={})
         known = with_level_label(settings.reported(info), self.config.level)
         shown = known if args.labels is None else split_labels(args.labels, info, known)
         if args.config is None:  # nothing else is in force: other classes need not be heard
@@ -106,6 +109,8 @@ class Hearings:
             own = {name: args.threshold for name in settings.reported(info) if name in shown}
             settings = replace(settings, thresholds={**settings.thresholds, **own})
         settings.validate(info)
+        if args.sensitivity is not None and (note := note_sensitivity(info, settings)):
+            logger.warning(note)
         classes = settings.classes(info)
         hidden = [name not in shown for name in classes.labels]
         limits = np.where(hidden, np.float32(np.inf), classes.thresholds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -79,7 +80,8 @@ class Player:
         except HtsatEdgeError as error:
             raise failure or HtsatEdgeError(f"{file.path}: {error}") from None
         return [
-            Detections(one.name, one.duration_s, one.events, one.trace, failure, hearing.source, start) for one in heard
+            Detections(one.name, one.duration_s, one.events, one.trace, failure, hearing.source, start, one.left_out)
+            for one in heard
         ]
 
 
@@ -112,6 +114,15 @@ class HeardChannel:
     def duration_s(self) -> float:
         """Seconds of audio so far."""
         return self.samples / self._rate
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many events of each sound that is shown a rule did not let through."""
+        counts = Counter[str]()
+        for (_, label), count in self._session.rules.suppressed.items():
+            if label in self._shown:
+                counts[label] += count
+        return counts
 
     def push(self, samples: FloatArray) -> None:
         """Take the next samples (S,)."""

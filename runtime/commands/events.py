@@ -16,14 +16,14 @@ from typing import Any
 from rich.console import Console
 
 from htsat_edge.runtime.commands import events_report as report
-from htsat_edge.runtime.common.config import read_yaml
+from htsat_edge.runtime.commands.stored import find_store
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.moments import read_moment
-from htsat_edge.runtime.common.suggest import suggest
+from htsat_edge.runtime.common.suggest import known_as, suggest
 from htsat_edge.runtime.common.text import listed, visible
-from htsat_edge.runtime.daemon.config import DaemonConfig
-from htsat_edge.runtime.store.reader import StoreReader
+from htsat_edge.runtime.store.reader import END_OF_TIME, StoreReader
 from htsat_edge.runtime.store.records import EventFilter, StoredEvent
+from htsat_edge.runtime.store.sentences import clock
 from htsat_edge.runtime.store.why import explain_event
 
 DEFAULT_SINCE = "1d"
@@ -36,7 +36,8 @@ WIDE = 250
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    path, clips = find_store(args)
+    path, config = find_store(args)
+    clips = None if config.outputs.clips is None else config.outputs.clips.folder
     console = Console()
     if not console.is_terminal:
         console.width = WIDE
@@ -44,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
         if args.why is not None:
             say_why(console, reader, args, clips)
             return 0
-        wanted = read_filter(args, time.time())
-        check_names(reader, wanted)
+        labels, sources = find_names(reader, args.labels or [], args.sources or [])
+        wanted = read_filter(args, time.time()).model_copy(update={"labels": labels, "sources": sources})
         if not args.json and not args.csv:
             show(console, reader, wanted, args)
         elif not print_rows(oldest_first(reader, wanted), as_csv=args.csv):
@@ -53,62 +54,56 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def find_store(args: argparse.Namespace) -> tuple[Path, Path | None]:
-    """Return where the store is, and the folder of its clips where that is known."""
-    if args.config is not None:
-        outputs = read_yaml(args.config, DaemonConfig).outputs
-        if outputs.store is None:
-            raise HtsatEdgeError(
-                f"{args.config}: outputs.store is missing, so nothing that is heard is kept; with "
-                "`outputs: {store: {path: events.db}}` it is, from the next start of `htsat-edge listen` on"
-            )
-        return outputs.store.path, None if outputs.clips is None else outputs.clips.folder
-    if args.database is None:
-        raise HtsatEdgeError("want --config FILE, the daemon's configuration, or --database PATH, a store")
-    return args.database, None
-
-
 def read_filter(args: argparse.Namespace, now: float) -> EventFilter:
-    """Return which events are wanted."""
-    since = moment_of("--since", args.since or DEFAULT_SINCE, now)
+    """Return of when events are wanted."""
+    since = moment_of("--since", DEFAULT_SINCE if args.since is None else args.since, now)
     until = None if args.until is None else moment_of("--until", args.until, now)
     if until is not None and until <= since:
         raise HtsatEdgeError(
-            f"--until {args.until}: is {report.moment(until)}, and --since is {report.moment(since)}, not before it; "
+            f"--until {args.until}: is {clock(until)}, and --since is {clock(since)}, not before it; "
             "a day is meant by its beginning: all of yesterday is --since yesterday --until today"
         )
-    return EventFilter(from_at=since, to_at=until, labels=args.labels or [], sources=args.sources or [])
+    return EventFilter(from_at=since, to_at=until)
 
 
 def moment_of(option: str, text: str, now: float) -> float:
     """Return the moment that an option gives; raise an HtsatEdgeError that names the option."""
     try:
-        return max(0.0, read_moment(text, now))
+        return min(max(0.0, read_moment(text, now)), END_OF_TIME)
     except HtsatEdgeError as error:
         raise HtsatEdgeError(f"{option} {error}") from None
 
 
-def check_names(reader: StoreReader, wanted: EventFilter) -> None:
-    """Raise an HtsatEdgeError where there is no such source, or no such class in these sources."""
+def find_names(
+    reader: StoreReader, labels: Sequence[str], sources: Sequence[str]
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Return classes and sources as the store writes them; upper and lower case are alike.
+
+    Raise an HtsatEdgeError where there is no such source, or no such class in these sources.
+    """
     stored = reader.sources()
     names = [source.name for source in stored]
-    for name in wanted.sources:
+    sources = [known_as(name, names) for name in sources]
+    for name in sources:
         if name not in names:
             meant = suggest(name, names, f"; there is {listed(names) or 'none yet'}")
             raise HtsatEdgeError(f"--source {name}: nothing is stored of it{meant}")
-    chosen = [source.setup for source in stored if source.setup and source.name in (wanted.sources or names)]
+    chosen = [source.setup for source in stored if source.setup and source.name in (sources or names)]
     known = {
         label
         for setup in chosen
         for label, limit in zip(setup.labels, setup.thresholds, strict=True)
         if limit is not None
     }
-    if not known.issuperset(wanted.labels):  # classes that were reported once, and sound levels
-        known.update(one.label for one in reader.figures(EventFilter(sources=wanted.sources)).labels)
-    for label in wanted.labels:
+    labels = [known_as(label, known) for label in labels]
+    if not known.issuperset(labels):  # classes that were reported once, and sound levels
+        known.update(one.label for one in reader.figures(EventFilter(sources=sources)).labels)
+        labels = [known_as(label, known) for label in labels]
+    for label in labels:
         if label not in known:
             meant = suggest(label, known, f"; there is {listed(sorted(known), 10) or 'none yet'}")
             raise HtsatEdgeError(f"--class {label}: is not reported there{meant}")
+    return labels, sources
 
 
 def newest_first(reader: StoreReader, wanted: EventFilter) -> Iterator[StoredEvent]:
@@ -136,7 +131,7 @@ def show(console: Console, reader: StoreReader, wanted: EventFilter, args: argpa
     if not events:
         report.print_line(console, report.absence(reader, wanted))
         return
-    report.print_events(console, events)
+    report.print_events(console, events, reader.thresholds_of(events))
     report.print_total(console, reader.figures(wanted), wanted, len(events))
     report.print_hint(console, [*stored_in(args), "--why", str(events[-1].key)])
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 from rich.console import Console
@@ -12,23 +11,40 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from htsat_edge.runtime.common.text import listed, visible
+from htsat_edge.runtime.common.text import listed, plural, visible
 from htsat_edge.runtime.store.reader import StoreReader
 from htsat_edge.runtime.store.records import EventFilter, Explanation, Figures, LabelScore, StoredEvent, Verdict
-from htsat_edge.runtime.store.sentences import higher
+from htsat_edge.runtime.store.sentences import clock, higher, is_early, setting
 
 SOUNDS = 10
 """That are counted by name."""
-LEFT = ("when", "sound", "source", "verdict", "clip", "about", "what", "")
-"""Columns of texts."""
+FOLDED = ("sound", "source", "verdict")
+"""Columns of which a long text goes on in the next line."""
+FOLDED_AT = 16
+"""Letters that are left of them before another column has to go."""
+SPARE = {"clip": ["clip?"], "clip?": [], "for": [], "verdict": [], "source": [], "score": []}
+"""Columns that go first where a line is short, with what stands in their place."""
 
 
-def print_events(console: Console, events: Sequence[StoredEvent]) -> None:
-    """Print a table of events; of clips the names, where these find room."""
-    table = _table_of(events, with_names=True)
-    if Measurement.get(console, console.options.update(max_width=10_000), table).maximum > console.width:
-        table = _table_of(events, with_names=False)
-    console.print(table)
+def print_events(console: Console, events: Sequence[StoredEvent], thresholds: Sequence[float | None]) -> None:
+    """Print a table of events, without what is least needed where a line has no room for it.
+
+    `thresholds` are those that were in force: events that stay below them after all are marked.
+    """
+    early = {event.key for event, limit in zip(events, thresholds, strict=True) if is_early(event, limit)}
+    columns = ["ID", "when", "for", "sound", "score", "source"]
+    if any(event.verdict is not None and event.verdict.decision is not None for event in events):
+        columns.append("verdict")
+    if any(event.clip is not None for event in events):
+        columns.append("clip")
+    unbounded = console.options.update(max_width=10_000)
+    for spare, instead in SPARE.items():
+        if Measurement.get(console, unbounded, _table_of(events, columns, early, FOLDED_AT)).maximum <= console.width:
+            break
+        columns = [name for column in columns for name in (instead if column == spare else [column])]
+    console.print(_table_of(events, columns, early))
+    if early and "score" in columns:
+        print_line(console, "* reported early; its final scores stay below the threshold", style="dim")
     if any(event.time is None for event in events):
         print_line(console, "~ when it was stored: a recording has no time of day", style="dim")
 
@@ -37,7 +53,7 @@ def print_total(console: Console, found: Figures, wanted: EventFilter, shown: in
     """Print how many events there are of each sound, and of how many the table is."""
     total = sum(one.count for one in found.labels)
     by_sound = listed((f"{visible(one.label)} {one.count}" for one in found.labels), SOUNDS)
-    print_line(console, f"\n{counted(total)} {period(wanted)}: {by_sound}")
+    print_line(console, f"\n{plural(total, 'event')} {period(wanted)}: {by_sound}")
     if shown < total:
         print_line(console, f"above are the last {shown}; --json and --csv print all of them", style="dim")
 
@@ -56,13 +72,13 @@ def absence(reader: StoreReader, wanted: EventFilter) -> str:
     info, newest = reader.info(), reader.events(EventFilter(), 1).events
     if not sources:
         return f"{text}; nothing was heard yet: `htsat-edge listen` fills {info.path}"
-    heard = listed((f"{one.name} until {moment(one.last_at)}" for one in sources if one.last_at is not None), 5)
+    heard = listed((f"{one.name} until {clock(one.last_at)}" for one in sources if one.last_at is not None), 5)
     if not newest or info.oldest_at is None:
-        return f"{text}; the store has none at all; heard were {heard}"
+        return f"{text}; the store has none at all; listened to: {heard}"
     last = newest[0]
     return (
-        f"{text}; the store has {counted(info.events)}, from {moment(info.oldest_at)} to {moment(last.at)} (the last: "
-        f"{last.label} in {last.source}); heard were {heard}"
+        f"{text}; the store has {plural(info.events, 'event')}, from {clock(info.oldest_at)} to {clock(last.at)} (the "
+        f"last: {last.label} in {last.source}); listened to: {heard}"
     )
 
 
@@ -74,7 +90,7 @@ def print_why(console: Console, event: StoredEvent, found: Explanation) -> None:
     print_line(console, found.text)
     if not found.top:
         return
-    print_line(console, f"\nWhat scored highest at its peak, {moment(found.at)}:")
+    print_line(console, f"\nWhat scored highest at its peak, {clock(found.at)}:")
     table = _table("score", "needs", "sound")
     for one in scores_of(event, found):
         needs = "–" if one.threshold is None else f"{one.threshold:.2f}"
@@ -97,7 +113,7 @@ def print_about(console: Console, event: StoredEvent, clips: Path | None) -> Non
         said = f"{said}; {event.verdict.note}" if said else event.verdict.note
     console.print()
     if event.clip is None:
-        print_line(console, "clip     none")
+        print_line(console, f"clip     none{' yet' if event.offset is None else ''}")
     elif clips is None:
         print_line(console, f"clip     {event.clip.name} (--config FILE also says in which folder)")
     else:
@@ -122,6 +138,9 @@ def print_next(
     if found.threshold is not None:
         tuned = _command("tune", *options, *of_source, "--label", event.label)
         lines.append(("how often each threshold would report it:", tuned))
+    if is_early(event, found.threshold):
+        text = "an early report may not come again from its clip; under `detection`, this makes such reports rarer:"
+        lines.insert(0, (text, setting("confirm_s", event.label, 1).strip("`")))
     for text, command in lines:
         print_line(console, f"\n{text}", style="dim")
         print_line(console, f"  {command}")
@@ -138,25 +157,15 @@ def threshold_above(found: Explanation) -> float | None:
     return threshold if found.threshold < threshold < 1 else None
 
 
-def counted(events: int) -> str:
-    """Return how many events there are."""
-    return "1 event" if events == 1 else f"{events} events"
-
-
 def period(wanted: EventFilter) -> str:
     """Return the period of a filter."""
-    since = moment(wanted.from_at or 0.0)
-    return f"since {since}" if wanted.to_at is None else f"from {since} to {moment(wanted.to_at)}"
-
-
-def moment(at: float) -> str:
-    """Return a moment in local time."""
-    return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"
+    since = clock(wanted.from_at or 0.0)
+    return f"since {since}" if wanted.to_at is None else f"from {since} to {clock(wanted.to_at)}"
 
 
 def when(event: StoredEvent) -> str:
     """Return when an event began, in local time; with a mark, when it was stored."""
-    return f"{'~' if event.time is None else ''}{moment(event.at)}"
+    return f"{'~' if event.time is None else ''}{clock(event.at)}"
 
 
 def duration(event: StoredEvent) -> str:
@@ -183,28 +192,35 @@ def print_line(console: Console, text: str, style: str = "") -> None:
     console.print(Text(lines, style=style), soft_wrap=True)
 
 
-def _table_of(events: Sequence[StoredEvent], *, with_names: bool) -> Table:
-    has_clips = any(event.clip is not None for event in events)
-    judged = any(event.verdict is not None and event.verdict.decision is not None for event in events)
-    more = (*(("verdict",) if judged else ()), *(("clip",) if has_clips else ()))
-    table = _table("ID", "when", "for", "sound", "score", "source", *more)
+def _table_of(events: Sequence[StoredEvent], columns: Sequence[str], early: Set[int], most: int | None = None) -> Table:
+    table, mark = _table(*columns, most=most), " *" if early else ""
     for event in events:
-        cells = [str(event.key), when(event), duration(event), event.label, f"{event.score:.2f}", event.source]
-        if judged:
-            cells.append("" if event.verdict is None else verdict_of(event.verdict))
-        if has_clips:
-            name = "" if event.clip is None else event.clip.name
-            cells.append(name if with_names else "yes" if name else "")
-        table.add_row(*(Text(visible(cell)) for cell in cells))
+        cells = {
+            "ID": str(event.key),
+            "when": when(event),
+            "for": duration(event),
+            "sound": event.label,
+            "score": f"{event.score:.2f}{mark if event.key in early else ' ' * len(mark)}",
+            "source": event.source,
+            "verdict": "" if event.verdict is None else verdict_of(event.verdict),
+            "clip": "" if event.clip is None else event.clip.name,
+            "clip?": "" if event.clip is None else "yes",
+        }
+        table.add_row(*(Text(visible(cells[column])) for column in columns))
     return table
 
 
-def _table(*columns: str) -> Table:
+def _table(*columns: str, most: int | None = None) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in columns:
-        left = name in LEFT
-        fold = name in ("sound", "source", "verdict")
-        table.add_column(name, justify="left" if left else "right", no_wrap=not fold, overflow="fold")
+        right, fold = name in ("ID", "for", "score", "needs"), name in FOLDED
+        table.add_column(
+            name,
+            justify="right" if right else "left",
+            no_wrap=not fold,
+            overflow="fold",
+            max_width=most if fold else None,
+        )
     return table
 
 

@@ -78,7 +78,7 @@ def print_labels(console: Console, model: Model, found: Mapping[str, str], word:
     name = visible(info.name)
     if not found:
         console.print(
-            f"{name} knows no sound with {visible(word or '')!r} in its name; `htsat-edge labels` lists what it knows, "
+            f"{name} knows no sound with {word!r} in its name; `htsat-edge labels` lists what it knows, "
             "and `htsat-edge enroll` teaches it one more",
             markup=False,
         )
@@ -100,8 +100,8 @@ def print_labels(console: Console, model: Model, found: Mapping[str, str], word:
 def _explain(info: ModelInfo, found: Mapping[str, str], levels: bool) -> str:
     text = f"{len(found)} of the {len(info.labels)} sounds of {visible(info.name)}. "
     if levels:
-        text += "Each is reported from its score under balanced on; `detection: {sensitivity: …}` in the daemon's "
-        text += "configuration takes another column."
+        text += "Each is reported from its score under balanced on; `htsat-edge detect --sensitivity …`, and in the "
+        text += "daemon's configuration `detection: {sensitivity: …}`, take another column."
     else:
         text += "Each is reported from this score on."
     plain = [label for label in found if label not in info.thresholds]

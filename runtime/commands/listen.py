@@ -22,6 +22,9 @@ from htsat_edge.runtime.daemon.config import DaemonConfig, MicrophoneConfig, Pcm
 from htsat_edge.runtime.daemon.service import serve
 from htsat_edge.runtime.dsp.formats.pipe import is_pipe
 
+KEEP = "`store: {path: events.db}` under `outputs`"
+"""What keeps events, in a configuration."""
+
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; return 2 where a source has failed before all ended, 1 where messages were not delivered."""
@@ -39,11 +42,25 @@ def run(args: argparse.Namespace) -> int:
         logging.basicConfig(level=logging.INFO, handlers=[log])
         return serve(config, read, file)
     gone = end_unheard if not config.outputs.others else lambda: None
-    advice = f"all of them: htsat-edge events --config {quote(str(args.config))}" if config.outputs.store else ""
+    advice = advise(config, args.config)
     # Where rich looked by itself, it would draw nothing any more once the terminal is gone, and not say so.
     with LiveView(Console(force_terminal=True), gone, advice) as view:
         logging.basicConfig(level=logging.INFO, handlers=[view.handler, *([] if sys.stderr.isatty() else [log])])
         return serve(without_stdout(config), lambda: without_stdout(read()), file, view.watch)
+
+
+def advise(config: DaemonConfig, file: Path | None) -> str:
+    """Return where all events are, or how they are kept the next time; nothing where another output has them."""
+    if config.outputs.store is not None:
+        return f"all of them: htsat-edge events --config {quote(str(file))}"
+    if config.outputs.keeps_events:
+        return ""
+    if file is not None:
+        return f"none of them is kept: {KEEP} in {file} keeps the next ones, and `htsat-edge events` lists them"
+    return (
+        "none of them is kept: with a file detector.yaml that says `outputs: {store: {path: events.db}}`, "
+        "`htsat-edge listen --config detector.yaml` keeps the next ones, and `htsat-edge events` lists them"
+    )
 
 
 def is_screen() -> bool:

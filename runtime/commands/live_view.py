@@ -23,7 +23,7 @@ from htsat_edge.runtime.commands.live_view_drawing import LivePicture, leave
 from htsat_edge.runtime.commands.live_view_state import SourceView, ViewState
 from htsat_edge.runtime.common.message import Message
 from htsat_edge.runtime.common.text import shown
-from htsat_edge.runtime.daemon.config import SourceConfig
+from htsat_edge.runtime.daemon.config import DaemonConfig, SourceConfig
 from htsat_edge.runtime.daemon.config.sources import names_of
 from htsat_edge.runtime.daemon.live.observer import LiveObserver
 from htsat_edge.runtime.daemon.live.status import StatusReader
@@ -128,7 +128,7 @@ class LiveView:
         parts.publisher.observers.append(self._offer)
         parts.opened.callback(self._queue.append, self._end)
         status = StatusReader(parts.sessions, parts.scorer, parts.publisher)
-        self._queue.append(partial(self._begin, status, taps, parts.config.sources))
+        self._queue.append(partial(self._begin, status, taps, parts.config))
 
     def _offer(self, message: Message) -> None:
         """Take a message, without waiting."""
@@ -136,13 +136,14 @@ class LiveView:
 
     # In the thread that draws
 
-    def _begin(self, status: StatusReader, taps: list[SourceTap], sources: list[SourceConfig]) -> None:
+    def _begin(self, status: StatusReader, taps: list[SourceTap], wanted: DaemonConfig) -> None:
         """Look at another daemon's parts."""
         self._status, self._taps, self._looked_s = status, taps, -STATUS_S
         before, self._state.sources, self._state.ending = self._state.sources, {}, False
+        self._state.kept = wanted.outputs.keeps_events
         for tap in taps:
             name = tap.session.feed.name
-            config = next((source for source in sources if source.name in names_of(name)), None)
+            config = next((source for source in wanted.sources if source.name in names_of(name)), None)
             view = SourceView(name, "" if config is None else describe_source(config), tap.session.feed.live)
             view.lost = before[name].lost if name in before else ""
             self._state.sources[name] = view

@@ -86,14 +86,15 @@ def _header(state: ViewState, now_s: float) -> Iterator[Text]:
     if status is None:
         yield Text("htsat-edge opens the model and the sources …", "bold")
         return
-    more = f" on {status.backend}; needs {100 * status.load:.0f} % of the time"
-    begun = f"htsat-edge, {clock(now_s - state.begun_s, 0)}: "
-    yield Text.assemble(begun, (visible(status.model), "bold"), (visible(more), "dim"))
+    # What changes comes first: a narrow terminal cuts the end off.
+    figures = f"htsat-edge {clock(now_s - state.begun_s, 0)} · {100 * status.load:.0f} % busy · "
+    yield Text.assemble(figures, (visible(status.model), "bold"), (visible(f" on {status.backend}"), "dim"))
 
 
 def _footer(state: ViewState) -> Text:
     how = "ends; what waits is sent" if state.ending else "Ctrl-C ends"
-    return Text(f"{how} · {_counted(state.count)}", "dim")
+    unkept = ("", "") if state.kept else (" · nothing is kept: no outputs.store", "yellow")
+    return Text.assemble((f"{how} · {_counted(state.count)}", "dim"), unkept)
 
 
 def _counted(count: int) -> str:
@@ -164,6 +165,8 @@ def _aside(source: SourceView, live: LiveSource | None) -> str:
         parts.append(f"{live.behind_s:.0f} s behind")
     if live is not None and live.suppressed:
         parts.append(f"{live.suppressed} events left out by rules")
+    if source.device.casefold() not in ("default", source.what.casefold().removeprefix("microphone ")):
+        parts.append(visible(source.device))
     return ", ".join(filter(None, parts))
 
 

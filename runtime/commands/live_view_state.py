@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from htsat_edge.runtime.commands.report import is_early
 from htsat_edge.runtime.common.message import Message
 from htsat_edge.runtime.common.text import shown
 from htsat_edge.runtime.daemon.live.frames import DeviceStatus, LiveFrame, NewestScores
@@ -74,6 +75,8 @@ class SourceView:
     """What it is, for people, such as "the default microphone"."""
     live: bool = True
     """Whether it is heard as it sounds; what waits of a recording is not late."""
+    device: str = ""
+    """What the system calls it."""
     settings: Settings | None = None
     """That are in force."""
     latency_s: float = 0.0
@@ -102,6 +105,8 @@ class ViewState:
         self.status: DeviceStatus | None = None
         self.events: deque[EventRow] = deque(maxlen=MOST_EVENTS)
         self.notes: deque[ViewNote] = deque(maxlen=MOST_NOTES)
+        self.kept = True
+        """Whether events are still somewhere when they have left the screen."""
         self.ending = False
         """Whether the daemon sends what waits, and ends."""
         self.count = 0
@@ -134,8 +139,9 @@ class ViewState:
                 pass
 
     def tune(self, session: SourceSession) -> None:
-        """Look which settings of detection are in force in a session."""
+        """Look what a session hears, and which settings of detection are in force in it."""
         source = self.sources[session.feed.name]
+        source.device = session.feed.device
         if session.settings is source.settings:
             return
         source.settings, source.latency_s = session.settings, session.latency_s
@@ -169,7 +175,7 @@ class ViewState:
     def _take_event(self, event: Event) -> None:
         time = None if event.time is None else datetime.fromisoformat(event.time).astimezone()
         limit = self.sources[event.source].thresholds.get(event.label, 0.0) if event.source in self.sources else 0.0
-        early = event.offset is not None and event.score < limit
+        early = event.offset is not None and is_early(event, limit)
         row = EventRow(event.source, event.id, event.label, event.onset, event.offset, time, event.score, early)
         for at in range(len(self.events) - 1, -1, -1):
             begun = self.events[at]

@@ -18,11 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 from matplotlib.typing import ColorType
 
-from htsat_edge.runtime.commands.report import Detections, clock
+from htsat_edge.runtime.commands.report import Detections, clock, is_early
 from htsat_edge.runtime.commands.truth import TrueSound
 from htsat_edge.runtime.common.files import replacing
 from htsat_edge.runtime.common.marks import PROGRAM
-from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.common.text import visible
 from htsat_edge.runtime.dsp.events import EventEnd
 from htsat_edge.runtime.dsp.log_mel import FrontEnd, hz_to_band
@@ -171,15 +170,16 @@ def mark_khz(axes: Axes, front_end: FrontEnd) -> None:
 def _draw_truth(
     axes: Axes, truth: Sequence[TrueSound], lanes: Sequence[int], colors: Sequence[ColorType], duration_s: float
 ) -> None:
-    """Draw what does sound, each with its name."""
+    """Draw what does sound, each with its name, up to the end of the recording."""
     for sound, lane, color in zip(truth, lanes, colors, strict=True):
-        width = sound.offset - sound.onset
+        end = min(sound.offset, duration_s)
+        width = end - sound.onset
         axes.barh(lane, width, left=sound.onset, height=0.8, color=color, alpha=0.45)
         at, side = sound.onset + width / 2, "center"
         if at < NARROWEST_WITH_SCORE * duration_s:  # the name must not stand beyond the picture's edge
             at, side = sound.onset, "left"
         elif at > (1 - NARROWEST_WITH_SCORE) * duration_s:
-            at, side = sound.offset, "right"
+            at, side = end, "right"
         axes.annotate(visible(sound.label), (at, lane), ha=side, va="center", fontsize=7, parse_math=False)
     axes.set_ylim(max(lanes) + 0.5, 0.5)
     axes.set_yticks([])
@@ -214,7 +214,7 @@ def _draw_events(
         if index not in shown:
             continue
         row, width = list(shown).index(index), event.offset - event.onset
-        pale = event.score < round(float(classes.thresholds[index]), DECIMALS)
+        pale = is_early(event, float(classes.thresholds[index]))
         early |= pale
         color = PALETTE[row % len(PALETTE)]
         axes.barh(row, width, left=event.onset, height=0.66, color=color, alpha=0.35 if pale else 1)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.message import DECIMALS
-from htsat_edge.runtime.common.text import visible
+from htsat_edge.runtime.common.text import listed, visible
 from htsat_edge.runtime.daemon.messages import TopScore
 from htsat_edge.runtime.daemon.outputs.clip_names import parse_clip_name, plain
 from htsat_edge.runtime.dsp.events import Event, EventEnd
@@ -37,6 +37,8 @@ class Detections:
     """The source of a configuration whose settings counted."""
     start: datetime | None = None
     """When it was recorded, where that is known."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """How many events of each sound a rule did not let through."""
 
     @property
     def ended(self) -> list[EventEnd]:
@@ -55,35 +57,50 @@ def clock(seconds: float, digits: int = 2) -> str:
     return f"{text}.{fraction:0{digits}}" if digits else text
 
 
-def print_events(console: Console, found: Detections, thresholds: Mapping[str, float] = {}) -> None:
-    """Print a table of the events; say which of them stay below their thresholds after all."""
+def is_early(event: Event, threshold: float) -> bool:
+    """Return whether an event was reported early, and its final scores stay below the threshold."""
+    return event.score < round(threshold, DECIMALS)
+
+
+def print_events(
+    console: Console, found: Detections, thresholds: Mapping[str, float] = {}, advised: bool = True
+) -> None:
+    """Print a table of the events; say which of them stay below their thresholds after all.
+
+    Where there are none, say what shows more, if that is `advised`.
+    """
     title = Text(visible(found.source), style="bold").append(f"  {clock(found.duration_s)}", style="not bold")
     for note in (f"{found.start.astimezone():%Y-%m-%d %H:%M:%S}" if found.start else "", found.heard_as):
         title.append(f"  {visible(note)}" if note else "", style="not bold")
     console.print(title, soft_wrap=True)
+    if found.left_out:
+        names = listed((f"{visible(label)} {count}" for label, count in found.left_out.items()), 5)
+        console.print(Text(f"  left out by the configuration's rules: {names}"))
     if not found.ended:
-        console.print("  no events; --top 5 shows the classes that scored highest\n", highlight=False)
+        advice = "; --top 5 shows the classes that scored highest" if advised else ""
+        console.print(f"  no events{advice}\n", highlight=False)
         return
-    table, early = _table("from", "to", "sound", "score"), False
-    for event in found.ended:
-        is_early = event.score < round(thresholds.get(event.label, 0.0), DECIMALS)
-        early = early or is_early
-        score = f"{event.score:.2f} {bar(event.score)}{' *' if is_early else ''}"
+    table = _table("from", "to", "sound", "score")
+    early = [is_early(event, thresholds.get(event.label, 0.0)) for event in found.ended]
+    for event, marked in zip(found.ended, early, strict=True):
+        score = f"{event.score:.2f} {bar(event.score)}{' *' if marked else ''}"
         table.add_row(clock(event.onset), clock(event.offset), Text(event.label), score)
     console.print(table)
-    if early:
+    if any(early):
         console.print("  * reported early; its final scores stay below the threshold", style="dim", highlight=False)
     console.print()
 
 
-def print_summary(console: Console, found: Sequence[Detections]) -> None:
-    """Print in how many recordings each sound is, and in how many of the clips that were saved because of it."""
+def print_summary(console: Console, found: Sequence[tuple[Path, Set[str]]]) -> None:
+    """Print in how many recordings each sound is, and in how many of the clips that were saved because of it.
+
+    Of each recording there are the sounds that have an event in it, in whichever channel.
+    """
     there, own, again = Counter[str](), Counter[str](), Counter[str]()
-    names = {plain(event.label): event.label for one in found for event in one.events}
-    for one in found:
-        heard = {event.label for event in one.events}
+    names = {plain(label): label for _, heard in found for label in heard}
+    for path, heard in found:
         there.update(heard)
-        if (clip := parse_clip_name(Path(one.source).name)) is not None:
+        if (clip := parse_clip_name(path.name)) is not None:
             label = names.get(clip.label, clip.label)
             own[label] += 1
             again[label] += label in heard

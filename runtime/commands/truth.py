@@ -51,7 +51,11 @@ def read_truth(truth: Path | None, plot: Path | None, files: Sequence[Path]) -> 
     if missing := [name for name in COLUMNS if name not in there]:
         found = listed(there, 8) or "none"
         raise HtsatEdgeError(f"--truth {truth}: has no column {', '.join(missing)}; it has {found}")
-    return sorted((_sound(truth, rows.line_num, row) for row in rows), key=lambda sound: sound.onset)
+    try:
+        sounds = [_sound(truth, rows.line_num, row) for row in rows]
+    except csv.Error as error:
+        raise HtsatEdgeError(f"--truth {truth}: line {rows.line_num + 1}: is not CSV: {error}") from None
+    return sorted(sounds, key=lambda sound: sound.onset)
 
 
 def _sound(truth: Path, line: int, row: dict[str, str | None]) -> TrueSound:

@@ -11,13 +11,13 @@ from pathlib import Path
 from rich.console import Console
 
 from htsat_edge.runtime.commands import tune_report as report
+from htsat_edge.runtime.commands.stored import find_store
 from htsat_edge.runtime.common.command import require_matplotlib
-from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.marks import refuse_foreign
-from htsat_edge.runtime.common.suggest import suggest
+from htsat_edge.runtime.common.suggest import known_as, suggest
 from htsat_edge.runtime.common.text import listed
-from htsat_edge.runtime.daemon.config import DaemonConfig, RulesConfig
+from htsat_edge.runtime.daemon.config import RulesConfig
 from htsat_edge.runtime.store.reader import END_OF_TIME, StoredSource, StoreReader
 from htsat_edge.runtime.tuning.configuration import DIGITS, ThresholdPlan, plan
 from htsat_edge.runtime.tuning.intervals import DAY_S, MOST_DAYS
@@ -116,14 +116,8 @@ def check(args: argparse.Namespace) -> tuple[Path, RulesConfig]:
             "--apply: say for which sounds, --label Dog: a sound may be often there and right; "
             "--dry-run shows what would change for all"
         )
-    if args.config is not None:
-        config = read_yaml(args.config, DaemonConfig)
-        if config.outputs.store is None:
-            raise HtsatEdgeError(f"{args.config}: outputs.store is missing: thresholds are tuned by what is stored")
-        return config.outputs.store.path, config.rules
-    if args.database is None:
-        raise HtsatEdgeError("want --config FILE, the daemon's configuration, or --database PATH, a store")
-    return args.database, RulesConfig()
+    path, config = find_store(args)
+    return path, config.rules
 
 
 def begin(reader: StoreReader, path: Path, rules: RulesConfig, args: argparse.Namespace) -> TuneRun:
@@ -131,12 +125,14 @@ def begin(reader: StoreReader, path: Path, rules: RulesConfig, args: argparse.Na
     stored = [source for source in reader.sources() if source.last_at is not None]
     if not stored:
         raise HtsatEdgeError(f"{path}: nothing was heard yet: `htsat-edge listen` with this store, for a day or more")
-    chosen = [source for source in stored if args.source in (None, source.name)]
+    names = [source.name for source in stored]
+    named = None if args.source is None else known_as(args.source, names)
+    chosen = [source for source in stored if named in (None, source.name)]
     if not chosen:
-        names = [source.name for source in stored]
         meant = suggest(args.source, names, f"; there is {listed(names)}")
         raise HtsatEdgeError(f"--source {args.source}: nothing is stored of it{meant}")
-    check_labels(args.label or (), chosen)
+    labels = find_labels(args.label or (), chosen)
+    args = argparse.Namespace(**{**vars(args), "source": named, "label": labels})
     to_at = max(source.last_at for source in chosen if source.last_at is not None) + MARGIN_S
     return TuneRun(reader, chosen, max(0.0, to_at - args.days * DAY_S), to_at, rules, args)
 
@@ -148,12 +144,14 @@ def reported(source: StoredSource) -> set[str]:
     return {label for label, limit in zip(setup.labels, setup.thresholds, strict=True) if limit is not None}
 
 
-def check_labels(labels: Sequence[str], sources: Sequence[StoredSource]) -> None:
-    """Raise an HtsatEdgeError where a class cannot be reported in any of these sources."""
+def find_labels(labels: Sequence[str], sources: Sequence[StoredSource]) -> list[str]:
+    """Return classes as the sources write them; raise an HtsatEdgeError where one is not reported in any."""
     known = set[str]().union(*map(reported, sources))
-    for label in labels:
+    found = [known_as(label, known) for label in labels]
+    for label in found:
         if label not in known:
             raise HtsatEdgeError(f"--label {label}: is not reported there{suggest(label, known)}")
+    return found
 
 
 def show(args: argparse.Namespace, overviews: Sequence[TuneOverview], curves: Sequence[TuneCurve]) -> None:

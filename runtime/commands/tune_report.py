@@ -6,7 +6,6 @@ import argparse
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from htsat_edge.runtime.common.text import listed, visible
+from htsat_edge.runtime.store.sentences import clock
 from htsat_edge.runtime.tuning.intervals import DAY_S
 from htsat_edge.runtime.tuning.records import (
     RateBody,
@@ -29,6 +29,8 @@ from htsat_edge.runtime.tuning.records import (
 ROWS = 12
 """Of a curve."""
 EXAMPLES = 5
+LEAST_H = 1.0
+"""Of listening; from less nobody can say what a day has."""
 SAME = 5e-5
 """Thresholds that are nearer to each other are one."""
 LEFT = ("sound", "source", "when", "")
@@ -38,7 +40,7 @@ LEFT = ("sound", "source", "when", "")
 def print_overview(console: Console, found: TuneOverview) -> None:
     """Print the classes of a source."""
     days = (found.to_at - found.from_at) / DAY_S
-    heard = f"{duration(found.listened_h)} heard in the {days:g} days to {moment(found.to_at)[:-3]}"
+    heard = f"{duration(found.listened_h)} heard in the {days:g} days to {clock(found.to_at)[:-3]}"
     heading(console, found.source, heard)
     if found.classes:
         judged = any(one.correct or one.wrong for one in found.classes)
@@ -77,6 +79,8 @@ def print_notes(console: Console, found: TuneOverview) -> None:
         if one.suggestion is not None and one.suggestion.note:
             notes[one.suggestion.note].append(one.label)
     lines = [f"{listed(labels)}: {note}" for note, labels in notes.items()]
+    if 0 < found.listened_h < LEAST_H:
+        console.print(Text("  too little was heard to tune: try again after a day", style="yellow"))
     for line in [found.note, *lines] if found.note else lines:
         console.print(Text(f"  {line}", style="dim"))
 
@@ -108,6 +112,8 @@ def choose_points(found: TuneCurve) -> list[TunePoint]:
 
 def print_hints(console: Console, overviews: Sequence[TuneOverview]) -> None:
     """Print what to do next."""
+    if any(one.suggestion is None for found in overviews for one in found.classes):
+        print_ways(console)
     often = [one.label for found in overviews for one in found.classes if too_often(found, one)]
     label = shlex.quote(visible(often[0] if often else "NAME"))
     console.print(
@@ -136,7 +142,7 @@ def print_preview(console: Console, found: TunePreview, notes: Sequence[str]) ->
     if found.gone:
         table = _table("when", "sound", "score", "source")
         for event in found.gone[:EXAMPLES]:
-            table.add_row(moment(event.at), Text(event.label), f"{event.score:.2f}", Text(visible(event.source)))
+            table.add_row(clock(event.at), Text(event.label), f"{event.score:.2f}", Text(visible(event.source)))
         console.print(table)
     for note in notes:
         console.print(Text(f"note: {note}", style="yellow"))
@@ -163,6 +169,17 @@ def print_nothing(console: Console, path: Path | None) -> None:
     """Print that nothing is to be written: the file has it already, or what is in force is what is wanted."""
     reason = "no sound has a better threshold than that in force" if path is None else f"{path} has these thresholds"
     console.print(Text(visible(f"nothing to change: {reason}")), soft_wrap=True)
+    if path is None:
+        print_ways(console)
+
+
+def print_ways(console: Console) -> None:
+    """Print what else makes a sound rarer, where no threshold does."""
+    text = (
+        "other ways: --per-day N allows more; in the configuration, `cooldown_s` and `quiet_hours` of `rules` leave "
+        "events out, and `sensitivity: few_false_alarms` of `detection` raises thresholds"
+    )
+    console.print(Text(text, style="dim"), soft_wrap=True)
 
 
 def print_applied(console: Console, applied: TuneApplied) -> None:
@@ -186,14 +203,11 @@ def heading(console: Console, name: str, text: str) -> None:
 
 def duration(hours: float) -> str:
     """Return hours as a person would say them."""
+    if hours < 1 / 30:
+        return f"{hours * 3600:.0f} s"
     if hours < 2:
         return f"{hours * 60:.0f} min"
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
-
-
-def moment(at: float) -> str:
-    """Return a time of day in local time."""
-    return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S}"
 
 
 def number(value: float | None) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.progress import waiting
 from htsat_edge.runtime.common.text import LogFormatter
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.config.web import WebConfig
@@ -35,8 +36,9 @@ def run(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     """Serve the page until SIGTERM or Ctrl-C."""
-    from htsat_edge.runtime.web.demo import playing
-    from htsat_edge.runtime.web.server import serve
+    with waiting("loading the page …"):
+        from htsat_edge.runtime.web.demo import playing
+        from htsat_edge.runtime.web.server import serve
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))

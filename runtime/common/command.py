@@ -7,11 +7,12 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError, NotReadyError
 from htsat_edge.runtime.common.half_minutes import counting_half_minutes
 from htsat_edge.runtime.common.interrupt import INTERRUPTED, noting_interrupts
+from htsat_edge.runtime.common.suggest import suggest
 from htsat_edge.runtime.common.text import shown
 
 TORCH_FOR_CPU = "pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
@@ -19,7 +20,22 @@ TORCH_FOR_CPU = "pip install torch==2.13.0 --index-url https://download.pytorch.
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that reports an error in one line."""
+    """A parser that reports an error in one line, with the name that was meant; so do those of its commands."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and refuse what is not known here, where it is known what there is."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            option = next((text.partition("=")[0] for text in unknown if text.startswith("-")), "")
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{suggest(option, self._option_string_actions)}")
+        return parsed, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse what is none of the choices, of which there may be many, with the one that was meant."""
+        choices = [value] if action.choices is None else list(action.choices)
+        if value not in choices and (meant := suggest(str(value), map(str, choices))):
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r}{meant}")
+        super()._check_value(action, value)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {shown(message)}; see --help\n")
@@ -43,7 +59,7 @@ def require_matplotlib() -> None:
 
 def count(text: str) -> int:
     """Return a whole number from 1 on."""
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or not 1 <= int(text) <= sys.maxsize:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
     return int(text)
 

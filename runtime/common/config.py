@@ -7,16 +7,19 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from htsat_edge.configs import CONFIGS
 from htsat_edge.runtime.common import safe_yaml
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.suggest import suggest
+from htsat_edge.runtime.common.text import listed
 from htsat_edge.runtime.common.urls import without_user
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -34,11 +37,20 @@ def read_text(path: Path) -> str:
         encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
         return io.TextIOWrapper(io.BytesIO(content), encoding).read()
     except FileNotFoundError:
-        raise HtsatEdgeError(f"{path}: no such file") from None
+        raise HtsatEdgeError(f"{path}: no such file{_meant(path)}") from None
     except IsADirectoryError:
         raise HtsatEdgeError(f"{path}: is a directory, want a file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise HtsatEdgeError(f"{path}: cannot be read: {error}") from None
+
+
+def _meant(path: Path) -> str:
+    """Return ", meant X?" with the files of configs/ that have the name of a file which is not there, if any have."""
+    name, here = path.name.casefold(), Path.cwd()
+    files = [file for kind in ("csv", "yaml") for file in sorted(CONFIGS.rglob(f"*.{kind}"))]
+    found = [file for file in files if name in (file.name.casefold(), file.stem.casefold())]
+    names = [str(file.relative_to(here) if file.is_relative_to(here) else file) for file in found]
+    return f", meant {' or '.join(names)}?" if names else ""
 
 
 def read_yaml(path: Path, model: type[Model]) -> Model:
@@ -117,8 +129,22 @@ def _describe(error: Any, model: type[BaseModel]) -> str:
             return str(error["ctx"]["error"])
         case _ if any(key in ("password", "token") for key in error["loc"]):
             return f"{error['msg']}: want env or file, and never the secret itself"
+        case "model_type":
+            return _wanted_keys(error, model)
         case _:
             return f"{error['msg']}, not {_shown(error['input'])}"
+
+
+def _wanted_keys(error: Any, model: type[BaseModel]) -> str:
+    """Return which keys a section wants in place of a value; where one would do, the value with that."""
+    section = next(part for part in _sections(model) if part.__name__ == error["ctx"]["class_name"])
+    needed = [field.alias or key for key, field in section.model_fields.items() if field.is_required()]
+    if len(needed) == 1 and error["loc"]:
+        with suppress(ValidationError):
+            section.model_validate({needed[0]: error["input"]})
+            return f"wants keys: {error['loc'][-1]}: {{{needed[0]}: {_shown(error['input'])}}}"
+    keys = listed((field.alias or key for key, field in section.model_fields.items()), 4)
+    return f"wants keys ({keys}), not {_shown(error['input'])}"
 
 
 def _shown(value: Any) -> str:
@@ -130,12 +156,15 @@ def _shown(value: Any) -> str:
 
 def _keys(model: type[BaseModel]) -> list[str]:
     """Return every key that may be anywhere in the file."""
-    keys: list[str] = []
-    for name, field in model.model_fields.items():
-        keys.append(field.alias or name)
+    return [field.alias or name for part in _sections(model) for name, field in part.model_fields.items()]
+
+
+def _sections(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """Yield a model, and those of all sections in it."""
+    yield model
+    for field in model.model_fields.values():
         for part in _parts(field.annotation):
-            keys += _keys(part)
-    return keys
+            yield from _sections(part)
 
 
 def _parts(annotation: Any) -> list[type[BaseModel]]:

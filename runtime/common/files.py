@@ -86,6 +86,15 @@ def refuse_unwritable(path: Path) -> None:
         raise HtsatEdgeError(f"{path}: cannot be written: {_reason(error)}") from None
 
 
+def refuse_unwritable_folder(path: Path) -> None:
+    """Raise an HtsatEdgeError if nothing could be written into the folder `path`, which may have to be made."""
+    try:
+        there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        begin_part(there / "file")[0].unlink()
+    except OSError as error:
+        raise HtsatEdgeError(f"{path}: cannot be written: {_reason(error)}") from None
+
+
 def take_after(path: Path, like: os.stat_result) -> int:
     """Give a file the permissions and the owner of another; return the permissions, or raise an OSError."""
     mode = stat.S_IMODE(like.st_mode)

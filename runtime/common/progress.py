@@ -18,6 +18,8 @@ from rich.progress import Progress, TaskID
 from htsat_edge.runtime.common.half_minutes import EVERY_S, Clock, half_minutes_of
 
 Item = TypeVar("Item")
+ENOUGH_S = 5.0
+"""Work that has lasted less says nothing of what is left: its first piece is no measure of the others."""
 
 
 def with_progress(items: Sequence[Item], task: str, clock: Clock = time.monotonic) -> Iterator[Item]:
@@ -48,7 +50,7 @@ def progress(
 
 @contextmanager
 def waiting(task: str) -> Iterator[None]:
-    """Show on stderr, where that is a terminal, what is waited for within a `with` block."""
+    """Show on stderr, where that is a terminal, what is waited for in a `with` block."""
     console = Console(stderr=True)
     with console.status(escape(task)) if console.is_terminal else nullcontext():
         yield
@@ -69,7 +71,7 @@ class _Lines:
         share = f"{100 * done / self._total:.0f} %"
         far = share if self._in_percent else f"{done:.0f} of {self._total:.0f}"
         left = in_words(spent / done * (self._total - done))
-        _say(f"{self._task}: {far}, {in_words(spent)}, about {left} left")
+        _say(f"{self._task}: {far}" + (f", {in_words(spent)}, about {left} left" if spent >= ENOUGH_S else ""))
 
 
 def in_words(seconds: float) -> str:

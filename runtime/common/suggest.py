@@ -14,3 +14,9 @@ def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     by_name = {one.casefold(): one for one in known}
     found = difflib.get_close_matches(name.casefold(), by_name, n=1, cutoff=NEAR)
     return f", meant {by_name[found[0]]}?" if found else otherwise
+
+
+def known_as(name: str, known: Iterable[str]) -> str:
+    """Return how a name is written among the known ones, upper and lower case alike; as it is where it is none."""
+    names = list(known)
+    return name if name in names else next((one for one in names if one.casefold() == name.casefold()), name)

@@ -31,6 +31,11 @@ def listed(names: Iterable[object], most: int = 3, separator: str = ", ") -> str
     return f"{separator.join(texts[:most])} and {len(texts) - most} more"
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count and its noun, such as `1 run` or `2 runs`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def in_one_line(error: object, most: int = 300) -> str:
     """Return the message of a library's error in one line, of a long one the beginning."""
     text = " ".join(str(error).split())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,10 @@ from typing import Any
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.machine import cores
 from htsat_edge.runtime.daemon.clock import SystemClock
-from htsat_edge.runtime.daemon.config import DaemonConfig, DetectionConfig, OutputsConfig, SourceConfig
+from htsat_edge.runtime.daemon.config import DaemonConfig, OutputsConfig, SourceConfig
 from htsat_edge.runtime.daemon.hop import control_hop
 from htsat_edge.runtime.daemon.level import with_level_label
-from htsat_edge.runtime.daemon.live.status import StatusReader
+from htsat_edge.runtime.daemon.live.status import StatusReader, present_backend
 from htsat_edge.runtime.daemon.outputs.clip_names import ClipNamer
 from htsat_edge.runtime.daemon.outputs.clips import ClipRecorder, ClipWriter
 from htsat_edge.runtime.daemon.outputs.lines import JsonLinesFile, Stdout
@@ -26,22 +25,19 @@ from htsat_edge.runtime.daemon.outputs.store import StoreOutput
 from htsat_edge.runtime.daemon.parts import Carried, Parts
 from htsat_edge.runtime.daemon.progress import SourceProgress
 from htsat_edge.runtime.daemon.publisher import Publisher
-from htsat_edge.runtime.daemon.rules import Rules, check_labels
+from htsat_edge.runtime.daemon.rules import Rules
 from htsat_edge.runtime.daemon.score_recorder import ScoreRecorder
 from htsat_edge.runtime.daemon.scorer import Scorer
 from htsat_edge.runtime.daemon.servers import open_servers
 from htsat_edge.runtime.daemon.session import SourceSession
+from htsat_edge.runtime.daemon.settings import notes_of, settings_of
 from htsat_edge.runtime.daemon.sources.feed import Feed, Source
 from htsat_edge.runtime.daemon.watch import sign_sounds
 from htsat_edge.runtime.models.backends.backend import Backend
-from htsat_edge.runtime.models.bundle import BUNDLED, DEFAULT_THRESHOLD, ModelInfo, load_bundle
-from htsat_edge.runtime.models.groups import read_groups
+from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo, load_bundle
 from htsat_edge.runtime.models.model import Model, load_model, sounds_folder
-from htsat_edge.runtime.models.sensitivity import note_sensitivity
 from htsat_edge.runtime.models.settings import Settings
 
-KEY = r"\w+: "
-"""What an error of the settings begins with, where it is about one of them."""
 logger = logging.getLogger(__name__)
 
 
@@ -75,11 +71,12 @@ def assemble(
     bundle = load_bundle(config.model.bundle or BUNDLED)
     sounds_seen = sign_sounds(sounds_folder(bundle, config.model.sounds))
     model = load_model(bundle, config.model.sounds)
-    for note in notes_of(bundle.info, model.info, config):
-        logger.warning(note)
     with ExitStack() as opened:
         backend = open_model(model, config, config.model.build)
         opened.callback(backend.close)
+        logger.info("bundle %s", describe_model(model, backend))
+        for note in notes_of(bundle.info, model.info, config):
+            logger.warning(note)
         named = {} if sources is not None else make_sources(config, model.info, news, carried)
         parts = open_parts(config, model, backend, sources or [*named.values()], news, carried, config_file, opened)
         parts.named, parts.sounds, parts.sounds_seen = named, model.sounds, sounds_seen
@@ -137,72 +134,6 @@ def record_scores(store: StoreOutput | None, sessions: Sequence[SourceSession], 
         session.observers = [*session.observers, ScoreRecorder(store, session, with_scores)]
 
 
-def prepare(info: ModelInfo, config: DaemonConfig) -> Settings:
-    """Return the settings of detection; raise an HtsatEdgeError where they, a source's or the rules do not fit."""
-    settings = to_settings("detection", info, config.detection)
-    each = [settings, *(settings_of(source.name, info, config) for source in config.sources)]
-    names = dict.fromkeys(name for own in each for name in own.reported(info))
-    check_labels(config.rules, with_level_label([*names], config.level))
-    return settings
-
-
-def check_model(config: DaemonConfig) -> None:
-    """Raise an HtsatEdgeError where a configuration does not fit its model and the sounds that are enrolled."""
-    prepare(load_model(config.model.bundle or BUNDLED, config.model.sounds).info, config)
-
-
-def settings_of(source: str, info: ModelInfo, config: DaemonConfig) -> Settings:
-    """Return the settings of detection in a source; raise an HtsatEdgeError where the model cannot work with them."""
-    detection = config.detection_of(source)
-    where = "detection" if detection == config.detection else f"sources: {source}: detection"
-    return to_settings(where, info, detection)
-
-
-def to_settings(where: str, info: ModelInfo, detection: DetectionConfig) -> Settings:
-    """Return a section as settings; raise an HtsatEdgeError that says where it is, if the model cannot work with it."""
-    try:
-        named = detection.groups
-        settings = Settings(
-            hop_s=None if detection.hop_s == "auto" else detection.hop_s,
-            look_ahead_s=detection.look_ahead_s,
-            threshold=detection.threshold,
-            release=detection.release,
-            min_length_s=detection.min_length_s,
-            merge_gap_s=detection.merge_gap_s,
-            early_margin=detection.early_margin,
-            mirror_s=detection.mirror_s,
-            labels=tuple(detection.labels) if detection.labels else None,
-            groups=read_groups(named, info) if isinstance(named, str) else named,
-            thresholds=detection.thresholds,
-            sensitivity=detection.sensitivity,
-            confirm_s=detection.confirm_s,
-            most_specific=detection.most_specific,
-        )
-        settings.validate(info)
-    except HtsatEdgeError as error:
-        raise HtsatEdgeError(f"{where}{'.' if re.match(KEY, str(error)) else ': '}{error}") from None
-    return settings
-
-
-def note_thresholds(info: ModelInfo, settings: Settings) -> str:
-    """Return which thresholds count where a bundle has none, as those of published checkpoints; else nothing."""
-    if info.thresholds or settings.threshold is not None:
-        return ""
-    names, plain = settings.reported(info), settings.without_threshold(info)
-    return (
-        f"{info.name}: the bundle has no thresholds: {len(names) - len(plain)} classes have those of the configuration "
-        f"or of their groups, {len(plain)} have {DEFAULT_THRESHOLD:g}; `htsat-edge detect --top` shows what scores"
-    )
-
-
-def notes_of(bundled: ModelInfo, info: ModelInfo, config: DaemonConfig) -> list[str]:
-    """Return what is to be known of thresholds; `bundled` is the model without sounds that were enrolled."""
-    settings = prepare(info, config)
-    each = [settings_of(source.name, info, config) for source in config.sources] or [settings]
-    notes = [note_thresholds(bundled, settings), *(note_sensitivity(info, own) for own in each)]
-    return [*dict.fromkeys(filter(None, notes))]
-
-
 def check_names(names: Sequence[str]) -> None:
     """Raise an HtsatEdgeError where two sources have one name: their events could not be told apart."""
     for name in names:
@@ -215,6 +146,15 @@ def open_model(model: Model, config: DaemonConfig, build: bool) -> Backend:
     wanted = config.model
     threads = wanted.threads or max(1, cores() - 1)
     return model.open(wanted.precision, wanted.backend, build, threads)
+
+
+def describe_model(model: Model, backend: Backend) -> str:
+    """Return what listens, in a line: the bundle, its classes, and what runs which of its graphs or engines."""
+    present = present_backend(backend)
+    runs = getattr(present, "name", type(present).__name__)
+    engine = getattr(present, "manifest", None)
+    precision = "" if engine is None else f", {engine.recipe.precision}"
+    return f"{model.bundle.path}: {model.info.name}, {len(model.info.labels)} classes, on {runs}{precision}"
 
 
 def make_sources(config: DaemonConfig, info: ModelInfo, news: threading.Event, carried: Carried) -> dict[str, Source]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from datetime import datetime, timezone
 
 WINDOW_S = 60.0
@@ -93,3 +94,12 @@ class SystemClock:
     def wall(self, monotonic_s: float) -> datetime:
         """Return the time of day, in UTC."""
         return datetime.fromtimestamp(monotonic_s + self._offset, timezone.utc)
+
+
+def clock_offset() -> float:
+    """Return what the time of day is ahead of the time since the start of the system, in seconds.
+
+    It changes when the clock is set, and not while the system sleeps, where it has a clock that goes on.
+    """
+    running = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.time() - (time.monotonic() if running is None else time.clock_gettime(running))

@@ -10,13 +10,13 @@ from contextlib import ExitStack
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.daemon.assembly import check_model
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.messages import ClockSet, ConfigLoaded, ConfigRejected, Enrolled
 from htsat_edge.runtime.daemon.notify import Notifier
 from htsat_edge.runtime.daemon.parts import Parts
 from htsat_edge.runtime.daemon.scorer import MOST_WINDOWS
 from htsat_edge.runtime.daemon.session import SourceSession
+from htsat_edge.runtime.daemon.settings import check_model
 from htsat_edge.runtime.daemon.sources.feed import Source
 from htsat_edge.runtime.daemon.thresholds import take_over
 from htsat_edge.runtime.daemon.watch import FileWatch

@@ -10,15 +10,15 @@ import numpy as np
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.message import Message
-from htsat_edge.runtime.daemon.assembly import notes_of, settings_of
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.messages import ConfigLoaded, ConfigRejected
 from htsat_edge.runtime.daemon.parts import Parts
 from htsat_edge.runtime.daemon.session import SourceSession
+from htsat_edge.runtime.daemon.settings import notes_of, settings_of
 from htsat_edge.runtime.models.settings import Settings
 
-MOST_CHANGES = 20
-"""Of thresholds that are named."""
+MOST_CHANGES, MOST_LOGGED = 20, 3
+"""Of thresholds that are named in a message, and in the log."""
 logger = logging.getLogger(__name__)
 
 
@@ -28,30 +28,30 @@ def take_over(parts: Parts, read: DaemonConfig) -> list[Message]:
     What else has changed in it waits until it is read again.
     """
     wanted, now = parts.config.with_thresholds_of(read), parts.publisher.now()
-    if wanted != read:
-        logger.info("what has changed in the configuration beside thresholds is in force after SIGHUP, or a new start")
-    if wanted == parts.config:
-        return []
-    info = parts.sessions[0].info
+    messages = [] if wanted == parts.config else _put_in_force(parts, wanted, now)
+    if wanted != read:  # last, where a log that shows few lines has it
+        logger.info("what else has changed in the configuration is in force after SIGHUP, or a new start")
+    return messages
+
+
+def _put_in_force(parts: Parts, wanted: DaemonConfig, now: str) -> list[Message]:
+    info, by_name = parts.sessions[0].info, {session.feed.name: session for session in parts.sessions}
     try:
         notes = notes_of(info, info, wanted)
-        new = {session.feed.name: _new_settings(session, wanted) for session in parts.sessions}
+        new = {name: _new_settings(session, wanted) for name, session in by_name.items()}
     except HtsatEdgeError as error:
         logger.warning("the changed thresholds are rejected, the previous ones stay in force: %s", error)
         return [ConfigRejected(time=now, text=str(error))]
     messages: list[Message] = []
-    before = {session.feed.name: session.settings for session in parts.sessions}
-    for session in parts.sessions:
-        if new[session.feed.name] != session.settings:
-            messages += _retune(session, new[session.feed.name])
+    before = {name: session.settings for name, session in by_name.items()}
+    for name, session in by_name.items():
+        if new[name] != session.settings:
+            messages += _retune(session, new[name])
     parts.config = wanted
-    text = describe_changes(
-        {
-            session.feed.name: _changed(session, before[session.feed.name], new[session.feed.name])
-            for session in parts.sessions
-        }
-    )
-    for note in (f"changed thresholds are in force: {text}", *notes):
+    changes = {name: _changed(session, before[name], new[name]) for name, session in by_name.items()}
+    text, count = describe_changes(changes), len({label for own in changes.values() for label in own})
+    logged = text.removeprefix("thresholds: ") if count <= MOST_LOGGED else f"those of {count} sounds"
+    for note in (f"changed thresholds are in force: {logged}", *notes):
         logger.warning("%s", note)
     return [*messages, ConfigLoaded(time=now, text=text)]
 

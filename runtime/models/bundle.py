@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
@@ -151,7 +152,9 @@ class ModelInfo(BaseModel):
         unknown = {label: suggest(label, there) for label in labels if label not in there}
         if unknown:
             named = "; ".join(f"{label!r} is no class of this model{hint}" for label, hint in unknown.items())
-            more = ": `htsat-edge labels` lists them" if len(there) > SHOWN + 1 else ""
+            # What is called otherwise here may be found by AudioSet's tree: a cow is Cattle.
+            word = next((label.casefold() for label, hint in unknown.items() if label and not hint), "")
+            more = f" (`htsat-edge labels --search {quote(word)}` looks for it)" if word else ""
             known = "" if all(unknown.values()) else f"; the model knows {listed(there, SHOWN, '; ')}{more}"
             raise HtsatEdgeError(f"{where}: {named}{known}")
 

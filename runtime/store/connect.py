@@ -85,8 +85,10 @@ def _refuse(path: Path) -> None:
     """Raise a StoreError unless there is a database of ours; nothing is opened by SQLite that is not."""
     try:
         if not path.exists():
+            counted = "" if path.is_absolute() else "; a path counts from the folder in which a command is started"
             raise StoreError(
-                f"{path}: there is no store; `htsat-edge listen` with `outputs.store.path: {path}` makes it"
+                f"{path.absolute()}: there is no store; `htsat-edge listen` with `outputs.store.path: {path}` makes "
+                f"it{counted}"
             )
         if not path.is_file() or not has_mark(path):
             raise StoreError(f"{path}: is no store of htsat-edge; give the path that is `outputs.store.path`")

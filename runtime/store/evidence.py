@@ -81,7 +81,7 @@ class Evidence:
         if not event.at - ROUNDED_S <= at <= self.now or self.course(at) is not None:
             return False
         # It goes on, as far as is known; not where the daemon has ended without a word of it.
-        return at < event.at + NEAR_S or self._is_fresh(self.edges(at))
+        return at < event.at + NEAR_S or self._is_fresh(at)
 
     def faults(self, at: float) -> dict[str, str]:
         """Return the input faults at a moment, each with what to do about it."""
@@ -103,7 +103,7 @@ class Evidence:
         """Return why there are no scores of a moment, also as a sentence without its stop."""
         source, moment = self.source, clock(at)
         if self.event(at) is not None:
-            yet = " yet" if self._is_fresh(self.edges(at)) else ""
+            yet = " yet" if self._is_fresh(at) else ""
             return "reported", f"{self.label} was reported; its scores are not stored{yet}"
         for gap in self.gaps:
             if gap.at <= at < (end := gap.at + gap.offset - gap.onset):
@@ -121,21 +121,26 @@ class Evidence:
             return "not_listening", f"htsat-edge did not listen to {source} {span}"
         if before and after:
             return "not_stored", f"No scores of {source} are stored at {moment}, though it was heard before and after"
+        if self._is_fresh(at):
+            return "not_stored", f"The scores of {moment} are not stored yet; ask again in a minute"
         if before is None:
             known = f"the first are those of {clock(after.at, at)}" if after else "there are none at all"
             why = "nothing was heard yet, `outputs.store.scores` was off, or they were deleted for their age"
             return "not_stored", f"No scores of {source} are stored at {moment}; {known}: {why}"
-        if self._is_fresh((before, after)):
-            return "not_stored", f"The scores of {moment} are not stored yet; ask again in a minute"
         newest = next((one.last_at for one in self.reader.sources() if one.name == source), None)
         if newest is not None and newest > at:
             return "not_stored", f"No scores of {source} are stored after {clock(before.at, at)}, though it was heard"
         return "not_listening", f"Nothing of {source} is stored after {clock(before.at, at)}: htsat-edge did not listen"
 
-    def _is_fresh(self, edges: tuple[Edge | None, Edge | None]) -> bool:
-        """Return whether scores of a moment between two edges may yet be stored."""
-        before, after = edges
-        return after is None and before is not None and self.now - before.at < FRESH_S
+    def _is_fresh(self, at: float) -> bool:
+        """Return whether scores of a moment that has none may yet be stored."""
+        before, after = self.edges(at)
+        if after is not None:
+            return False
+        if before is not None:
+            return self.now - before.at < FRESH_S
+        # The first minute of a source, of which there is a setup where its scores are stored at all.
+        return self.now - at < FRESH_S and self.reader.setup(self.source, at) is not None
 
     def _lost(self, at: float) -> StoredStatus | None:
         """Return the status of a source that was lost at a moment."""

@@ -43,6 +43,11 @@ class SetupsInForce:
         """Return only the setup of `find`, the same object as long as it is in force."""
         return self.find(session, onset).setup
 
+    def threshold(self, session: int, onset: float, label: str) -> float | None:
+        """Return the threshold of a class at a second of a source; None where that is not known."""
+        setup = self.at(session, onset) if self._of(session) else None
+        return None if setup is None or label not in setup.labels else setup.thresholds[setup.labels.index(label)]
+
     def first(self, session: int) -> Setup | None:
         """Return the first of a session, whose classes all others have; None where there is none."""
         known = self._of(session)

@@ -123,6 +123,12 @@ class StoreReader:
         with self._asking():
             return read_setup(self._database, source, at)
 
+    def thresholds_of(self, events: Sequence[StoredEvent]) -> list[float | None]:
+        """Return the threshold of each event's class when it began; None where that is not known."""
+        with self._asking():
+            known = {source: SetupsInForce(self._database, source) for source in {event.source for event in events}}
+            return [known[event.source].threshold(event.session, event.onset, event.label) for event in events]
+
     def score_runs(self, source: str, from_at: float, to_at: float) -> list[ScoreRun]:
         """Return the scores of a source in the minutes that overlap a span of a day at most, the oldest first."""
         with self._asking():

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.store.records import Stage, StoredEvent
 
 NEAR_S = 3.0
@@ -73,6 +74,16 @@ def shown_score(score: float) -> str:
     return "less than 0.01" if score < 0.01 else f"{score:.2f}" if score >= 0.1 else f"{score:.3f}"
 
 
+def limit(threshold: float) -> str:
+    """Return a threshold as text: with two decimals, as scores have, where these are all."""
+    return f"{threshold:.2f}" if threshold == round(threshold, 2) else f"{threshold:.3g}"
+
+
+def is_early(event: StoredEvent, threshold: float | None) -> bool:
+    """Return whether an event was reported early, and has ended with final scores that stay below the threshold."""
+    return threshold is not None and event.offset is not None and event.score < round(threshold, DECIMALS)
+
+
 def lower(threshold: float) -> float:
     """Return a threshold rounded down to what one would write."""
     scale = 100 if threshold >= 0.1 else 1000
@@ -110,19 +121,19 @@ def _would(f: Finding) -> str:
 def _reported(f: Finding) -> str:
     event = f.event
     if event is None:
-        return f"{f.label} was reported, and is from {f.threshold:.3g} on"
+        return f"{f.label} was reported; its threshold is {limit(f.threshold)}"
     if event.offset is None:
         lasted = f"from {clock(event.at, f.at)} on (its end is not known)"
     else:
         lasted = f"from {clock(event.at, f.at)} for {event.offset - event.onset:.3g} s"
     text = f"{f.label} was reported {lasted}, with {shown_score(event.score)} at most"
-    if event.offset is not None and event.score < f.threshold * 0.97:
+    if is_early(event, f.threshold):
         return (
             f"{f.label} was reported {lasted}, early, from scores that were not final; with what was heard after, they "
-            f"are {shown_score(event.score)} at most, and {f.threshold:.3g} is its threshold: a greater "
+            f"are {shown_score(event.score)} at most, and its threshold is {limit(f.threshold)}: a greater "
             "`detection.early_margin` makes that rarer, and null waits for the final scores"
         )
-    text += f"; it is from {f.threshold:.3g} on"
+    text += f"; its threshold is {limit(f.threshold)}"
     if f.would is None or (above := higher(f.would)) >= 1:
         return text
     return f"{text}, and {setting('detection.thresholds', f.label, above)} would have left this moment out"

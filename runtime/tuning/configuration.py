@@ -22,9 +22,9 @@ from htsat_edge.runtime.common.files import replacing, take_after
 from htsat_edge.runtime.common.suggest import suggest
 from htsat_edge.runtime.common.urls import without_user
 from htsat_edge.runtime.common.yaml_edit import flow, set_numbers
-from htsat_edge.runtime.daemon.assembly import check_model
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.config.sources import names_of
+from htsat_edge.runtime.daemon.settings import check_model
 from htsat_edge.runtime.tuning.records import ThresholdChange
 
 DIGITS = 4

@@ -10,6 +10,7 @@ import numpy as np
 
 from htsat_edge.runtime.common.arrays import BoolArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.text import plural
 from htsat_edge.runtime.daemon.config.rules import RulesConfig
 from htsat_edge.runtime.store.reader import StoreReader
 from htsat_edge.runtime.store.records import Decision, EventFilter
@@ -239,7 +240,7 @@ def _early_note(curve: Curve) -> str:
     if not curve.early.unborne:
         return ""
     return (
-        f"{curve.early.unborne} of the events were reported early and not borne out by the final scores; events a day "
+        f"Reported early and not borne out by the final scores: {plural(curve.early.unborne, 'event')}; events a day "
         "include such (`detection.early_margin: null` reports none early, and all later)."
     )
 

@@ -21,6 +21,7 @@ from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.programs import command_of
+from htsat_edge.runtime.common.progress import waiting
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.config.web import WebConfig
 from htsat_edge.runtime.dsp.audio import AudioFile
@@ -81,7 +82,8 @@ def playing(port: int) -> Iterator[PageSettings]:
                 config=read_yaml(file, DaemonConfig),
                 config_file=file,
             )
-            _wait(daemon, settings.store, log)
+            with waiting("starting the detector that hears the recording …"):
+                _wait(daemon, settings.store, log)
             yield settings
 
 

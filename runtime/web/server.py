@@ -89,8 +89,9 @@ def open_port(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
-        reason = error.strerror or error
-        raise HtsatEdgeError(f"web: {host}:{port}: cannot be listened on: {reason}; take another port") from None
+        reason, other = error.strerror or error, 8482 if port == 8481 else 8481
+        advice = f"take another port: --port {other}"
+        raise HtsatEdgeError(f"web: {host}:{port}: cannot be listened on: {reason}; {advice}") from None
 
 
 def address_of(listener: socket.socket) -> str:

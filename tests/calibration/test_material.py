@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from htsat_edge.calibration.accuracy import main as accuracy
 from htsat_edge.calibration.material import (
     fit_classes,
     leave_out_nameless,
@@ -13,6 +14,7 @@ from htsat_edge.calibration.material import (
     read_material,
     with_classes,
 )
+from htsat_edge.calibration.quantize import main as quantize
 from htsat_edge.evaluation.datasets import Dataset
 from htsat_edge.evaluation.labels import Labelled, Occurrence
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -144,3 +146,10 @@ def test_probes_come_from_all_over_the_material_without_silence(recordings, seco
     probes = probe_windows([*found, silent], INFO)
     assert all(probe.shape == (1024, 64) for probe in probes)
     assert len(probes) == count
+
+
+@pytest.mark.usefixtures("unwritable")
+@pytest.mark.parametrize(("command", "file"), [(quantize, "model.json"), (accuracy, "accuracy.json")])
+def test_a_bundle_that_cannot_be_written_to_is_known_before_recordings_are_read(command, file, small_bundle, capsys):
+    assert command([str(small_bundle), "--clips", "absent"]) == 2
+    assert f"{small_bundle / file}: cannot be written: Permission denied" in capsys.readouterr().err

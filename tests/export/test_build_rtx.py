@@ -71,8 +71,22 @@ def test_it_builds_every_precision_and_finds_them_again(name, build_trt, request
 def test_without_a_gpu_auto_builds_fp16(bundled, build_trt):
     status, out, _ = build_trt(bundled, "--flavour", "rtx")
     assert status == 0
-    assert "only fp16 is built: without a GPU, engines cannot be compared" in out
+    assert "only fp16 is built: without a GPU, engines cannot be compared; --precision int8 builds the other" in out
+    assert "for GeForce and RTX cards only" not in out  # as asked for
     assert "not compared with fp32: there is no GPU here" in out
+
+
+def test_where_it_was_not_asked_for_it_says_what_the_engines_are_for(
+    bundle, build_trt, monkeypatch, read_only, tmp_path
+):
+    """And in the cache, that a copy of the bundle does not have them."""
+    monkeypatch.setattr("htsat_edge.export.build_trt.installed_flavour", lambda: "rtx")
+    read_only(bundle.path)
+    status, out, _ = build_trt(bundle, "--precision", "fp32")
+    assert status == 0
+    assert "for GeForce and RTX cards only; for a Jetson, run build_trt.py there" in out
+    assert f"next: run this on the machine with such a card; the engines are in {tmp_path}/cache/" in out
+    assert f"a cache of this machine, which no copy of {bundle.path} has" in out
 
 
 def test_a_node_that_the_parser_refuses_is_named(bundle, build_trt):

@@ -255,6 +255,7 @@ def test_engines_of_a_bundle_that_cannot_be_written_to_go_into_the_cache(
         folder = engine_file(bundle, new.recipe).parent
         assert folder.parent == tmp_path / "cache" / "htsat-edge" / "engines"
         assert f"{bundle.path} cannot be written to; engines go into {folder}\n" in out
+        assert f"--backend tensorrt; the engines are in {folder}, a cache of this machine" in out
         assert find_engines(bundle, Platform("tensorrt", version, new.recipe.gpu)) == [new]
         assert len(list(folder.glob("*.engine"))) == 1
     assert "fp32: already built on" in build_trt(bundle, "--precision", "fp32")[1]

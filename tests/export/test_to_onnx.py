@@ -196,6 +196,11 @@ def write(path, text):
     return path
 
 
+@pytest.mark.usefixtures("unwritable")
+def test_what_cannot_be_written_is_known_before_the_checkpoint_is_read(capsys, arguments, tmp_path):
+    refused(capsys, {**arguments, "checkpoint": tmp_path / "absent"}, f"{tmp_path}: cannot be written: Permission")
+
+
 def test_bad_input_is_one_line_and_writes_nothing(capsys, arguments, tmp_path):
     refused(capsys, arguments, "is not between 64 and 1024", "--frames", "1025")
     refused(capsys, arguments, "no such file", network=tmp_path / "absent.yaml")
@@ -208,7 +213,7 @@ def test_bad_input_is_one_line_and_writes_nothing(capsys, arguments, tmp_path):
     refused(capsys, arguments, "want 4 positive numbers", network=write(tmp_path / "n.yaml", "depths: [2]"))
     refused(capsys, arguments, "is not YAML", network=write(tmp_path / "n.yaml", "a: [1"))
     refused(capsys, arguments, "is not YAML", network=write(tmp_path / "n.yaml", "embed_dim: 2026-13-45"))
-    refused(capsys, arguments, "Input should be a valid dictionary", network=write(tmp_path / "n.yaml", "false"))
+    refused(capsys, arguments, "wants keys (embed_dim, depths, heads, ", network=write(tmp_path / "n.yaml", "false"))
     refused(capsys, arguments, "row 2 has no label", labels=write(tmp_path / "l.csv", "x,label\n1,a\n2\n"))
     refused(capsys, arguments, "is not CSV", labels=write(tmp_path / "l.csv", "label\n" + "x" * 200_000))
     refused(

@@ -124,3 +124,11 @@ def test_a_corpus_that_has_grown_moves_nothing_into_what_is_measured(config, cor
 def test_a_folder_without_a_run_is_one_line(tmp_path, corpus, capsys):
     assert main([str(tmp_path), "--data", str(corpus)]) == 2
     assert "network.yaml: no such file" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("unwritable")
+def test_a_run_that_cannot_be_written_to_is_known_before_recordings_are_read(config, tmp_path, capsys):
+    assert train(["--config", str(config), "--data", "absent", "--out", str(tmp_path / "run")]) == 2
+    assert f"{tmp_path / 'run'}: cannot be written: Permission denied" in capsys.readouterr().err
+    assert main([str(tmp_path), "--data", "absent"]) == 2
+    assert f"{tmp_path / 'figures.json'}: cannot be written: Permission denied" in capsys.readouterr().err

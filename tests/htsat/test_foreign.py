@@ -9,7 +9,15 @@ import torch
 
 from htsat_edge.htsat.config import NetworkConfig
 from htsat_edge.htsat.corpus import Recording
-from htsat_edge.htsat.foreign import HIGHEST, HeardSound, count_foreign, hear, model_of, raise_over_foreign
+from htsat_edge.htsat.foreign import (
+    HIGHEST,
+    HeardSound,
+    count_foreign,
+    hear,
+    model_of,
+    raise_over_foreign,
+    raise_over_kinds,
+)
 from htsat_edge.htsat.network import HTSAT
 from htsat_edge.htsat.scenes import load_sound
 from htsat_edge.runtime.detector import Detector
@@ -69,6 +77,15 @@ def test_thresholds_rise_alike_until_few_fire():
     assert logits[1] - logits[0] == pytest.approx(logits[3] - logits[2], abs=0.06)
     assert raise_over_foreign(at(0.95, 0.3), others, most=0).thresholds == {"a": 0.95, "b": 0.3}
     assert raise_over_foreign(at(0.5, 0.3), [heard("Owl", "x", 1, 1)], most=0).thresholds == {"a": HIGHEST, "b": 0.98}
+
+
+def test_a_common_kind_is_not_taken_for_one_class():
+    """Of 40 recordings of speech two may fire; owls are too few to say anything, and class b is left as it is."""
+    speech = [heard("Speech", str(i), 0.5 + i / 100, 0.1) for i in range(40)]
+    owls = [heard("Owl", str(i), 0.99, 0.99) for i in range(19)]
+    raised = raise_over_kinds(at(0.5, 0.3), [*speech, *owls])
+    assert 0.87 < raised.threshold_of("a") <= 0.88
+    assert raised.threshold_of("b") == 0.3
 
 
 def test_foreign_sounds_are_counted_by_kind_and_by_what_they_are_taken_for():

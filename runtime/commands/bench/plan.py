@@ -112,7 +112,7 @@ def _left_out(bundle: Bundle) -> dict[str, str]:
         if name not in ON_CPU_GRAPHS
     }
     missing = {
-        CPU_FP32: "not in the bundle; python -m htsat_edge.export.to_onnx --cpu writes it",
+        CPU_FP32: "not in the bundle; python -m htsat_edge.export.to_onnx writes it",
         "cpu-int8": "not in the bundle; python -m htsat_edge.calibration.quantize writes it",
     }
     return for_engines | {name: reason for name, reason in missing.items() if name not in there}

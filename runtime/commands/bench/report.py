@@ -7,7 +7,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from htsat_edge.runtime.commands.bench.results import ON_CPU, Bench, CandidateResult, DeviceInfo, Timing, plural
+from htsat_edge.runtime.commands.bench.results import ON_CPU, Bench, CandidateResult, DeviceInfo, Timing
+from htsat_edge.runtime.common.text import plural
 
 COLUMNS = (
     "threads",

@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from htsat_edge.runtime.common.text import plural
+
 Kind = Literal["bundle", "baseline", "gemm"]
 BackendChoice = Literal["auto", "onnxruntime", "tensorrt"]
 ON_CPU = "onnxruntime"
@@ -253,8 +255,3 @@ def multiply_adds(network: NetworkSize) -> int:
             total += 2 * tokens * channels**2  # four tokens of C channels become one of 2 C
             tokens, channels = tokens // 4, 2 * channels
     return total + 32 * 2 * channels * 3 * network.classes  # steps, frequency bands, and three steps each looks at
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count and its noun, such as `1 run` or `2 runs`."""
-    return f"{count} {noun}{'s' * (count != 1)}"

@@ -124,3 +124,8 @@ class OutputsConfig(Section):
     def others(self) -> bool:
         """Whether there is another output than stdout."""
         return any((self.json_lines, self.store, self.mqtt, self.webhook, self.clips, self.metrics))
+
+    @property
+    def keeps_events(self) -> bool:
+        """Whether events are still somewhere when they have left the screen."""
+        return any((self.json_lines, self.store, self.mqtt, self.webhook))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,9 +16,12 @@ from htsat_edge.runtime.dsp.events import Event, EventStart
 
 NAME = re.compile(
     r"((?P<day>\d{8}T\d{6})((?P<part>\.\d{3})(?P<zone>[+-]\d{4}))?|(?P<position>\d{7,}\.\d\d))"
-    r"_(?P<source>[A-Za-z0-9-]+)_(?P<label>[A-Za-z0-9-]+)(_\d+)?\.(flac|wav)"
+    r"_(?P<source>[A-Za-z0-9-]+)_(?P<label>[A-Za-z0-9-]+)(_\d+)?\.(flac|wav)",
+    re.ASCII,
 )
 """Of clips; older ones are in UTC, of whole seconds."""
+LONGEST = 40
+"""Letters of a source or a label."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,15 @@ def local_text(moment: datetime) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a text as it may stand in the name of a file."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:40] or "x"
+    """Return a text as it may stand in the name of a file; where letters are lost, with a mark of all that it was.
+
+    Two sounds of one moment, both called in Japanese, would else have one clip.
+    """
+    kept = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
+    if text.isascii() and 0 < len(kept) <= LONGEST:
+        return kept
+    mark = hashlib.sha256(text.encode()).hexdigest()[:6]
+    return f"{kept[: LONGEST - 7]}-{mark}".strip("-")
 
 
 def parse_clip_name(name: str) -> ClipName | None:

@@ -18,9 +18,10 @@ from htsat_edge.runtime.common.files import identity
 from htsat_edge.runtime.common.folders import try_file
 from htsat_edge.runtime.common.marks import refuse_foreign
 from htsat_edge.runtime.common.message import Message
-from htsat_edge.runtime.daemon.clock import CLOCK_SET, STEP_S
+from htsat_edge.runtime.daemon.clock import CLOCK_SET, STEP_S, clock_offset
 from htsat_edge.runtime.daemon.config import ScoresConfig, StoreConfig
 from htsat_edge.runtime.daemon.messages import GapMessage, Status
+from htsat_edge.runtime.daemon.outputs import store_lock
 from htsat_edge.runtime.daemon.outputs.sender import Output
 from htsat_edge.runtime.dsp.events import Event
 from htsat_edge.runtime.store.database import Database
@@ -35,15 +36,6 @@ PRUNE_S = 3600.0
 DAY_S = 86_400.0
 KEY = "outputs.store.path"
 logger = logging.getLogger(__name__)
-
-
-def clock_offset() -> float:
-    """Return what the time of day is ahead of the time since the start of the system, in seconds.
-
-    It changes when the clock is set, and not while the system sleeps, where it has a clock that goes on.
-    """
-    running = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.time() - (time.monotonic() if running is None else time.clock_gettime(running))
 
 
 class Received(NamedTuple):
@@ -96,6 +88,7 @@ class StoreOutput(Output[Received]):
         refuse_foreign(KEY, path, has_mark)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            store_lock.hold(KEY, path, self._uid)
             self._open().close()
         except OSError as error:
             raise HtsatEdgeError(f"{KEY}: {path}: cannot be written: {error.strerror}") from None
@@ -115,7 +108,14 @@ class StoreOutput(Output[Received]):
             check_version(path)
         except ForeignDatabaseError as error:
             raise HtsatEdgeError(f"{KEY}: {path}: {error}; give another path") from None
+        store_lock.refuse_written(KEY, path)
         return try_file(path)
+
+    def close(self) -> None:
+        """End, and let others write the database, unless what writes it hangs."""
+        super().close()
+        if not self._thread.is_alive():
+            store_lock.release(self._settings.path, self._uid)
 
     def offer(self, message: Message) -> None:
         """Take a message, without waiting."""

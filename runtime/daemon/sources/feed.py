@@ -38,6 +38,8 @@ class Feed:
     def __init__(self, name: str, news: threading.Event, live: bool) -> None:
         """Prepare a feed; `news` is set when there is something to read, `live` sources are heard as they sound."""
         self.name, self.live = name, live
+        self.device = ""
+        """What the system calls what it comes from, once that is known."""
         self.clock = SourceClock()
         self._news = news
         self._rings: deque[RingBuffer] = deque()

@@ -196,6 +196,8 @@ class MicrophoneSource:
             except sd.PortAudioError as error:
                 raise HtsatEdgeError(f"the microphone cannot be opened: {' '.join(str(error).split())}") from None
             _open.add(self)
+        for feed in self.feeds:
+            feed.device = device["name"]
 
     def _make_callback(self, rate: int, channels: int, chosen: Sequence[Channel]) -> Any:
         mixes = [Downmix(channels, rate, channel, feed.name) for feed, channel in zip(self.feeds, chosen, strict=True)]

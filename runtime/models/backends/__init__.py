@@ -62,19 +62,46 @@ def open_without_engine(
     """Do what `open_backend` does where no engine can be used for a reason: build one, use onnxruntime, or raise."""
     from htsat_edge.runtime.models.backends import gpu
     from htsat_edge.runtime.models.backends.trt import installed_flavour
-    from htsat_edge.runtime.models.engines import PRECISIONS, NoEngine, how_to_build, read_manifests
+    from htsat_edge.runtime.models.engines import PRECISIONS, NoEngine, read_manifests
 
     installed = installed_flavour()
     can_build = isinstance(reason, NoEngine) and precision in (None, *PRECISIONS)
-    message = f"{reason}; {how_to_build(bundle, precision)}" if can_build else str(reason)
+    message = _with_remedy(bundle, precision, reason)
     if not build and kind == "tensorrt":
         raise HtsatEdgeError(message) from None
     if build and can_build:
         logger.warning("%s; onnxruntime runs the model while an engine is built in the background", reason)
         return open_fallback(bundle, precision, installed or "tensorrt", None, threads)
-    if ((build and installed) or read_manifests(bundle)) and gpu.is_there():  # else there is nothing to mend
+    engines, there = read_manifests(bundle), gpu.is_there()
+    if ((build and installed) or engines) and there:  # else there is nothing to mend
         logger.warning("%s", message)
+    elif engines or there:
+        logger.info("no engine is used: %s", message)
     return open_ort(bundle, precision, threads)
+
+
+def why_no_engine(bundle: Bundle, precision: str | None) -> str:
+    """Return why no engine can run, where there is one, or a GPU; nothing where there is neither, or where one can."""
+    from htsat_edge.runtime.models.backends import gpu
+    from htsat_edge.runtime.models.backends.trt import installed_flavour, open_engine
+    from htsat_edge.runtime.models.engines import read_manifests
+
+    if not (gpu.is_there() or read_manifests(bundle)):
+        return ""
+    try:
+        open_engine(bundle, installed_flavour() or "tensorrt", precision).close()
+    except HtsatEdgeError as error:
+        return _with_remedy(bundle, precision, error)
+    return ""
+
+
+def _with_remedy(bundle: Bundle, precision: str | None, reason: HtsatEdgeError) -> str:
+    """Return why no engine can be used, and where one could be built, how."""
+    from htsat_edge.runtime.models.engines import PRECISIONS, NoEngine, how_to_build
+
+    if isinstance(reason, NoEngine) and precision in (None, *PRECISIONS):
+        return f"{reason}; {how_to_build(bundle, precision)}"
+    return str(reason)
 
 
 def open_ort(bundle: Bundle, precision: str | None, threads: int | None) -> Backend:

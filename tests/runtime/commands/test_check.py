@@ -34,16 +34,18 @@ def test_what_is_ready_is_ok(command, noise, tiny_bundle, tmp_path):
     lines = out.splitlines()
     assert [line.split(":")[0] for line in lines] == [
         "ok   machine",
+        "ok   bundle",
         "ok   model",
         f"ok   source {noise}",
         "ok   store",
         "ok   clock",
     ]
-    assert lines[1].startswith("ok   model: tiny, 10 classes, ")
+    assert lines[1] == f"ok   bundle: {tiny_bundle}: tiny, 10 classes, on onnxruntime, fp32.onnx"
+    assert lines[2].startswith("ok   model: tiny, 10 classes, ")
     info = load_bundle(tiny_bundle).info
     hop_s, latency_s = Settings().grid(info).hop_steps * info.step_s, Settings().latency_s(info)
-    assert re.search(rf" ms a window on onnxruntime, one every {hop_s:g} s: \d+% of the time for 1 source; ", lines[1])
-    assert f"; a sound is reported {latency_s:.2f} s after its onset" in lines[1]
+    assert re.search(rf" ms a window on onnxruntime, one every {hop_s:g} s: \d+% of the time for 1 source; ", lines[2])
+    assert f"; a sound is reported {latency_s:.2f} s after its onset" in lines[2]
     assert not (tmp_path / "new").exists()
 
 
@@ -52,7 +54,7 @@ def test_what_is_not_ready_says_how_to_mend_it(command, tiny_bundle, tmp_path):
     path.write_text(f"model: {{bundle: {tiny_bundle}, precision: int3}}\n")
     status, out, err = command("check", "--config", path, "absent.wav")
     assert (status, err) == (1, "")
-    assert f"fix  model: {tiny_bundle}: has no int3.onnx; precisions here: fp32" in out
+    assert f"fix  bundle: {tiny_bundle}: has no int3.onnx; precisions here: fp32" in out
     assert "fix  source absent.wav: absent.wav: no such file" in out
 
 
@@ -232,6 +234,7 @@ def test_two_recordings_of_one_name(command, tiny_bundle, noise, tmp_path):
     status, out, _ = command("check", "--config", path, noise, noise)
     assert status == 1
     assert f"fix  sources: sources: {noise} is there twice" in out
+    assert "ok   outputs: nothing that is heard is kept; `store: {path: events.db}` under `outputs` " in out
 
 
 def test_outputs_that_are_ready_are_left_as_they_are(tiny_bundle, noise, tmp_path):

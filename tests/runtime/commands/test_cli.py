@@ -30,6 +30,10 @@ def test_help_lists_the_commands(command):
     assert [line.split()[0] for line in out.splitlines() if line.startswith("    ")] == list(COMMANDS)
 
 
+def test_without_a_command_there_is_the_help(command):
+    assert command() == command("--help")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name, command):
     status, out, err = command(name, "--help")
@@ -40,10 +44,19 @@ def test_every_command_has_help(name, command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "htsat-edge: the following arguments are required: COMMAND; see --help\n"),
         (["detect"], "htsat-edge detect: the following arguments are required: FILE; see --help\n"),
-        (["detcet"], "htsat-edge: argument COMMAND: invalid choice: 'detcet' "),
-        (["detect", "a.wav", "--tpo", "3"], "htsat-edge: unrecognized arguments: --tpo 3; see --help\n"),
+        (["detcet"], "htsat-edge: argument COMMAND: invalid choice: 'detcet', meant detect?; see --help\n"),
+        (["zebra"], "htsat-edge: argument COMMAND: invalid choice: 'zebra' (choose from "),
+        (["--vresion"], "htsat-edge: unrecognized arguments: --vresion, meant --version?; see --help\n"),
+        (
+            ["detect", "a.wav", "--tpo=3", "--zebra"],
+            "htsat-edge detect: unrecognized arguments: --tpo=3 --zebra, meant --top?; see --help\n",
+        ),
+        (["devices", "usb"], "htsat-edge devices: unrecognized arguments: usb; see --help\n"),
+        (
+            ["schema", "masseges"],
+            "htsat-edge schema: argument subject: invalid choice: 'masseges', meant messages?; see",
+        ),
     ],
 )
 def test_bad_usage_is_one_line(arguments, message, command):

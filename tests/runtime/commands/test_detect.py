@@ -30,7 +30,9 @@ def test_a_table_for_people(detect, tiny_bundle, noise):
 def test_nothing_found_says_so(detect, tiny_bundle, noise):
     status, out, _ = detect(noise, "--bundle", tiny_bundle, "--threshold", 0.999)
     assert status == 0
-    assert "no events" in out
+    assert "no events; --top 5 shows the classes that scored highest\n" in out
+    _, out, _ = detect(noise, "--bundle", tiny_bundle, "--threshold", 0.999, "--top", 2)
+    assert "  no events\n" in out
 
 
 def test_json_lines_for_machines(detect, tiny_bundle, noise):
@@ -77,12 +79,18 @@ def test_a_broken_file_is_reported_and_the_rest_done(detect, tiny_bundle, noise,
     status, out, err = detect(*files, "--bundle", tiny_bundle)
     assert status == 2
     assert out.count("noise.wav  0:02.00") == 2
-    broken, *others = err.splitlines()
+    *missing, broken = err.splitlines()
     assert broken.startswith(f"htsat-edge: {tmp_path}/broken.wav: is no recording that can be read: ")
-    assert others == [
+    assert missing == [
         f"htsat-edge: {tmp_path}/absent.wav: no such file",
-        f"htsat-edge: {tmp_path}: is a directory, want a recording",
+        f"htsat-edge: {tmp_path}: is a folder; the recordings in it: htsat-edge detect {tmp_path}/*",
     ]
+
+
+def test_what_is_no_file_is_said_before_the_model_is_loaded(detect, tmp_path):
+    """The bundle is not there, either."""
+    status, out, err = detect(tmp_path / "absent.wav", tmp_path / "absent.wav", "--bundle", tmp_path / "nowhere")
+    assert (status, out, err) == (2, "", f"htsat-edge: {tmp_path}/absent.wav: no such file\n")
 
 
 def test_a_recording_that_is_too_short_is_one_line(detect, tiny_bundle, tmp_path):
@@ -110,11 +118,12 @@ def test_a_recording_that_is_too_short_is_one_line(detect, tiny_bundle, tmp_path
         (["--channel", "left"], "'left' is not mix, first, loudest, each or a number from 1 on"),
         (["--channel", "2"], "noise.wav: has only channel 1, but channel 2 is asked for"),
         (["--labels", "zebra"], "the model knows class 0; class 1"),
+        (["--labels", "Big Zebra"], "`htsat-edge labels --search 'big zebra'` looks for it"),
         (["--precision", "int3"], "has no int3.onnx; precisions here: fp32"),
         (["--bundle", "/nowhere"], "/nowhere: no such bundle"),
         (["--start", "noon"], "'noon' is not a time such as"),
         (["--plot", "/nowhere/x.png"], "there is no folder /nowhere"),
-        (["--tpo", "3"], "unrecognized arguments: --tpo 3"),
+        (["--tpo", "3"], "unrecognized arguments: --tpo 3, meant --top?"),
     ],
 )
 def test_impossible_options_are_one_line(detect, tiny_bundle, noise, arguments, message):

@@ -4,6 +4,7 @@ import json
 import shutil
 from datetime import datetime, timedelta, timezone
 
+import numpy as np
 import pytest
 import soundfile
 import yaml
@@ -13,6 +14,9 @@ from htsat_edge.runtime.daemon.assembly import assemble
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.loop import Daemon
 from htsat_edge.runtime.daemon.notify import Notifier
+from htsat_edge.runtime.daemon.outputs.clips import Clip, encode
+from htsat_edge.runtime.models.bundle import BUNDLED
+from htsat_edge.runtime.models.model import load_model
 
 CONFIG = {
     "model": {"precision": "fp32", "backend": "onnxruntime", "threads": 1},
@@ -105,6 +109,14 @@ def test_a_clip_has_the_settings_and_the_time_of_its_source(config, events, six_
     assert note == f"pond: no source of {path} is called so: the settings of all count; --source names another"
 
 
+def test_a_renamed_clip_has_its_time_and_it_is_told_what_rules_leave_out(config, command, six_seconds, tmp_path):
+    samples, rate = soundfile.read(six_seconds, dtype="float32")
+    clip = tmp_path / "a word at night.flac"
+    clip.write_bytes(encode(Clip("", samples, rate, time="2026-11-27T23:00:00.500+00:00"), "flac"))
+    status, out, _ = command("detect", "--config", config(), "--source", "front door", clip)
+    assert (status, "  left out by the configuration's rules: Speech 1\n" in out) == (0, True)
+
+
 CLIPS = [
     "230000.500+0000_front-door",
     "120000.500+0000_front-door",
@@ -148,12 +160,14 @@ def test_what_does_not_fit_is_one_line(options, message, config, command, farmya
     assert len(err.splitlines()) == 1
 
 
-def test_several_recordings_are_summed_up(config, command, six_seconds, in_zone, tmp_path):
+def test_several_recordings_are_summed_up_whatever_their_channels(config, command, six_seconds, in_zone, tmp_path):
     in_zone("Europe/Berlin")
+    mono, rate = soundfile.read(six_seconds, dtype="float32")
     clips = [tmp_path / f"20261127T120000.500+0000_front-door_{label}.flac" for label in ("Speech", "Thunder")]
-    for clip in clips:
-        shutil.copy(six_seconds, clip)
-    status, out, err = command("detect", *clips, "--config", config(), "--labels", "Speech,Thunder")
+    for clip, samples in zip(clips, (mono, np.stack([mono, mono], 1)), strict=True):
+        soundfile.write(clip, samples, rate)
+    options = ["--config", config(), "--labels", "Speech,Thunder", "--channel", "each"]
+    status, out, err = command("detect", *clips, *options)
     assert (status, err) == (0, "")
     assert "2026-11-27 13:00:00  front door" in out
     assert [line.split() for line in out.splitlines()[-3:]] == [
@@ -161,3 +175,19 @@ def test_several_recordings_are_summed_up(config, command, six_seconds, in_zone,
         ["Speech", "2", "of", "2", "1", "of", "1"],
         ["Thunder", "0", "of", "2", "0", "of", "1"],
     ]
+
+
+def test_a_sensitivity_counts_more_than_the_thresholds_of_the_configuration(config, events, noise):
+    levels = load_model(BUNDLED).info.levels.classes
+    for options in ([], ["--config", config(detection={"threshold": 0.3, "thresholds": {"Dog": 0.4}}, rules={})]):
+        (*_, top), err = events(noise, *options, "--sensitivity", "miss_little", "--top", 22)
+        assert err == ""
+        assert {one["label"]: one["threshold"] for one in top["top"]} == {
+            label: round(own.miss_little.threshold, 4) for label, own in levels.items()
+        }
+
+
+def test_a_model_without_such_a_sensitivity_is_told_of(command, tiny_bundle, noise, caplog):
+    status, *_ = command("detect", noise, "--bundle", tiny_bundle, "--sensitivity", "few_false_alarms")
+    assert status == 0
+    assert "no such threshold was measured for any class: thresholds are as when balanced" in caplog.text

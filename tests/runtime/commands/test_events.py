@@ -103,6 +103,7 @@ def test_the_table_of_a_day(command, store):
         ("--class Dog --class Animal --source yard", [1, 2]),
         ("--class 'Loud sound'", [3]),
         ("--source gate", [4]),
+        ("--class dog --class 'LOUD SOUND' --source Yard", [1, 3]),
     ],
 )
 def test_which_events(options, keys, command, store):
@@ -134,13 +135,21 @@ def test_a_long_list_is_read_page_by_page_and_its_table_cut(command, store, monk
     assert [line.split(",")[0] for line in out.splitlines()] == ["key", "1", "4", "2", "3"]
 
 
-def test_a_narrow_terminal_has_no_room_for_names_of_clips(store, capsys):
+@pytest.mark.parametrize(
+    ("width", "row"),
+    [
+        (80, "1 2026-05-01 21:30:40 3.0 s Dog 0.90 yard wrong: Cat yes"),
+        (70, "1 2026-05-01 21:30:40 3.0 s Dog 0.90 yard wrong: Cat"),
+        (40, "1 2026-05-01 21:30:40 Dog 0.90"),
+    ],
+)
+def test_a_narrow_terminal_leaves_out_what_is_least_needed(width, row, store, capsys):
     with StoreReader(store) as reader:
         found = reader.events(EventFilter(labels=["Dog"]), 9).events
-    events_report.print_events(Console(width=80, legacy_windows=False), found)
+    events_report.print_events(Console(width=width, legacy_windows=False), found, [None] * len(found))
     lines = capsys.readouterr().out.splitlines()
-    assert "yard    wrong: Cat  yes" in lines[2]
-    assert max(map(len, lines)) <= 80
+    assert lines[2].split() == row.split()
+    assert max(map(len, lines[:3])) <= width
 
 
 @pytest.mark.parametrize(
@@ -150,6 +159,10 @@ def test_a_narrow_terminal_has_no_room_for_names_of_clips(store, capsys):
         ("--class Cat", "--class Cat: is not reported there; there is Animal, Dog, Loud sound"),
         ("--source yrad", "--source yrad: nothing is stored of it, meant yard?"),
         ("--source attic", "--source attic: nothing is stored of it; there is gate, yard"),
+        ("--class ''", "--class : is not reported there; there is Animal"),
+        ("--since ''", "--since '' is no time; want such as"),
+        ("--since 9999-12-31 --until now", "not before it"),
+        (f"--why {10**23}", f"'{10**23}' is not a whole number from 1 on"),
         ("--since soon", "--since 'soon' is no time; want such as"),
         ("--since yesterday --until yesterday", "all of yesterday is --since yesterday --until today"),
         ("--why 99", "--why 99: the store has no such event"),
@@ -174,11 +187,28 @@ def test_where_there_is_nothing_it_says_what_there_is(command, store, tmp_path):
     nothing = "no events of Animal in gate since 2026-05-01 21:30:00; the store has 4 events, from 2026-05-01 21:30:40"
     status, out, _ = command("events", "--database", store, "--class", "Animal", "--source", "gate")
     assert (status, out.startswith(nothing)) == (0, True)
-    assert "(the last: Loud sound in yard); heard were gate until 2026-05-01 21:30:52, yard until" in out
+    assert "(the last: Loud sound in yard); listened to: gate until 2026-05-01 21:30:52, yard until" in out
     status, out, err = command("events", "--database", store, "--class", "Animal", "--source", "gate", "--csv")
     assert (status, out, err.startswith(nothing)) == (0, "", True)
     Database(tmp_path / "new.db").close()
     assert "nothing was heard yet: `htsat-edge listen` fills" in command("events", "--database", tmp_path / "new.db")[1]
+
+
+def test_what_was_reported_early_and_not_borne_out_is_marked(command, config, store):
+    early = EventEnd(source="yard", id=9, label="Dog", onset=45.0, offset=46.0, time=time_of(45), score=0.45)
+    with closing(Database(store)) as database, database:
+        database.put_event(database.session("one", BEGAN), early, BEGAN + 47)
+    _, out, _ = command("events", "--config", config, "--class", "dog")
+    lines = out.splitlines()
+    assert [line.split()[5:8] for line in lines[1:4]] == [
+        ["Dog", "0.90", "yard"],
+        ["Dog", "0.45", "*"],
+        ["Dog", "0.80", "gate"],
+    ]
+    assert "* reported early; its final scores stay below the threshold" in lines
+    _, out, _ = command("events", "--config", config, "--why", 5)
+    assert "an early report may not come again from its clip" in out
+    assert "  confirm_s: {Dog: 1}\n" in out
 
 
 def test_why_an_event_was_reported_and_what_to_try(command, config, tmp_path):
@@ -188,7 +218,7 @@ def test_why_an_event_was_reported_and_what_to_try(command, config, tmp_path):
     status, out, err = command("events", "--config", config, "--why", 1)
     assert (status, err) == (0, "")
     assert out.startswith("Dog  yard, 2026-05-01 21:30:40, 3.0 s\nDog was reported from 21:30:40 for 3 s, with 0.90")
-    assert "it is from 0.5 on, and `detection.thresholds: {Dog: 0.91}` would have left this moment out" in out
+    assert "its threshold is 0.50, and `detection.thresholds: {Dog: 0.91}` would have left this moment out" in out
     table = out[out.index("What scored highest at its peak, 2026-05-01 21:30:42") :].splitlines()[2:5]
     assert [row.split() for row in table] == [["0.90", "0.50", "Dog"], ["0.30", "–", "Cat"], ["0.02", "0.60", "Animal"]]
     assert f"clip     {clip}\nverdict  wrong: Cat; next\\nour door\n" in out

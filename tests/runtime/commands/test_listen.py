@@ -12,7 +12,7 @@ import soundfile
 import yaml
 
 from htsat_edge.runtime.commands.cli import make_parser
-from htsat_edge.runtime.commands.listen import read_config, watchable
+from htsat_edge.runtime.commands.listen import advise, read_config, watchable
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import DaemonConfig
 
@@ -45,6 +45,20 @@ def test_recordings_take_the_place_of_the_sources(file):
     config = config_of("--config", file, "a#1.wav", "b.wav")
     assert config.detection.hop_s == 0.64
     assert [(s.name, s.file) for s in config.sources] == [("a#1.wav", Path("a#1.wav")), ("b.wav", Path("b.wav"))]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "named", "wanted"),
+    [
+        ({"store": {"path": "events.db"}}, True, "all of them: htsat-edge events --config 'my file.yaml'"),
+        ({"json_lines": {"path": "events.jsonl"}}, True, ""),
+        ({}, True, "none of them is kept: `store: {path: events.db}` under `outputs` in my file.yaml keeps"),
+        ({"clips": {"folder": "clips"}}, False, "none of them is kept: with a file detector.yaml that says `outputs: "),
+    ],
+)
+def test_where_events_are_or_that_they_are_lost(outputs, named, wanted):
+    advice = advise(DaemonConfig.model_validate({"outputs": outputs}), Path("my file.yaml") if named else None)
+    assert (advice.startswith(wanted), bool(advice)) == (True, bool(wanted))
 
 
 @pytest.mark.parametrize(("text", "device"), [("3", 3), ("usb:0d8c:0014", "usb:0d8c:0014")])

@@ -73,7 +73,7 @@ def test_it_fits_every_terminal(width, height, state):
     assert len(shown) <= height
     assert max(map(cell_len, shown)) <= width
     assert shown[-1].startswith("Ctrl-C ends")
-    assert shown[0].startswith("htsat-edge, 0:02")
+    assert shown[0].startswith("htsat-edge 0:02")
     if height > 8:
         assert "Dog" in "".join(shown)
         assert "goes on" in "".join(shown)
@@ -87,7 +87,17 @@ def test_before_the_first_event_it_says_when_one_can_come(state):
     text = text_of(state)
     assert "none yet; a sound is reported from 1.3 s after its onset on" in text
     assert "the default microphone, 48 kHz, first scores in about a second" in text
-    assert "bundled on onnxruntime, fp32.onnx; needs 4 % of the time" in text
+    assert "htsat-edge 0:02 · 4 % busy · bundled on onnxruntime, fp32.onnx" in text
+    state.sources["yard"].device = "HDA Intel PCH"
+    assert "the default microphone, 48 kHz, first scores in about a second, HDA Intel PCH" in text_of(state)
+    state.sources["yard"].device = "default"
+    assert ", default" not in text_of(state)
+
+
+def test_that_nothing_is_kept_is_said(state):
+    assert text_of(state).endswith("Ctrl-C ends · no events")
+    state.kept = False
+    assert text_of(state, width=60).endswith("Ctrl-C ends · no events · nothing is kept: no outputs.store")
 
 
 def test_scores_have_their_thresholds_and_go_when_nothing_is_heard(state):

@@ -77,6 +77,12 @@ def test_a_sound_that_was_missed_has_a_row_with_its_name_a_box_and_how_much_was_
     assert curves.texts[5].get_text() == f"0.21 / {info.thresholds['Bird']:.2f}"
 
 
+def test_a_sound_that_goes_on_beyond_the_recording_has_its_name_in_the_picture(draw, figure):
+    draw(truth=[TrueSound("Dog", 1, 5000)])
+    (name,) = figure().axes[1].texts
+    assert name.xy[0] < 100
+
+
 def test_thresholds_are_marks_and_scores_that_reach_them_are_full(draw, figure):
     info = load_bundle().info
     scores = np.zeros((32, len(info.labels)), np.float32)

@@ -47,6 +47,7 @@ def test_sounds_come_in_the_order_of_their_onsets(text, read):
         ("onset,offset,label\n1,inf,Dog\n", "line 2: want seconds"),
         ("onset,offset,label\n1\n", "line 2: want seconds"),
         ("onset,offset,label\n1,2,\n", "line 2: '' is no label"),
+        (f"onset,offset,label\n1,2,{'x' * 200_000}\n", "line 2: is not CSV: field larger than"),
         (b"\xff\xfe\x00", "is no text in UTF-8, want a CSV file"),
     ],
 )

@@ -11,11 +11,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from htsat_edge.runtime.commands import tune
 from htsat_edge.runtime.commands.plot import has_mark
 from htsat_edge.runtime.commands.tune import choose, unmet
-from htsat_edge.runtime.commands.tune_report import duration, number
+from htsat_edge.runtime.commands.tune_report import duration, number, print_overview
 from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.common.message import format_time
 from htsat_edge.runtime.daemon.config import DaemonConfig
@@ -27,6 +28,7 @@ from htsat_edge.runtime.store.records import Verdict
 from htsat_edge.runtime.store.setup import Setup
 from htsat_edge.runtime.store.verdicts import put_verdicts
 from htsat_edge.runtime.store.writes import ScoreRow, SourceSetup
+from htsat_edge.runtime.tuning.records import TuneOverview
 
 AT = 1_777_663_800.0
 STEP_S, ROW, HOURS = 0.32, 180, 6
@@ -130,7 +132,7 @@ def test_what_is_reported_too_often_and_which_threshold_would_help(command, conf
 
 def test_a_curve_in_text_with_verdicts(command, config, heard):
     put_verdicts(heard, [Verdict(event=key, decision="wrong" if key < 20 else "correct") for key in range(1, 37)])
-    status, out, err = command("tune", "--config", config, "--source", "yard", "--label", "Dog")
+    status, out, err = command("tune", "--config", config, "--source", "Yard", "--label", "DOG")
     assert (status, err) == (0, "")
     assert row_of(out, "Dog")[5] == "17/19"
     lines = [line.split() for line in out[out.index("threshold") :].splitlines()]
@@ -180,6 +182,7 @@ def test_nothing_is_written_for_all_where_a_source_stays_too_often(command, conf
     status, out, err = command("tune", "--config", config, "--label", "Dog", "--per-day", 3, "--dry-run")
     assert (status, err) == (0, "")
     assert "no threshold of Dog keeps gate to 3 a day" in " ".join(out.split())
+    assert "other ways: --per-day N allows more; in the configuration, `cooldown_s` and `quiet_hours`" in out
     assert "@@" not in out
 
 
@@ -269,8 +272,17 @@ def test_what_is_refused_in_one_line(command, config, heard, tmp_path):
     assert "nothing was heard yet" in refused("--database", tmp_path / "empty.db")
 
 
+@pytest.mark.parametrize(("heard_h", "noted"), [(0.5, True), (1.0, False), (0.0, False)])
+def test_of_a_few_minutes_nothing_is_concluded(heard_h, noted, capsys):
+    found = TuneOverview(
+        source="yard", from_at=AT, to_at=AT + 3600, listened_h=heard_h, wanted=1.0, classes=[], note=""
+    )
+    print_overview(Console(), found)
+    assert ("too little was heard" in capsys.readouterr().out) is noted
+
+
 def test_numbers_have_as_many_digits_as_matter():
     assert [number(x) for x in (0, 0.004, 0.046, 0.72, 1.0, 9.84, 43.2, 267.4, None)] == [
         *("0", "0", "0.05", "0.72", "1", "9.8", "43", "267", ""),
     ]
-    assert [duration(x) for x in (0.1, 5, 165)] == ["6 min", "5.0 h", "6.9 days"]
+    assert [duration(x) for x in (0.01, 0.1, 5, 165)] == ["36 s", "6 min", "5.0 h", "6.9 days"]

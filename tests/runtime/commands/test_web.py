@@ -92,7 +92,7 @@ def test_what_it_refuses(command, store, tmp_path, free_port):
     assert "there are no clips" in refused("--database", store, "--export", tmp_path / "out")
     assert "nothing to export" in refused("--database", store, "--clips", tmp_path, "--export", tmp_path / "out")
     with socket.create_server(("127.0.0.1", free_port)):
-        assert "take another port" in refused("--database", store, "--port", free_port)
+        assert "take another port: --port 8481" in refused("--database", store, "--port", free_port)
     config = tmp_path / "detector.yaml"
     config.write_text("detection: {hop_s: 0.32}")
     assert "outputs.store is missing" in refused("--config", config)

@@ -1,8 +1,11 @@
 """Files that a person writes: what is wrong in them is one line that says where."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
+from htsat_edge.configs import CONFIGS
 from htsat_edge.runtime.common.config import parse, read_csv, read_json, read_text, read_yaml
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
@@ -50,7 +53,7 @@ def test_a_file_is_read(path):
         ("mqtt: {hst: broker}", "mqtt.host: key is missing"),
         ("mqtt: {host: broker, pasword: x}", "mqtt.pasword: unknown key, meant password?"),
         ("hop_s: 0", "hop_s: Input should be greater than 0, not 0"),
-        ("[1]", "Input should be a valid dictionary or instance of Settings, not a list"),
+        ("[1]", "wants keys (hop_s, mqtt), not a list"),
     ],
 )
 def test_the_first_fault_is_named_with_its_place(content, message, path):
@@ -106,6 +109,14 @@ def test_text_as_programs_write_it(encoding, path):
 def test_what_is_no_file(tmp_path):
     assert fails(read_text, tmp_path / "absent") == f"{tmp_path}/absent: no such file"
     assert fails(read_text, tmp_path) == f"{tmp_path}: is a directory, want a file"
+
+
+@pytest.mark.parametrize("name", ["esc50.yaml", "ESC50.yaml", "configs/esc50.yaml"])
+def test_a_file_that_is_one_of_ours_is_named(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert fails(read_text, Path(name)) == f"{name}: no such file, meant {CONFIGS}/networks/esc50.yaml?"
+    monkeypatch.chdir(CONFIGS.parent)
+    assert fails(read_text, Path(name)) == f"{name}: no such file, meant {CONFIGS.name}/networks/esc50.yaml?"
 
 
 def test_a_table(path):

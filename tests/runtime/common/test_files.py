@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.files import is_part, refuse_unwritable, replacing, replacing_folder, replacing_several
+from htsat_edge.runtime.common.files import (
+    is_part,
+    refuse_unwritable,
+    refuse_unwritable_folder,
+    replacing,
+    replacing_folder,
+    replacing_several,
+)
 
 FULL = OSError(28, "No space left on device")
 
@@ -113,7 +120,10 @@ def test_what_cannot_be_written_is_known_before(tmp_path):
         refuse_unwritable(tmp_path)
     with pytest.raises(HtsatEdgeError, match="a: cannot be written: No such file or directory"):
         refuse_unwritable(tmp_path / "absent" / "a")
+    refuse_unwritable_folder(tmp_path / "to" / "be" / "made")
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(HtsatEdgeError, match="nowhere: cannot be written: "):
+        refuse_unwritable_folder(Path("/proc/nowhere"))
 
 
 # Several entries of a folder

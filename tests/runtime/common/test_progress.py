@@ -57,6 +57,16 @@ def test_without_a_terminal_there_is_a_line_each_half_minute(capsys):
     ]
 
 
+def test_what_is_left_is_not_known_when_work_has_just_begun(capsys):
+    clock = Clock()
+    with counting_half_minutes(clock):
+        clock.now += EVERY_S
+        with progress("rounding weights", 51, clock=clock) as show:
+            clock.now += 0.02
+            show(1)
+    assert capsys.readouterr().err == "rounding weights: 1 of 51\n"
+
+
 def test_short_pieces_of_one_command_are_told_of_as_well(capsys):
     """Five of 20 s each: half minutes are those of the command, and each line is about its own piece."""
     clock = Clock()

@@ -10,7 +10,7 @@ import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.machine import cores
-from htsat_edge.runtime.daemon.assembly import assemble, make_outputs, make_source, open_model, prepare
+from htsat_edge.runtime.daemon.assembly import assemble, make_outputs, make_source, open_model
 from htsat_edge.runtime.daemon.config import (
     ClipsConfig,
     DaemonConfig,
@@ -37,6 +37,7 @@ from htsat_edge.runtime.daemon.outputs.lines import JsonLinesFile, Stdout
 from htsat_edge.runtime.daemon.outputs.mqtt import Mqtt
 from htsat_edge.runtime.daemon.outputs.store import StoreOutput
 from htsat_edge.runtime.daemon.outputs.webhook import Webhook
+from htsat_edge.runtime.daemon.settings import prepare
 from htsat_edge.runtime.daemon.sources.streams import FfmpegSource, FileSource, PcmSource
 from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
 from htsat_edge.runtime.models.model import load_model
@@ -52,6 +53,13 @@ def quiet(**sections):
         outputs=OutputsConfig(stdout=False, **sections.pop("outputs", {})),
         **sections,
     )
+
+
+def test_it_says_first_what_listens(tiny_bundle, farmyard, caplog):
+    caplog.set_level("INFO")
+    model, yard = ModelConfig(bundle=tiny_bundle, backend="onnxruntime"), SourceConfig(name="yard", file=farmyard)
+    assemble(DaemonConfig(model=model, outputs=OutputsConfig(stdout=False), sources=[yard])).opened.close()
+    assert caplog.messages[0] == f"bundle {tiny_bundle}: tiny, 10 classes, on onnxruntime, fp32.onnx"
 
 
 def test_settings_are_the_configurations():

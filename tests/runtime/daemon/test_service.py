@@ -185,7 +185,7 @@ def test_changed_thresholds_are_in_force_without_a_signal_and_nothing_is_lost(se
     service.play(samples[16 * RATE :])
     status, err = service.end()
     assert status == 0
-    assert "changed thresholds are in force: thresholds: " in err
+    assert "changed thresholds are in force: Thunder " in err
     assert [message["state"] for message in service.published(type="status")] == [
         "listening",
         "config_loaded",

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.daemon.assembly import assemble, note_thresholds, notes_of, prepare, settings_of
+from htsat_edge.runtime.daemon.assembly import assemble
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.loop import Daemon
 from htsat_edge.runtime.daemon.notify import Notifier
+from htsat_edge.runtime.daemon.settings import note_thresholds, notes_of, prepare, settings_of
 from htsat_edge.runtime.detector import detect_file
 from htsat_edge.runtime.models.bundle import load_bundle
 from htsat_edge.runtime.models.groups import Group

@@ -1,6 +1,7 @@
 """Thresholds of a changed configuration in a daemon that goes on: nothing else of it is taken over."""
 
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -70,14 +71,15 @@ def test_only_thresholds_are_taken_over_and_of_sources_that_there_are(make, capl
     assert (parts.config.detection.release, parts.config.detection.labels) == (0.6, None)
     assert parts.config.sources[0].detection.min_length_s is None
     assert all(session.settings.release == 0.6 for session in parts.sessions)
-    assert "what has changed in the configuration beside thresholds is in force after SIGHUP" in caplog.text
+    assert "what else has changed in the configuration is in force after SIGHUP" in caplog.text
     assert take_over(parts, read) == []
 
 
-def test_the_sensitivity_is_a_threshold(make):
+def test_the_sensitivity_is_a_threshold(make, caplog):
     parts = make(config_of())
     take_over(parts, config_of({"sensitivity": "few_false_alarms"}, gate={"sensitivity": "miss_little"}))
     assert [session.settings.sensitivity for session in parts.sessions] == ["few_false_alarms", *["miss_little"] * 2]
+    assert re.search(r"changed thresholds are in force: those of \d\d sounds$", caplog.text, re.MULTILINE)
 
 
 def test_thresholds_that_do_not_fit_are_rejected_and_all_stay(make):

@@ -35,7 +35,7 @@ def test_a_file_of_ones_own(tmp_path):
         ("Dog: []", "Dog.labels: List should have at least 1 item after validation, not 0"),
         ("Dog: {labels: [Dog], threshold: 1}", "Dog.threshold: Input should be less than 1, not 1"),
         ("[Dog]", "Input should be a valid dictionary, not a list"),
-        ("Dog: Bark", "Dog: Input should be a valid dictionary or instance of Group, not 'Bark'"),
+        ("Dog: Bark", "Dog: wants keys (labels, threshold, few_false_alarms, miss_little), not 'Bark'"),
     ],
 )
 def test_a_file_that_holds_none(text, message, tmp_path):

@@ -117,7 +117,7 @@ def why(reader):
 @pytest.mark.parametrize(
     ("label", "at", "stage", "text"),
     [
-        ("Dog", 41, "reported", "was reported .* for 3 s, with 0.80 at most; it is from 0.5 on, and .*{Dog: 0.81}"),
+        ("Dog", 41, "reported", "was reported .* for 3 s, with 0.80 at most; its threshold is 0.50, and .*{Dog: 0.81}"),
         ("Dog", 165.2, "reported", "early, from scores that were not final"),
         (
             "Dog",
@@ -195,6 +195,21 @@ def test_an_event_that_goes_on_does_so_until_now(why):
     assert (reported, after) == ({"reported"}, {"not_stored"})
     assert why("Dog", 565.2, now=5000).text == "Dog was reported; its scores are not stored."
     assert why("Dog", 580, now=5000).event is None
+
+
+@pytest.mark.parametrize(("scored", "now", "yet"), [(True, 50, " yet"), (False, 50, ""), (True, 5000, "")])
+def test_scores_of_the_first_minute_are_not_stored_yet(scored, now, yet, tmp_path):
+    with closing(Database(tmp_path / "new.db")) as database, database:
+        session = database.session("one", T0)
+        if scored:
+            database.put(session, SourceSetup("yard", SETUP), T0)
+        event = EventStart(source="yard", id=1, label="Dog", onset=20.0, time=time_of(20), score=0.8)
+        database.put_event(session, event, T0 + 20)
+    with StoreReader(tmp_path / "new.db") as opened:
+        assert (
+            explain(opened, "yard", "Dog", T0 + 21, T0 + now).text
+            == f"Dog was reported; its scores are not stored{yet}."
+        )
 
 
 def test_long_after_the_last_score_nobody_listens(why):

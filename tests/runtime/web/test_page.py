@@ -166,6 +166,24 @@ def test_why_an_event_was_reported(heard, opened):
         assert tab.get_by_test_id("why-chart").locator("canvas").first.evaluate(INK) > 5
 
 
+def test_why_looks_again_until_scores_are_stored(heard, opened):
+    early = []
+
+    def answer(route):
+        if not early:
+            early.append(route.fetch().json())
+            route.fulfill(json={**early[0], "text": "Dog was reported; its scores are not stored yet.", "steps": []})
+        else:
+            route.continue_()
+
+    with opened(f"{heard}/#live") as tab:
+        tab.route("**/api/why?*", answer)
+        tab.goto(f"{heard}/#why")
+        text = tab.get_by_test_id("why-text")
+        expect(text).to_contain_text("not stored yet")
+        expect(text).not_to_contain_text("not stored yet", timeout=120_000)
+
+
 @pytest.mark.parametrize(("size", "scheme"), [(WIDE, "light"), (PHONE, "dark")], ids=["wide", "phone"])
 def test_every_view_fits_and_is_accessible(scored, opened, size, scheme):
     for view, part in VIEWS.items():

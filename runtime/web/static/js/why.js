@@ -11,6 +11,8 @@ import { empty, spinner } from "./widgets.js";
 import { fromLocal, toLocal } from "./zoned.js";
 
 const MINUTE_S = 60;
+const AGAIN_MS = 5000;
+const NOT_YET = "not stored yet"; // in the answer for what was heard just now: scores are stored by the minute
 
 export function mount(root, state) {
   const view = new WhyView(root, state);
@@ -104,7 +106,14 @@ class WhyView {
     this.showForm();
     this.answer.setAttribute("aria-busy", "true");
     try {
-      this.show(await api.get("why", { source, label, at }, { signal }));
+      let why = await api.get("why", { source, label, at }, { signal });
+      this.show(why);
+      this.answer.removeAttribute("aria-busy");
+      while (why.text.includes(NOT_YET)) {
+        await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+        why = await api.get("why", { source, label, at }, { signal });
+        if (!why.text.includes(NOT_YET)) this.show(why);
+      }
     } catch (error) {
       if (signal.aborted) return;
       replace(this.answer, empty("warning", "This could not be explained", error.detail ?? error.message));

@@ -43,7 +43,7 @@ def test_graphs_that_are_left_out_have_a_reason(bundle, tmp_path):
     assert names(plan) == [("fp32", 1)]
     assert plan.not_run == {
         "int8": "for TensorRT engines; --precision int8 times it on onnxruntime",
-        "cpu-fp32": "not in the bundle; python -m htsat_edge.export.to_onnx --cpu writes it",
+        "cpu-fp32": "not in the bundle; python -m htsat_edge.export.to_onnx writes it",
         "cpu-int8": "not in the bundle; python -m htsat_edge.calibration.quantize writes it",
     }
 

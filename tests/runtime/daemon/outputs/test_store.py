@@ -7,9 +7,10 @@ from contextlib import closing
 import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.daemon.clock import clock_offset
 from htsat_edge.runtime.daemon.config import StoreConfig
 from htsat_edge.runtime.daemon.messages import ClockSet, GapMessage, InputFault
-from htsat_edge.runtime.daemon.outputs.store import Received, StoreOutput, clock_offset
+from htsat_edge.runtime.daemon.outputs.store import Received, StoreOutput
 from htsat_edge.runtime.dsp.events import EventStart
 from htsat_edge.runtime.store.database import Database
 

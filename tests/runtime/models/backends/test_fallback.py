@@ -13,7 +13,7 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.programs import command_of
 from htsat_edge.runtime.detector import Detector
 from htsat_edge.runtime.dsp.audio import AudioFile
-from htsat_edge.runtime.models.backends import open_backend
+from htsat_edge.runtime.models.backends import open_backend, why_no_engine
 from htsat_edge.runtime.models.backends.backend import Scores
 from htsat_edge.runtime.models.backends.fallback import FallbackBackend, build_command, start_build
 from htsat_edge.runtime.models.backends.ort import OrtBackend
@@ -233,3 +233,9 @@ def test_where_nothing_can_be_built_the_log_is_quiet_unless_an_engine_exists(fla
     monkeypatch.setattr("htsat_edge.runtime.models.backends.gpu.is_there", lambda: False)
     assert isinstance(open_backend(bundle, build=True), OrtBackend)
     assert caplog.text == ""  # a PC without a GPU has nothing to install
+    caplog.set_level(logging.INFO)  # as `listen` has it
+    assert isinstance(open_backend(bundle), OrtBackend)
+    assert "no engine is used: TensorRT for Python is not installed" in caplog.text
+    assert why_no_engine(bundle, None).startswith("TensorRT for Python is not installed")
+    monkeypatch.setattr("htsat_edge.runtime.models.engines.read_manifests", lambda bundle: [])
+    assert why_no_engine(bundle, None) == ""
