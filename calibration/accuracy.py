@@ -155,13 +155,13 @@ def accuracy(args: argparse.Namespace) -> int:
     bundle, budget = load_bundle(args.bundle), read_yaml(args.config, Budget)
     names = choose_graphs(bundle, args.precisions)
     refuse_changed(bundle, names)
-    material = read_material(args, bundle.info)
-    truth = Truth(material.recordings, with_classes(bundle.info, material.classes).labels)
     target, page = bundle.path / ACCURACY_FILE, args.page or bundle.path / "accuracy.html"
     if page == target:
         raise HtsatEdgeError(f"{page}: cannot be both the figures and the page")
     for path in (target, page):
         refuse_unwritable(path)
+    material = read_material(args, bundle.info)
+    truth = Truth(material.recordings, with_classes(bundle.info, material.classes).labels)
     versions = play_all(bundle, names, material, truth.events is not None)
     graphs = measure(bundle, versions, truth, probe_windows(material.recordings, bundle.info), budget)
     found = Accuracy(

@@ -53,9 +53,8 @@ def round_weights(model: onnx.ModelProto, linears: Sequence[Linear], observed: O
     for linear in linears:
         by_input.setdefault(linear.input, []).append(linear.weight)
     rounded: dict[str, Rounded] = {}
-    for tensor, names in with_progress(
-        [*by_input.items()], "rounding weights"
-    ):  # q, k and v share their input, and so the work
+    # q, k and v share their input, and so the work.
+    for tensor, names in with_progress([*by_input.items()], "rounding weights"):
         joined = np.concatenate([weights[name] for name in names], axis=1)
         scale = scales(joined)
         integers = round_together(joined, scale, observed.grams[tensor])

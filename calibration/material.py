@@ -33,7 +33,8 @@ def read_material(args: argparse.Namespace, info: ModelInfo) -> Dataset:
     found = leave_out_nameless(read_dataset(args.clips, args.dataset, args.fold), info.labels)
     recordings = to_measure_on(found.recordings, found.name)
     if not recordings:
-        raise HtsatEdgeError(f"{where}: names no recording to measure on")
+        why = ": all are train, which is what is learned from" if found.recordings else ""
+        raise HtsatEdgeError(f"{where}: names no recording to measure on{why}")
     classes = fit_classes(found.classes, info.labels)
     labels = info.labels if classes is None else list(classes)
     if found.name == "folders" and not any(is_near(name, labels) for name in found.labels):

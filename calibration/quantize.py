@@ -36,9 +36,9 @@ from htsat_edge.calibration.sensitivity import fewest_in_float, measure
 from htsat_edge.calibration.structure import Linear
 from htsat_edge.evaluation.datasets.options import add_clips
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
-from htsat_edge.runtime.common.files import replacing_several, sha256_of
+from htsat_edge.runtime.common.files import refuse_unwritable, replacing_several, sha256_of
 from htsat_edge.runtime.common.machine import installed_versions
-from htsat_edge.runtime.common.progress import with_progress
+from htsat_edge.runtime.common.progress import waiting, with_progress
 from htsat_edge.runtime.common.text import listed
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.bundle import CPU_FP32, MODEL_FILE, Bundle, Quantization, load_bundle
@@ -52,12 +52,14 @@ def quantize(args: argparse.Namespace) -> int:
     """Write the graphs that the arguments name into the bundle, or leave it as it was."""
     bundle = load_bundle(args.bundle)
     refuse_foreign(bundle, args.graphs)
+    refuse_unwritable(bundle.path / MODEL_FILE)
     open_backend(bundle, "fp32").close()  # a damaged graph is reported before the recordings are read
     cpu = CPU_FP32 if CPU_FP32 in bundle.precisions() and "cpu-int8" in args.graphs else None
     if cpu is not None:
         open_backend(bundle, cpu, "onnxruntime").close()
     windows, log_mels = draw(args.clips, bundle.info, args.count, args.seed, args.dataset, args.fold)
     learned, held = split(windows)
+    print(f"{len(learned)} windows to learn ranges from, {len(held)} to measure on; this takes minutes", flush=True)
     fp32 = onnx.load(bundle.graph("fp32"))
     quantizer = Quantizer(
         fp32,
@@ -73,7 +75,7 @@ def quantize(args: argparse.Namespace) -> int:
     in_float = choose_float(quantizer, method, makers, args, key, bundle)
     graphs = {
         name: make([linear for linear in quantizer.linears if linear.name not in in_float])
-        for name, make in makers.items()
+        for name, make in with_progress([*makers.items()], "making the graphs")
     }
     if is_packed(fp32):
         graphs = {name: pack(model) for name, model in graphs.items()}
@@ -93,9 +95,7 @@ def quantize(args: argparse.Namespace) -> int:
     )
     write(bundle, graphs, provenance, stale)
     if graphs.keys() != {"fp16"}:
-        missed = f", not {listed(quantizer.missed)}" if quantizer.missed else ""
-        total = len(quantizer.linears) + len(quantizer.missed)
-        print(f"{len(quantizer.linears) - len(in_float)} of {total} linear layers are in 8 bits{missed}")
+        report_layers(quantizer, in_float)
     report(bundle, provenance, [windows[i] for i in learned], [windows[i] for i in held], stale)
     return 0
 
@@ -132,7 +132,8 @@ def choose_float(
     def damage(linears: Sequence[Linear]) -> float:
         return quantizer.snr_db(quantizer.int8(method, QuantType.QInt8, linears))
 
-    enough = args.budget is None or worst(quantizer.linears) >= args.budget
+    with waiting("measuring all layers in 8 bits"):
+        enough = args.budget is None or worst(quantizer.linears) >= args.budget
     if enough and not args.sensitivity:
         return []
     ranking = measure(quantizer.linears, damage, key, bundle.path / "sensitivity.json")
@@ -186,6 +187,13 @@ def write(
         (folder / MODEL_FILE).write_text(text, encoding="utf-8")
 
 
+def report_layers(quantizer: Quantizer, in_float: Sequence[str]) -> None:
+    """Print how many layers are in 8 bits."""
+    missed = f", not {listed(quantizer.missed)}" if quantizer.missed else ""
+    total = len(quantizer.linears) + len(quantizer.missed)
+    print(f"{len(quantizer.linears) - len(in_float)} of {total} linear layers are in 8 bits{missed}")
+
+
 def report(
     bundle: Bundle,
     provenance: Quantization,
@@ -215,6 +223,9 @@ def report(
         )
     if "cpu-int8" in snrs:
         print("htsat-edge uses cpu-int8 once accuracy.py has found it good enough, or with --precision cpu-int8")
+    if for_gpu := [f"{name}.onnx" for name in GRAPHS if name in snrs and name != "cpu-int8"]:
+        build = shlex.join(["python", "-m", "htsat_edge.export.build_trt", str(bundle.path)])
+        print(f"an NVIDIA GPU takes engines of {listed(for_gpu)}: {build}, on the device that has it")
     command = ["python", "-m", "htsat_edge.calibration.accuracy", str(bundle.path), "--clips", "OTHER_RECORDINGS"]
     print(f"next, what they cost in events: {shlex.join(command)}")
 

@@ -18,7 +18,7 @@ from htsat_edge.calibration.structure import Linear, find_linears, split_linears
 from htsat_edge.evaluation.metrics import snr_db
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.progress import with_progress
+from htsat_edge.runtime.common.progress import waiting, with_progress
 from htsat_edge.runtime.models.bundle import CPU_FP32
 
 Maker = Callable[[Sequence[Linear]], onnx.ModelProto]
@@ -50,7 +50,8 @@ class Quantizer:
         self._on_cpu = None if on_cpu is None else plain(on_cpu)
         self._twins = [] if self._on_cpu is None else twins(self.linears, model, self._on_cpu)
         self._held = held
-        self._logits = logits_of(model, held)
+        with waiting("running fp32.onnx on what is held back"):
+            self._logits = logits_of(model, held)
         refuse_constant(self._logits)
         self._observed: Observed = observe(model, self.linears, with_progress(list(windows), "calibrating"))
         self._rounded: Mapping[str, Rounded] = round_weights(model, self.linears, self._observed)
@@ -85,11 +86,8 @@ class Quantizer:
         """Return the method that keeps the logits of the held windows closest."""
         if len(methods) == 1:
             return methods[0]
-        found = {
-            method: self.snr_db(self.int8(method, kind, self.linears))
-            for method in with_progress(methods, "choosing the ranges")
-        }
-        return max(found, key=lambda method: found[method])
+        tried = with_progress(methods, "choosing the ranges")
+        return max(tried, key=lambda method: self.snr_db(self.int8(method, kind, self.linears)))
 
 
 def refuse_batches(model: onnx.ModelProto) -> None:

@@ -34,7 +34,9 @@ def build_trt(args: argparse.Namespace) -> int:
     flavour = args.flavour or installed_flavour() or "tensorrt"
     builder = EngineBuilder(load_bundle(args.bundle), flavour, args.budget, args.background)
     print(f"{builder.bundle.info.name}: {builder}", flush=True)
-    if builder.store.folder != builder.bundle.path / FOLDER:
+    if flavour == "rtx" and args.flavour is None:
+        print("these engines are for GeForce and RTX cards only; for a Jetson, run build_trt.py there")
+    if in_cache(builder):
         print(f"{builder.bundle.path} cannot be written to; engines go into {builder.store.folder}")
     with builder.store.locked():
         recipes = [
@@ -55,12 +57,20 @@ def build_trt(args: argparse.Namespace) -> int:
     return 0
 
 
+def in_cache(builder: EngineBuilder) -> bool:
+    """Return whether engines go into the cache of this user on this machine, and not into the bundle."""
+    return builder.store.folder != builder.bundle.path / FOLDER
+
+
 def next_step(builder: EngineBuilder) -> str:
     """Return what to type when the engines are there."""
     bundle = builder.bundle.path
+    where = f"the engines are in {builder.store.folder}, a cache of this machine, which no copy of {bundle} has"
     named = "" if bundle == BUNDLED else f" --bundle {shlex.quote(str(bundle))}"
     if builder.platform.gpu is not None:
-        return f"htsat-edge detect RECORDING{named} --backend tensorrt"
+        return f"htsat-edge detect RECORDING{named} --backend tensorrt" + (f"; {where}" if in_cache(builder) else "")
+    if in_cache(builder):
+        return f"run this on the machine with such a card; {where}"
     return f"copy {bundle} to a machine with such a card and run this again there: it compares the engines with fp32"
 
 
@@ -68,11 +78,13 @@ def choose_precisions(builder: EngineBuilder, requested: str) -> Sequence[str]:
     """Return the precisions to build: for `auto` fp16 and int8, as far as they can be made and compared."""
     if requested != "auto":
         return [requested]
-    if builder.platform.gpu is None:
-        print("only fp16 is built: without a GPU, engines cannot be compared")
-        return ["fp16"]
     bundle = builder.bundle
-    if "int8" not in bundle.precisions() and "int8_fp16" not in bundle.precisions():
+    in_8_bits = not {"int8", "int8_fp16"}.isdisjoint(bundle.precisions())
+    if builder.platform.gpu is None:
+        other = "; --precision int8 builds the other one" if in_8_bits else ""
+        print(f"only fp16 is built: without a GPU, engines cannot be compared{other}")
+        return ["fp16"]
+    if not in_8_bits:
         print(
             f"only fp16 is built: {bundle.path} has no 8-bit graph; python -m htsat_edge.calibration.quantize makes one"
         )

@@ -46,9 +46,9 @@ from htsat_edge.htsat.network import FRAMES, HTSAT, STEPS, NetworkOutput
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.config import parse, read_json, read_text
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
-from htsat_edge.runtime.common.files import replacing_folder, sha256_of
+from htsat_edge.runtime.common.files import refuse_unwritable_folder, replacing_folder, sha256_of
 from htsat_edge.runtime.common.machine import installed_versions
-from htsat_edge.runtime.common.progress import with_progress
+from htsat_edge.runtime.common.progress import waiting, with_progress
 from htsat_edge.runtime.common.text import listed
 from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd
 from htsat_edge.runtime.models.backends.backend import Scores
@@ -118,7 +118,7 @@ def _accept(name: str, differences: dict[str, float]) -> dict[str, float]:
 
 
 def check_out(out: Path) -> None:
-    """Raise an HtsatEdgeError where `out` exists and is no bundle."""
+    """Raise an HtsatEdgeError where `out` exists and is no bundle, or cannot be written."""
     try:
         bundle = (out / MODEL_FILE).is_file()
         empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
@@ -126,6 +126,7 @@ def check_out(out: Path) -> None:
         raise HtsatEdgeError(f"--out {out}: cannot be written: {error.strerror}") from None
     if not bundle and not empty:
         raise HtsatEdgeError(f"--out {out}: exists and is no bundle; give another name")
+    refuse_unwritable_folder(out.resolve().parent)
 
 
 def is_foreign(entry: Path) -> bool:
@@ -155,12 +156,16 @@ def export(args: argparse.Namespace) -> int:
         info["thresholds"] = by_group
     loaded = load_checkpoint(args.checkpoint, config, args.ema, args.at)
     check_order(args.labels, labels.labels, loaded.class_names)
+    print(f"{args.checkpoint}: took {loaded.taken}", flush=True)
+    if labels.ordered_by:
+        print(f"{args.labels}: its rows were put in the order of {labels.ordered_by}", flush=True)
     network = loaded.network
     halves = {name: value.half() for name, value in network.state_dict().items() if value.is_floating_point()}
     if args.half_weights:
         refuse_large(args.checkpoint, halves)
         network.load_state_dict({**network.state_dict(), **halves})  # rounded, and float32 again
-    graphs = build_graphs(network, args)
+    with waiting("building the graphs"):
+        graphs = build_graphs(network, args)
     compared = with_progress([*graphs.items()], "comparing graphs with torch")
     checks = {name: check(network, name, model, args.frames) for name, model in compared}
     info["provenance"] = provenance(args.checkpoint, config, checks)
@@ -171,9 +176,6 @@ def export(args: argparse.Namespace) -> int:
         for name, model in graphs.items():
             onnx.save(model, folder / name)
         (folder / MODEL_FILE).write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"{args.checkpoint}: took {loaded.taken}")
-    if labels.ordered_by:
-        print(f"{args.labels}: its rows were put in the order of {labels.ordered_by}")
     report(args.out, graphs, checks)
     print(f"thresholds: {describe_thresholds(info.get('thresholds', {}), config.classes, bool(by_group))}")
     print(f"next: htsat-edge detect RECORDING --bundle {shlex.quote(str(args.out))}")

@@ -53,7 +53,7 @@ from htsat_edge.htsat.sources import read_clips
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.files import replacing
+from htsat_edge.runtime.common.files import refuse_unwritable, replacing
 from htsat_edge.runtime.dsp.log_mel import FrontEnd
 
 SCENES = 500
@@ -64,6 +64,8 @@ HOUR = 352
 def measure(args: argparse.Namespace) -> int:
     """Run the command: measure a training."""
     folder = RunFolder(args.run)
+    if folder.path.is_dir():
+        refuse_unwritable(folder.figures)
     if (args.examples or folder.read_examples()) == "clips":
         print(measure_clips(folder, read_clips(args.data, args.dataset, args.fold)).text())
         export = [*export_command(folder), "--name", "mine", "--out", "mine"]

@@ -53,7 +53,7 @@ from htsat_edge.htsat.settings import Example, RunFolder, TrainConfig, labels_of
 from htsat_edge.htsat.sources import TrainingData, open_clips, open_scenes, read_clips
 from htsat_edge.htsat.training import Training, without_auxiliary
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.files import replacing
+from htsat_edge.runtime.common.files import refuse_unwritable_folder, replacing
 from htsat_edge.runtime.common.progress import with_progress
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -214,6 +214,7 @@ def write_curve(path: Path, rows: Sequence[dict[str, float]]) -> None:
 def start(args: argparse.Namespace) -> int:
     """Run the command."""
     config, network = read_training(args.config)
+    refuse_unwritable_folder(args.out)
     with joined() as processes:
         read = read_clips if config.examples == "clips" else read_corpora
         recordings: list[LabelledClip] | list[Recording] = read(args.data, args.dataset, args.fold)

@@ -19,7 +19,7 @@ from rich.console import Console
 from htsat_edge.runtime.commands.detect_config import Hearing, Hearings, read_config
 from htsat_edge.runtime.commands.detect_session import Player
 from htsat_edge.runtime.commands.report import Detections, print_events, print_summary, print_top
-from htsat_edge.runtime.commands.truth import TrueSound, read_truth
+from htsat_edge.runtime.commands.truth import TrueSound, read_truth, tell_of_late
 from htsat_edge.runtime.common.command import print_error, require_matplotlib
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.marks import refuse_foreign
@@ -103,6 +103,7 @@ def detect(
     traced = picture is not None or args.top is not None
     found = player.play(file, hearing, args.start or time_of(path, args), args.channel, traced)
     if drawn:
+        tell_of_late(truth, args.truth, found[0].duration_s)
         draw_all(drawn, path.name, found, info, hearing.classes, truth)
     for one in found:
         report(one, hearing.classes, top_scores(one, info, hearing.classes, args.top) if args.top else [], args.json)

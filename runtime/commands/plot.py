@@ -246,6 +246,7 @@ def _draw_clock(axes: Axes, duration_s: float) -> None:
     tick_s = next((tick for tick in TICKS_S if duration_s / tick <= 12), TICKS_S[-1])
     axes.set_xlim(0, duration_s)
     axes.xaxis.set_major_locator(MultipleLocator(tick_s))
+    axes.set_xlabel("time, h:min:s" if duration_s >= 3600 else "time, min:s")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: clock(x, digits=0 if tick_s >= 1 else 1)))
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.text import is_name, listed, visible
+from htsat_edge.runtime.common.text import is_name, listed, plural, visible
 
-COLUMNS = ("onset", "offset", "label")
+TIMES = ("onset", "offset")
+LABELS = ("label", "class", "event_label")
+"""What the column of labels is called: in farmyard.csv, in manifests, in DESED's tables; the first of these counts."""
+ROUNDED_S = 0.2
+"""A sound that ends so little after its recording is a sound to its end, whose time was rounded."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +53,30 @@ def read_truth(truth: Path | None, plot: Path | None, files: Sequence[Path]) -> 
     header = lines[0] if lines else ""
     rows = csv.DictReader(lines, delimiter=max(",;\t", key=header.count))
     there = [visible(name) for name in rows.fieldnames or ()]
-    if missing := [name for name in COLUMNS if name not in there]:
+    named = next((name for name in LABELS if name in there), LABELS[0])
+    if missing := [name for name in (*TIMES, named) if name not in there]:
         found = listed(there, 8) or "none"
         raise HtsatEdgeError(f"--truth {truth}: has no column {', '.join(missing)}; it has {found}")
     try:
-        sounds = [_sound(truth, rows.line_num, row) for row in rows]
+        sounds = [_sound(truth, rows.line_num, row, named) for row in rows]
     except csv.Error as error:
         raise HtsatEdgeError(f"--truth {truth}: line {rows.line_num + 1}: is not CSV: {error}") from None
     return sorted(sounds, key=lambda sound: sound.onset)
 
 
-def _sound(truth: Path, line: int, row: dict[str, str | None]) -> TrueSound:
-    onset, offset, label = (row[name] or "" for name in COLUMNS)
+def tell_of_late(sounds: Sequence[TrueSound], truth: Path, duration_s: float) -> None:
+    """Print on stderr which sounds go on after the recording: the file may belong to another."""
+    late = [f"{visible(one.label)} (to {one.offset:g} s)" for one in sounds if one.offset > duration_s + ROUNDED_S]
+    if late:
+        print(
+            f"htsat-edge detect: --truth {truth}: {len(late)} of {plural(len(sounds), 'sound')} end after the "
+            f"recording, which ends at {duration_s:.1f} s: {listed(late, 4)}",
+            file=sys.stderr,
+        )
+
+
+def _sound(truth: Path, line: int, row: dict[str, str | None], named: str) -> TrueSound:
+    onset, offset, label = (row[name] or "" for name in (*TIMES, named))
     try:
         begin, end = float(onset), float(offset)
     except ValueError:

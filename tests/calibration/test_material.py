@@ -73,7 +73,7 @@ def test_what_is_learned_from_is_not_measured_on(split, count, tmp_path):
             "file,class,onset,offset\na.wav,Dog,3,5\na.wav,Rain,0,9\na.wav,Dog,4,6\n",
             r"a\.csv: row 1: a\.wav: Dog from 4 s begins before the one from 3 s ends, at 5 s; make one event of them",
         ),
-        ("file,class,split\na.wav,Dog,train\n", "names no recording to measure on"),
+        ("file,class,split\na.wav,Dog,train\n", "names no recording to measure on: all are train"),
     ],
 )
 def test_what_cannot_be_measured_on(text, message, tmp_path):
