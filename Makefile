@@ -27,8 +27,10 @@ demo: $(VENV)/.demo $(TREE)
 	@echo "The picture is in build/demo.png. Next, a recording of yours: $(BIN)/htsat-edge detect FILE"
 	@echo "or the live page, with this recording played in real time: $(BIN)/htsat-edge web --demo"
 
+# Two files of tests at a time: many wait for real time to pass.
+BESIDE := --numprocesses 2 --dist loadfile
 test: lint programs
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(BESIDE)
 
 test-slow: lint programs
 	$(BIN)/python -m pytest -m slow

@@ -85,6 +85,7 @@ setup(
         "train": ["torch>=2.9", "safetensors>=0.4", *SCORING],
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "ruff>=0.9",
             "mypy>=1.14",

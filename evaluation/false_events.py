@@ -18,22 +18,26 @@ import argparse
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.table import Table
+from rich.text import Text
 
 from htsat_edge.evaluation.datasets.options import add_clips
 from htsat_edge.evaluation.held import add_split, read_held, refuse_without_class, without_labels
 from htsat_edge.evaluation.labels import BACKGROUND
 from htsat_edge.evaluation.remembered import add_cache, open_remembered
+from htsat_edge.evaluation.tables import wide_console
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.command import Parser, run
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing
 from htsat_edge.runtime.common.progress import with_progress
+from htsat_edge.runtime.common.text import plural
 from htsat_edge.runtime.detector import Detector
 from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.dsp.events import EventStart
@@ -42,7 +46,6 @@ from htsat_edge.runtime.models.bundle import ModelInfo, load_bundle
 from htsat_edge.runtime.models.settings import Settings
 
 AMBIENCE_S = 60.0
-COLUMNS = ("of recordings", "macro", "labels a recording", "an hour of ambience", "most of them")
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,17 @@ class FalseEvents:
     def _of(self, label: str) -> list[Played]:
         return [played for played in self.others if played.label == label]
 
-    def row(self) -> list[str]:
-        """Return the row of a table with COLUMNS."""
+    def figures(self) -> dict[str, str]:
+        """Return the figures by what they are, as people read them."""
+        raised, among = sum(bool(played.events) for played in self.others), len(self.others)
         most = ", ".join(f"{label} {count}" for label, count in self.labels.most_common(4)) or "–"
-        shares = [f"{100 * self.share:.1f} %", f"{100 * self.macro_share:.1f} %"]
-        return [*shares, f"{self.labels_per_recording:.2f}", f"{self.per_hour:.1f}", most]
+        return {
+            "recordings of other sounds that raise an event": f"{raised} of {among} ({100 * self.share:.0f} %)",
+            "the same, mean of their classes": f"{100 * self.macro_share:.0f} %",
+            "wrong labels a recording": f"{self.labels_per_recording:.2f}",
+            "events an hour of ambience": f"{self.per_hour:.1f}" if self.ambience else "–",
+            "recordings by what was reported of them": most,
+        }
 
 
 def listen(detector: Detector, path: Path, label: str) -> Played:
@@ -130,6 +139,17 @@ def count_false(
     return FalseEvents(others, [one for one in played if one.label == BACKGROUND])
 
 
+def print_table(figures: Mapping[str, Mapping[str, str]]) -> None:
+    """Print the figures of each model in a column of its own."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("")
+    for name in figures:
+        table.add_column(Text(name))
+    for what in next(iter(figures.values())):
+        table.add_row(what, *(Text(own[what]) for own in figures.values()))
+    wide_console().print(table)
+
+
 def start(args: argparse.Namespace) -> int:
     """Run the command."""
     bundles = [load_bundle(path) for path in args.bundles]
@@ -144,14 +164,13 @@ def start(args: argparse.Namespace) -> int:
         with closing(open_remembered(bundle, cache=args.cache)) as backend:
             found[str(bundle.path)] = count_false(bundle.info, backend, recordings, settings)
     others = next(iter(found.values())).others
-    print(f"{len(others)} recordings of {len({played.label for played in others})} other classes")
-    print(" | ".join(("model", *COLUMNS)))
-    for name, events in found.items():
-        print(" | ".join((name, *events.row())))
+    classes = len({played.label for played in others})
+    print(f"{plural(len(others), 'recording')} of {classes} other class{'es' * (classes != 1)}")
+    figures = {name: events.figures() for name, events in found.items()}
+    print_table(figures)
     if args.out is not None:
-        content = {name: dict(zip(COLUMNS, events.row(), strict=True)) for name, events in found.items()}
         with replacing(args.out) as part:
-            part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            part.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return 0
 
 

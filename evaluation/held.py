@@ -8,8 +8,9 @@ from pathlib import Path
 
 from htsat_edge.evaluation.datasets import Dataset, read_dataset
 from htsat_edge.evaluation.datasets.checking import check
+from htsat_edge.evaluation.datasets.names import is_near
 from htsat_edge.evaluation.datasets.splits import to_measure_on
-from htsat_edge.evaluation.labels import BACKGROUND, SPLITS, Labelled
+from htsat_edge.evaluation.labels import BACKGROUND, SPLITS, Labelled, unknown_label
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 
@@ -36,10 +37,18 @@ def refuse_without_class(option: str, recordings: Iterable[Labelled]) -> None:
 
 
 def without_labels(recordings: Iterable[Labelled], labels: Iterable[str]) -> list[tuple[Path, str]]:
-    """Return the recordings in which no such label sounds, each with its class: background where it has none."""
+    """Return the recordings in which no such label sounds, each with its class: background where it has none.
+
+    Raise an HtsatEdgeError where a class is nearly one of the labels: what a model rightly finds would count as false.
+    """
     known = set(labels)
     found: dict[Path, frozenset[str]] = {}
+    checked = set(known)
     for recording in recordings:
+        for name in sorted((recording.labels or frozenset()) - checked):
+            if is_near(name, known):
+                raise unknown_label(recording.where or str(recording.path), name, known)
+            checked.add(name)
         found[recording.path] = found.get(recording.path, frozenset()) | (recording.labels or frozenset())
     return [(path, min(own, default=BACKGROUND)) for path, own in found.items() if not own & known]
 

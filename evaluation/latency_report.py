@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -31,6 +32,8 @@ TITLES = (
     "segment F1\nwith its 90 % interval",
     "false alarms\nan hour",
 )
+LINE = 130
+"""Letters that the picture is wide."""
 MARKED = 256
 """Bytes at the beginning of a file in which it says what has written it."""
 
@@ -124,12 +127,12 @@ def draw(path: Path, found: LatencyFigures) -> None:
             _draw_dot(axes, i, span, label, colours[point.hop_s])
     plots[0].set_yticks(range(len(rows)), rows)
     plots[0].set_ylim(-0.6, len(rows) - 0.4)
-    plots[0].set_ylabel("hop, look-ahead, early margin (logits)")
+    plots[0].set_ylabel("hop,\nlook-ahead,\nearly margin,\nin logits")
     for axes, title in zip(plots, TITLES, strict=True):
         axes.set_title(title, fontsize="medium")
         axes.grid(axis="x", alpha=0.3)
         axes.set_xlim(0, 1.35 * axes.dataLim.x1 or 1)
-    figure.suptitle(heading(found), fontsize="medium", parse_math=False)  # a model may be called $
+    figure.suptitle(textwrap.fill(heading(found), LINE), fontsize="medium", parse_math=False)  # a model may be called $
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from")  # it becomes a box
         figure.savefig(path, format="png", dpi=120, metadata={"Software": PROGRAM})

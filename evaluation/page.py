@@ -34,12 +34,18 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     def cells(tag: str, row: Sequence[Any]) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(str(value))}</{tag}>" for value in row) + "</tr>"
 
-    return "<table>" + cells("th", header) + "".join(cells("td", row) for row in rows) + "</table>"
+    inside = cells("th", header) + "".join(cells("td", row) for row in rows)
+    return f'<div class="wide"><table>{inside}</table></div>'
 
 
 def paragraph(text: str) -> str:
     """Return a paragraph of text."""
     return f"<p>{html.escape(text)}</p>"
+
+
+def bullets(texts: Sequence[str]) -> str:
+    """Return a list of texts."""
+    return "<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in texts) + "</ul>"
 
 
 def warning(text: str, loud: bool = True) -> str:
@@ -60,6 +66,7 @@ PAGE = """<!doctype html>
 body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: 0.1rem 0.7rem; border-bottom: 1px solid #ddd; text-align: left; white-space: nowrap; }}
+.wide {{ overflow-x: auto; }}
 svg {{ max-width: 100%; height: auto; }}
 .warning, .doubt {{ border-left: 0.4rem solid #c22; background: #fdecea; padding: 0.4rem 0.8rem; }}
 .doubt {{ border-color: #d90; background: #fff6e0; }}

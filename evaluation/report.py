@@ -82,10 +82,12 @@ def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
 def recommendation(found: Accuracy) -> str:
     """Return which graph htsat-edge will use, in a line."""
     chosen, events = found.recommended["onnxruntime"], found.graphs["fp32"].events
+    if [*found.graphs] == ["fp32"]:
+        return "Only fp32 was measured: on a CPU, htsat-edge uses this bundle in full precision until more graphs are."
     if events < ENOUGH:
         why = f"{events} events are too few to say more, want {ENOUGH}"
     elif chosen in ("fp32", CPU_FP32):
-        why = "no other graph within the budget is a tenth faster"
+        why = "none of the others that were measured is within the budget and a tenth faster"
     else:
         why = "the fastest graph within the budget"
     return f"On a CPU, htsat-edge uses {chosen} of this bundle from now on: {why}."

@@ -148,7 +148,7 @@ def export(args: argparse.Namespace) -> int:
         "loss": config.loss,
         "labels": labels.labels,
         **({"parents": labels.parents} if labels.parents else {}),
-        **(read_json(args.thresholds, Tuning).model_dump() if args.thresholds else {}),
+        **(read_thresholds(args.thresholds).model_dump() if args.thresholds else {}),
     }
     named = parse(args.thresholds or args.network, info, ModelInfo)
     by_group = {} if args.thresholds else read_group_thresholds(args.groups or choose_groups(named.labels), named)
@@ -179,7 +179,18 @@ def export(args: argparse.Namespace) -> int:
     report(args.out, graphs, checks)
     print(f"thresholds: {describe_thresholds(info.get('thresholds', {}), config.classes, bool(by_group))}")
     print(f"next: htsat-edge detect RECORDING --bundle {shlex.quote(str(args.out))}")
+    print(f"live: `model: {{bundle: {args.out}}}` in the daemon's configuration, then htsat-edge listen")
     return 0
+
+
+def read_thresholds(path: Path) -> Tuning:
+    """Return thresholds and median lengths; where there is no such file, raise an error that says what writes it."""
+    if not path.exists():
+        raise HtsatEdgeError(
+            f"--thresholds {path}: no such file; run "
+            f"`python -m htsat_edge.htsat.evaluate {path.parent} --data FOLDER` first"
+        )
+    return read_json(path, Tuning)
 
 
 def build_graphs(network: HTSAT, args: argparse.Namespace) -> dict[str, onnx.ModelProto]:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from htsat_edge.evaluation import page
 from htsat_edge.evaluation.metrics import Interval, average_precision, mean_known
 from htsat_edge.htsat.clips import LabelledClip, Spectrograms, targets_of, windows_of
-from htsat_edge.htsat.doubts import doubts_of_held
+from htsat_edge.htsat.doubts import notes_of_held
 from htsat_edge.htsat.report import draw_counts, draw_curve
 from htsat_edge.runtime.common.arrays import BoolArray, FloatArray
 
@@ -136,11 +136,11 @@ class ClipResults(BaseModel):
         return "  ".join([*shown, f"{self.recordings} clips"])
 
     def text(self) -> str:
-        """Return the figures for a person, a line each, and what speaks against them."""
+        """Return the figures for a person, a line each, and what is to be known of them."""
         lines = [f"{NAMES[name]}: {figure}" for name, figure in self._known()]
-        doubts = doubts_of_held({c.label: (c.recordings, c.groups) for c in self.classes})
+        notes = notes_of_held((c.recordings, c.groups) for c in self.classes)
         lines += [f"on {self.recordings} held clips, whole: no thresholds are chosen, every class has 0.5"]
-        return "\n".join([*lines, *(f"warning: {doubt}" for doubt in doubts)])
+        return "\n".join([*lines, *(f"note: {note}" for note in notes)])
 
     def _known(self) -> list[tuple[str, Interval]]:
         return [(name, figure) for name, figure in self.figures.items() if figure.value is not None]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from htsat_edge.htsat.settings import Example
+from htsat_edge.runtime.common.text import plural
 
 MOST_FOREIGN = 0.05
 """The share of recordings of other sounds that may raise an event."""
 FEW, FEW_GROUPS = 5, 3
 """Fewer held recordings or groups of a class say little of it."""
+ENOUGH = 8
+"""Recordings of a class; with fewer there is little to learn from."""
 NAMED = 5
 """Most classes that a sentence names."""
 
@@ -29,7 +36,20 @@ PLACELESS = (
 )
 
 
-def doubts_of_data(classes: int, backgrounds: int, held: Mapping[str, tuple[int, int]]) -> list[str]:
+class Counts(NamedTuple):
+    """How many recordings of a class there are."""
+
+    all: int
+    held: int
+
+
+def count_held(labels: Sequence[str], recordings: Iterable[Example], held: Iterable[Example]) -> dict[str, Counts]:
+    """Return by label how many recordings there are, and how many of them are held back."""
+    there, back = Counter(r.label for r in recordings), Counter(r.label for r in held)
+    return {label: Counts(there[label], back[label]) for label in labels}
+
+
+def doubts_of_data(classes: int, backgrounds: int, held: Mapping[str, Counts]) -> list[str]:
     """Return what speaks against the recordings of a training.
 
     Parameters
@@ -39,21 +59,30 @@ def doubts_of_data(classes: int, backgrounds: int, held: Mapping[str, tuple[int,
     backgrounds
         How many recordings have no sound of any class.
     held
-        By label: how many recordings are held back, and of how many groups.
+        By label: how many recordings there are, and are held back.
     """
     doubts = [LONELY] if classes == 1 else []
     doubts += [] if backgrounds else [PLACELESS]
-    return doubts + doubts_of_held(held)
+    few = {label: counts for label, counts in held.items() if counts.all < ENOUGH or not counts.held}
+    doubts += [_of_few(label, few[label]) for label in [*few][:NAMED]]
+    more = len(few) - NAMED
+    return doubts + ([f"{more} more class{'es' * (more != 1)}: too few recordings, as well."] if more > 0 else [])
 
 
-def doubts_of_held(held: Mapping[str, tuple[int, int]]) -> list[str]:
-    """Return what speaks against figures of so many held recordings and groups, by label."""
-    few = [label for label, (recordings, groups) in held.items() if recordings < FEW or groups < FEW_GROUPS]
-    if not few:
+def _of_few(label: str, counts: Counts) -> str:
+    has = f"{label} has {plural(counts.all, 'recording')}"
+    eight = f": {ENOUGH} at least." if counts.all < ENOUGH else "."
+    if not counts.held:
+        return f"{has}, none held back, and is never measured{eight}"
+    return f"{has}, {counts.all - counts.held} to learn from{eight}"
+
+
+def notes_of_held(held: Iterable[tuple[int, int]]) -> list[str]:
+    """Return what is to be known of figures by class of so many held recordings and groups."""
+    if not any(0 < recordings < FEW or 0 < groups < FEW_GROUPS for recordings, groups in held):
         return []
     return [
-        f"Fewer than {FEW} recordings or {FEW_GROUPS} groups are held back of {named(few)}: their figures say "
-        "little, and an interval without width is no certainty."
+        f"The figures of a class with fewer than {FEW} held recordings, or {FEW_GROUPS} groups of them, say little."
     ]
 
 

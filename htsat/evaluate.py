@@ -41,12 +41,12 @@ from htsat_edge.htsat.clip_figures import ClipResults, apply_to_clips, judge_cli
 from htsat_edge.htsat.clips import LabelledClip, Spectrograms
 from htsat_edge.htsat.config import read_network
 from htsat_edge.htsat.corpus import Recording, read_corpora
-from htsat_edge.htsat.doubts import doubts_of_data
+from htsat_edge.htsat.doubts import count_held, doubts_of_data
 from htsat_edge.htsat.figures import apply, held_scenes, labelled, other_sounds, room_tone, score_windows
 from htsat_edge.htsat.foreign import OtherSounds, background, hear, model_of
 from htsat_edge.htsat.negatives import load_negatives
 from htsat_edge.htsat.network import STEPS
-from htsat_edge.htsat.report import ClassFigures, Results, write_page
+from htsat_edge.htsat.report import Results, write_page
 from htsat_edge.htsat.scenes import Sound, load_sounds
 from htsat_edge.htsat.settings import RunFolder, TrainConfig
 from htsat_edge.htsat.sources import read_clips
@@ -66,6 +66,7 @@ def measure(args: argparse.Namespace) -> int:
     folder = RunFolder(args.run)
     if folder.path.is_dir():
         refuse_unwritable(folder.figures)
+    print("measuring: takes a few minutes", flush=True)
     if (args.examples or folder.read_examples()) == "clips":
         print(measure_clips(folder, read_clips(args.data, args.dataset, args.fold)).text())
         export = [*export_command(folder), "--name", "mine", "--out", "mine"]
@@ -120,7 +121,7 @@ def measure_scenes(folder: RunFolder, corpus: Sequence[Recording]) -> Results:
     )
     outputs = apply(network, sounds, scenes, labels, "hearing scenes")
     results = judge(outputs, quiet, streamed, sounds, scenes, model)
-    results = results.model_copy(update={"data_doubts": doubts_of(corpus, results.classes)})
+    results = results.model_copy(update={"data_doubts": doubts_of(corpus, held, labels)})
     tuning = Tuning(
         thresholds={c.label: c.threshold for c in results.classes},
         median_steps={c.label: c.median_steps for c in results.classes},
@@ -132,11 +133,11 @@ def measure_scenes(folder: RunFolder, corpus: Sequence[Recording]) -> Results:
     return results
 
 
-def doubts_of(corpus: Sequence[Recording], classes: Sequence[ClassFigures]) -> list[str]:
+def doubts_of(corpus: Sequence[Recording], held: Sequence[Recording], labels: Sequence[str]) -> list[str]:
     """Return what speaks against the recordings that a training was given."""
     others = {r.label for r in corpus} - {BACKGROUND}
     backgrounds = sum(r.label == BACKGROUND for r in corpus)
-    return doubts_of_data(len(others), backgrounds, {c.label: (c.recordings, c.groups) for c in classes})
+    return doubts_of_data(len(others), backgrounds, count_held(labels, corpus, held))
 
 
 def score_quiet(

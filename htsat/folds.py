@@ -38,6 +38,7 @@ from htsat_edge.evaluation.datasets import LAYOUTS, read_dataset
 from htsat_edge.evaluation.metrics import Interval
 from htsat_edge.htsat.config import NetworkConfig
 from htsat_edge.htsat.corpus import read_corpora
+from htsat_edge.htsat.initial import refuse_frozen_noise
 from htsat_edge.htsat.processes import Processes, joined
 from htsat_edge.htsat.settings import RunFolder, TrainConfig, read_training
 from htsat_edge.htsat.sources import read_clips
@@ -107,6 +108,7 @@ def t_interval(values: Sequence[float]) -> Interval:
 def start(args: argparse.Namespace) -> int:
     """Run the command."""
     config, network = read_training(args.config)
+    refuse_frozen_noise(config.freeze, args.init)
     with joined() as processes:
         folders = [run_fold(config, network, args, fold, processes) for fold in folds_of(args.data, args.dataset)]
         if processes.first:  # it has written the last figures

@@ -9,6 +9,7 @@ from torch import nn
 from htsat_edge.htsat.checkpoint import load_checkpoint
 from htsat_edge.htsat.config import NetworkConfig
 from htsat_edge.htsat.network import HTSAT, Block
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 
 def make_network(config: NetworkConfig, outputs: int, init: Path | None) -> HTSAT:
@@ -49,6 +50,15 @@ def set_drop_path(network: HTSAT, share: float) -> None:
     blocks = [module for module in network.modules() if isinstance(module, Block)]
     for i, block in enumerate(blocks):
         block.drop = share * i / max(1, len(blocks) - 1)
+
+
+def refuse_frozen_noise(freeze: bool, init: Path | None) -> None:
+    """Raise an HtsatEdgeError where a head alone would learn, on random weights that stay random."""
+    if freeze and init is None:
+        raise HtsatEdgeError(
+            "freeze: true: only the head would learn, on random weights; give --init, such as "
+            "runtime/models/bundled/weights.safetensors, or say `freeze: false`"
+        )
 
 
 def freeze_backbone(network: HTSAT) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from htsat_edge.configs import CONFIGS
+from htsat_edge.evaluation.datasets.names import is_near, near_key
 from htsat_edge.htsat.corpus import Recording
 from htsat_edge.htsat.label_file import read_label_file
 from htsat_edge.htsat.scenes import Sound
@@ -80,30 +81,35 @@ def load_negatives(front_end: FrontEnd, labels: Sequence[str], path: Path = NEGA
     known = {row["file"]: row for row in read_csv(path.with_suffix(".csv"), COLUMNS)}
     recordings = [Recording(Path(f), known[f]["class"], known[f]["group"], known[f]["split"]) for f in files]
     left_out = related(labels)
-    kept = [i for i, own in enumerate(recordings) if own.label.casefold() not in left_out]
+    kept = [i for i, own in enumerate(recordings) if near_key(own.label) not in left_out]
     return ForeignSounds(
         [recordings[i] for i in kept],
         [codes[i] for i in kept],
         [peaks[i] for i in kept],
-        sorted({own.label for own in recordings if own.label.casefold() in left_out}),
+        sorted({own.label for own in recordings if near_key(own.label) in left_out}),
     )
 
 
 def related(labels: Sequence[str]) -> set[str]:
-    """Return labels in small letters, with all that lie above or below one of them in AudioSet's tree."""
+    """Return labels, with all that lie above or below one of them in AudioSet's tree; of each its `near_key`."""
     parents = read_label_file(TREE, 527).parents
-    own = {label.casefold() for label in labels}
-    below = {name for name in parents if own & {above.casefold() for above in find_ancestors(name, parents)}}
-    above = {above for name in parents if name.casefold() in own for above in find_ancestors(name, parents)}
-    return own | {name.casefold() for name in below | above}
+    own = {near_key(label) for label in labels}
+    below = {name for name in parents if not own.isdisjoint(map(near_key, find_ancestors(name, parents)))}
+    above = {above for name in parents if near_key(name) in own for above in find_ancestors(name, parents)}
+    return own | {near_key(name) for name in below | above}
+
+
+def without_namesake(names: Sequence[str]) -> list[str]:
+    """Return the names that are none of AudioSet's: what sounds like these may be among the negatives by another."""
+    known = read_label_file(TREE, 527).labels
+    return [name for name in names if not is_near(name, known)]
 
 
 def refuse_unknown(names: Sequence[str]) -> None:
     """Raise an HtsatEdgeError where one of the training file's `not_negative` is no class of AudioSet."""
-    known = read_label_file(TREE, 527).labels
-    for name in names:
-        if name.casefold() not in {label.casefold() for label in known}:
-            raise HtsatEdgeError(f"not_negative: {name!r} is none of AudioSet's classes{suggest(name, known)}")
+    for name in without_namesake(names):
+        hint = suggest(name, read_label_file(TREE, 527).labels)
+        raise HtsatEdgeError(f"not_negative: {name!r} is none of AudioSet's classes{hint}")
 
 
 def encode(log_mel: FloatArray) -> tuple[Codes, float]:

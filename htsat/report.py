@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from htsat_edge.evaluation import page
 from htsat_edge.evaluation.metrics import Interval
-from htsat_edge.htsat.doubts import NAMED, doubts_of_foreign
+from htsat_edge.htsat.doubts import FEW, NAMED, doubts_of_foreign, notes_of_held
 from htsat_edge.htsat.settings import CURVE_NAMES
 
 NAMES = {
@@ -23,13 +23,23 @@ NAMES = {
     "event_f1": "F1 of events in scenes (collars 0.2 s, 20 %)",
 }
 SHORT = {
-    "accuracy": "recall",
+    "accuracy": "scores highest",
     "clip_ap": "clip AP",
     "frame_ap": "step AP",
     "segment_f1": "segment F1",
     "event_f1": "event F1",
 }
 """The same figures of one class."""
+GLOSSES = (
+    "scores highest: share of the held recordings of a class in which no other class scores higher",
+    "AP (average precision): 1 where all that holds the class scores above all that does not; clip: of whole "
+    "recordings; step: of steps of 0.32 s of scenes",
+    "collars: an event counts as found where its onset is right to 0.2 s, and its end to 0.2 s or 20 % of its length",
+    "PSDS (polyphonic sound detection score): events found at few false ones, over all thresholds; "
+    "scenario 1 wants exact times, scenario 2 the right class",
+    "rises over a threshold: how often the score of a class comes above it where no such sound is: false events",
+)
+"""What the words of the tables mean."""
 
 
 class ClassFigures(BaseModel):
@@ -43,6 +53,11 @@ class ClassFigures(BaseModel):
     figures: dict[str, Interval]
     found: int | None = None
     """Held recordings in which an event of it starts when they are played as at run time."""
+
+    def shown(self, name: str) -> str:
+        """Return a figure; of few recordings without an interval, which would have no width and look like certainty."""
+        figure = self.figures[name]
+        return f"{figure.value:.2f} (–)" if self.recordings < FEW and figure.value is not None else str(figure)
 
 
 class ForeignFigures(BaseModel):
@@ -124,6 +139,10 @@ class Results(BaseModel):
         reported = self.foreign.by_class() if self.foreign is not None else ""
         return doubts_of_foreign(share, reported) + self.data_doubts
 
+    def notes(self) -> list[str]:
+        """Return what is to be known of the figures, and speaks against nothing."""
+        return notes_of_held((c.recordings, c.groups) for c in self.classes)
+
     def text(self) -> str:
         """Return what a person reads first: what is found, what fires falsely, figures, and doubts."""
         lines = [f"at run time, {self.found()}"]
@@ -132,6 +151,7 @@ class Results(BaseModel):
         if self.foreign is not None and self.foreign.fired:
             lines += [f"  reported as {self.foreign.by_class()}", f"  most of them {self.foreign.by_kind()}"]
         lines += [f"{name}: {value}" for name, value in self.table()]
+        lines += [f"note: {note}" for note in self.notes()]
         return "\n".join([*lines, *(f"warning: {doubt}" for doubt in self.doubts())])
 
     def table(self) -> list[list[str]]:
@@ -170,7 +190,10 @@ def write_page(path: Path, results: Results, curve: Sequence[dict[str, float]]) 
         *describe_run_time(results),
         "<h2>Figures</h2>",
         page.table(["figure", "value (90 % of resamples)"], results.table()),
-        "<p>Intervals of whole recordings are by group (pack or author), those of scenes by scene.</p>",
+        page.paragraph(
+            " ".join(["Intervals of whole recordings are by group, those of scenes by scene.", *results.notes()])
+        ),
+        page.bullets(GLOSSES),
         "<h2>Training</h2>",
         page.plot(lambda figure: draw_curve(figure, curve), (9, 3)),
         "<h2>By class</h2>",
@@ -180,7 +203,7 @@ def write_page(path: Path, results: Results, curve: Sequence[dict[str, float]]) 
             [
                 [
                     *(c.label, c.recordings, c.groups, "–" if c.found is None else c.found),
-                    *(c.figures[name] for name in SHORT),
+                    *(c.shown(name) for name in SHORT),
                     *(c.threshold, c.median_steps),
                 ]
                 for c in results.classes
@@ -234,6 +257,7 @@ def draw_classes(figure: Figure, classes: Sequence[ClassFigures]) -> None:
         ends = np.array([[f.low or 0, f.high or 0] for f in found]).T
         # The percentiles of resamples may lie to one side of the figure itself.
         errors = np.maximum([values - ends[0], ends[1] - values], 0)
+        errors[:, [c.recordings < FEW for c in classes]] = np.nan  # draws none
         axes.barh(at + shift, values, 0.4, xerr=errors, label=SHORT[name], error_kw={"lw": 0.8})
     axes.set(xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6))
     axes.set_yticks(at, [f"{c.label} ({c.recordings})" for c in classes])

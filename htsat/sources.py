@@ -18,8 +18,9 @@ from htsat_edge.htsat.clip_figures import apply_to_clips
 from htsat_edge.htsat.clips import ClipBatches, LabelledClip, Spectrograms, clips_of, targets_of, usable
 from htsat_edge.htsat.config import NetworkConfig
 from htsat_edge.htsat.corpus import Recording, apart
+from htsat_edge.htsat.doubts import named
 from htsat_edge.htsat.figures import apply, held_scenes
-from htsat_edge.htsat.negatives import load_negatives, refuse_unknown
+from htsat_edge.htsat.negatives import load_negatives, refuse_unknown, without_namesake
 from htsat_edge.htsat.processes import Processes
 from htsat_edge.htsat.scenes import SceneMaker, Sound
 from htsat_edge.htsat.settings import TrainConfig
@@ -68,7 +69,7 @@ def open_scenes(
 
 
 def foreign_sounds(names: Sequence[str], config: TrainConfig, front_end: FrontEnd) -> list[Sound]:
-    """Return the negatives to learn from; print how many they are, and which are left out as the user's."""
+    """Return the negatives to learn from; print how many they are, which are left out, and which may have to be."""
     if not config.mixes_negatives:
         return []
     refuse_unknown(config.not_negative)
@@ -79,6 +80,11 @@ def foreign_sounds(names: Sequence[str], config: TrainConfig, front_end: FrontEn
     classes = len({sound.recording.label for sound in sounds})
     left_out = f"; left out, as yours or related: {'; '.join(negatives.left_out)}" if negatives.left_out else ""
     print(f"negatives: {len(sounds)} recordings of {classes} other classes are mixed in{left_out}")
+    if (own := without_namesake(names)) and not config.not_negative:
+        print(
+            f"negatives: no namesake of {named(own)} among AudioSet's classes: if one of these is the same sound, "
+            "say so in the training file, such as `not_negative: [Chop]`"
+        )
     return sounds
 
 

@@ -22,7 +22,6 @@ import os
 import shlex
 import signal
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,8 +45,8 @@ from htsat_edge.htsat.batches import Batch, identity_of
 from htsat_edge.htsat.clips import LabelledClip
 from htsat_edge.htsat.config import NetworkConfig
 from htsat_edge.htsat.corpus import Recording, read_corpora
-from htsat_edge.htsat.doubts import CLOSED, doubts_of_data
-from htsat_edge.htsat.initial import freeze_backbone, make_network, set_drop_path
+from htsat_edge.htsat.doubts import CLOSED, count_held, doubts_of_data
+from htsat_edge.htsat.initial import freeze_backbone, make_network, refuse_frozen_noise, set_drop_path
 from htsat_edge.htsat.processes import Processes, joined
 from htsat_edge.htsat.settings import Example, RunFolder, TrainConfig, labels_of, read_training
 from htsat_edge.htsat.sources import TrainingData, open_clips, open_scenes, read_clips
@@ -214,6 +213,7 @@ def write_curve(path: Path, rows: Sequence[dict[str, float]]) -> None:
 def start(args: argparse.Namespace) -> int:
     """Run the command."""
     config, network = read_training(args.config)
+    refuse_frozen_noise(config.freeze, args.init)
     refuse_unwritable_folder(args.out)
     with joined() as processes:
         read = read_clips if config.examples == "clips" else read_corpora
@@ -223,6 +223,9 @@ def start(args: argparse.Namespace) -> int:
                 print(f"warning: {doubt}", flush=True)
         train(config, network, recordings, args.out, args.init, args.workers, processes)
         if processes.first:
+            print(
+                "the new model knows these classes only; `htsat-edge enroll` adds one sound to those of another model"
+            )
             print(f"next: {shlex.join(evaluation_of(args))}")
     return 0
 
@@ -233,12 +236,10 @@ def doubts_of(config: TrainConfig, recordings: Sequence[LabelledClip] | Sequence
         return []
     classes = {r.label for r in recordings} - {BACKGROUND}
     labels = labels_of(config, classes)
-    groups = {label: {r.group for r in recordings if r.held and r.label == label} for label in labels}
-    held = Counter(r.label for r in recordings if r.held)
     doubts = doubts_of_data(
         len(classes),
         sum(r.label == BACKGROUND for r in recordings),
-        {label: (held[label], len(groups[label])) for label in labels},
+        count_held(labels, recordings, [r for r in recordings if r.held]),
     )
     return doubts if config.negatives or classes - {*labels} else [CLOSED, *doubts]
 

@@ -16,6 +16,8 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 KEPT = "\0"
 """Stands for a comma that belongs to a name."""
+OFTEN_LACKING = str.maketrans(dict.fromkeys("_-,()", " "))
+"""Signs of AudioSet's names that those of folders have a space or an underscore for; C and C# stay apart."""
 
 
 def as_label(where: Path | str, name: str) -> str:
@@ -52,12 +54,12 @@ def is_near(name: str, others: Iterable[str]) -> bool:
 
 
 def near_key(name: str) -> str:
-    """Return what is left of a name without case, spaces, underscores, hyphens and forms of letters (NFKC).
+    """Return what is left of a name without case, spaces, forms of letters (NFKC), and what folders' names often lack.
 
-    Names of which the same is left are nearly equal.
+    Names of which the same is left are nearly equal: Cattle_bovinae and AudioSet's "Cattle, bovinae".
     """
     plain = unicodedata.normalize("NFKC", name).casefold()
-    return " ".join(plain.replace("_", " ").replace("-", " ").split())
+    return " ".join(plain.translate(OFTEN_LACKING).split())
 
 
 def split_labels(cell: str, several: bool) -> list[str]:

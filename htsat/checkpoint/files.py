@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from htsat_edge.htsat.checkpoint.unpickling import DTYPES, RunsCode, Unpickled, unpickle
+from htsat_edge.htsat.settings import RunFolder
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -153,11 +154,18 @@ def damage_reported(path: Path) -> Iterator[None]:
             f"{path}: holds {error} beside weights, and loading it elsewhere could run code; refused, nothing was run"
         ) from None
     except FileNotFoundError:
-        raise HtsatEdgeError(f"{path}: no such file") from None
+        hint = "; the training has not written one yet: the same train command goes on" if _is_unfinished(path) else ""
+        raise HtsatEdgeError(f"{path}: no such file{hint}") from None
     except OSError as error:
         raise HtsatEdgeError(f"{path}: cannot be read: {error.strerror or error}") from None
     except Exception:  # damage raises errors of many types
         raise HtsatEdgeError(f"{path}: is not a checkpoint, or a damaged one") from None
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Return whether a file that is not there is what a training has yet to write."""
+    run = RunFolder(path.parent)
+    return path == run.model and run.identity.exists()
 
 
 def weight_files(path: Path) -> list[Path]:

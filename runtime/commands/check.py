@@ -160,7 +160,7 @@ def check_model(config: DaemonConfig) -> str:
     text = (
         f"{info.name}, {len(info.labels)} classes, {1000 * window_s:.1f} ms a window on {where}, one every {hop_s:g} s"
         f"{' (auto)' if auto else ''}: {share:.0%} of the time for {sources} source{'s' * (sources > 1)}; "
-        f"a sound is reported {settings.latency_s(info):.2f} s after its onset"
+        f"a clear sound is reported {settings.latency_s(info):.2f} s after its onset"
     )
     if live and share > BUSY:
         how = "take fewer sources" if auto else "detection.hop_s: auto"

@@ -139,7 +139,7 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
         "--truth",
         type=Path,
         metavar="CSV",
-        help="what does sound in the recording, a row of the picture: columns onset, offset, label",
+        help="what does sound in the recording, a row of the picture: columns onset, offset, label (or class)",
     )
     parser.add_argument("--top", type=count, metavar="N", help="also print the N classes that scored highest")
     _add_hearing(parser)
@@ -212,7 +212,7 @@ def _add_labels(parser: argparse.ArgumentParser) -> None:
 def _add_enroll(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("label", nargs="?", metavar="LABEL", help='what the sound is called, such as "Our doorbell"')
     parser.add_argument(
-        "files", nargs="*", metavar="FILE", type=recording, help="recordings of it, just after the LABEL"
+        "files", nargs="*", metavar="FILE", type=recording, help="recordings of it, or folders, just after the LABEL"
     )
     parser.add_argument(
         "--events",

@@ -23,7 +23,7 @@ def print_report(console: Console, label: str, report: SoundReport, place: Path 
         console.print(Text("At the lowest threshold that keeps from that:"))
     table = Table(box=None, show_header=False, padding=(0, 2))
     for name, text in (
-        ("recall", f"{percent(report.recall)} of recordings that were held back"),
+        ("recall", f"{percent(report.recall)} of these recordings, each found by what the others taught"),
         (
             "false alarms",
             f"{interval(report.false_alarms_per_h)} an hour, on {number(report.background_h)} h of background",

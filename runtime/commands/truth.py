@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.text import is_name, listed, plural, visible
+from htsat_edge.runtime.common.text import is_name, listed, visible
 
 TIMES = ("onset", "offset")
 LABELS = ("label", "class", "event_label")
@@ -69,8 +69,7 @@ def tell_of_late(sounds: Sequence[TrueSound], truth: Path, duration_s: float) ->
     late = [f"{visible(one.label)} (to {one.offset:g} s)" for one in sounds if one.offset > duration_s + ROUNDED_S]
     if late:
         print(
-            f"htsat-edge detect: --truth {truth}: {len(late)} of {plural(len(sounds), 'sound')} end after the "
-            f"recording, which ends at {duration_s:.1f} s: {listed(late, 4)}",
+            f"htsat-edge detect: --truth {truth}: beyond the recording's end at {duration_s:.1f} s: {listed(late, 4)}",
             file=sys.stderr,
         )
 

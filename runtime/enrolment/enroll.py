@@ -109,7 +109,7 @@ def _refuse_without_background(bundle: Bundle, negatives: Negatives) -> None:
     if negatives.background_h * 3600 < LEAST_BACKGROUND_S:
         raise HtsatEdgeError(
             f"{bundle.path}: ships no embeddings of backgrounds: {LEAST_BACKGROUND_S / 60:.0f} minutes at least of "
-            "what is heard there otherwise are needed, as background"
+            "what is heard there otherwise are needed: --background FOLDER"
         )
 
 

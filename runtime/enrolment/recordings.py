@@ -59,7 +59,7 @@ def take_recordings(
     sample_rate, folder
         Of what is written, and where it is written to.
     recordings
-        Of the sound; files, 3 to 50 of them.
+        Of the sound; files, or folders of them, 3 to 50 recordings in all.
     backgrounds
         Files, or folders of them, of what else is heard there; half an hour at most counts.
     false_alarms
@@ -70,6 +70,7 @@ def take_recordings(
     HtsatEdgeError
         One of them cannot be used; the message names it and says why.
     """
+    recordings = _files_in(recordings)
     check_count(len(recordings))
     taken, seen = list[TakenRecording](), dict[str, Path]()
     for path in recordings:

@@ -281,9 +281,10 @@ def load_bundle(path: Path | str = BUNDLED) -> Bundle:
     path = Path(path)
     try:
         if not path.exists():
-            raise HtsatEdgeError(
-                f"{path}: no such bundle; python -m htsat_edge.export.to_onnx makes one from a checkpoint"
-            )
+            hint = "python -m htsat_edge.export.to_onnx makes one from a checkpoint"
+            if path.name == BUNDLED.name:
+                hint = f"the one that ships is {BUNDLED}, which is used where no bundle is named"
+            raise HtsatEdgeError(f"{path}: no such bundle; {hint}")
         if not (path / MODEL_FILE).is_file():
             raise HtsatEdgeError(f"{path}: is not a bundle: it has no {MODEL_FILE}")
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
+from numbers import Real
 
 import numpy as np
 from scipy.special import expit, logit
@@ -61,6 +62,7 @@ class Settings:
 
     def validate(self, info: ModelInfo) -> None:
         """Raise an HtsatEdgeError where a model cannot work with these settings."""
+        self._refuse_texts()
         for name in ("hop_s", "look_ahead_s", "mirror_s", "min_length_s", "merge_gap_s"):
             seconds = getattr(self, name)
             if seconds is not None and not 0 <= seconds <= LONGEST_S:
@@ -94,6 +96,16 @@ class Settings:
         columns = name_columns(info, self._grouped())
         for key in ("labels", "thresholds", "confirm_s"):
             self._check_names(key, getattr(self, key) or (), columns, info)
+
+    def _refuse_texts(self) -> None:
+        """Raise an HtsatEdgeError where what should be a number is none."""
+        alone = ("hop_s", "look_ahead_s", "mirror_s", "early_margin", "threshold", "release", "min_length_s")
+        numbers = {name: getattr(self, name) for name in (*alone, "merge_gap_s")}
+        for key in ("thresholds", "confirm_s"):
+            numbers |= {f"{key}: {name}": number for name, number in getattr(self, key).items()}
+        for name, number in numbers.items():
+            if not isinstance(number, Real | None):
+                raise HtsatEdgeError(f"{name}: {number!r} is not a number")
 
     def _check_names(self, key: str, names: Iterable[str], known: Iterable[str], info: ModelInfo) -> None:
         """Raise an HtsatEdgeError where a name is no class that can be reported."""
@@ -200,10 +212,11 @@ class Settings:
         return early.astype(np.float32)
 
     def latency_s(self, info: ModelInfo) -> float:
-        """Return the seconds from the onset of a sound to its start at the latest, if the model is sure of it at once.
+        """Return the seconds from the onset of a clear sound, which the model is sure of at once, to its start.
 
         With `early_margin` that is when the first step of the sound was heard to its end, else when its scores are
-        final, as they always must be for a class that has more specific ones. The model's own time comes on top.
+        final, as they always must be for a class that has more specific ones. The model's own time comes on top. It is
+        no bound: a sound that rises slowly is reported seconds later (docs/performance.md).
         """
         if self.early_margin is None:
             return self.settled_s(info)

@@ -20,7 +20,8 @@ def test_figures_of_a_worked_example():
     assert found.labels_per_recording == 0.75
     assert found.per_hour == 30
     assert found.labels == {"Engine": 2, "Wind": 1}
-    assert found.row() == ["50.0 %", "33.3 %", "0.75", "30.0", "Engine 2, Wind 1"]
+    assert [*found.figures().values()] == ["2 of 4 (50 %)", "33 %", "0.75", "30.0", "Engine 2, Wind 1"]
+    assert FalseEvents(others, []).figures()["events an hour of ambience"] == "–"
 
 
 def test_ambience_is_played_forwards_and_backwards():
@@ -45,15 +46,24 @@ def clips(tmp_path):
 def test_the_command_prints_a_row_a_model(clips, tmp_path, capsys):
     out = tmp_path / "false.json"
     assert main([str(BUNDLED), "--clips", str(clips), "--out", str(out)]) == 0
-    assert "1 recordings of 1 other classes" in capsys.readouterr().out
-    (row,) = json.loads(out.read_text()).values()
-    assert row["of recordings"] in ("0.0 %", "100.0 %")
+    printed = capsys.readouterr().out
+    assert "1 recording of 1 other class\n" in printed
+    (figures,) = json.loads(out.read_text()).values()
+    raised = figures["recordings of other sounds that raise an event"]
+    assert raised in ("0 of 1 (0 %)", "1 of 1 (100 %)")
+    assert f"recordings of other sounds that raise an event  {raised}" in printed
 
 
 def test_without_other_sounds_it_is_one_line(clips, capsys):
     clips.write_text(clips.read_text().replace("Insect,", "Rain,").replace("Rain.flac", "Insect.flac", 1))
     assert main([str(BUNDLED), "--clips", str(clips)]) == 2
     assert "hold back no recording" in capsys.readouterr().err
+
+
+def test_a_class_that_is_nearly_a_label_is_no_other_sound(clips, capsys):
+    clips.write_text(clips.read_text().replace("Insect,", "rain,", 1).replace("Rain,Rain,", "Thunder,Thunder,", 1))
+    assert main([str(BUNDLED), "--clips", str(clips)]) == 2
+    assert "has class 'rain', which is no label of the model, meant Rain?" in capsys.readouterr().err
 
 
 def test_a_recording_without_a_class_is_one_line(clips, capsys):

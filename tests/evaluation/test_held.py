@@ -43,5 +43,7 @@ def test_recordings_of_no_such_label_come_with_their_class():
     found = [("c", "background"), ("d", "Bird"), ("e", "background")]
     assert without_labels(recordings, ["Rain"]) == [(Path(name), label) for name, label in found]
     refuse_without_class("--clips", recordings[:4])
+    with pytest.raises(HtsatEdgeError, match=r"^d has class 'Insect', which is no label of the model, meant insect,\?"):
+        without_labels(recordings, ["Rain", "insect,"])
     with pytest.raises(HtsatEdgeError, match=r"^--clips: e has no class"):
         refuse_without_class("--clips", recordings)

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from htsat_edge.evaluation.budget import Accuracy
-from htsat_edge.evaluation.report import print_table, rows, split
+from htsat_edge.evaluation.report import print_table, recommendation, rows, split
 from htsat_edge.runtime.common.config import read_json
 from htsat_edge.runtime.models.bundle import ACCURACY_FILE, BUNDLED
 
@@ -27,6 +27,13 @@ def test_no_cell_is_broken_on_a_narrow_terminal(width, found, monkeypatch, capsy
         (shown, *more) = [line for line in lines if line.startswith(f"{name}  ")]
         assert "".join([shown, *(line.removeprefix(name) for line in more)]).split() == " ".join([name, *cells]).split()
     assert any("Intervals are left out here" in line for line in lines) == (width < 240)
+
+
+def test_where_one_graph_was_measured_none_is_said_to_be_slower(found):
+    alone = found.model_copy(update={"graphs": {"fp32": found.graphs["fp32"]}, "recommended": {"onnxruntime": "fp32"}})
+    assert recommendation(alone) == (
+        "Only fp32 was measured: on a CPU, htsat-edge uses this bundle in full precision until more graphs are."
+    )
 
 
 def test_a_column_wider_than_the_terminal_stands_alone():

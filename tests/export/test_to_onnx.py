@@ -44,7 +44,9 @@ def test_the_script_runs_as_the_readme_says(arguments):
     assert result.returncode == 0, result.stderr
     assert "of torch's for 1, 2 and 5 windows at once" in result.stdout
     assert "thresholds: 0.5 for all 10 classes; --thresholds or --groups gives others\n" in result.stdout
-    assert result.stdout.endswith(f"next: htsat-edge detect RECORDING --bundle {arguments['--out']}\n")
+    tried, live = result.stdout.splitlines()[-2:]
+    assert tried == f"next: htsat-edge detect RECORDING --bundle {arguments['--out']}"
+    assert live.startswith(f"live: `model: {{bundle: {arguments['--out']}}}` in the daemon's configuration")
     assert (arguments["--out"] / "fp32.onnx").is_file()
     assert (arguments["--out"] / "cpu-fp32.onnx").is_file()
 
@@ -232,6 +234,8 @@ def test_bad_input_is_one_line_and_writes_nothing(capsys, arguments, tmp_path):
         capsys, arguments, "owl: no such label", thresholds=write(tmp_path / "t.json", '{"thresholds": {"owl": 0.5}}')
     )
     refused(capsys, {**arguments, "checkpoint": tmp_path / "absent.ckpt"}, "no such file")
+    said = f"no such file; run `python -m htsat_edge.htsat.evaluate {tmp_path} --data FOLDER` first"
+    refused(capsys, arguments, said, thresholds=tmp_path / "thresholds.json")
     refused(
         capsys,
         arguments,

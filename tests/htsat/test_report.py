@@ -46,6 +46,14 @@ def test_any_name_of_a_class_can_be_drawn(tmp_path):
     assert "&lt;b&gt;&amp;" in page
 
 
+def test_figures_of_few_recordings_have_no_interval_on_the_page(tmp_path):
+    row = {"step": 1.0, "loss": 1.0, "accuracy": 0.1}
+    write_page(tmp_path / "x.html", results(["a", "b"], [[4, 0], [0, 5]]), [row])
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert page.count("<td>0.50 (–)</td>") == 5
+    assert page.count("<td>0.50 (0.40–0.60)</td>") == 5 + 5
+
+
 @pytest.mark.parametrize(("fired", "loud"), [(5, []), (6, ["warning"])])
 def test_foreign_sounds_that_fire_and_doubts_stand_at_the_top(tmp_path, fired, loud):
     foreign = ForeignFigures(

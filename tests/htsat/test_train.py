@@ -105,7 +105,7 @@ def test_ctrl_c_saves_and_names_the_way_on(config, corpus, tmp_path):
     ]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
-            if "to learn from" in line:
+            if "recordings to learn from" in line:
                 break
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
@@ -208,6 +208,12 @@ def test_fine_tuning_begins_with_the_checkpoints_backbone_and_a_new_head(config,
         assert tuned["tscam_conv.weight"].shape[0] == 2
         same = [torch.equal(tuned[k], trained[k]) for k in tuned if "tscam" not in k and "num_batches" not in k]
         assert all(same) == freeze
+
+
+def test_a_frozen_backbone_of_random_weights_is_refused(config, corpus, tmp_path, capsys):
+    change(config, freeze=True)
+    assert run(config, corpus, tmp_path / "run") == 2
+    assert "freeze: true: only the head would learn, on random weights; give --init" in capsys.readouterr().err
 
 
 def test_the_head_and_the_front_end_of_the_checkpoint_may_be_others(config, corpus, tmp_path):
@@ -328,5 +334,6 @@ def test_a_folder_without_recordings_is_one_line(config, tmp_path, capsys):
 )
 def test_a_closed_world_one_class_and_no_background_are_doubted_beforehand(settings, classes, said):
     config = TrainConfig(network=Path("x"), steps=1, **settings)
-    recordings = [Recording(Path("x"), label, str(i), "val") for label in classes for i in range(5)]
+    splits = ["train"] * 6 + ["val"] * 2
+    recordings = [Recording(Path("x"), label, str(i), split) for label in classes for i, split in enumerate(splits)]
     assert doubts_of(config, recordings) == said

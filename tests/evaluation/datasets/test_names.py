@@ -25,6 +25,9 @@ def test_every_label_of_a_published_network_is_one_class(file):
 
 def test_what_is_near():
     assert is_near("alarm_clock", ["Dog", "Alarm Clock"])
+    assert is_near("Cattle_bovinae", ["Dog", "Cattle, bovinae"])  # a folder, as people name it
+    assert is_near("Ambulance siren", ["Ambulance (siren)"])
     assert not is_near("Alarm", ["Dog", "Alarm clock"])
+    assert not is_near("C", ["C#"])
     with pytest.raises(HtsatEdgeError, match=r"classes 'Dog' \(here\) and 'dog' \(there\) are nearly equal"):
         refuse_near([("Dog", "here"), ("Cat", "here"), ("Dog", "there"), ("dog", "there")])

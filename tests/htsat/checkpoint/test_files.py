@@ -126,7 +126,10 @@ def test_only_the_network_is_read(tiny_weights, save, tmp_path):
 
 
 def test_no_file_and_an_empty_folder(tmp_path, refusal):
-    assert "no such file" in refusal(tmp_path / "absent.ckpt")
+    assert refusal(tmp_path / "absent.ckpt").endswith("no such file")
+    (tmp_path / "identity.txt").touch()
+    assert refusal(tmp_path / "absent.ckpt").endswith("no such file")
+    assert "no such file; the training has not written one yet" in refusal(tmp_path / "model.safetensors")
     assert "is a directory, want one checkpoint in it; it holds none" in refusal(tmp_path)
     for name in ("a.ckpt", "b.ckpt"):
         (tmp_path / name).touch()

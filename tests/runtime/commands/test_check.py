@@ -45,7 +45,7 @@ def test_what_is_ready_is_ok(command, noise, tiny_bundle, tmp_path):
     info = load_bundle(tiny_bundle).info
     hop_s, latency_s = Settings().grid(info).hop_steps * info.step_s, Settings().latency_s(info)
     assert re.search(rf" ms a window on onnxruntime, one every {hop_s:g} s: \d+% of the time for 1 source; ", lines[2])
-    assert f"; a sound is reported {latency_s:.2f} s after its onset" in lines[2]
+    assert f"; a clear sound is reported {latency_s:.2f} s after its onset" in lines[2]
     assert not (tmp_path / "new").exists()
 
 
@@ -87,7 +87,7 @@ GATE, YARD = ({"name": name, "stream": {"url": "rtsp://gate/1"}} for name in ("g
 @pytest.mark.parametrize(
     ("hops", "sources", "times", "text"),
     [
-        (0.22, [GATE, YARD], 1, "44% of the time for 2 sources; a sound is reported "),
+        (0.22, [GATE, YARD], 1, "44% of the time for 2 sources; a clear sound is reported "),
         (0.28, [GATE, YARD], 2, "28% of the time for 2 sources; "),
         (2, [GATE], 4, "50% of the time for 1 source; "),
     ],

@@ -70,7 +70,7 @@ def test_a_sound_is_learned_listed_and_heard(enroll, calls, takes, sounds, tmp_p
     assert (status, err) == (0, "")
     assert [line.rstrip() for line in out.splitlines()] == [
         "Our doorbell: learned from 3 recordings",
-        "  recall          90% (70 to 100%) of recordings that were held back",
+        "  recall          90% (70 to 100%) of these recordings, each found by what the others taught",
         "  false alarms    0.9 (0.7 to 1) an hour, on 1 h of background",
         "  fires on        Bell: 3 of 40",
         "  threshold       0.62",
@@ -107,6 +107,12 @@ def test_a_refusal_is_status_1_with_the_reason_and_writes_nothing(enroll, calls,
     ]
     assert "Nothing was written." in out
     assert not (tmp_path / "sounds").exists()
+
+
+def test_a_folder_stands_for_the_recordings_in_it(enroll, calls, takes):
+    status, out, err = enroll("Our doorbell", takes[0].parent)
+    assert (status, err) == (0, "")
+    assert out.startswith("Our doorbell: learned from 3 recordings\n")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from htsat_edge.runtime.commands.truth import TrueSound, read_truth
+from htsat_edge.runtime.commands.truth import TrueSound, read_truth, tell_of_late
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 PLOT, ONE = Path("x.png"), [Path("yard.wav")]
@@ -30,8 +30,10 @@ def test_no_file_is_no_sound():
         'onset,offset,label,path\n7,8,Dog,a.ogg\n1.5,5,"Cattle, bovinae",b.ogg\n',
         "\ufefflabel;onset;offset\nDog;7;8\nCattle, bovinae;1.5;5\n",
         "onset\toffset\tlabel\n7\t8\tDog\n1.5\t5\tCattle, bovinae\n",
+        "onset\toffset\tevent_label\n7\t8\tDog\n1.5\t5\tCattle, bovinae\n",
+        'file,class,onset,offset\na.wav,Dog,7,8\na.wav,"Cattle, bovinae",1.5,5\n',
     ],
-    ids=["with another column", "semicolons, as spreadsheets write", "tabs"],
+    ids=["with another column", "semicolons, as spreadsheets write", "tabs", "DESED's", "a manifest of scenes"],
 )
 def test_sounds_come_in_the_order_of_their_onsets(text, read):
     assert read(text) == [TrueSound("Cattle, bovinae", 1.5, 5.0), TrueSound("Dog", 7.0, 8.0)]
@@ -56,6 +58,15 @@ def test_what_makes_no_sense_is_refused_in_one_line(text, message, read):
         read(text)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_sounds_beyond_the_end_are_told_of_in_one_line(capsys):
+    tell_of_late([TrueSound("Dog", 7, 8), TrueSound("Cat", 9, 10.1)], Path("truth.csv"), 10.0)  # rounded
+    assert capsys.readouterr().err == ""
+    tell_of_late([TrueSound("Dog", 7, 8), TrueSound("Cat", 9, 12), TrueSound("Cow", 20, 21)], Path("truth.csv"), 10.0)
+    assert capsys.readouterr().err == (
+        "htsat-edge detect: --truth truth.csv: beyond the recording's end at 10.0 s: Cat (to 12 s), Cow (to 21 s)\n"
+    )
 
 
 def test_it_belongs_to_a_picture_of_one_recording(read):

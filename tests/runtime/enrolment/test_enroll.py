@@ -159,7 +159,7 @@ def test_without_backgrounds_nothing_is_learned(bundle, backend, doorbells, tmp_
     bare.mkdir()
     for name in ("model.json", "fp32.onnx"):
         (bare / name).symlink_to(bundle.path / name)
-    with pytest.raises(HtsatEdgeError, match=r"ships no embeddings of backgrounds: 5 minutes .* as background"):
+    with pytest.raises(HtsatEdgeError, match=r"ships no embeddings of backgrounds: 5 minutes .*: --background FOLDER"):
         enroll(load_bundle(bare), backend, "Our doorbell", doorbells)
     street = [write(tmp_path, f"street-{seed}", noise(160, seed=seed)) for seed in range(2)]
     learned = enroll(load_bundle(bare), backend, "Our doorbell", doorbells, backgrounds=street)

@@ -8,7 +8,7 @@ import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.models.backends import open_backend
-from htsat_edge.runtime.models.bundle import load_bundle
+from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
 
 
 @pytest.fixture
@@ -92,6 +92,7 @@ def test_files_that_are_missing_or_damaged(bundle, tmp_path):
     (bundle / "model.json").unlink()
     assert "is not a bundle" in refusal(bundle)
     assert "no such bundle" in refusal(tmp_path / "absent")
+    assert f"no such bundle; the one that ships is {BUNDLED}, which is used" in refusal(tmp_path / "bundled")
     assert "File name too long" in refusal(tmp_path / ("x" * 300))
 
 

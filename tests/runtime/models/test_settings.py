@@ -49,6 +49,9 @@ def test_the_defaults_fit_every_model(info):
     ("settings", "message"),
     [
         (Settings(hop_s=0.07), "hop of 0.07 s: want between 0.08 and 10.24 s"),
+        (Settings(threshold="x"), "threshold: 'x' is not a number"),
+        (Settings(hop_s="1"), "hop_s: '1' is not a number"),
+        (Settings(thresholds={"Dog": "0.5"}), "thresholds: Dog: '0.5' is not a number"),
         (Settings(hop_s=-1), "hop_s: -1 is not a number of seconds from 0 to 3600"),
         (Settings(hop_s=float("nan")), "hop_s: nan is not a number of seconds from 0 to 3600"),
         (Settings(hop_s=11), "hop of 11 s: want between 0.08 and 10.24 s"),
