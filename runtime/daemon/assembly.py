@@ -74,8 +74,9 @@ def assemble(
     with ExitStack() as opened:
         backend = open_model(model, config, config.model.build)
         opened.callback(backend.close)
+        notes = notes_of(bundle.info, model.info, config)
         logger.info("bundle %s", describe_model(model, backend))
-        for note in notes_of(bundle.info, model.info, config):
+        for note in notes:
             logger.warning(note)
         named = {} if sources is not None else make_sources(config, model.info, news, carried)
         parts = open_parts(config, model, backend, sources or [*named.values()], news, carried, config_file, opened)

@@ -8,7 +8,9 @@ import signal
 import socket
 import stat
 import subprocess
+import tempfile
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -124,9 +126,16 @@ def test_it_says_what_to_install(command, store, monkeypatch):
     )
 
 
-def test_the_demo_plays_and_leaves_nothing(start, free_port, tmp_path, wait_for):
+@pytest.fixture
+def short_tmp():
+    """A folder for temporary files: the path of a Unix socket has 107 letters at most."""
+    with tempfile.TemporaryDirectory(prefix="web-") as name:
+        yield Path(name)
+
+
+def test_the_demo_plays_and_leaves_nothing(start, free_port, short_tmp, wait_for):
     """The recording is heard, by a daemon that ends with the page, in a folder that is removed."""
-    process = start("--demo", "--port", free_port, env={**os.environ, "TMPDIR": str(tmp_path)}, start_new_session=True)
+    process = start("--demo", "--port", free_port, env={**os.environ, "TMPDIR": str(short_tmp)}, start_new_session=True)
     assert f":{free_port};" in process.stderr.readline()
     assert ask(free_port, "/api/session")[1]["demo"]
     wait_for(lambda: (ask(free_port, "/api/device")[1]["status"] or {"sources": []})["sources"])
@@ -138,4 +147,4 @@ def test_the_demo_plays_and_leaves_nothing(start, free_port, tmp_path, wait_for)
     assert process.stderr.read() == ""
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_tmp.iterdir()) == []
