@@ -11,7 +11,6 @@ if __name__ == "__main__":
     end_at_interrupt()
 
 import argparse
-import csv
 import json
 import shlex
 import sys
@@ -33,7 +32,6 @@ except ModuleNotFoundError as missing:
 from safetensors.torch import save_file
 
 from htsat_edge.calibration.packing import pack
-from htsat_edge.configs import CONFIGS
 from htsat_edge.evaluation.tuning import Tuning
 from htsat_edge.export.cpu_graph import build_for_cpu
 from htsat_edge.export.graph import OPSET, build, build_with_front_end
@@ -41,10 +39,10 @@ from htsat_edge.htsat.checkpoint import load_checkpoint, weight_files
 from htsat_edge.htsat.checkpoint.claims import check_order
 from htsat_edge.htsat.config import NetworkConfig, read_network
 from htsat_edge.htsat.front_end import TorchLogMel
-from htsat_edge.htsat.label_file import read_label_file
+from htsat_edge.htsat.label_file import read_audioset, read_label_file
 from htsat_edge.htsat.network import FRAMES, HTSAT, STEPS, NetworkOutput
 from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.common.config import parse, read_json, read_text
+from htsat_edge.runtime.common.config import parse, read_json
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.files import refuse_unwritable_folder, replacing_folder, sha256_of
 from htsat_edge.runtime.common.machine import installed_versions
@@ -57,7 +55,6 @@ from htsat_edge.runtime.models.bundle import DEFAULT_THRESHOLD, MODEL_FILE, Mode
 from htsat_edge.runtime.models.groups import read_groups
 
 WEIGHTS_FILE = "weights.safetensors"
-AUDIOSET = CONFIGS / "labels" / "audioset.csv"
 NO_GROUPS = "none"
 MEASURED = ("accuracy.json", "accuracy.html", "sensitivity.json")
 """Files that calibration/ wrote about the graphs of the bundle."""
@@ -216,8 +213,7 @@ def report(out: Path, graphs: dict[str, onnx.ModelProto], checks: dict[str, dict
 
 def choose_groups(labels: Sequence[str]) -> str:
     """Return the groups whose thresholds a model gets unless told otherwise: AudioSet's, where its labels are."""
-    known = {row["label"] for row in csv.DictReader(read_text(AUDIOSET).splitlines())}
-    return "audioset" if known.issuperset(labels) else NO_GROUPS
+    return "audioset" if set(read_audioset().labels).issuperset(labels) else NO_GROUPS
 
 
 def read_group_thresholds(name: str, info: ModelInfo) -> dict[str, float]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from htsat_edge.configs import CONFIGS
 from htsat_edge.evaluation.datasets.columns import NAMES
 from htsat_edge.htsat.checkpoint.claims import CLASS_KEYS, in_order
 from htsat_edge.runtime.common.config import read_text
@@ -44,6 +45,11 @@ class LabelFile:
     """The column by which the rows were put into another order."""
     parents: dict[str, list[str]] = field(default_factory=dict)
     """By label, the labels that are more general, one level up; of a column `parents`, where several are apart by ;."""
+
+
+def read_audioset() -> LabelFile:
+    """Return AudioSet's labels."""
+    return read_label_file(CONFIGS / "labels" / "audioset.csv", 527)
 
 
 def read_label_file(path: Path, classes: int) -> LabelFile:

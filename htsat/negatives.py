@@ -16,10 +16,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from htsat_edge.configs import CONFIGS
 from htsat_edge.evaluation.datasets.names import is_near, near_key
 from htsat_edge.htsat.corpus import Recording
-from htsat_edge.htsat.label_file import read_label_file
+from htsat_edge.htsat.label_file import read_audioset
 from htsat_edge.htsat.scenes import Sound
 from htsat_edge.htsat.variations import from_db
 from htsat_edge.runtime.common.arrays import FloatArray
@@ -35,7 +34,6 @@ COLUMNS = ("file", "class", "group", "split", "licence")
 STEP_DB = np.float32(4.0)
 DEPTH = 15
 """Codes are steps below the loudest band of a recording; what is further below counts as this."""
-TREE = CONFIGS / "labels" / "audioset.csv"
 
 Split = Literal["train", "val", "test"]
 Codes = npt.NDArray[np.uint8]
@@ -92,7 +90,7 @@ def load_negatives(front_end: FrontEnd, labels: Sequence[str], path: Path = NEGA
 
 def related(labels: Sequence[str]) -> set[str]:
     """Return labels, with all that lie above or below one of them in AudioSet's tree; of each its `near_key`."""
-    parents = read_label_file(TREE, 527).parents
+    parents = read_audioset().parents
     own = {near_key(label) for label in labels}
     below = {name for name in parents if not own.isdisjoint(map(near_key, find_ancestors(name, parents)))}
     above = {above for name in parents if near_key(name) in own for above in find_ancestors(name, parents)}
@@ -101,14 +99,14 @@ def related(labels: Sequence[str]) -> set[str]:
 
 def without_namesake(names: Sequence[str]) -> list[str]:
     """Return the names that are none of AudioSet's: what sounds like these may be among the negatives by another."""
-    known = read_label_file(TREE, 527).labels
+    known = read_audioset().labels
     return [name for name in names if not is_near(name, known)]
 
 
 def refuse_unknown(names: Sequence[str]) -> None:
     """Raise an HtsatEdgeError where one of the training file's `not_negative` is no class of AudioSet."""
     for name in without_namesake(names):
-        hint = suggest(name, read_label_file(TREE, 527).labels)
+        hint = suggest(name, read_audioset().labels)
         raise HtsatEdgeError(f"not_negative: {name!r} is none of AudioSet's classes{hint}")
 
 

@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from htsat_edge.runtime.common.text import listed, plural, visible
+from htsat_edge.runtime.dsp.events import is_early
 from htsat_edge.runtime.store.reader import StoreReader
 from htsat_edge.runtime.store.records import EventFilter, Explanation, Figures, LabelScore, StoredEvent, Verdict
-from htsat_edge.runtime.store.sentences import clock, higher, is_early, setting
+from htsat_edge.runtime.store.sentences import clock, higher, setting
 
 SOUNDS = 10
 """That are counted by name."""

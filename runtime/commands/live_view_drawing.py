@@ -14,7 +14,7 @@ from rich.text import Text
 
 from htsat_edge.runtime.commands.live_view_state import EventRow, ScoreNow, SourceView, ViewNote, ViewState
 from htsat_edge.runtime.commands.report import clock
-from htsat_edge.runtime.common.text import visible
+from htsat_edge.runtime.common.text import plural, visible
 from htsat_edge.runtime.daemon.health import PROBLEMS
 from htsat_edge.runtime.daemon.live.frames import LiveOutput, LiveSource
 
@@ -98,7 +98,7 @@ def _footer(state: ViewState) -> Text:
 
 
 def _counted(count: int) -> str:
-    return {0: "no events", 1: "1 event"}.get(count, f"{count} events")
+    return plural(count, "event") if count else "no events"
 
 
 def _heading(text: str, more: str, width: int) -> Text:

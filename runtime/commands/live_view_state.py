@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from htsat_edge.runtime.commands.report import is_early
 from htsat_edge.runtime.common.message import Message
 from htsat_edge.runtime.common.text import shown
 from htsat_edge.runtime.daemon.live.frames import DeviceStatus, LiveFrame, NewestScores
 from htsat_edge.runtime.daemon.messages import GapMessage, InputFault, InputOk, Listening, SourceBack, SourceNotice
 from htsat_edge.runtime.daemon.session import SourceSession
-from htsat_edge.runtime.dsp.events import Event
+from htsat_edge.runtime.dsp.events import Event, is_early
 from htsat_edge.runtime.models.settings import Settings
 from htsat_edge.runtime.store.score_codes import FLOOR
 
@@ -175,7 +174,7 @@ class ViewState:
     def _take_event(self, event: Event) -> None:
         time = None if event.time is None else datetime.fromisoformat(event.time).astimezone()
         limit = self.sources[event.source].thresholds.get(event.label, 0.0) if event.source in self.sources else 0.0
-        early = event.offset is not None and is_early(event, limit)
+        early = is_early(event, limit)
         row = EventRow(event.source, event.id, event.label, event.onset, event.offset, time, event.score, early)
         for at in range(len(self.events) - 1, -1, -1):
             begun = self.events[at]

@@ -13,11 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.common.text import listed, visible
 from htsat_edge.runtime.daemon.messages import TopScore
 from htsat_edge.runtime.daemon.outputs.clip_names import parse_clip_name, plain
-from htsat_edge.runtime.dsp.events import Event, EventEnd
+from htsat_edge.runtime.dsp.events import Event, EventEnd, is_early
 from htsat_edge.runtime.dsp.trace import Trace
 
 
@@ -57,11 +56,6 @@ def clock(seconds: float, digits: int = 2) -> str:
     return f"{text}.{fraction:0{digits}}" if digits else text
 
 
-def is_early(event: Event, threshold: float) -> bool:
-    """Return whether an event was reported early, and its final scores stay below the threshold."""
-    return event.score < round(threshold, DECIMALS)
-
-
 def print_events(
     console: Console, found: Detections, thresholds: Mapping[str, float] = {}, advised: bool = True
 ) -> None:
@@ -81,7 +75,7 @@ def print_events(
         console.print(f"  no events{advice}\n", highlight=False)
         return
     table = _table("from", "to", "sound", "score")
-    early = [is_early(event, thresholds.get(event.label, 0.0)) for event in found.ended]
+    early = [is_early(event, thresholds.get(event.label)) for event in found.ended]
     for event, marked in zip(found.ended, early, strict=True):
         score = f"{event.score:.2f} {bar(event.score)}{' *' if marked else ''}"
         table.add_row(clock(event.onset), clock(event.offset), Text(event.label), score)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import ConfigDict, Field
 
-from htsat_edge.runtime.common.message import Message
+from htsat_edge.runtime.common.message import DECIMALS, Message
 
 
 def without_null(schema: dict[str, Any]) -> None:
@@ -63,3 +63,20 @@ class EventEnd(Event):
     type: Literal["end"] = "end"
     offset: float
     """Seconds."""
+
+
+class ScoredEvent(Protocol):
+    """An event, here or in the store."""
+
+    @property
+    def offset(self) -> float | None:
+        """Seconds; None while it goes on."""
+
+    @property
+    def score(self) -> float:
+        """Peak, of an end that of the final scores."""
+
+
+def is_early(event: ScoredEvent, threshold: float | None) -> bool:
+    """Return whether an event was reported early, and has ended with final scores that stay below the threshold."""
+    return threshold is not None and event.offset is not None and event.score < round(threshold, DECIMALS)

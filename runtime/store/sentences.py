@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from htsat_edge.runtime.common.message import DECIMALS
+from htsat_edge.runtime.dsp.events import is_early
 from htsat_edge.runtime.store.records import Stage, StoredEvent
 
 NEAR_S = 3.0
@@ -77,11 +77,6 @@ def shown_score(score: float) -> str:
 def limit(threshold: float) -> str:
     """Return a threshold as text: with two decimals, as scores have, where these are all."""
     return f"{threshold:.2f}" if threshold == round(threshold, 2) else f"{threshold:.3g}"
-
-
-def is_early(event: StoredEvent, threshold: float | None) -> bool:
-    """Return whether an event was reported early, and has ended with final scores that stay below the threshold."""
-    return threshold is not None and event.offset is not None and event.score < round(threshold, DECIMALS)
 
 
 def lower(threshold: float) -> float:

@@ -1,6 +1,7 @@
 """What goes on from one daemon to the next when its configuration is read again."""
 
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +180,12 @@ def test_a_configuration_that_cannot_be_had_costs_the_others_nothing(changing, c
     assert not any(m["type"] == "gap" for m in messages)
 
 
+def open_files():
+    """Count them, a moment later: one that is open for a moment is none that is left behind."""
+    time.sleep(0.01)
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
 def test_thirty_reloads_leave_nothing_behind(changing, config):
     """Neither threads nor open files, and every sample is heard."""
     sizes = []
@@ -188,11 +195,11 @@ def test_thirty_reloads_leave_nothing_behind(changing, config):
             changing.write("yard", 1)
             changing.reload(config(rules={"cooldown_s": number % 3}))
             changing._wait_for(lambda: changing.made["yard"].feed.behind_s == 0, 60)
-            sizes.append((threading.active_count(), len([*Path("/proc/self/fd").iterdir()])))
+            sizes.append((threading.active_count(), min(open_files() for _ in range(5))))
 
     messages = changing.run(script)
     assert changing.calls.count(("start", "yard")) == changing.calls.count(("stop", "yard")) == 1
-    assert min(sizes[20:]) <= max(sizes[:10])  # one that is open for a moment is none that is left behind
+    assert max(sizes[20:]) <= max(sizes[:10])
     assert not any(m["type"] == "gap" for m in messages)
     numbers = [m["id"] for m in messages if m["type"] == "start" and m["source"] == "yard"]
     assert numbers == sorted(set(numbers))
