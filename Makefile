@@ -2,9 +2,10 @@
 # make test: set up, lint, check types, run the tests but the slow ones
 # make test-slow: run the tests that make test leaves out, because they take long
 # make model: train the bundled model again, from the recordings of public packages
+# make aarch64: run the detector and its tests on an emulated aarch64
 
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -u -m pip --disable-pip-version-check install --progress-bar off
 # Of what pip says, a line for each file that it fetches, with its size; errors go to stderr, and its exit status counts.
@@ -17,7 +18,7 @@ FOLDERS := htsat_edge runtime evaluation calibration export htsat configs
 TREE := $(VENV)/.tree-$(shell find $(FOLDERS) -type f -not -path '*/__pycache__/*' -not -path '*/engines/*' | sort | cksum | cut -d' ' -f1)
 EDITABLE := --config-settings editable_mode=strict
 
-.PHONY: demo test test-slow lint model clean compiler programs
+.PHONY: demo test test-slow lint model aarch64 clean compiler programs
 
 demo: COST := about 110 MB to download, 460 MB on disk, one to two minutes
 demo: $(VENV)/.demo $(TREE)
@@ -68,6 +69,9 @@ model: $(VENV)/.test $(TREE)
 	$(BIN)/python calibration/levels.py runtime/models/bundled --background runs/quiet-to-choose --measure runs/quiet \
 		--clips runs/scenes/manifest.csv --material "scenes of game ambience that was not learned" --write
 	$(BIN)/python -m htsat_edge.htsat.card runs/bundled --data $(CORPORA) --out runtime/models/bundled
+
+aarch64:
+	$(PYTHON) tests/aarch64/emulate.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info
