@@ -10,13 +10,13 @@ FOLDERS = ("runtime", "evaluation", "calibration", "export", "htsat", "configs")
 SUBPACKAGES = [f"{folder}.{name}" for folder in FOLDERS for name in find_packages(folder)]
 
 # sed_scores_eval 0.0.4 fails with pandas 3, and a library below it with a setuptools that has no pkg_resources.
-SCORING = ["matplotlib>=3.8", "sed_scores_eval>=0.0.4", "pandas<3", "setuptools<81"]
+SCORING = ["matplotlib>=3.8", "sed_scores_eval>=0.0.4", "pandas>=2.1,<3", "setuptools>=68,<81"]
 
 # Starlette before 0.49.1 needs the square of the number of ranges that a browser asks a file for (CVE-2025-62727).
 WEB = ["fastapi>=0.116", "starlette>=0.49.1", "uvicorn>=0.34"]
 
 RTX = [
-    f"tensorrt-rtx-cu13-{part}; platform_machine == 'x86_64' and sys_platform == 'linux'"
+    f"tensorrt-rtx-cu13-{part}>=1.4; platform_machine == 'x86_64' and sys_platform == 'linux'"
     for part in ("bindings", "libs")
 ]
 
@@ -60,26 +60,26 @@ setup(
             "networks/*.yaml",
         ],
     },
+    # `make test-oldest` runs the tests with exactly these versions. The graph for a CPU needs onnxruntime 1.23.
     install_requires=[
         "numpy>=1.26",
         "scipy>=1.11",
         "soxr>=0.5",
         "soundfile>=0.12",
         "sounddevice>=0.4.6",
-        "onnxruntime>=1.17",
+        "onnxruntime>=1.23",
         "pydantic>=2.7",
         "PyYAML>=6",
         "rich>=13",
     ],
     extras_require={
-        # The graph for a CPU is of opset 23.
-        "export": ["torch>=2.9", "onnx>=1.18", "onnxruntime>=1.23", "safetensors>=0.4"],
+        "export": ["torch>=2.9", "onnx>=1.18", "safetensors>=0.4"],
         "calibration": ["onnx>=1.18", *SCORING],
         "mqtt": ["paho-mqtt>=2"],
         "metrics": ["prometheus-client>=0.20"],
         "web": WEB,
-        # TensorRT and CUDA come with JetPack.
-        "jetson": ["onnx>=1.16", "pycuda>=2024.1"],
+        # TensorRT and CUDA come with JetPack. pycuda takes numpy 2 from 2024.1.2 on, CUDA 13 from 2025.1.2 on.
+        "jetson": ["onnx>=1.16", "pycuda>=2025.1.2"],
         "rtx": ["onnx>=1.16", *RTX],
         "plot": ["matplotlib>=3.8"],
         "train": ["torch>=2.9", "safetensors>=0.4", *SCORING],
@@ -91,7 +91,7 @@ setup(
             "mypy>=1.14",
             "paho-mqtt>=2",
             "prometheus-client>=0.20",
-            "types-PyYAML",
+            "types-PyYAML>=6.0.12",
             *WEB,
             "schemathesis>=4",
             "playwright>=1.49",

@@ -23,17 +23,19 @@ from functools import cache
 from pathlib import Path
 
 from htsat_edge.runtime.common.command import Parser, refuse_without_extra, run
+from htsat_edge.runtime.common.machine import installed_versions, load_onnxruntime
 
 try:
+    load_onnxruntime()
     import onnx
 
     from htsat_edge.calibration.latency import add_options as add_latency_options
     from htsat_edge.calibration.latency import measure_latency, refuse_mixed_options
     from htsat_edge.evaluation.report import print_table, write_page
-except ModuleNotFoundError as missing:
+except Exception as error:  # it may be there, and broken
     if __name__ != "__main__":
         raise
-    refuse_without_extra("accuracy.py", "calibration", missing)
+    refuse_without_extra("accuracy.py", "calibration", error)
 
 from htsat_edge.calibration.explain import explain
 from htsat_edge.calibration.graphs import GRAPHS
@@ -49,7 +51,6 @@ from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.files import refuse_unwritable, replacing
-from htsat_edge.runtime.common.machine import installed_versions
 from htsat_edge.runtime.common.progress import with_progress
 from htsat_edge.runtime.common.text import listed
 from htsat_edge.runtime.models.bundle import ACCURACY_FILE, CPU_FP32, Bundle, ModelInfo, load_bundle

@@ -17,14 +17,13 @@ from onnx import numpy_helper
 from onnxruntime import InferenceSession
 
 from htsat_edge.calibration.graphs import CENTRED, with_float_ends
-from htsat_edge.calibration.observe import SHRINK, is_lopsided, with_outputs
+from htsat_edge.calibration.observe import SHRINK, is_lopsided, watch
 from htsat_edge.calibration.plain import plain
 from htsat_edge.calibration.structure import LINEAR_OPS, survey
 from htsat_edge.evaluation.budget import Budget
 from htsat_edge.evaluation.metrics import snr_db
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.text import listed
-from htsat_edge.runtime.models.backends.ort import open_session
 
 INPUT = "log_mel"
 AT_ONCE = 40
@@ -110,7 +109,7 @@ def find_entry(original: onnx.ModelProto, suspect: onnx.ModelProto, window: Floa
     ]
     names = list(dict.fromkeys(name for node in layers for name in (node.input[0], node.output[0])))
     found: dict[str, float] = {}  # without those that another tool has given another shape
-    sessions = [open_session(with_outputs(graph, names).SerializeToString()) for graph in (original, suspect)]
+    sessions = [watch(graph, names) for graph in (original, suspect)]
     for name, wanted, got in zip(names, *(_tensors(session, names, window) for session in sessions), strict=True):
         # Only the variation of a channel over the tokens counts; its mean may have moved to the bias.
         tokens = tuple(range(wanted.ndim - 1))
@@ -145,7 +144,7 @@ def compare_ranges(
     """Return the range of every tensor that a graph quantises, against its values on windows (T, F); worst first."""
     quantisers = {q.tensor: q for q in _quantisers(suspect) if q.step.size == 1}
     names = [name for name in quantisers if name in _shared(original, original)]
-    session = open_session(with_outputs(original, names).SerializeToString())
+    session = watch(original, names)
     seen: dict[str, list[FloatArray]] = {name: [] for name in names}
     for window in windows:
         for name, value in zip(names, _tensors(session, names, window), strict=True):

@@ -99,20 +99,29 @@ def to_int8(
         nodes_to_quantize=[linear.name for linear in linears],
         nodes_to_exclude=[],
         op_types_to_quantize=LINEAR_OPS,
-        extra_options={
-            "ActivationSymmetric": activations == QuantType.QInt8,
-            "WeightSymmetric": True,
-            "AddQDQPairToWeight": False,
-            "QuantizeBias": activations == QuantType.QUInt8,  # a Gemm's, in 32 bits, which TensorRT has no type for
-            "OpTypesToExcludeOutputQuantization": LINEAR_OPS,
-            "TensorQuantOverrides": {name: _overrides(rounded[name].scale) for name in wanted},
-        },
+        extra_options=_quantizer_options(activations, {name: rounded[name].scale for name in wanted}),
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     made: onnx.ModelProto = quantizer.model.model
     _refuse_missed(made, linears)
     return made
+
+
+def _quantizer_options(activations: QuantType, scales: Mapping[str, NDArray[np.float32]]) -> dict[str, object]:
+    """Return what the quantiser of onnxruntime calls extra options, with the scales of weights."""
+    for_cpu = activations == QuantType.QUInt8
+    return {
+        "ActivationSymmetric": not for_cpu,
+        "WeightSymmetric": True,
+        "AddQDQPairToWeight": False,
+        "QuantizeBias": for_cpu,  # a Gemm's, in 32 bits, which TensorRT has no type for
+        "OpTypesToExcludeOutputQuantization": LINEAR_OPS,
+        # ONNX's own QuantizeLinear in opset 23, which cpu-fp32.onnx has, runs from onnxruntime 1.24 on, and Python 3.10
+        # has none newer than 1.23. onnxruntime's own gives the same, and becomes the same 8-bit kernels.
+        "UseQDQContribOps": for_cpu,
+        "TensorQuantOverrides": {name: _overrides(scale) for name, scale in scales.items()},
+    }
 
 
 def _refuse_missed(made: onnx.ModelProto, linears: Sequence[Linear]) -> None:
@@ -155,7 +164,7 @@ def centre(
             continue
         shift, name = np.float32((low + high) / 2), linear.input + CENTRED
         centred[name] = (low - float(shift), high - float(shift))
-        model.graph.initializer.append(numpy_helper.from_array(shift, f"{name}.1"))
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(shift), f"{name}.1"))
         subtract = helper.make_node("Sub", [linear.input, f"{name}.1"], [name], name=name)
         model.graph.node.insert(list(model.graph.node).index(matmul), subtract)
         matmul.input[0] = name

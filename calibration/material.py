@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
+import onnx
+
+from htsat_edge.calibration.plain import round_in_float
 from htsat_edge.evaluation.datasets import Dataset, read_dataset
 from htsat_edge.evaluation.datasets.checking import check
 from htsat_edge.evaluation.datasets.names import is_near
@@ -19,7 +22,9 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.backends.backend import Backend
+from htsat_edge.runtime.models.backends.ort import OrtBackend
 from htsat_edge.runtime.models.bundle import Bundle, ModelInfo
+from htsat_edge.runtime.models.external import rounds_half
 
 NAMELESS = "of classes that are no label of AudioSet"
 PROBES = 16
@@ -101,8 +106,16 @@ def with_classes(info: ModelInfo, classes: Mapping[str, list[str]] | None) -> Mo
 
 
 def open_graph(bundle: Bundle, name: str, classes: Mapping[str, list[str]] | None) -> Backend:
-    """Open a graph of the bundle on onnxruntime; it gives the classes of the data set, where that has its own."""
-    backend = open_backend(bundle, name, BACKEND)
+    """Open a graph of the bundle on onnxruntime; it gives the classes of the data set, where that has its own.
+
+    Half precision is rounded to 8 bits in float32, so that every onnxruntime gives what TensorRT would.
+    """
+    path = bundle.graph(name)
+    backend: Backend
+    if rounds_half(path):
+        backend = OrtBackend(path, bundle.info, content=round_in_float(onnx.load(path)).SerializeToString())
+    else:
+        backend = open_backend(bundle, name, BACKEND)
     if classes is None:
         return backend
     return Merged(backend, [[bundle.info.labels.index(label) for label in own] for own in classes.values()])

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 from onnxruntime.quantization.calibrate import HistogramCollector
 
+from htsat_edge.calibration.plain import round_in_float
 from htsat_edge.calibration.structure import Linear
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.models.backends.ort import open_session
@@ -88,10 +90,15 @@ def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProt
     return watched
 
 
+def watch(model: onnx.ModelProto, names: Iterable[str]) -> InferenceSession:
+    """Open a session that gives these inner tensors too."""
+    return open_session(with_outputs(round_in_float(model), names).SerializeToString())
+
+
 def observe(model: onnx.ModelProto, linears: Iterable[Linear], windows: Iterable[FloatArray]) -> Observed:
     """Run windows (T, F) through a model, one at a time: memory does not grow with their number."""
     tensors = sorted({linear.input for linear in linears})
-    session = open_session(with_outputs(model, tensors).SerializeToString())
+    session = watch(model, tensors)
     # `Observed.ranges` sets the method: asymmetric histograms serve every one.
     collector = HistogramCollector("percentile", False, BINS, 128, PERCENTILE, "same")
     grams: dict[str, Any] = {}

@@ -18,14 +18,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from htsat_edge.runtime.common.command import Parser, count, decibels, refuse_without_extra, run, seed
+from htsat_edge.runtime.common.machine import installed_versions, load_onnxruntime
 
 try:
+    load_onnxruntime()
     import onnx
     from onnxruntime.quantization import QuantType
-except ModuleNotFoundError as missing:
+except Exception as error:  # it may be there, and broken
     if __name__ != "__main__":
         raise
-    refuse_without_extra("quantize.py", "calibration", missing)
+    refuse_without_extra("quantize.py", "calibration", error)
 
 from htsat_edge.calibration.graphs import GRAPHS
 from htsat_edge.calibration.observe import METHODS
@@ -37,7 +39,6 @@ from htsat_edge.calibration.structure import Linear
 from htsat_edge.evaluation.datasets.options import add_clips
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.files import refuse_unwritable, replacing_several, sha256_of
-from htsat_edge.runtime.common.machine import installed_versions
 from htsat_edge.runtime.common.progress import waiting, with_progress
 from htsat_edge.runtime.common.text import listed
 from htsat_edge.runtime.models.backends import open_backend

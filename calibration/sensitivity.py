@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from pydantic import BaseModel
 
-from htsat_edge.calibration.observe import with_outputs
+from htsat_edge.calibration.observe import watch
 from htsat_edge.calibration.structure import Linear, name_of_logits
 from htsat_edge.evaluation.playback import logits
 from htsat_edge.runtime.common.arrays import FloatArray
@@ -18,7 +18,6 @@ from htsat_edge.runtime.common.config import read_json
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing
 from htsat_edge.runtime.common.progress import with_progress
-from htsat_edge.runtime.models.backends.ort import open_session
 
 
 class Sensitivity(BaseModel):
@@ -37,7 +36,7 @@ def logits_of(model: onnx.ModelProto, windows: FloatArray) -> FloatArray:
     """
     name = name_of_logits(model)
     tensor = name or "framewise"
-    session = open_session(with_outputs(model, [tensor]).SerializeToString())
+    session = watch(model, [tensor])
     found = [session.run([tensor], {"log_mel": window[None]})[0].astype(np.float32) for window in windows]
     return np.concatenate(found if name else [logits(scores) for scores in found])
 

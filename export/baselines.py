@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from htsat_edge.runtime.common.command import Parser, run
-from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.libraries import needing
+
+INSTALL = "pip install torch transformers"
 
 
 def export_baselines(args: argparse.Namespace) -> int:
@@ -27,11 +29,10 @@ def export_baselines(args: argparse.Namespace) -> int:
     The last line of stdout is JSON: the number of parameters of each that was `written`, and the reasons why others
     `failed`.
     """
-    try:
+    with needing("a baseline", "torch", INSTALL):
         import torch
+    with needing("a baseline", "transformers", INSTALL):
         import transformers
-    except ModuleNotFoundError as missing:
-        raise HtsatEdgeError(f"the baselines need {missing.name}: pip install torch transformers") from None
     transformers.logging.set_verbosity_error()
     torch.manual_seed(0)
     written, failed = {}, {}

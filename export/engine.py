@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.libraries import needing
 from htsat_edge.runtime.common.progress import Phases
 from htsat_edge.runtime.common.text import in_one_line, listed
 from htsat_edge.runtime.models.backends.backend import check_shapes, check_types
@@ -78,10 +79,8 @@ def load_graph(trt: ModuleType, bundle: Bundle, recipe: Recipe) -> onnx.ModelPro
 
     Raise an HtsatEdgeError where the file is no graph of the bundle.
     """
-    try:
+    with needing("building", "onnx", "pip install onnx"):
         import onnx
-    except ModuleNotFoundError:
-        raise HtsatEdgeError("building needs onnx: pip install onnx") from None
     from htsat_edge.calibration.graphs import is_half, to_half, with_float_ends
     from htsat_edge.calibration.plain import fold_constants
 

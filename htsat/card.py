@@ -20,10 +20,10 @@ from htsat_edge.runtime.common.command import Parser, refuse_without_extra, run
 
 try:
     from htsat_edge.evaluation import report as accuracy_report
-except ModuleNotFoundError as missing:
+except Exception as error:  # it may be there, and broken
     if __name__ != "__main__":
         raise
-    refuse_without_extra("htsat_edge.htsat.card", "train", missing)
+    refuse_without_extra("htsat_edge.htsat.card", "train", error)
 
 from htsat_edge.configs import CONFIGS
 from htsat_edge.evaluation.budget import Accuracy

@@ -28,10 +28,10 @@ try:
     from torch import nn
 
     from htsat_edge.htsat.judging import Quiet, Streamed, judge
-except ModuleNotFoundError as missing:
+except Exception as error:  # it may be there, and broken
     if __name__ != "__main__":
         raise
-    refuse_without_extra("htsat_edge.htsat.evaluate", "train", missing)
+    refuse_without_extra("htsat_edge.htsat.evaluate", "train", error)
 
 from htsat_edge.evaluation.datasets.options import add_options
 from htsat_edge.evaluation.labels import BACKGROUND

@@ -29,10 +29,10 @@ try:
     from htsat_edge.htsat.batches import identity_of
     from htsat_edge.htsat.evaluate import measure_clips, measure_scenes
     from htsat_edge.htsat.train import train
-except ModuleNotFoundError as missing:
+except Exception as error:  # it may be there, and broken
     if __name__ != "__main__":
         raise
-    refuse_without_extra("htsat_edge.htsat.folds", "train", missing)
+    refuse_without_extra("htsat_edge.htsat.folds", "train", error)
 
 from htsat_edge.evaluation.datasets import LAYOUTS, read_dataset
 from htsat_edge.evaluation.metrics import Interval

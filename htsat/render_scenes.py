@@ -31,10 +31,10 @@ from htsat_edge.runtime.common.command import Parser, count, decibels, refuse_wi
 
 try:
     import torch  # noqa: F401
-except ModuleNotFoundError as missing:
+except Exception as error:  # it may be there, and broken
     if __name__ != "__main__":
         raise
-    refuse_without_extra("htsat_edge.htsat.render_scenes", "train", missing)
+    refuse_without_extra("htsat_edge.htsat.render_scenes", "train", error)
 
 from htsat_edge.evaluation.datasets import read_dataset
 from htsat_edge.evaluation.labels import BACKGROUND, SPLITS, Occurrence, join

@@ -8,11 +8,13 @@ import logging
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.libraries import needing
 from htsat_edge.runtime.common.progress import waiting
 from htsat_edge.runtime.common.text import LogFormatter
 from htsat_edge.runtime.daemon.config import DaemonConfig
@@ -24,14 +26,22 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from htsat_edge.runtime.daemon.page import require_web
-
-    require_web()
+    load_web()
     if args.set_password is not None:
         return set_password(args.set_password)
     if args.export is not None:
         return export(find_settings(args), args.export)
     return show(args)
+
+
+def load_web() -> None:
+    """Raise an HtsatEdgeError where the libraries of the page are not installed, or broken."""
+    from htsat_edge.runtime.daemon.page import WEB, require_web
+
+    require_web()
+    for package in WEB:
+        with needing("the page", package, 'pip install "htsat-edge[web]"'):
+            import_module(package)
 
 
 def show(args: argparse.Namespace) -> int:
@@ -90,9 +100,7 @@ def settings_of(config: DaemonConfig, where: str, file: Path | None = None) -> P
 
 def check_web(config: DaemonConfig) -> str:
     """Return where the page of a daemon will be; raise an HtsatEdgeError where it could not be served."""
-    from htsat_edge.runtime.daemon.page import require_web
-
-    require_web()
+    load_web()
     from htsat_edge.runtime.web.passwords import read_password
     from htsat_edge.runtime.web.server import address_of, open_port
 

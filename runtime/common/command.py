@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError, NotReadyError
 from htsat_edge.runtime.common.half_minutes import counting_half_minutes
 from htsat_edge.runtime.common.interrupt import INTERRUPTED, noting_interrupts
+from htsat_edge.runtime.common.libraries import describe_broken, needing
 from htsat_edge.runtime.common.suggest import suggest
 from htsat_edge.runtime.common.text import shown
 
@@ -41,20 +42,24 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {shown(message)}; see --help\n")
 
 
-def refuse_without_extra(prog: str, extra: str, missing: ModuleNotFoundError) -> NoReturn:
-    """End a program that was run without a package that it needs, with what to install."""
-    package = (missing.name or "").partition(".")[0]
-    first = f"{TORCH_FOR_CPU}, and then " if package == "torch" else ""
-    print(f'{prog}: needs {package}: {first}pip install "htsat-edge[{extra}]"', file=sys.stderr)
+def refuse_without_extra(prog: str, extra: str, error: Exception) -> NoReturn:
+    """End a program that was run without a package that it needs, or with a broken one, with what to install."""
+    if isinstance(error, HtsatEdgeError):
+        print_error(prog, error)
+    elif isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        first = f"{TORCH_FOR_CPU}, and then " if package == "torch" else ""
+        print(f'{prog}: needs {package}: {first}pip install "htsat-edge[{extra}]"', file=sys.stderr)
+    else:
+        print_error(prog, f"needs {describe_broken(error)}")
     sys.exit(2)
 
 
 def require_matplotlib() -> None:
-    """Raise an HtsatEdgeError, before any work is done, where matplotlib is not installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ModuleNotFoundError:
-        raise HtsatEdgeError('--plot needs matplotlib: pip install "htsat-edge[plot]"') from None
+    """Raise an HtsatEdgeError, before any work is done, where matplotlib is not there, or too old, or broken."""
+    with needing("--plot", "matplotlib", 'pip install "htsat-edge[plot]"'):
+        import matplotlib.pyplot
+        import matplotlib.typing  # noqa: F401  # from 3.8 on; a distribution's may be older
 
 
 def count(text: str) -> int:

@@ -1,18 +1,23 @@
-"""Read what this machine is, as far as measurements depend on it."""
+"""Read what this machine is, as far as measurements and libraries depend on it."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
+import signal
 import subprocess
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.libraries import needing
+from htsat_edge.runtime.common.programs import trial_of
 
 RELEASE = Path("/etc/nv_tegra_release")
 """Where Jetson Linux (L4T) says which one it is."""
@@ -81,6 +86,40 @@ def check_threads(threads: int) -> None:
     most = MOST_THREADS_PER_PROCESSOR * (os.cpu_count() or 1)
     if threads > most:
         raise HtsatEdgeError(f"{threads} threads: this machine has {cores()} cores; want at most {most}")
+
+
+@cache
+def load_onnxruntime() -> Any:
+    """Import onnxruntime; raise an HtsatEdgeError where that fails, or would end this process."""
+    if platform.machine() == "aarch64" and (off := processors_off()):
+        refuse_crash(off)
+    with needing("the model", "onnxruntime", "pip install onnxruntime"):
+        import onnxruntime
+    return onnxruntime
+
+
+def processors_off(topology: Path = TOPOLOGY) -> str:
+    """Return which processors are on, and which could be, where that is not the same or not known; else nothing."""
+    files = {name: topology / name for name in ("online", "present", "possible")}
+    lists = {name: file.read_text().strip() if file.is_file() else "unknown" for name, file in files.items()}
+    if len(set(lists.values())) == 1 and re.fullmatch(r"0(-\d+)?", lists["online"]):
+        return ""
+    return ", ".join(f"{name} {numbers}" for name, numbers in lists.items())
+
+
+def refuse_crash(off: str) -> None:
+    """Raise an HtsatEdgeError where importing onnxruntime ends the process, as before 1.27 where processors are off.
+
+    It takes the numbers of those that are on for positions: 0-3,8-11 of 0-11 ends it, and 0-3 of 0-7 does where 4-7 are
+    larger ones, but 4-7 of 0-7 does not. So another process tries it, and only where some are off.
+    """
+    tried = subprocess.run(trial_of("onnxruntime"), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if tried.returncode < 0:
+        raise HtsatEdgeError(
+            f"onnxruntime ends with {signal.Signals(-tried.returncode).name} when it is loaded, as before 1.27 where "
+            f"processors are turned off ({off}): turn all of them on (nvpmodel on a Jetson), or take Python 3.11 or "
+            'newer and pip install "onnxruntime>=1.27"'
+        )
 
 
 def _ask(*command: str) -> str | None:

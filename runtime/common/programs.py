@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Literal
+
+import htsat_edge
 
 Program = Literal[
     "htsat_edge.export.build_trt",
@@ -17,13 +20,21 @@ Program = Literal[
 
 RUN = """
 import runpy, sys
-sys.path[:] = [folder for folder in sys.path if folder]
-del sys.argv[0]
+sys.path[:] = [*filter(None, sys.path), sys.argv[1]]
+del sys.argv[:2]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
-"""As `python -m`, but without the working folder in the path: a resource.py there is not the standard library's."""
+"""As `python -m`, but without the working folder in the path: a resource.py there is not the standard library's.
+
+The last in the path is the folder that holds htsat_edge, since a checkout that is not installed is in no other.
+"""
 
 
 def command_of(program: Program, *arguments: str) -> list[str]:
     """Return the command that runs a program of ours with this interpreter."""
-    return [sys.executable, "-c", RUN, program, *arguments]
+    return [sys.executable, "-c", RUN, str(Path(htsat_edge.__file__).parents[1]), program, *arguments]
+
+
+def trial_of(library: str) -> list[str]:
+    """Return the command that only imports a library with this interpreter, where that may end the process."""
+    return [sys.executable, "-c", f"import {library}"]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
 
-def time_calls(call: Callable[[], object], runs: int, warm_up: int = 0) -> list[float]:
-    """Return the seconds that each of `runs` calls took, after `warm_up` calls that are not counted."""
-    for _ in range(warm_up):
-        call()
-    seconds = []
-    for _ in range(runs):
+def time_calls(call: Callable[[], object], runs: int, warm_up: int = 0, most_s: float = math.inf) -> list[float]:
+    """Return the seconds that each of `runs` calls took, after `warm_up` calls that are not counted.
+
+    After `most_s` seconds none is begun; where not even one was counted, the last of `warm_up` is.
+    """
+    seconds: list[float] = []
+    while len(seconds) < warm_up + runs and sum(seconds) < most_s:
         begun = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - begun)
-    return seconds
+    return seconds[warm_up:] or seconds[-1:]

@@ -20,6 +20,8 @@ from htsat_edge.runtime.models.backends.backend import Backend
 from htsat_edge.runtime.models.bundle import ModelInfo
 
 RUNS = 5
+MOST_S, SLOW_S = 20.0, 5.0
+"""The model is not timed for longer, and one run that takes longer is enough; the first of an engine takes 1 to 3 s."""
 BUSY = 0.5
 """Share of the time that the model may need at the hop that is chosen; the rest is for other work, and for heat."""
 TOO_BUSY, TOO_BUSY_S = 0.8, 5.0
@@ -35,8 +37,14 @@ logger = logging.getLogger(__name__)
 
 
 def time_window(backend: Backend, info: ModelInfo, sources: int) -> float:
-    """Return the seconds that a model takes for a window where every source has one to score."""
+    """Return the seconds that a model takes for a window where every source has one to score.
+
+    Where that would last too long, the device is so slow that one or two windows say enough.
+    """
     windows = np.full((min(sources, MOST_WINDOWS), info.frames, info.front_end.n_mels), SILENCE_DB, np.float32)
+    (alone_s,) = time_calls(lambda: backend.infer(windows[:1]), 1, warm_up=1, most_s=SLOW_S)
+    if alone_s * len(windows) * (1 + RUNS) > MOST_S:
+        return alone_s
     return median(time_calls(lambda: backend.infer(windows), RUNS, warm_up=1)) / len(windows)
 
 

@@ -24,6 +24,7 @@ from htsat_edge.runtime.common.text import shown
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.supervision import SupervisedThread
 
+WEB = ("fastapi", "uvicorn")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Before the page is started again, twice as long each time."""
 WORKS_S = 10.0
@@ -47,8 +48,8 @@ def page_command(lifeline: int, config_file: Path | None = None) -> list[str]:
 
 
 def require_web() -> None:
-    """Raise an HtsatEdgeError where the libraries of the page are not installed."""
-    if any(find_spec(name) is None for name in ("fastapi", "uvicorn")):
+    """Raise an HtsatEdgeError where the libraries of the page are not installed; the daemon itself loads none."""
+    if any(find_spec(name) is None for name in WEB):
         raise HtsatEdgeError('the page needs FastAPI and uvicorn: pip install "htsat-edge[web]"')
 
 

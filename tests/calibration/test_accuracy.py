@@ -18,7 +18,6 @@ from htsat_edge.calibration.graphs import round_weights, to_int8
 from htsat_edge.calibration.observe import observe
 from htsat_edge.calibration.quantize import main as quantize
 from htsat_edge.evaluation.budget import Accuracy
-from htsat_edge.export.cpu_graph import build_for_cpu
 from htsat_edge.runtime.common.config import read_json
 from htsat_edge.runtime.models.backends.ort import QUIET_DB
 from htsat_edge.runtime.models.bundle import load_bundle
@@ -267,8 +266,8 @@ def test_bad_input_is_one_line_and_leaves_the_bundle_alone(
     assert contents(bundle) == before
 
 
-def test_the_graphs_for_a_cpu_are_judged_as_the_others(bundle, tiny_network, recordings, few, config, capsys):
-    onnx.save(build_for_cpu(tiny_network, 1024), bundle / "cpu-fp32.onnx")
+def test_the_graphs_for_a_cpu_are_judged_as_the_others(bundle, cpu_graph, recordings, few, config, capsys):
+    onnx.save(cpu_graph, bundle / "cpu-fp32.onnx")
     arguments = ["--clips", str(recordings), "--count", "8", "--method", "minmax", "--graphs", "cpu-int8"]
     assert quantize([str(bundle), *arguments]) == 0
     assert accuracy(bundle, few, "--config", config) == 0
@@ -286,8 +285,8 @@ def test_the_graphs_for_a_cpu_are_judged_as_the_others(bundle, tiny_network, rec
     assert accuracy(bundle, few, "--config", config, "--precisions", "fp32") == 0
 
 
-def test_a_graph_for_a_cpu_that_answers_otherwise_is_over_budget(bundle, tiny_network, few, config, capsys):
-    onnx.save(build_for_cpu(tiny_network, 1024), bundle / "cpu-fp32.onnx")
+def test_a_graph_for_a_cpu_that_answers_otherwise_is_over_budget(bundle, cpu_graph, few, config, capsys):
+    onnx.save(cpu_graph, bundle / "cpu-fp32.onnx")
     multiply(bundle, "layers.2.blocks.0.mlp.fc1.matmul.1", 4, "cpu-fp32")
     assert accuracy(bundle, few, "--config", config, "--precisions", "cpu-fp32") == 1
     assert "accuracy.py: over budget: cpu-fp32: the raw outputs have" in capsys.readouterr().err

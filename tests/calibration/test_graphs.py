@@ -59,6 +59,14 @@ def test_weights_are_the_integers_that_were_chosen(int8, rounded):
         assert [a.i for a in weight.attribute if a.name == "axis"] == [1]
 
 
+def test_each_graph_has_the_operations_of_what_it_is_for(int8, cpu_int8):
+    """TensorRT knows ONNX's alone; those of onnxruntime run from 1.23 on, also beside opset 23."""
+    for model, domain in ((int8, ""), (cpu_int8, "com.microsoft")):
+        pairs = [node for node in model.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+        assert {node.domain for node in pairs} == {domain}
+        assert domain in {opset.domain for opset in model.opset_import}
+
+
 def test_only_linear_layers_of_the_backbone_take_eight_bits(int8, linears):
     takers = {
         node.name

@@ -8,16 +8,15 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType
 
 from htsat_edge.calibration.graphs import round_weights, to_half, to_int8
-from htsat_edge.calibration.plain import fold_constants, plain
+from htsat_edge.calibration.plain import fold_constants, plain, round_in_float
 from htsat_edge.calibration.quantizer import Quantizer
 from htsat_edge.calibration.sensitivity import logits_of
 from htsat_edge.calibration.structure import find_linears
 from htsat_edge.evaluation.metrics import snr_db
-from htsat_edge.export.cpu_graph import build_for_cpu
 
 LAYERS = 57
 JOINED = 39
@@ -155,8 +154,8 @@ def columns(model):
     return {column.tobytes() for linear in find_linears(model) for column in values[linear.weight].T.copy()}
 
 
-def test_our_own_graphs_stay_as_they_are(model, tiny_network):
-    for graph in (model, build_for_cpu(tiny_network, 1024)):
+def test_our_own_graphs_stay_as_they_are(model, cpu_graph):
+    for graph in (model, cpu_graph):
         assert plain(graph).SerializeToString(deterministic=True) == graph.SerializeToString(deterministic=True)
 
 
@@ -173,11 +172,10 @@ def test_the_same_layers_are_found(form, model, windows):
 
 
 @pytest.fixture(scope="module")
-def both(model, windows, tiny_network):
+def both(model, windows, cpu_graph):
     """The graph and what tools make of it, observed, with the graph for a CPU that no tool has seen."""
     other = rewritten(model, "joined", "gemms", "behind", "constants", "nameless")
-    on_cpu = build_for_cpu(tiny_network, 1024)
-    return [Quantizer(graph, windows[:4], windows[4:], on_cpu) for graph in (model, other)]
+    return [Quantizer(graph, windows[:4], windows[4:], cpu_graph) for graph in (model, other)]
 
 
 @pytest.mark.parametrize(("name", "rounding_db"), [("fp16", 1.5), ("int8", 0.5), ("int8_fp16", 0.7), ("cpu-int8", 0.5)])
@@ -258,3 +256,18 @@ def test_constants_that_a_branch_or_the_end_takes_are_kept():
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     for x, wanted in (([1, 1], [1, 2]), ([0, 0], [-1, -2])):
         np.testing.assert_array_equal(session.run(["y"], {"x": np.array(x, np.float32)})[0], wanted)
+
+
+def test_half_precision_is_rounded_to_8_bits_by_every_onnxruntime():
+    """By itself onnxruntime before 1.30 gives 0 for 0.6."""
+    values = np.array([-1.5, -0.6, 0.4, 0.6, 1.5, 2.5, 300], np.float16)
+    node = helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["y"])
+    ends = [helper.make_tensor_value_info(*end, [7]) for end in (("x", TensorProto.FLOAT16), ("y", TensorProto.INT8))]
+    constants = [numpy_helper.from_array(np.float16(1), "step"), numpy_helper.from_array(np.int8(0), "zero")]
+    graph = helper.make_graph([node], "g", ends[:1], ends[1:], initializer=constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    made = round_in_float(model)
+    assert [node.op_type for node in made.graph.node] == ["Cast", "Cast", "QuantizeLinear"]
+    assert len(model.graph.node) == 1
+    (found,) = onnxruntime.InferenceSession(made.SerializeToString()).run(["y"], {"x": values})
+    np.testing.assert_array_equal(found, [-2, -1, 0, 1, 2, 2, 127])

@@ -11,13 +11,12 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from htsat_edge.calibration.material import open_graph
 from htsat_edge.calibration.observe import METHODS
 from htsat_edge.calibration.packing import pack
 from htsat_edge.calibration.plain import plain
 from htsat_edge.calibration.quantize import main
 from htsat_edge.calibration.structure import find_linears, name_of_logits
-from htsat_edge.export.cpu_graph import build_for_cpu
-from htsat_edge.export.graph import build
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.bundle import load_bundle
 
@@ -57,7 +56,7 @@ def test_it_writes_every_graph_and_how_it_was_made(whole, recordings, capsys, wi
     assert len(made.clips) == 6
     for name in GRAPHS:
         assert f"{name}.onnx" in out
-        scores = open_backend(there, name).infer(windows[:1])
+        scores = open_graph(there, name, None).infer(windows[:1])
         assert scores.framewise.shape == (1, 32, 10)
     assert sorted(path.name for path in bundle.iterdir()) == sorted(
         [*(f"{name}.onnx" for name in GRAPHS), "fp32.onnx", "model.json"]
@@ -71,10 +70,10 @@ def test_it_writes_only_what_is_asked_for(bundle, recordings):
     assert load_bundle(bundle).info.quantization.logit_snr_db.keys() == {"cpu-int8", "int8"}
 
 
-def test_of_packed_graphs_it_makes_the_same_ones_packed(whole, tiny_network, recordings, tmp_path):
+def test_of_packed_graphs_it_makes_the_same_ones_packed(whole, model, cpu_graph, recordings, tmp_path):
     """As export/to_onnx.py --half-weights writes them."""
     packed = Path(shutil.copytree(whole, tmp_path / "packed"))
-    for name, graph in {"fp32": build(tiny_network, 1024), "cpu-fp32": build_for_cpu(tiny_network, 1024)}.items():
+    for name, graph in {"fp32": model, "cpu-fp32": cpu_graph}.items():
         onnx.save(graph, whole / f"{name}.onnx")
         onnx.save(pack(graph), packed / f"{name}.onnx")
     for folder in (whole, packed):
@@ -92,15 +91,15 @@ def test_of_packed_graphs_it_makes_the_same_ones_packed(whole, tiny_network, rec
 
 
 @pytest.fixture
-def on_cpu(bundle, small_network):
+def on_cpu(bundle, small_cpu_graph):
     """The bundle with its graph for a CPU."""
-    onnx.save(build_for_cpu(small_network, 1024), bundle / "cpu-fp32.onnx")
+    onnx.save(small_cpu_graph, bundle / "cpu-fp32.onnx")
     return bundle
 
 
-def test_the_graph_for_a_cpu_is_made_of_the_one_for_a_cpu(whole, tiny_network, recordings, capsys, windows):
+def test_the_graph_for_a_cpu_is_made_of_the_one_for_a_cpu(whole, cpu_graph, recordings, capsys, windows):
     on_cpu = whole
-    onnx.save(build_for_cpu(tiny_network, 1024), on_cpu / "cpu-fp32.onnx")
+    onnx.save(cpu_graph, on_cpu / "cpu-fp32.onnx")
     assert quantize(on_cpu, recordings, "--method", "minmax", "--graphs", "int8,cpu-int8") == 0
     assert "made from fp32.onnx" not in capsys.readouterr().out
     there = load_bundle(on_cpu)

@@ -11,6 +11,8 @@ import onnx
 import onnxruntime
 from fake_gpu import DATA, GPU, LOG, enum, faults, read_api, restrict, trace
 
+from htsat_edge.calibration.plain import round_in_float
+
 __version__ = os.environ["FAKE_TENSORRT"]
 OLD = __version__.startswith("8.")
 api = read_api(__version__)
@@ -229,7 +231,8 @@ class ICudaEngine:
         self._logger, self._header, self._model = logger, header, model
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # as several of these run at once on a small machine
-        self._session = onnxruntime.InferenceSession(model, options)
+        exact = round_in_float(onnx.load_from_string(model))  # TensorRT rounds half precision; see there
+        self._session = onnxruntime.InferenceSession(exact.SerializeToString(), options)
         self._tensors = {x.name: x.shape for x in [*self._session.get_inputs(), *self._session.get_outputs()]}
 
     @property

@@ -29,7 +29,7 @@ class Power:
     def __enter__(self) -> Power:
         try:
             from jtop import jtop
-        except ImportError:
+        except Exception:  # it is not there, or was made for another Jetson Linux
             return self
         self._thread = threading.Thread(target=self._watch, args=(jtop,), daemon=True)
         self._thread.start()

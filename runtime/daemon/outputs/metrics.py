@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError
+from htsat_edge.runtime.common.errors import NotReadyError
+from htsat_edge.runtime.common.libraries import needing
 from htsat_edge.runtime.common.rate_limit import RepeatedWarnings
 from htsat_edge.runtime.daemon.config import MetricsConfig
 from htsat_edge.runtime.daemon.metrics import Collector
@@ -125,11 +126,9 @@ class MetricsServer:
 
 
 def require_prometheus() -> None:
-    """Raise an HtsatEdgeError where prometheus-client is not installed."""
-    try:
+    """Raise an HtsatEdgeError where prometheus-client is not installed, or broken."""
+    with needing("outputs.metrics", "prometheus-client", 'pip install "htsat-edge[metrics]"'):
         import prometheus_client  # noqa: F401
-    except ModuleNotFoundError:
-        raise HtsatEdgeError('outputs.metrics needs prometheus-client: pip install "htsat-edge[metrics]"') from None
 
 
 def open_port(settings: MetricsConfig, handler: type[BaseHTTPRequestHandler]) -> Server:

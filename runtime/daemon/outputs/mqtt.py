@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.libraries import needing
 from htsat_edge.runtime.common.message import Message
 from htsat_edge.runtime.daemon.config import MqttConfig
 from htsat_edge.runtime.daemon.messages import LevelStatus, SourceBack, SourceLost
@@ -51,11 +52,9 @@ class Mqtt(MessageSender):
         `levels` has the sources whose level is published, and whether it is calibrated.
         """
         super().__init__(f"mqtt {settings.host}:{settings.port}")
-        try:
+        with needing("outputs.mqtt", "paho-mqtt", 'pip install "htsat-edge[mqtt]"'):
             import paho.mqtt.client as paho
             from paho.mqtt.enums import CallbackAPIVersion
-        except ModuleNotFoundError:
-            raise HtsatEdgeError('outputs.mqtt needs paho-mqtt: pip install "htsat-edge[mqtt]"') from None
         self._settings = settings
         self._topics = Topics(settings.topic, settings.discovery, labels, levels)
         self._levels: dict[str, str | None] = dict.fromkeys(levels)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.machine import load_onnxruntime
 from htsat_edge.runtime.models.backends.backend import Backend
-from htsat_edge.runtime.models.bundle import Bundle
+from htsat_edge.runtime.models.bundle import CPU_FP32, Bundle
 
 if TYPE_CHECKING:
     from htsat_edge.runtime.models.engines import Flavour
@@ -105,18 +107,30 @@ def _with_remedy(bundle: Bundle, precision: str | None, reason: HtsatEdgeError) 
 
 
 def open_ort(bundle: Bundle, precision: str | None, threads: int | None) -> Backend:
-    """Load a graph on onnxruntime, by default the recommended one, or fp32.onnx where that one does not load."""
+    """Load a graph on onnxruntime, by default the recommended one, or the next best where that one does not load."""
     from htsat_edge.runtime.models.backends.ort import OrtBackend
 
-    chosen = precision or bundle.recommended()
-    try:
-        return OrtBackend(bundle.graph(chosen), bundle.info, threads)
-    except HtsatEdgeError as error:
-        if precision is not None or chosen == "fp32":
-            raise
-        # The graphs for a CPU have ops that an old onnxruntime does not know.
-        logger.warning("%s; fp32.onnx is used", error)
-    return OrtBackend(bundle.graph("fp32"), bundle.info, threads)
+    if precision is None:
+        return open_best(bundle, None, threads)
+    return OrtBackend(bundle.graph(precision), bundle.info, threads)
+
+
+def open_best(bundle: Bundle, first: str | None, threads: int | None) -> Backend:
+    """Load the first graph that onnxruntime can: this one, the recommended one, full precision.
+
+    The graphs for a CPU have ops that an old onnxruntime does not know; another one it would compute badly.
+    """
+    from htsat_edge.runtime.models.backends.ort import OrtBackend
+
+    load_onnxruntime()  # where that fails, no graph can be used
+    there = [name for name in (first, bundle.recommended(), CPU_FP32) if name in bundle.precisions()]
+    names = list(dict.fromkeys([*there, "fp32"]))
+    for name, following in pairwise(names):
+        try:
+            return OrtBackend(bundle.graph(name), bundle.info, threads)
+        except HtsatEdgeError as error:
+            logger.warning("%s; %s.onnx is used", error, following)
+    return OrtBackend(bundle.graph(names[-1]), bundle.info, threads)
 
 
 def open_fallback(
@@ -127,8 +141,8 @@ def open_fallback(
     from htsat_edge.runtime.models.backends.trt import open_engine
 
     def on_cpu() -> Backend:
-        # The bundle may have no graph of a precision that engines have.
-        return open_ort(bundle, precision if precision in bundle.precisions() else None, threads)
+        # The bundle may have no graph of a precision that engines have, or one that a CPU cannot compute.
+        return open_best(bundle, precision, threads)
 
     def on_gpu() -> Backend:
         return open_engine(bundle, flavour, precision)

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.text import in_one_line
 from htsat_edge.runtime.models.engines import Gpu
 
 WITHOUT = "without it, htsat-edge runs on onnxruntime"
@@ -43,9 +44,10 @@ class Device:
         """Open the GPU; raise an HtsatEdgeError where pycuda or the GPU is missing."""
         try:
             import pycuda.driver as cuda
-        except ImportError as error:
+        except Exception as error:  # as where it was built for another numpy or CUDA
             raise HtsatEdgeError(
-                f"pycuda cannot be loaded: {error}; pip install pycuda, which needs the CUDA toolkit; {WITHOUT}"
+                f"pycuda cannot be loaded: {in_one_line(error)}; pip install --upgrade pycuda, which needs the CUDA "
+                f"toolkit; {WITHOUT}"
             ) from None
         self.cuda: Any = cuda
         try:
@@ -88,7 +90,7 @@ def open_device() -> Device:
 
 def has_cudart() -> bool:
     """Return whether CUDA graphs can be recorded here."""
-    with suppress(ImportError, RuntimeError):  # raised where CUDA's libraries have another version
+    with suppress(Exception):  # it may fail in any way where CUDA's libraries have another version
         importlib.import_module("cuda.bindings.runtime")
         return True
     return False
@@ -98,7 +100,7 @@ def load_cudart() -> ModuleType:
     """Import CUDA's runtime: pycuda has no CUDA graphs."""
     if not has_cudart():
         raise HtsatEdgeError(
-            "CUDA graphs need cuda.bindings: pip install cuda-bindings, in the version of the installed CUDA"
+            'CUDA graphs need cuda.bindings: pip install "cuda-python==12.6.*", or whichever CUDA is installed'
         )
     return importlib.import_module("cuda.bindings.runtime")
 

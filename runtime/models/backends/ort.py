@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.machine import check_threads, cores
+from htsat_edge.runtime.common.machine import check_threads, cores, load_onnxruntime
 from htsat_edge.runtime.common.text import in_one_line
 from htsat_edge.runtime.models.backends.backend import (
     Scores,
@@ -20,10 +20,24 @@ from htsat_edge.runtime.models.backends.backend import (
     outputs_of,
 )
 from htsat_edge.runtime.models.bundle import ModelInfo
-from htsat_edge.runtime.models.external import external_files
+from htsat_edge.runtime.models.external import external_files, rounds_half
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 """onnxruntime's names."""
+REMEDIES = {
+    "Opset 23": "1.23 or newer",
+    "QuantizeLinear(23)": "1.24 or newer, or the graph as python -m htsat_edge.calibration.quantize writes it now",
+}
+"""What is wanted where an older onnxruntime does not know what its message names."""
+CRASHES = "FuseFp16InitializerToFp32NodeTransformer"
+"""Ends the process in onnxruntime 1.23 to 1.27, where an old graph lists a constant in half precision as an input too.
+It saves graphs in half precision a tenth of their time on a CPU, and others nothing."""
+ROUNDS_HALF = (1, 30)
+"""The first onnxruntime that rounds half precision to 8 bits on a CPU: older ones cut off (its pull request 32452), and
+1.29 does not load such a graph. The logits of int8_fp16.onnx are then within 32 dB in place of 46."""
 QUIET_DB = -60.0
 """The level of the window that a graph is tried on."""
 
@@ -34,24 +48,43 @@ def open_session(model: Path | bytes, threads: int | None = None) -> onnxruntime
     Within a run, threads wait for each other in a loop where their number is given: that is faster than sleeping, as
     long as every thread has a core of its own. By default they sleep: on a machine that others use, a loop takes twice
     the processor time, and twice as long.
+
+    Raise an HtsatEdgeError where onnxruntime cannot load the model.
     """
-    options = onnxruntime.SessionOptions()
+    ort = load_onnxruntime()
+    options = ort.SessionOptions()
     options.intra_op_num_threads = threads or cores()
     options.log_severity_level = 4  # its warnings are about optimisations, not the model; its errors are raised
     options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads is None else "1")
     # They would go on for a while after the run, and take the processor from other programs on the device.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    try:
+        return ort.InferenceSession(model, options, ["CPUExecutionProvider"], disabled_optimizers=[CRASHES])
+    except Exception as error:  # onnxruntime's errors share no class of their own
+        remedy = next((remedy for part, remedy in REMEDIES.items() if part in str(error)), None)
+        why = f"it is version {ort.__version__}, want {remedy}" if remedy else in_one_line(error)
+        what = model if isinstance(model, Path) else "a graph"
+        raise HtsatEdgeError(f"{what}: onnxruntime cannot load it: {why}") from None
+
+
+def refuse_half_rounding(path: Path) -> None:
+    """Raise an HtsatEdgeError for a graph that the installed onnxruntime would compute badly: see ROUNDS_HALF."""
+    version = load_onnxruntime().__version__
+    if tuple(int(part) for part in version.split(".")[:2]) < ROUNDS_HALF and rounds_half(path):
+        raise HtsatEdgeError(
+            f"{path}: onnxruntime {version} cannot round half precision to 8 bits on a CPU, want "
+            f"{'.'.join(map(str, ROUNDS_HALF))} or newer, for Python 3.11 or newer; or take another graph"
+        )
 
 
 class OrtBackend:
     """An ONNX file on the CPU."""
 
-    def __init__(self, path: Path, info: ModelInfo, threads: int | None = None) -> None:
-        """Load a graph and let it score once.
+    def __init__(self, path: Path, info: ModelInfo, threads: int | None = None, content: bytes | None = None) -> None:
+        """Load a graph and let it score once; where there is `content`, that in place of the file's.
 
-        Raise an HtsatEdgeError where onnxruntime cannot do that, where the graph does not match `info`, and where its
-        scores are no numbers.
+        Raise an HtsatEdgeError where onnxruntime cannot do that or would compute badly, where the graph does not match
+        `info`, and where its scores are no numbers.
         """
         if threads is not None:
             check_threads(threads)
@@ -59,11 +92,11 @@ class OrtBackend:
         self._window = info.frames, info.front_end.n_mels
         try:
             external_files(path)  # onnxruntime's message for one that is missing is long, and says nothing to a user
-            self._session = open_session(path, threads)
-        except HtsatEdgeError:
-            raise
-        except Exception as error:  # onnxruntime's errors share no class of their own
-            raise HtsatEdgeError(f"{path}: onnxruntime cannot load it: {in_one_line(error)}") from None
+            if content is None:
+                refuse_half_rounding(path)
+        except OSError as error:
+            raise HtsatEdgeError(f"{path}: cannot be read: {error.strerror}") from None
+        self._session = open_session(content or path, threads)
         tensors = {x.name: x for x in [*self._session.get_inputs(), *self._session.get_outputs()]}
         check_shapes(str(path), {name: x.shape[1:] for name, x in tensors.items()}, info)
         types = {name: TYPES.get(x.type, x.type) for name, x in tensors.items()}

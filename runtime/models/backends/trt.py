@@ -21,6 +21,7 @@ import numpy as np
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.text import in_one_line
 from htsat_edge.runtime.models.backends.backend import Scores, check_shapes, check_windows, join, outputs_of
 from htsat_edge.runtime.models.backends.gpu import WITHOUT, has_cudart, load_cudart, open_device, unwrap
 from htsat_edge.runtime.models.bundle import Bundle, ModelInfo
@@ -62,8 +63,9 @@ def load_tensorrt(flavour: Flavour) -> ModuleType:
         if importlib.util.find_spec(name):
             try:
                 return importlib.import_module(name)
-            except (ImportError, OSError) as error:
-                raise HtsatEdgeError(f"{name}: cannot be loaded: {error}; {INSTALL[flavour]}; {WITHOUT}") from None
+            except Exception as error:  # a library beside others of another version may fail in any way
+                why = in_one_line(error)
+                raise HtsatEdgeError(f"{name}: cannot be loaded: {why}; {INSTALL[flavour]}; {WITHOUT}") from None
     raise HtsatEdgeError(f"{NAMES[flavour]} for Python is not installed; {INSTALL[flavour]}; {WITHOUT}")
 
 

@@ -1,10 +1,22 @@
 import os
+import platform
 import stat
+import sys
 
 import numpy as np
 import pytest
 
-from htsat_edge.runtime.common.machine import Machine, cores, installed_versions, read_machine
+from htsat_edge.runtime.common import machine as this_machine
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.machine import (
+    Machine,
+    cores,
+    installed_versions,
+    load_onnxruntime,
+    processors_off,
+    read_machine,
+    refuse_crash,
+)
 
 RELEASE = "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64\n"
 
@@ -62,3 +74,65 @@ def test_a_process_has_a_core():
 
 def test_a_package_that_is_not_installed_has_no_version():
     assert installed_versions("numpy", "no-such-package") == {"numpy": np.__version__}
+
+
+def topology(folder, **lists):
+    for name, numbers in lists.items():
+        (folder / name).write_text(f"{numbers}\n")
+    return folder
+
+
+@pytest.mark.parametrize("numbers", ["0", "0-11"])
+def test_all_processors_are_on(numbers, tmp_path):
+    assert processors_off(topology(tmp_path, online=numbers, present=numbers, possible=numbers)) == ""
+
+
+@pytest.mark.parametrize(
+    ("lists", "text"),
+    [
+        (("0-3,8-11", "0-11", "0-11"), "online 0-3,8-11, present 0-11, possible 0-11"),
+        (("0-3", "0-7", "0-7"), "online 0-3, present 0-7, possible 0-7"),
+        (("0-3,8-11",) * 3, "online 0-3,8-11, present 0-3,8-11, possible 0-3,8-11"),
+        (("1-3",) * 3, "online 1-3, present 1-3, possible 1-3"),
+    ],
+)
+def test_processors_that_are_off(lists, text, tmp_path):
+    files = dict(zip(("online", "present", "possible"), lists, strict=True))
+    assert processors_off(topology(tmp_path, **files)) == text
+
+
+def test_processors_of_which_nothing_is_known(tmp_path):
+    assert processors_off(topology(tmp_path)) == "online unknown, present unknown, possible unknown"
+
+
+@pytest.fixture
+def crashing(tmp_path, monkeypatch):
+    """A Tegra with cores turned off, and an onnxruntime that ends the process; returns the folder of the lists."""
+    (tmp_path / "onnxruntime.py").write_text("import os; os.abort()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    lists = topology(tmp_path, online="0-3,8-11", present="0-11", possible="0-11")
+    monkeypatch.setattr(this_machine, "processors_off", lambda: processors_off(lists))
+    load_onnxruntime.cache_clear()
+    yield lists
+    load_onnxruntime.cache_clear()
+
+
+def test_an_onnxruntime_that_would_end_the_process_is_not_loaded(crashing, monkeypatch):
+    for _ in range(2):
+        with pytest.raises(HtsatEdgeError) as raised:
+            load_onnxruntime()
+        assert str(raised.value) == (
+            "onnxruntime ends with SIGABRT when it is loaded, as before 1.27 where processors are turned off "
+            "(online 0-3,8-11, present 0-11, possible 0-11): turn all of them on (nvpmodel on a Jetson), or take "
+            'Python 3.11 or newer and pip install "onnxruntime>=1.27"'
+        )
+    topology(crashing, online="0-11")  # all of them: it is not even tried
+    assert load_onnxruntime() is sys.modules["onnxruntime"]
+
+
+def test_an_onnxruntime_that_works_or_is_missing_is_no_crash(tmp_path, monkeypatch):
+    for content in ("", "raise ImportError"):
+        (tmp_path / "onnxruntime.py").write_text(content)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        refuse_crash("online 0-3, present 0-7, possible 0-7")

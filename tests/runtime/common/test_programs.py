@@ -10,7 +10,17 @@ from htsat_edge.runtime.common.programs import RUN, Program, command_of
 
 def test_a_program_runs_in_this_interpreter():
     command = command_of("htsat_edge.export.build_trt", "bundle", "--precision", "fp16")
-    assert command == [sys.executable, "-c", RUN, "htsat_edge.export.build_trt", "bundle", "--precision", "fp16"]
+    assert command[:3] == [sys.executable, "-c", RUN]
+    assert command[4:] == ["htsat_edge.export.build_trt", "bundle", "--precision", "fp16"]
+
+
+def test_a_checkout_that_is_not_installed_finds_its_own_parts():
+    """Started anywhere, by a Python that knows no installed package."""
+    command = command_of("htsat_edge", "--version")
+    command[1:1] = ["-I", "-S"]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("htsat-edge ")
 
 
 def test_modules_in_the_working_folder_are_not_imported(tmp_path):

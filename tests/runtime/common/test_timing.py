@@ -1,5 +1,7 @@
 import time
 
+import pytest
+
 from htsat_edge.runtime.common.timing import time_calls
 
 
@@ -13,3 +15,12 @@ def test_every_run_is_timed_and_no_warm_up():
 
 def test_no_runs_at_all():
     assert time_calls(lambda: None, runs=0) == []
+
+
+@pytest.mark.parametrize(("warm_up", "calls", "counted"), [(0, 2, 2), (1, 2, 1), (2, 2, 1), (9, 2, 1)])
+def test_no_call_begins_after_the_time_is_up(warm_up, calls, counted, monkeypatch):
+    ticks = iter([0, 6.0, 6, 13.0])  # the third call would fail
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
+    made = []
+    found = time_calls(lambda: made.append(None), runs=5, warm_up=warm_up, most_s=10)
+    assert (len(made), found) == (calls, [6.0, 7.0][2 - counted :])

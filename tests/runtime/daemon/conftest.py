@@ -163,9 +163,28 @@ def make_parts(kept_output, filled_source):
 
 
 @pytest.fixture
-def start_daemon(tmp_path, read_lines):
-    """Starts a daemon in a thread, on a source that the test fills; its messages go into a file."""
+def run_daemon():
+    """Runs a daemon in a thread, and returns both; it is stopped at the end, whatever the test did."""
     running = []
+
+    def run(parts):
+        daemon = Daemon(parts, Notifier())
+        thread = threading.Thread(target=daemon.run, daemon=True)  # pytest ends even where this does not
+        thread.start()
+        running.append((daemon, thread))
+        return daemon, thread
+
+    yield run
+    for daemon, _ in running:
+        daemon.stop()
+    for _, thread in running:
+        thread.join(90)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def start_daemon(tmp_path, read_lines, run_daemon):
+    """Starts a daemon in a thread, on a source that the test fills; its messages go into a file."""
 
     class Started:
         def __init__(self, live=False, **sections):
@@ -175,10 +194,7 @@ def start_daemon(tmp_path, read_lines):
             outputs = {"stdout": False, "json_lines": JsonLinesConfig(path=self._out), **sections.pop("outputs", {})}
             config = DaemonConfig(outputs=OutputsConfig(**outputs), **sections)
             self.parts = assemble(config, [self.source], self.source.news)
-            self.daemon = Daemon(self.parts, Notifier())
-            self.thread = threading.Thread(target=self.daemon.run)
-            self.thread.start()
-            running.append(self)
+            self.daemon, self.thread = run_daemon(self.parts)
 
         @property
         def messages(self):
@@ -196,10 +212,7 @@ def start_daemon(tmp_path, read_lines):
             assert not self.thread.is_alive()
             return self.messages
 
-    yield Started
-    for one in running:
-        one.daemon.stop()
-        one.thread.join(30)
+    return Started
 
 
 @pytest.fixture

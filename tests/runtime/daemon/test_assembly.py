@@ -150,7 +150,7 @@ def test_a_level_event_has_a_label_of_its_own(filled_source):
         assemble(config, [filled_source()])
 
 
-def test_a_gate_that_is_configured_saves_runs_in_silence(filled_source):
+def test_a_gate_that_is_configured_saves_runs_in_silence(filled_source, run_daemon):
     """40 s of noise at -80 dBFS: the model runs once, for silence, and never without a gate below that level."""
     noise = (1e-4 * np.random.default_rng(0).normal(size=40 * 32_000)).astype(np.float32)
     found = {}
@@ -158,11 +158,11 @@ def test_a_gate_that_is_configured_saves_runs_in_silence(filled_source):
         source = filled_source()
         parts = assemble(quiet(detection=DetectionConfig(gate_dbfs=gate_dbfs, hop_s=5.12)), [source], source.news)
         source.feed.open(32_000)
-        thread = threading.Thread(target=Daemon(parts, Notifier()).run)
-        thread.start()
+        _, thread = run_daemon(parts)
         source.write(noise)
         source.feed.end()
         thread.join(60)
+        assert not thread.is_alive()
         found[gate_dbfs] = (parts.scorer.windows, parts.scorer.gated)
     assert found[None] == found[-90.0]
     assert found[None][0] >= 6

@@ -7,6 +7,7 @@ import threading
 import urllib.error
 import urllib.request
 from contextlib import suppress
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -187,7 +188,7 @@ def start(make_source, filled_source, tmp_path, free_port, server, kept_output, 
         beside.feed = beside.feeds[0] = Feed("gate", news, live=True)
         sources = [make_source(kind, news), beside]
         daemons.append(Daemon(assembly.assemble(DaemonConfig(outputs=outputs), sources, news), Notifier()))
-        threads.extend([threading.Thread(target=daemons[-1].run), threading.Thread(target=pump, args=(beside,))])
+        threads.extend(threading.Thread(target=work, daemon=True) for work in (daemons[-1].run, partial(pump, beside)))
         for thread in threads:
             thread.start()
         return kept.got, port

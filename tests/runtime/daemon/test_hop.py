@@ -29,12 +29,21 @@ def test_the_shortest_hop_at_which_half_of_the_time_is_enough(needed_s, hop_s):
 @pytest.mark.parametrize(("sources", "batch"), [(1, 1), (3, 3), (50, MOST_WINDOWS)])
 def test_a_window_is_timed_among_as_many_as_are_scored_at_once(sources, batch, make_parts, monkeypatch):
     parts = make_parts()
-    ticks = iter([0, 1.0, 1, 1.5, 2, 2.4, 3, 3.2, 4, 4.3])  # after one run that is not timed
+    ticks = iter([0, 0.9, 1, 1.01, 0, 9.0, 0, 1.0, 1, 1.5, 2, 2.4, 3, 3.2, 4, 4.3])  # two of one; a first, and five
     monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
     found = time_window(parts.model, parts.sessions[0].info, sources)
     monkeypatch.undo()
     assert found == pytest.approx(0.4 / batch)
-    assert parts.model.batches == [batch] * 6
+    assert parts.model.batches == [1, 1] + [batch] * 6
+
+
+@pytest.mark.parametrize(("seconds", "sources", "runs"), [([5.0], 1, 1), ([0.9, 0.43], 8, 2), ([4.9, 3.4], 1, 2)])
+def test_a_slow_device_is_timed_by_one_window_or_two(seconds, sources, runs, make_parts, monkeypatch):
+    parts = make_parts()
+    ticks = iter([tick for one in seconds for tick in (0, one)])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(ticks))
+    assert time_window(parts.model, parts.sessions[0].info, sources) == seconds[-1]
+    assert parts.model.batches == [1] * runs
 
 
 class Device:

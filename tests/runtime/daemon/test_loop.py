@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import logging
-import threading
 import time
 from functools import cache
 
@@ -192,21 +191,17 @@ def test_the_parts_are_released_at_the_end_also_of_a_daemon_that_fails(make_part
 @pytest.mark.parametrize(
     ("count", "batches"), [(1, [1, 1, 1]), (3, [3, 3, 3]), (MOST_WINDOWS + 1, 3 * [MOST_WINDOWS, 1])]
 )
-def test_windows_of_several_sources_are_scored_at_once(count, batches, make_parts, wait_for):
+def test_windows_of_several_sources_are_scored_at_once(count, batches, make_parts, run_daemon, wait_for):
     """Each source gives 4.8 s, which complete windows at 1.28, 2.56 and 3.84 s: one is read, and scored, at a time."""
     parts = make_parts(count)
     for source in parts.sources:
         source.feed.open(2000)  # so that there is not much to resample
         source.feed.write(np.zeros(9600, np.float32))
-    daemon = Daemon(parts, Notifier())
-    thread = threading.Thread(target=daemon.run)
-    thread.start()
-    try:
-        wait_for(lambda: sum(parts.model.batches) == 3 * count)
-        assert parts.model.batches == batches
-    finally:
-        daemon.stop()
-        thread.join(30)
+    daemon, thread = run_daemon(parts)
+    wait_for(lambda: sum(parts.model.batches) == 3 * count)
+    assert parts.model.batches == batches
+    daemon.stop()
+    thread.join(30)
     assert not thread.is_alive()
     assert sum(parts.model.batches) == 4 * count  # and the window that ends with the recording
 

@@ -1,15 +1,11 @@
 """What of the section `detection` a source has of its own."""
 
-import threading
-
 import numpy as np
 import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.assembly import assemble
 from htsat_edge.runtime.daemon.config import DaemonConfig
-from htsat_edge.runtime.daemon.loop import Daemon
-from htsat_edge.runtime.daemon.notify import Notifier
 from htsat_edge.runtime.daemon.settings import note_thresholds, notes_of, prepare, settings_of
 from htsat_edge.runtime.detector import detect_file
 from htsat_edge.runtime.models.bundle import load_bundle
@@ -100,7 +96,7 @@ def test_a_rule_may_name_what_one_source_reports():
         prepare(INFO, DaemonConfig.model_validate({**config, "rules": {"cooldown_s": {"Bark": 5}}}))
 
 
-def test_each_source_is_heard_with_its_own_settings(farmyard, tmp_path, read_lines):
+def test_each_source_is_heard_with_its_own_settings(farmyard, tmp_path, read_lines, run_daemon):
     """As the same recording is in a detector of its own."""
     out = tmp_path / "messages.jsonl"
     sources = {
@@ -116,8 +112,7 @@ def test_each_source_is_heard_with_its_own_settings(farmyard, tmp_path, read_lin
         }
     )
     with assemble(config) as parts:
-        thread = threading.Thread(target=Daemon(parts, Notifier()).run)
-        thread.start()
+        _, thread = run_daemon(parts)
         thread.join(300)
         assert not thread.is_alive()
     messages = [message for message in read_lines(out) if message["type"] == "end"]

@@ -162,9 +162,20 @@ def test_an_old_onnxruntime_gets_the_graph_that_it_knows(bundle, caplog):
     wanted = open_backend(load_bundle(bundle), "fp32").infer(log_mel)
     np.testing.assert_array_equal(backend.infer(log_mel).framewise, wanted.framewise)
     assert "cpu-fp32.onnx: onnxruntime cannot load it" in caplog.text
-    assert "fp32.onnx is used" in caplog.text
+    assert "cpu-fp32.onnx is used" not in caplog.text
+    assert "; fp32.onnx is used" in caplog.text
     with pytest.raises(HtsatEdgeError, match=r"cpu-fp32\.onnx: onnxruntime cannot load it"):
         open_backend(load_bundle(bundle), "cpu-fp32")
+
+
+def test_where_the_8_bit_graph_cannot_be_loaded_the_next_best_is_used(bundle, caplog):
+    shutil.copy(bundle / "fp32.onnx", bundle / "cpu-fp32.onnx")
+    (bundle / "cpu-int8.onnx").write_bytes(b"no graph")
+    there = measure(bundle, "cpu-int8")
+    assert open_backend(there).name == "onnxruntime, cpu-fp32.onnx"
+    (message,) = caplog.messages
+    assert "cpu-int8.onnx: onnxruntime cannot load it" in message
+    assert message.endswith("; cpu-fp32.onnx is used")
 
 
 def regathered(bundle, column):

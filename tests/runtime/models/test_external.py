@@ -14,7 +14,7 @@ from onnx.external_data_helper import uses_external_data
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
-from htsat_edge.runtime.models.external import INSIDE, external_files
+from htsat_edge.runtime.models.external import INSIDE, external_files, rounds_half
 
 
 @pytest.fixture(scope="module")
@@ -151,3 +151,31 @@ def test_what_is_no_graph_has_none(noise, place, cut, outside):
     with contextlib.suppress(HtsatEdgeError):  # the name of the file may be hit: it is missing then, or outside
         assert {x.name for x in external_files(path)} <= {"fp32.onnx.data"}
     path.unlink()
+
+
+def rounding(kind, raw):
+    """A graph that rounds a tensor of a type to 8 bits, its scale stored raw or as numbers."""
+    scale = helper.make_tensor("step", kind, [], [0.5])
+    if raw:
+        scale = numpy_helper.from_array(numpy_helper.to_array(scale), "step")
+    zero = numpy_helper.from_array(np.int8(0), "zero")
+    node = helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["y"])
+    other = helper.make_node("Mul", ["x", "half"], ["z"])
+    half = numpy_helper.from_array(np.float16(2), "half")
+    return helper.make_model(helper.make_graph([other, node], "g", [], [], initializer=[half, zero, scale]))
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_what_rounds_half_precision_is_known(raw, tmp_path):
+    path = tmp_path / "x.onnx"
+    for kind, wanted in ((onnx.TensorProto.FLOAT16, True), (onnx.TensorProto.FLOAT, False)):
+        path.write_bytes(rounding(kind, raw).SerializeToString())
+        assert rounds_half(path) is wanted
+
+
+def test_what_is_no_graph_rounds_nothing(tmp_path):
+    whole = rounding(onnx.TensorProto.FLOAT16, raw=True).SerializeToString()
+    path = tmp_path / "x.onnx"
+    for content in (b"", b"no graph", whole[:-20]):
+        path.write_bytes(content)
+        assert rounds_half(path) is False

@@ -191,12 +191,12 @@ def test_closing_stops_the_builder_and_that_is_no_failure(foreign, monkeypatch, 
 
 def test_an_engine_is_built_again_with_the_same_options(foreign):
     command = build_command(foreign, "tensorrt", None)
-    assert command[:5] == command_of("htsat_edge.export.build_trt", str(foreign.path))
-    assert " ".join(command[5:]) == (
+    assert command[:6] == command_of("htsat_edge.export.build_trt", str(foreign.path))
+    assert " ".join(command[6:]) == (
         "--background --flavour tensorrt --batch 1,1,2 --workspace-mib 64 --optimization-level 1 "
         "--budget 30.0 --precision fp32"
     )
-    assert build_command(foreign, "rtx", None)[5:] == ["--background", "--flavour", "rtx", "--precision", "auto"]
+    assert build_command(foreign, "rtx", None)[6:] == ["--background", "--flavour", "rtx", "--precision", "auto"]
     assert build_command(foreign, "tensorrt", "int8")[-2:] == ["--precision", "int8"]
 
 

@@ -4,11 +4,14 @@ import shutil
 
 import numpy as np
 import onnx
+import onnx.version_converter
+import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.models.backends.ort import OrtBackend
+from htsat_edge.runtime.models.backends import open_backend, open_best
+from htsat_edge.runtime.models.backends.ort import OrtBackend, open_session
 from htsat_edge.runtime.models.bundle import load_bundle
 
 
@@ -135,3 +138,68 @@ def test_the_tensors_of_another_graph_are_named_but_not_all_of_them(bundle, save
     with pytest.raises(HtsatEdgeError) as caught:
         OrtBackend(save(rename), bundle.info)
     assert "not mel, framewise, clipwise and 52 more; is this the model of a bundle?" in str(caught.value)
+
+
+@pytest.fixture
+def rounding(bundle):
+    """Put a graph into the bundle that rounds its input to 8 bits, in half precision."""
+    model = onnx.version_converter.convert_version(onnx.load(bundle.graph("fp32")), 19)
+    for node in model.graph.node:
+        node.input[:] = ["log_mel.rounded" if name == "log_mel" else name for name in node.input]
+    ends = [
+        ("Cast", ["log_mel"], "log_mel.half", {"to": TensorProto.FLOAT16}),
+        ("QuantizeLinear", ["log_mel.half", "step", "zero"], "log_mel.integers", {}),
+        ("DequantizeLinear", ["log_mel.integers", "step", "zero"], "log_mel.back", {}),
+        ("Cast", ["log_mel.back"], "log_mel.rounded", {"to": TensorProto.FLOAT}),
+    ]
+    for i, (kind, inputs, output, attributes) in enumerate(ends):
+        model.graph.node.insert(i, helper.make_node(kind, inputs, [output], **attributes))
+    model.graph.initializer.append(numpy_helper.from_array(np.float16(1), "step"))
+    model.graph.initializer.append(numpy_helper.from_array(np.int8(0), "zero"))
+    onnx.save(model, bundle.path / "int8_fp16.onnx")
+    return bundle
+
+
+@pytest.mark.parametrize("version", ["1.9.0", "1.23.2", "1.29.0"])
+def test_what_an_old_onnxruntime_computes_badly_is_refused(version, rounding, monkeypatch, caplog):
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    with pytest.raises(HtsatEdgeError) as caught:
+        open_backend(rounding, "int8_fp16", "onnxruntime")
+    assert str(caught.value) == (
+        f"{rounding.path / 'int8_fp16.onnx'}: onnxruntime {version} cannot round half precision to 8 bits on a CPU, "
+        "want 1.30 or newer, for Python 3.11 or newer; or take another graph"
+    )
+    # Where it stands in for an engine, detection goes on with another graph.
+    assert open_best(rounding, "int8_fp16", None).name == "onnxruntime, fp32.onnx"
+    assert caplog.messages == [f"{caught.value}; fp32.onnx is used"]
+    assert open_backend(rounding, "fp32", "onnxruntime").name == "onnxruntime, fp32.onnx"
+
+
+@pytest.mark.parametrize("version", ["1.30.0", "1.100.1", "2.0.0"])
+def test_a_newer_one_takes_it(version, rounding, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    assert open_best(rounding, "int8_fp16", None).name == "onnxruntime, int8_fp16.onnx"
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        (f"{'/model_load_utils.h:46 ' * 30} Opset 23 is under development and …", "1.23 or newer"),
+        (
+            "NOT_IMPLEMENTED : Could not find an implementation for QuantizeLinear(23) node with name 'x'",
+            "1.24 or newer, or the graph as python -m htsat_edge.calibration.quantize writes it now",
+        ),
+    ],
+)
+def test_a_graph_newer_than_onnxruntime_is_one_line_with_the_version_that_reads_it(
+    message, remedy, bundle, monkeypatch
+):
+    def refuse(*_args, **_options):
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    monkeypatch.setattr(onnxruntime, "__version__", "1.22.1")
+    for model, what in ((bundle.graph("fp32"), bundle.graph("fp32")), (b"", "a graph")):
+        with pytest.raises(HtsatEdgeError) as caught:
+            open_session(model)
+        assert str(caught.value) == f"{what}: onnxruntime cannot load it: it is version 1.22.1, want {remedy}"

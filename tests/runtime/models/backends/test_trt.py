@@ -230,7 +230,7 @@ def test_without_pycuda_the_error_names_what_to_install(bundle, fake_tensorrt, m
 
     fake_tensorrt("10.3.0")
     monkeypatch.setitem(sys.modules, "pycuda", None)
-    with pytest.raises(HtsatEdgeError, match=r"pycuda cannot be loaded: .*; pip install pycuda, .*runs on onnxruntime"):
+    with pytest.raises(HtsatEdgeError, match=r"pycuda cannot be loaded: .*; pip install --upgrade pycuda, "):
         open_backend(bundle, kind="tensorrt")
     monkeypatch.delitem(sys.modules, "pycuda")
 
