@@ -1,11 +1,12 @@
-"""Try and time on a CUDA machine all that needs no Jetson.
+"""Try and time on a CUDA machine all that needs no Jetson, unattended, within a number of minutes.
 
 python export/gpu_day.py --out gpu-day.json
 
-The parts run one after the other, each in a process of its own with a time limit, so that one that fails or hangs
-leaves the others alone. What a machine lacks is reported as not run, with the reason. The script needs no TensorRT: a
-network in torch stands in for an engine, so that the runtime's memory, stream, context and CUDA graph are those of a
-real GPU. Where TensorRT or TensorRT for RTX is installed, engines of the bundled model are built, compared and timed.
+The parts (gpu_parts.py) run one after the other, each in a process of its own with its share of the time that is left,
+so that one that fails or hangs leaves the others alone. Each writes what it found into the JSON as soon as it is known.
+What a machine lacks is reported as not run, with the reason. The script needs no TensorRT: a network in torch stands in
+for an engine, so that the runtime's memory, stream, context and CUDA graph are those of a real GPU. Where TensorRT or
+TensorRT for RTX is installed, engines of the bundled model are built, compared and timed.
 """
 
 from __future__ import annotations
@@ -17,249 +18,260 @@ if __name__ == "__main__":
 
 import argparse
 import contextlib
-import io
-import itertools
 import json
-import platform
-import shutil
-import statistics
+import os
+import re
+import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from htsat_edge.configs import CONFIGS
-from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.command import Parser, count, refuse_without_extra, run
 
 try:
+    BEGAN = time.monotonic()
+    """Before torch is loaded, which takes more than a minute where it has not been read lately."""
+    import onnx  # noqa: F401
     import torch
-except ModuleNotFoundError as missing:
+except Exception as error:  # it may be there, and broken
     if __name__ != "__main__":
         raise
-    refuse_without_extra("gpu_day.py", "export", missing)
+    refuse_without_extra("gpu_day.py", "export", error)
 
-from htsat_edge.export import roofline
-from htsat_edge.export.build_trt import main as build_engines
-from htsat_edge.export.stand_in import StandIn
-from htsat_edge.export.validate import cut_windows
-from htsat_edge.htsat.config import read_network
-from htsat_edge.htsat.network import HTSAT
-from htsat_edge.runtime.commands.bench.results import NetworkSize, multiply_adds
+from htsat_edge.export.gpu_parts import BACKEND_WAYS, ON_CPU, PARTS
+from htsat_edge.export.roofline import WAYS
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.files import replacing
+from htsat_edge.runtime.common.files import refuse_unwritable, replacing
+from htsat_edge.runtime.common.lifeline import started
 from htsat_edge.runtime.common.programs import command_of
-from htsat_edge.runtime.common.timing import time_calls
-from htsat_edge.runtime.models.backends.backend import Backend
-from htsat_edge.runtime.models.backends.gpu import has_cudart, open_device
-from htsat_edge.runtime.models.backends.trt import TrtBackend, installed_flavour
-from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
-from htsat_edge.runtime.models.engines import read_manifests
+from htsat_edge.runtime.common.text import in_one_line
 
-NETWORKS = ("bundled", "audioset")
-BATCHES = (1, 8, 64)
-MOST = 4
-"""The largest batch of the stand-in's engine."""
-WINDOWS = 2_000
-LIMIT_S = 150
-"""Seconds that a part may take."""
-WAYS = ("stream", "CUDA graph")
-"""How the backend runs an engine."""
-Result = dict[str, Any]
-
-
-def describe_machine(args: argparse.Namespace) -> Iterator[Result]:  # noqa: ARG001
-    """Yield what the figures depend on."""
-    gpu = torch.cuda.get_device_properties(0) if torch.cuda.is_available() else None
-    yield {
-        "gpu": gpu.name if gpu else None,
-        "compute_capability": f"{gpu.major}.{gpu.minor}" if gpu else None,
-        "multiprocessors": gpu.multi_processor_count if gpu else None,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "processor": platform.machine(),
-    }
-
-
-def run_backend(args: argparse.Namespace) -> Iterator[Result]:
-    """Run the bundled network through the runtime's GPU backend, and compare it with the same network on the CPU.
-
-    Single windows, batches, more than the largest batch, and many windows, each with and without a CUDA graph.
-    """
-    yield {"cuda_of_driver": open_device().driver}
-    bundle = load_bundle(BUNDLED)
-    torch.manual_seed(0)
-    config = read_network(CONFIGS / "networks" / "bundled.yaml").model_copy(update={"classes": len(bundle.info.labels)})
-    network = HTSAT(config).eval()
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    windows = cut_windows(bundle.info)
-    with torch.no_grad():
-        wanted = network(torch.from_numpy(windows)).framewise.numpy()
-    trt: Any = StandIn(network, MOST)
-    plain: dict[int, FloatArray] = {}
-    for graph in (False, True) if has_cudart() else (False,):
-        backend = TrtBackend(trt, b"", bundle.info, graph)
-        found = compare(backend, windows, wanted) | soak(backend, windows, args.windows)
-        for size in (1, 3, MOST):
-            scores = backend.infer(windows[:size]).framewise
-            if graph:
-                found[f"equal to the stream, batch {size}"] = bool(np.array_equal(scores, plain[size]))
-            plain[size] = scores
-        backend.close()
-        yield {WAYS[graph]: found}
-
-
-def compare(backend: Backend, windows: FloatArray, wanted: FloatArray) -> Result:
-    """Return the largest difference in the scores, by batch size."""
-    differences = {}
-    for size in (1, 3, MOST, 2 * MOST + 1, 1):
-        index = np.arange(size) % len(windows)
-        differences[str(size)] = float(np.abs(backend.infer(windows[index]).framewise - wanted[index]).max())
-    return {"largest difference by batch": differences}
-
-
-def soak(backend: Backend, windows: FloatArray, runs: int) -> Result:
-    """Score many windows; return the latency, and by how many bytes the GPU's free memory fell meanwhile."""
-    device = open_device()
-
-    def free() -> int:
-        with device.current():
-            return int(device.cuda.mem_get_info()[0])
-
-    for window in windows[:20]:
-        backend.infer(window[None])
-    before, order = free(), iter(np.arange(runs) % len(windows))
-    seconds = time_calls(lambda: backend.infer(windows[next(order)][None]), runs)
-    return {
-        "p50_ms": 1000 * statistics.median(seconds),
-        "p99_ms": 1000 * float(np.quantile(seconds, 0.99)),
-        "windows": runs,
-        "memory taken meanwhile": before - free(),
-    }
-
-
-def run_roofline(args: argparse.Namespace) -> Iterator[Result]:
-    """Time networks, batches and precisions as export/roofline.py does; compile last, since that takes long."""
-    device = torch.device(args.device)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    for ways in (roofline.WAYS[:2], roofline.WAYS[2:]):
-        for name, batch in itertools.product(NETWORKS, args.batches):
-            config = read_network(CONFIGS / "networks" / f"{name}.yaml")
-            macs = multiply_adds(NetworkSize.model_validate(config.model_dump()))
-            wanted = argparse.Namespace(batch=batch, runs=args.runs)
-            for precision in roofline.PRECISIONS:
-                rows = roofline.measure(config, precision, device, macs, wanted, torch.compile, ways)
-                yield {f"{name}, batch {batch}, {precision}, {row.way}": vars(row) for row in rows}
-
-
-def run_engines(args: argparse.Namespace) -> Iterator[Result]:  # noqa: ARG001
-    """Build engines of the bundled model where a TensorRT is installed; yield what their manifests say."""
-    flavour = installed_flavour()
-    if flavour is None:
-        raise HtsatEdgeError("no TensorRT is installed")
-    yield {"flavour": flavour}
-    with tempfile.TemporaryDirectory() as folder:
-        copy = shutil.copytree(BUNDLED, Path(folder) / "bundled", ignore=shutil.ignore_patterns("engines"))
-        for precision in ("fp32", "fp16", "int8"):
-            printed = io.StringIO()
-            with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
-                status = build_engines([str(copy), "--precision", precision, "--flavour", flavour, "--batch", "1,1,4"])
-            yield {precision: {"status": status, "printed": printed.getvalue().splitlines()[-8:]}}
-        for manifest in read_manifests(load_bundle(copy)):
-            yield {f"{manifest.recipe.precision} manifest": manifest.model_dump(mode="json")}
-
-
-PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Result]]] = {
-    "machine": describe_machine,
-    "backend": run_backend,
-    "engines": run_engines,
-    "roofline": run_roofline,
+MINUTES = 10
+SHARES = {
+    "machine": 8,  # it loads all that the others do
+    "backend": 4,
+    "tests": 6,
+    "onnxruntime": 5,
+    "engines": 12,
+    "roofline": 8,
+    "training": 8,
+    "compile": 12,
 }
+"""Of the time that is left, what one part does not take is for those after it."""
+NOT_RUN = "not run"
+POINT = re.compile(r"(?P<network>.+), batch (?P<batch>\d+), (?P<precision>fp\d+), (?P<way>.+)")
+"""The name of a point of the roofline."""
+Found = dict[str, dict[str, Any]]
 
 
 def run_all(args: argparse.Namespace) -> int:
-    """Run the parts in processes of their own; write the JSON after each, and print the tables."""
-    found: Result = {}
-    for name in PARTS:
-        print(f"{name} …", file=sys.stderr, flush=True)
+    """Run the parts in processes of their own, and print the tables."""
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise HtsatEdgeError("torch sees no CUDA GPU here: nothing was run; --device cpu rehearses what needs none")
+    refuse_unwritable(args.out)
+    if args.out.exists():
+        read_found(args.out)  # no file of another kind is overwritten
+    write_found(args.out, {})
+    end = BEGAN + 60 * args.minutes
+    left = list(PARTS)
+    while left:
+        name = left[0]
         begun = time.monotonic()
-        found[name] = run_part(name, args)
-        found[name]["seconds"] = round(time.monotonic() - begun, 1)
-        with replacing(args.out) as part:
-            part.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    print("\n".join(tables(found)))
+        limit_s = (end - begun) * SHARES[name] / sum(SHARES[other] for other in left)
+        print(f"{name}: at most {limit_s:.0f} s …", file=sys.stderr, flush=True)
+        reason = run_part(name, args, limit_s)
+        seconds = round(time.monotonic() - begun, 1)
+        add(args.out, name, {"seconds": seconds} if reason is None else {NOT_RUN: reason, "seconds": seconds})
+        del left[0]
+    print("\n".join(tables(read_found(args.out))))
     return 0
 
 
-def run_part(name: str, args: argparse.Namespace) -> Result:
-    """Return what a part found until it ended, and where it did not end well, the reason under `not run`."""
-    options = ["--device", args.device, "--runs", str(args.runs), "--windows", str(args.windows)]
-    options += ["--batches", *map(str, args.batches)]
-    command = command_of("htsat_edge.export.gpu_day", "--part", name, *options)
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        try:
-            status = subprocess.run(command, stdout=out, stderr=err, timeout=args.limit, check=False).returncode
-            err.seek(0)
-            lines = err.read().decode(errors="replace").strip().splitlines()
-            reason = None if status == 0 else (lines or [f"exit status {status}"])[-1]
-        except subprocess.TimeoutExpired:
-            reason = f"took more than {args.limit} s"
-        out.seek(0)
-        whole = [line for line in out.read().split(b"\n")[:-1] if line.startswith(b"{")]
-    found = {key: value for line in whole for key, value in json.loads(line).items()}
-    return found if reason is None else {**found, "not run": reason}
+def run_part(name: str, args: argparse.Namespace, limit_s: float) -> str | None:
+    """Run a part, which adds what it finds to the JSON; return why it did not come to its end, None if it did."""
+    options = ["--part", name, "--device", args.device, "--out", str(args.out.absolute())]
+
+    def command(end: int) -> list[str]:
+        return command_of("htsat_edge.runtime.common.lifeline", str(end), "htsat_edge.export.gpu_day", *options)
+
+    with log_of(args.out).open("ab+") as log:
+        begin = log.seek(0, os.SEEK_END)
+        with started(command, log.fileno(), log.fileno()) as part:
+            try:
+                status = part.wait(max(limit_s, 0))
+            except subprocess.TimeoutExpired:
+                return f"took more than {limit_s:.0f} s"
+            finally:
+                # With all that it started: workers of a loader or a compiler would take the time of others.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(part.pid, signal.SIGKILL)
+                part.communicate()
+        log.seek(begin)
+        lines = log.read().decode(errors="replace").strip().splitlines()
+    if status == 0:
+        return None
+    if status < 0:
+        return f"ended by {signal.Signals(-status).name}"
+    return in_one_line(lines[-1].removeprefix("gpu_day.py: ")) if lines else f"exit status {status}"
 
 
-def tables(found: Result) -> Iterator[str]:
-    """Yield the lines of Markdown tables of the figures, as docs/performance.md has them."""
-    machine, backend, points = found["machine"], found["backend"], found["roofline"]
+def log_of(out: Path) -> Path:
+    """Return where all that the parts print goes."""
+    return out.with_name(f"{out.name}.log")
+
+
+def add(out: Path, part: str, result: dict[str, Any]) -> None:
+    """Add results of a part to the JSON."""
+    found = read_found(out) if out.exists() else {}
+    found.setdefault(part, {}).update(result)
+    write_found(out, found)
+
+
+def write_found(out: Path, found: Found) -> None:
+    """Write the JSON, whole or not at all."""
+    with replacing(out) as part:
+        part.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_found(out: Path) -> Found:
+    """Read the JSON; raise an HtsatEdgeError where it is not what this script writes."""
+    try:
+        found = json.loads(out.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise HtsatEdgeError(f"{out}: there is no such file; run gpu_day.py without --table first") from None
+    except ValueError:
+        found = None
+    parts: dict[str, Any] = found if isinstance(found, dict) else {"": found}
+    if not parts.keys() <= PARTS.keys() or not all(isinstance(part, dict) for part in parts.values()):
+        raise HtsatEdgeError(f"{out}: is not what gpu_day.py writes; give another --out")
+    return parts
+
+
+def tables(found: Found) -> Iterator[str]:
+    """Yield the figures in lines and Markdown tables, as docs/performance.md has them."""
+    machine = found.get("machine", {})
     yield f"{machine.get('gpu') or 'no GPU'}, torch {machine.get('torch')}"
     for name in PARTS:
-        if "not run" in found[name]:
-            yield f"{name}: not run, or not to its end: {found[name]['not run']}"
-    for way in WAYS:
-        if way in backend:
-            worst = max(backend[way]["largest difference by batch"].values())
+        if name not in found:
+            yield f"{name}: not run"
+        elif NOT_RUN in found[name]:
+            yield f"{name}: not run, or not to its end: {found[name][NOT_RUN]}"
+    for way in BACKEND_WAYS:
+        if own := found.get("backend", {}).get(way):
+            worst = max(own["largest difference by batch"].values())
             yield (
-                f"The runtime's backend, {way}: {backend[way]['p50_ms']:.2f} ms a window, largest difference "
-                f"{worst:.1e}, {backend[way]['windows']} windows took {backend[way]['memory taken meanwhile']} bytes"
+                f"The runtime's backend, {way}: {own['p50_ms']:.2f} ms a window, largest difference {worst:.1e}, "
+                f"{own['windows']} windows took {own['memory taken meanwhile']} bytes"
             )
-    yield ""
-    yield "| network, batch | precision | torch | CUDA graph | torch.compile | bound |"
-    yield "|---|---|---|---|---|---|"
-    rows = dict.fromkeys(key.rpartition(", ")[0] for key in points if ", " in key)
-    for row in rows:
-        ways = [points.get(f"{row}, {way}", {}) for way in roofline.WAYS]
-        cells = [f"{way['median_ms']:.3f} ms" if way.get("median_ms") else "not run" for way in ways]
-        bound = next((f"{way['bound_ms']:.3f} ms" for way in ways if way.get("bound_ms")), "not measured")
-        name, _, precision = row.rpartition(", ")
-        yield f"| {name} | {precision} | {' | '.join(cells)} | {bound} |"
+    if summary := found.get("tests", {}).get("summary"):
+        yield f"tests/gpu: {summary}"
+    yield from roofline_table(found.get("roofline", {}) | found.get("compile", {}))
+    yield from onnxruntime_table(found.get("onnxruntime", {}))
+    yield from training_table(found.get("training", {}))
+
+
+def table(*rows: list[str]) -> Iterator[str]:
+    """Yield the lines of a Markdown table, the first row being the head; nothing of a head alone."""
+    if len(rows) > 1:
+        head, *others = (f"| {' | '.join(row)} |" for row in rows)
+        yield from ("", head, "|---" * len(rows[0]) + "|", *others)
+
+
+def roofline_table(points: dict[str, Any]) -> Iterator[str]:
+    """Yield the table of the networks in torch, with the ways that were run."""
+    named = [(match, point) for key, point in points.items() if (match := POINT.fullmatch(key))]
+    ways = [way for way in WAYS if any(m["way"] == way and point["median_ms"] for m, point in named)]
+    networks = list(dict.fromkeys(m["network"] for m, _ in named))
+    lines: dict[tuple[int, int, str], dict[str, Any]] = {}
+    for match, point in named:
+        key = networks.index(match["network"]), int(match["batch"]), match["precision"]
+        lines.setdefault(key, {})[match["way"]] = point
+    rows = []
+    for (network, batch, precision), own in sorted(lines.items(), key=lambda line: (line[0][:2], line[0][2] != "fp32")):
+        medians = [own.get(way, {}).get("median_ms") for way in ways]
+        bound = next((point["bound_ms"] for point in own.values() if point["bound_ms"]), None)
+        if not bound or not any(medians):
+            continue
+        share = 100 * bound / min(filter(None, medians))
+        cells = [milliseconds(median) if median else NOT_RUN for median in medians]
+        rows.append(
+            [
+                f"{networks[network]}, {batch}",
+                precision,
+                *cells,
+                milliseconds(bound),
+                f"{share:.{0 if share >= 10 else 1}f} %",
+            ]
+        )
+    yield from table(["network, batch", "precision", *ways, "bound", "share of the fastest"], *rows)
+
+
+def onnxruntime_table(found: dict[str, Any]) -> Iterator[str]:
+    """Yield the table of onnxruntime's providers."""
+    rows = []
+    for name, own in found.items():
+        if ", batch " in name:
+            graph, provider = name.rsplit(", ", 1)
+            took = milliseconds(own["p50_ms"]) if "p50_ms" in own else f"{NOT_RUN}: {own[NOT_RUN]}"
+            apart = f"{own['largest difference']:.1e}" if "p50_ms" in own and provider != ON_CPU else ""
+            rows.append([graph, provider.removesuffix("ExecutionProvider"), took, apart])
+    yield from table(["fp32.onnx", "onnxruntime's provider", "log-mel to scores", "difference to the CPU"], *rows)
+
+
+def training_table(found: dict[str, Any]) -> Iterator[str]:
+    """Yield the table of trainings."""
+    rows = []
+    for name, own in found.items():
+        if isinstance(own, dict) and "clips_per_s" in own:
+            memory = own.get("memory_gb")
+            cells = [digits(own["clips_per_s"]), "" if memory is None else f"{memory:.1f} GB"]
+            rows.append([name, str(own["clips"]), *cells])
+        elif isinstance(own, dict):
+            rows.append([name, "", f"{NOT_RUN}: {own[NOT_RUN]}", ""])
+    yield from table(["training", "clips of a step", "clips a second", "memory"], *rows)
+
+
+def milliseconds(value: float) -> str:
+    """Return a time with three digits that count."""
+    return f"{digits(value)} ms"
+
+
+def digits(value: float) -> str:
+    """Return a number with three digits that count, or all that stand before the point."""
+    return f"{value:#.3g}" if value < 100 else f"{value:.0f}"
 
 
 def start(args: argparse.Namespace) -> int:
-    """Run one part and print each of its results as a line of JSON, or run all of them."""
+    """Run one part, or all of them, or print the tables of an earlier run."""
+    if args.table:
+        print("\n".join(tables(read_found(args.out))))
+        return 0
     if args.part is None:
         return run_all(args)
-    for result in PARTS[args.part](args):
-        print(json.dumps(result), flush=True)
+    if args.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a rehearsal is one on any machine
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
+    for result in PARTS[args.part](args.device):
+        add(args.out, args.part, result)
     return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = Parser(prog="gpu_day.py", description="Try and time on a CUDA machine all that needs no Jetson.")
-    parser.add_argument("--out", type=Path, default=Path("gpu-day.json"), help="(default: gpu-day.json)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("gpu-day.json"),
+        help="the results; what the parts print goes into a file beside it (default: gpu-day.json)",
+    )
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: a rehearsal (default: cuda)")
-    parser.add_argument("--runs", type=count, default=30, help="runs of each way of the roofline (default 30)")
-    parser.add_argument("--windows", type=count, default=WINDOWS, help=f"windows to score (default {WINDOWS})")
-    parser.add_argument("--batches", type=count, nargs="+", default=BATCHES, help="of the roofline (default 1 8 64)")
-    parser.add_argument("--limit", type=count, default=LIMIT_S, help=f"seconds a part may take (default {LIMIT_S})")
-    parser.add_argument("--part", choices=PARTS, help="run this part alone, in this process; print JSON")
+    parser.add_argument("--minutes", type=count, default=MINUTES, help=f"for all parts together (default {MINUTES})")
+    parser.add_argument("--table", action="store_true", help="run nothing; print the tables of --out")
+    parser.add_argument("--part", choices=PARTS, help="run this part alone, in this process, without a limit")
     args = parser.parse_args(arguments)
     return run(parser.prog, lambda: start(args))
 
