@@ -1,13 +1,18 @@
 """The unit for systemd: what it is allowed, and that a microphone is within that."""
 
 import configparser
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-UNIT = Path(__file__).parents[2] / "deploy" / "htsat-edge.service"
+from htsat_edge.runtime.common.config import read_yaml
+from htsat_edge.runtime.daemon.config import DaemonConfig
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "deploy" / "htsat-edge.service"
 MOST = 25
 """Tenths of systemd-analyze's exposure, which goes to 10."""
 
@@ -54,7 +59,7 @@ def test_sound_cards_and_what_names_them_are_in_reach(service):
     assert "char-alsa rw" in service["DeviceAllow"]
     assert "audio" in service["SupplementaryGroups"][0].split()
     assert "PrivateDevices" not in service
-    assert "ProcSubset" not in service  # /proc/asound
+    assert "ProcSubset" not in service  # /proc/cpuinfo
     assert {"AF_UNIX", "AF_INET", "AF_INET6"} <= set(service["RestrictAddressFamilies"][0].split())
 
 
@@ -66,3 +71,19 @@ def test_its_exposure_is_low():
     if "unrecognized option" in done.stderr:
         pytest.skip("systemd before 250 looks at running units alone")
     assert done.returncode == 0, done.stdout.splitlines()[-1] + done.stderr
+
+
+def test_what_is_installed_for_it_is_what_its_configuration_needs():
+    """A package that is missing ends it with status 2, and it is not tried again."""
+    config = read_yaml(ROOT / "configs" / "jetson.yaml", DaemonConfig)
+    needed = {name for name in ("mqtt", "metrics") if getattr(config.outputs, name) is not None}
+    needed |= {"web"} if config.web is not None else set()
+    assert needed == {"metrics"}
+    told = [
+        line
+        for line in (ROOT / "docs" / "daemon.md").read_text().splitlines()
+        if "/opt/htsat-edge/.venv/bin/pip" in line
+    ]
+    assert len(told) == 2  # on a Jetson, and elsewhere
+    for line in told:
+        assert needed <= set(re.search(r"\[(.*)\]", line)[1].split(","))

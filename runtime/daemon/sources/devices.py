@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from htsat_edge.runtime.daemon.sources.microphone import CARDS, MOST_MIXED, load_portaudio
-from htsat_edge.runtime.daemon.sources.names import read_name
+from htsat_edge.runtime.daemon.sources.cards import stable_id
+from htsat_edge.runtime.daemon.sources.microphone import MOST_MIXED, load_portaudio
 from htsat_edge.runtime.daemon.sources.sieve import INVALID
 from htsat_edge.runtime.dsp.audio import LOUDEST
 from htsat_edge.runtime.dsp.level import deviation_dbfs
@@ -72,14 +70,3 @@ def measure_level(sd: Any, number: int, channels: int, rate: int) -> tuple[float
     if not (np.abs(samples) <= LOUDEST).all():
         return None, f"gives {INVALID}"
     return deviation_dbfs(samples), None
-
-
-def stable_id(name: str, cards: Path = CARDS) -> str | None:
-    """Return what finds a sound card again when it is plugged in again, by PortAudio's name for it."""
-    at = name.rfind("(hw:")
-    number = name[at + 4 :].split(",")[0] if at >= 0 else ""
-    for prefix, file in (("usb", "usbid"), ("alsa", "id")):
-        with suppress(OSError):
-            if number.isdecimal():
-                return f"{prefix}:{read_name(cards / f'card{number}' / file)}"
-    return None

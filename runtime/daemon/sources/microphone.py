@@ -16,8 +16,9 @@ import numpy as np
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError
 from htsat_edge.runtime.daemon.config import MicrophoneConfig
+from htsat_edge.runtime.daemon.sources.cards import CARDS, find_card, list_cards
 from htsat_edge.runtime.daemon.sources.feed import Feed
-from htsat_edge.runtime.daemon.sources.names import read_name, tolerate_names
+from htsat_edge.runtime.daemon.sources.names import tolerate_names
 from htsat_edge.runtime.daemon.supervision import SupervisedThread, describe
 from htsat_edge.runtime.dsp.channels import Channel, Downmix
 
@@ -30,7 +31,6 @@ MOST_MIXED = 2
 """Channels: virtual devices have as many as one asks for."""
 RATES = (48_000, 44_100, 32_000, 16_000)
 """Tried in turn where the device does not take its own default."""
-CARDS = Path("/proc/asound")
 WINDOW_S = 2.0
 SURE_S = 0.25
 """Lateness that scheduling does not explain, if it lasts for a window."""
@@ -80,16 +80,6 @@ def find_device(wanted: str | int | None, devices: Sequence[dict[str, Any]], def
             raise HtsatEdgeError(f"the system has no default microphone; inputs: {there}")
         raise HtsatEdgeError(f"there is no microphone {wanted}; inputs: {there}")
     return found[0]
-
-
-def find_card(wanted: str, cards: Path) -> int | None:
-    """Return the number of a sound card by its ALSA or USB id, both of which stay when it is plugged in again."""
-    file, value = ("id", wanted[5:]) if wanted.startswith("alsa:") else ("usbid", wanted[4:])
-    for card in sorted(cards.glob("card[0-9]*")):
-        with suppress(OSError):
-            if read_name(card / file).casefold() == value.casefold():
-                return int(card.name[4:])
-    return None
 
 
 class Continuity:
@@ -142,7 +132,7 @@ class MicrophoneSource:
         self._delivering = False
         self._error: str | None = None
         self._tried = False
-        self._cards: bytes | None = None
+        self._cards: list[tuple[str, int]] | None = None
 
     def start(self) -> None:
         """Begin to record, now or as soon as the device is there."""
@@ -255,9 +245,7 @@ class MicrophoneSource:
         While any works, do so only when the list of sound cards has changed.
         """
         sd = load_portaudio()
-        cards = None
-        with suppress(OSError):
-            cards = (CARDS / "cards").read_bytes()
+        cards = list_cards() or None
         with _portaudio:
             if _open and cards == self._cards:
                 return

@@ -71,15 +71,32 @@ def microphone(tmp_path_factory, wait_for):
 
 
 @pytest.fixture
-def cards(tmp_path):
-    """Three sound cards as /proc/asound has them."""
-    for number, name, usb in ((0, "tegra", None), (2, "Device", "0d8c:0014"), (3, "ArrayUAC10", "2886:0018")):
-        card = tmp_path / f"card{number}"
-        card.mkdir()
-        (card / "id").write_text(f"{name}\n")
+def plug_in(tmp_path):
+    """Plugs a sound card in, as /sys/class/sound has it; its class folder is `plug_in.cards`."""
+
+    def plug(number, name, usb=None):
+        interface = tmp_path / "devices" / f"card{number}" / "1-2:1.0"
+        (interface / "sound").mkdir(parents=True)
+        (interface / "sound" / "id").write_text(f"{name}\n")
+        (interface / "sound" / "device").symlink_to(interface)
         if usb:
-            (card / "usbid").write_text(f"{usb}\n")
-    return tmp_path
+            for file, half in zip(("idVendor", "idProduct"), usb.split(":"), strict=True):
+                (interface.parent / file).write_text(f"{half}\n")
+        (plug.cards / f"card{number}").symlink_to(interface / "sound")
+        (plug.cards / f"controlC{number}").symlink_to(interface / "sound")
+
+    plug.cards = tmp_path / "class"
+    plug.cards.mkdir()
+    return plug
+
+
+@pytest.fixture
+def cards(plug_in):
+    """Three sound cards as /sys/class/sound has them."""
+    plug_in(0, "tegra")
+    plug_in(2, "Device", "0d8c:0014")
+    plug_in(3, "ArrayUAC10", "2886:0018")
+    return plug_in.cards
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from htsat_edge.runtime.daemon.sources.microphone import (
     choose_channels,
     choose_rate,
     count_channels,
-    find_card,
     find_device,
 )
 
@@ -64,12 +63,6 @@ def test_a_device_whose_channels_are_to_be_counted_may_come_later(monkeypatch):
     assert count_channels(MicrophoneConfig(device="respeaker", channel="each")) == 6
     with pytest.raises(NotReadyError, match="there is no microphone Blue Yeti"):
         count_channels(MicrophoneConfig(device="Blue Yeti", channel="each"))
-
-
-def test_a_card_keeps_its_ids(cards):
-    assert find_card("usb:0D8C:0014", cards) == 2
-    assert find_card("alsa:tegra", cards) == 0
-    assert find_card("alsa:x", cards) is None
 
 
 @pytest.mark.parametrize(

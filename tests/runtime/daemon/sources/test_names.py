@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from htsat_edge.runtime.daemon.sources.microphone import find_card
 from htsat_edge.runtime.daemon.sources.names import Name, read_name, tolerate_names
 
 
@@ -20,12 +19,6 @@ def test_a_name_is_utf_8_or_latin_1(content, text, tmp_path):
     assert Name(content).decode() == Name(content).decode("utf-8") == text
     (tmp_path / "id").write_bytes(content + b"\n")
     assert read_name(tmp_path / "id") == text
-
-
-def test_a_card_whose_neighbour_has_an_odd_id_is_found(cards):
-    (cards / "card0" / "id").write_bytes(b"K\xfcche\n")
-    assert find_card("alsa:Device", cards) == 2
-    assert find_card("alsa:K\xfcche", cards) == 0
 
 
 @pytest.mark.parametrize("later", [True, False])

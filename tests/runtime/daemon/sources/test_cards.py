@@ -1,0 +1,37 @@
+"""Sound cards as the kernel shows them, also to a container."""
+
+from htsat_edge.runtime.daemon.sources.cards import find_card, list_cards, stable_id
+
+
+def test_a_card_keeps_its_ids(cards):
+    assert find_card("usb:0D8C:0014", cards) == 2
+    assert find_card("alsa:tegra", cards) == 0
+    assert find_card("alsa:x", cards) is None
+
+
+def test_a_card_whose_neighbour_has_an_odd_id_is_found(cards):
+    (cards / "card0" / "id").write_bytes(b"K\xfcche\n")
+    assert find_card("alsa:Device", cards) == 2
+    assert find_card("alsa:K\xfcche", cards) == 0
+
+
+def test_a_sound_card_has_an_id_that_finds_it_again(cards):
+    assert stable_id("ReSpeaker 4 Mic Array: USB Audio (hw:3,0)", cards) == "usb:2886:0018"
+    assert stable_id("tegra-hda: HDMI (hw:0,3)", cards) == "alsa:tegra"
+    assert stable_id("(hw:3,0)", cards) == "usb:2886:0018"
+    assert stable_id("default", cards) is None
+    assert stable_id("odd (hw:Device)", cards) is None
+
+
+def test_a_card_that_was_plugged_in_again_is_another_one(plug_in):
+    """Though its number, its id and its place are the same."""
+    assert list_cards(plug_in.cards) == []
+    plug_in(1, "Device")
+    before = list_cards(plug_in.cards)
+    assert [name for name, _ in before] == ["card1"]
+    assert list_cards(plug_in.cards) == before
+    card, kept = plug_in.cards / "card1", plug_in.cards / "kept"
+    card.resolve().rename(kept)  # which keeps its inode from being used again
+    assert list_cards(plug_in.cards) == []
+    card.resolve().mkdir()
+    assert list_cards(plug_in.cards) not in ([], before)
