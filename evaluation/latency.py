@@ -175,7 +175,7 @@ def listen(
 
 def _pieces(blocks: Iterable[FloatArray], length: int) -> Iterator[FloatArray]:
     """Yield the samples of the blocks in pieces of `length`, the last one shorter."""
-    rest = np.empty(0, np.float32)
+    rest: FloatArray = np.empty(0, np.float32)
     for block in blocks:
         rest = np.concatenate([rest, block])
         whole = len(rest) // length * length

@@ -217,7 +217,7 @@ def render(pattern: str, seed: int) -> Alarm:
     starts: list[float] = np.arange(0, SOUNDING_S, every_s).tolist()
     pieces = [(start + at, piece) for start in starts for at, piece in cycle]
     sounding = tuple((at, at + len(piece) / RATE) for at, piece in pieces)
-    samples = np.zeros(round((max(off for _, off in sounding) + 1) * RATE))
+    samples: Wave = np.zeros(round((max(off for _, off in sounding) + 1) * RATE))
     for at, piece in pieces:
         samples[(start := round(at * RATE)) : start + len(piece)] += piece
     samples = room(samples, rng)

@@ -223,7 +223,8 @@ def normalise(g: GraphWriter, network: HTSAT, x: str, frames: int) -> str:
 def patch_embed(g: GraphWriter, network: HTSAT, x: str) -> str:
     """Write the patches, (B, 1024, F) -> (B, 4096, C), tokens in Z-order."""
     embed = network.patch_embed
-    cell = np.arange(FRAMES * MELS).reshape(SPANS, FRAMES // SPANS, MELS).transpose(0, 2, 1)  # (span, F, time)
+    cell: Array = np.arange(FRAMES * MELS).reshape(SPANS, FRAMES // SPANS, MELS)
+    cell = cell.transpose(0, 2, 1)  # (span, F, time)
     cell = cell.reshape(GRID, PATCH, GRID, PATCH).transpose(0, 2, 1, 3).reshape(GRID * GRID, PATCH * PATCH)
     order = z_order(GRID).numpy()
     x = g.reshape("patch_embed.flat", x, FRAMES * MELS)

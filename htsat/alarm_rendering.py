@@ -39,7 +39,7 @@ def render(rng: Rng, notes: list[Note], voice: Voice, length: int, moving: bool 
 def oscillate(rng: Rng, notes: list[Note], voice: Tone, length: int, moving: bool = False) -> Samples:
     """Play notes on oscillators, one for each of the tones at once."""
     drift = wander(rng, length, rng.uniform(0, 0.004)) * vibrato(rng, voice, length)
-    gain = np.ones(length)
+    gain: Samples = np.ones(length)
     if moving:
         doppler, gain = pass_by(rng, length)
         drift *= doppler

@@ -74,7 +74,7 @@ class Downmix:
         """Take frames (S, channels); return samples (S,), fewer only while the first are held back."""
         if self._fixed is not None:
             return np.ascontiguousarray(frames[:, self._fixed])
-        done = [np.empty(0, np.float32)]
+        done: list[FloatArray] = [np.empty(0, np.float32)]
         while len(frames):
             part, frames = frames[: self._missing], frames[self._missing :]
             self._parts.append(part.copy())  # a sound card uses its buffer again

@@ -58,7 +58,8 @@ def initial_state(classes: int) -> State:
 
 def advance(state: State, score: FloatArray, rule: Rule) -> tuple[State, BoolArray, BoolArray]:
     """Take the scores (C,) of one step; return the new state, and which classes start and which end an event (C,)."""
-    now, hidden, doubted = state.step, np.zeros(len(score), bool), np.zeros(len(score), bool)
+    nothing: BoolArray = np.zeros(len(score), bool)
+    now, hidden, doubted = state.step, nothing, nothing
     if rule.below is not None:
         hidden, doubted = find_general(state, score, rule, rule.below)
         score = np.where(hidden, np.float32(0), score)

@@ -110,7 +110,8 @@ def mel_filters(front_end: FrontEnd) -> FloatArray:
     edges_hz = mel_edges_hz(front_end)
     low, centre, high = (edges_hz[i : i + front_end.n_mels] for i in range(3))
     triangles = np.minimum((bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre))
-    return (np.maximum(triangles, 0) * 2 * front_end.mel_stretch / (high - low)).astype(np.float32)
+    filters: FloatArray = (np.maximum(triangles, 0) * 2 * front_end.mel_stretch / (high - low)).astype(np.float32)
+    return filters
 
 
 def hann(length: int) -> FloatArray:

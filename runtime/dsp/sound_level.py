@@ -89,7 +89,7 @@ class LevelMeter:
         """Begin anew, as after a gap."""
         self._weighting.reset()
         self._fast.reset()
-        self._samples = np.zeros(0, np.float32)
+        self._samples: FloatArray = np.zeros(0, np.float32)
         self._steps: list[tuple[float, float, float, float]] = []
         """Of the second that has begun: sums of samples, squares and weighted squares, and the largest Fast power."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from htsat_edge.runtime.common.arrays import FloatArray
 
@@ -20,7 +21,7 @@ def stretch_matrix(frames_in: int, frames_out: int) -> FloatArray:
     return matrix.astype(np.float32)
 
 
-def _cubic(distance: np.ndarray) -> np.ndarray:
+def _cubic(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return Keys' cubic kernel with a = -0.75 (Keys 1981, equation 4)."""
     a, d = -0.75, distance
     near = ((a + 2) * d - (a + 3)) * d * d + 1

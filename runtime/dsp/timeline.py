@@ -34,7 +34,7 @@ class Timeline:
         self._end = 0.0
         """Up to where the last window has heard, in steps."""
         self._sum: FloatArray | None = None
-        self._weights = np.zeros((0, 1), np.float32)
+        self._weights: FloatArray = np.zeros((0, 1), np.float32)
 
     def push(self, step: float, framewise: FloatArray) -> FloatArray:
         """Add the scores (steps, C) of a window that begins at `step`; return those (n, C) that are now final.
@@ -70,7 +70,7 @@ class Timeline:
 
     def _add(self, step: int, scores: FloatArray, weight: FloatArray) -> None:
         if self._sum is None:
-            self._sum = np.zeros((0, scores.shape[1]), np.float32)
+            self._sum = np.zeros_like(scores[:0])
         offset = step - self.begin
         late, early = max(offset, 0), max(-offset, 0)
         grow = offset + len(scores) - len(self._sum)

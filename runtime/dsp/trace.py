@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.arrays import FloatArray, IntArray
 
 Pool = Callable[..., FloatArray]
 """np.mean or np.max."""
@@ -49,7 +49,7 @@ class Trace:
         self.score = Pooled(columns, np.max)
         self.peak: FloatArray | None = None
         """(C,)."""
-        self.peak_step = np.empty(0, np.int64)
+        self.peak_step: IntArray = np.empty(0, np.int64)
         self._steps = 0
 
     def frames(self, log_mel: FloatArray) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.dsp.audio import AudioFile
@@ -90,5 +91,5 @@ def _noise(rng: np.random.Generator, shape: tuple[int, int]) -> FloatArray:
     """Return the power (T, F) of stationary noise of a random colour."""
     bands = shape[1]
     colour_db = np.linspace(0, rng.uniform(*SLOPES_DB), bands) + rng.normal(0, ROUGH_DB, bands)
-    noise = rng.standard_gamma(GRAIN, shape) / GRAIN * np.power(10, colour_db / 10)
+    noise: npt.NDArray[np.float64] = rng.standard_gamma(GRAIN, shape) / GRAIN * np.power(10, colour_db / 10)
     return noise.astype(np.float32)

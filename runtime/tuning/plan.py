@@ -126,7 +126,8 @@ def grid_of(setup: Setup, label: str, also: float | None = None) -> FloatArray:
     threshold = setup.thresholds[setup.labels.index(label)]
     stored = GRID[GRID * np.float32(share_of(setup, label)) >= FLOOR]
     more = [limit for limit in (threshold, also) if limit is not None]
-    return np.unique(np.append(stored, np.array(more, np.float32)))
+    tried: FloatArray = np.unique(np.append(stored, np.array(more, np.float32)))
+    return tried
 
 
 def _limits(thresholds: FloatArray, releases: FloatArray, min_length: int, merge_gap: int) -> list[CodeLimits]:

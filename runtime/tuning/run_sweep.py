@@ -119,7 +119,7 @@ def _specifics(codes: Codes, seen: Codes, hidden: BoolArray, now: CodeLimits, en
     own = np.stack([spans.opened, np.minimum(spans.closed, end - 1) + 1], axis=1)
     also = codes.steps[hidden & (codes.codes >= now.threshold)]
     reach = codes.at_least(now.release).steps
-    young = np.ones(len(reach), bool)
+    young: BoolArray = np.ones(len(reach), bool)
     if len(runs.begin):
         run = np.searchsorted(runs.begin, reach, side="right") - 1  # the one that goes on up to there, or begins
         goes_on = (run >= 0) & (runs.end[run] >= reach)

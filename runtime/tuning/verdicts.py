@@ -102,4 +102,5 @@ def _tails(draws: Numbers) -> tuple[Numbers, Numbers]:
 def _recall(right: Numbers) -> Numbers:
     """Return right events (..., n) as a share of the most, never rising with the threshold."""
     most = np.maximum.accumulate(right[..., ::-1], axis=-1)[..., ::-1]
-    return most / np.maximum(most[..., :1], 1e-12)
+    recall: Numbers = most / np.maximum(most[..., :1], 1e-12)
+    return recall

@@ -23,7 +23,7 @@ class Sieve:
         """Prepare for samples at `sample_rate` Hz."""
         self._join, self._longest = round(JOIN_S * sample_rate), round(LONGEST_S * sample_rate)
         self._lost = 0
-        self._since = np.empty(0, np.float32)
+        self._since: FloatArray = np.empty(0, np.float32)
         """What came after the last invalid sample, of a span that is not over."""
 
     @property

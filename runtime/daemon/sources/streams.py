@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.arrays import FloatArray, UInt8Array
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import PcmConfig, StreamConfig
 from htsat_edge.runtime.daemon.sources.feed import Feed
@@ -237,7 +237,7 @@ class Decoder:
         whole = len(content) - len(content) % (self.channels * self._width)
         self._rest = content[whole:]
         self.frames += whole // (self.channels * self._width)
-        samples = np.frombuffer(content[:whole], np.uint8).reshape(-1, self._width)
+        samples: UInt8Array = np.frombuffer(content[:whole], np.uint8).reshape(-1, self._width)
         if missing := np.dtype(self._type).itemsize - self._width:
             samples = np.pad(samples, ((0, 0), (missing, 0)))  # little-endian: the lowest byte comes first
         frames = samples.view(self._type).reshape(-1, self.channels)

@@ -41,7 +41,7 @@ class TakeCutter:
 
     def __init__(self, sample_rate: int) -> None:
         self.sample_rate, self._frame = sample_rate, round(FRAME_S * sample_rate)
-        self._samples = np.empty(0, np.float32)
+        self._samples: FloatArray = np.empty(0, np.float32)
         self._levels: list[float] = []
         self._onset: int | None = None
         """The frame in which the sound begins."""
