@@ -1,6 +1,7 @@
 # make demo: set up, run the bundled model on a real recording, draw build/demo.png
 # make test: set up, lint, check types, run the tests but the slow ones
 # make test-slow: run the tests that make test leaves out, because they take long
+# make test-jetpack6, test-oldest, test-device: test with other versions, each in an environment of its own
 # make model: train the bundled model again, from the recordings of public packages
 # make aarch64: run the detector and its tests on an emulated aarch64
 
@@ -18,7 +19,13 @@ FOLDERS := htsat_edge runtime evaluation calibration export htsat configs
 TREE := $(VENV)/.tree-$(shell find $(FOLDERS) -type f -not -path '*/__pycache__/*' -not -path '*/engines/*' | sort | cksum | cut -d' ' -f1)
 EDITABLE := --config-settings editable_mode=strict
 
-.PHONY: demo test test-slow lint model aarch64 clean compiler programs
+# For the tests: what is installed, and a file of constraints for pip.
+TORCH := torch==2.13.0
+EXTRAS := export,calibration,plot,train,web,test
+CONSTRAINTS :=
+CONSTRAINED := $(CONSTRAINTS:%=--constraint %)
+
+.PHONY: demo test suite test-slow test-jetpack6 test-oldest test-device lint model aarch64 clean compiler programs
 
 demo: COST := about 110 MB to download, 460 MB on disk, one to two minutes
 demo: $(VENV)/.demo $(TREE)
@@ -30,13 +37,28 @@ demo: $(VENV)/.demo $(TREE)
 
 # Two files of tests at a time: many wait for real time to pass.
 BESIDE := --numprocesses 2 --dist loadfile
-test: lint programs
+test: lint suite
+
+suite: $(VENV)/.test $(TREE) programs
 	$(BIN)/python -m pytest -m "not slow" $(BESIDE)
 
 test-slow: lint programs
 	$(BIN)/python -m pytest -m slow
 
-test test-slow lint model: COST := 2.3 GB on disk or more, five minutes or more
+# Python 3.10, which JetPack 6 has, gets no newer versions of what these constraints name.
+test-jetpack6:
+	$(MAKE) test VENV=.venv-jetpack6 CONSTRAINTS=tests/constraints/jetpack6.txt
+
+# The least that setup.py asks for; ruff and mypy are for the newest.
+test-oldest:
+	$(MAKE) suite VENV=.venv-oldest CONSTRAINTS=.venv-oldest/minima.txt
+
+# As on a device, without torch: tests that need it are left out, or skipped, and say so.
+test-device:
+	$(MAKE) suite VENV=.venv-device-$(notdir $(PYTHON)) TORCH= EXTRAS=calibration,plot,web,test \
+		COST="1.3 GB on disk, two minutes or more"
+
+test suite test-slow lint model aarch64: COST := 2.3 GB on disk or more, five minutes or more
 lint: $(VENV)/.test $(TREE)
 	$(BIN)/ruff format --check .
 	@echo "ruff checks $$($(BIN)/ruff check --show-files . | wc -l) files"
@@ -70,11 +92,12 @@ model: $(VENV)/.test $(TREE)
 		--clips runs/scenes/manifest.csv --material "scenes of game ambience that was not learned" --write
 	$(BIN)/python -m htsat_edge.htsat.card runs/bundled --data $(CORPORA) --out runtime/models/bundled
 
-aarch64:
-	$(PYTHON) tests/aarch64/emulate.py
+# Its results are compared with this environment's, whose versions it takes.
+aarch64: $(VENV)/.test $(TREE)
+	$(BIN)/python tests/aarch64/emulate.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) .venv-jetpack6 .venv-oldest .venv-device-* build *.egg-info
 
 # A stamp a set of packages: done once, and again when setup.py changes.
 $(VENV)/.demo: setup.py | $(BIN)/python
@@ -89,12 +112,18 @@ $(TREE): | $(VENV)/.demo
 	@touch $@
 
 # torch is named alone and first, so that its small CPU build is taken where there is one.
-$(VENV)/.test: setup.py | $(BIN)/python compiler
-	@echo "==> torch"
-	@$(PIP) torch==2.13.0 $(BRIEFLY)
+$(VENV)/.test: setup.py $(CONSTRAINTS) | $(BIN)/python compiler
+	@$(if $(TORCH),echo "==> torch" && $(PIP) $(CONSTRAINED) $(TORCH) $(BRIEFLY))
 	@echo "==> Packages for everything else"
-	@$(PIP) $(EDITABLE) --editable ".[export,calibration,plot,train,web,test]" $(BRIEFLY)
+	@$(PIP) $(CONSTRAINED) $(EDITABLE) --editable ".[$(EXTRAS)]" $(BRIEFLY)
 	@rm -f $(VENV)/.tree-* && touch $@ $(VENV)/.demo $(TREE)
+
+# The minima of setup.py as exact versions, and more only where another package asks for more. torch is as elsewhere.
+comma := ,
+$(VENV)/minima.txt: setup.py | $(BIN)/python
+	@$(PIP) uv $(BRIEFLY)
+	@echo $(TORCH) | $(BIN)/uv pip compile --quiet --python $(BIN)/python --resolution lowest-direct --no-annotate \
+		$(patsubst %,--extra %,$(subst $(comma), ,$(EXTRAS))) setup.py - --output-file $@
 
 # sed_scores_eval comes as source.
 compiler:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -21,6 +22,18 @@ DATA = Path(__file__).parent / "data"
 FAKES = Path(__file__).parent / "fakes"
 TINY = {"embed_dim": 16, "depths": (2, 2, 3, 2), "heads": (2, 4, 4, 8), "classes": 10}
 """The network behind the goldens (tests/data/goldens/README.md)."""
+NEEDS_TORCH = (
+    "htsat",
+    "gpu",
+    "calibration/test_packing.py",
+    *(f"export/test_{name}.py" for name in ("gpu_day", "graph", "roofline", "stored", "to_onnx", "to_onnx_groups")),
+)
+collect_ignore = [] if importlib.util.find_spec("torch") else list(NEEDS_TORCH)
+
+
+def pytest_report_header():
+    """Say what a device cannot run; single tests of other files say so as they are skipped."""
+    return f"torch is not installed; left out: {', '.join(collect_ignore)}" if collect_ignore else None
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +71,7 @@ def waveforms():
 @pytest.fixture(scope="session")
 def tiny_weights():
     """The weights behind the goldens, in the form of a bare checkpoint."""
+    pytest.importorskip("torch")
     from safetensors.torch import load_file
 
     return {key: value.float() for key, value in load_file(DATA / "goldens" / "weights.safetensors").items()}
@@ -66,7 +80,7 @@ def tiny_weights():
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tiny_weights, tmp_path_factory):
     """The same as a Lightning file."""
-    import torch
+    import torch  # tiny_weights has looked whether it is there
 
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.ckpt"
     torch.save({"state_dict": {f"sed_model.{key}": value for key, value in tiny_weights.items()}}, path)
@@ -145,6 +159,7 @@ def nvidia_layers(tmp_path):
 @pytest.fixture(scope="session")
 def full_graphs(tmp_path_factory):
     """Write fp32.onnx and int8.onnx of the published AudioSet size with random weights; return their folder."""
+    pytest.importorskip("torch")
     folder = tmp_path_factory.mktemp("full_graphs")
     write_full_graphs(folder)
     yield folder
@@ -265,20 +280,16 @@ def quick_validation(twelve_seconds, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny_checkpoint, tiny_files, tmp_path_factory):
-    """A bundle of the small network."""
-    from htsat_edge.export.to_onnx import main
+def stored(tmp_path_factory):
+    """The small networks as they were exported once, for devices without torch (tests/data/networks/README.md)."""
+    folder = tmp_path_factory.mktemp("stored")
+    with tarfile.open(DATA / "networks" / "networks.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder
 
+
+@pytest.fixture(scope="session")
+def tiny_bundle(stored, tmp_path_factory):
+    """A bundle of the small network, without its graph for a CPU."""
     out = tmp_path_factory.mktemp("bundles") / "tiny"
-    arguments = [
-        tiny_checkpoint,
-        "--network",
-        tiny_files / "tiny.yaml",
-        "--labels",
-        tiny_files / "tiny.csv",
-        "--out",
-        out,
-        "--no-cpu",
-    ]
-    assert main([str(argument) for argument in arguments]) == 0
-    return out
+    return shutil.copytree(stored / "tiny", out, ignore=shutil.ignore_patterns("cpu-fp32.onnx"))

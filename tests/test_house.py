@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 from collections import defaultdict
 from pathlib import Path
 
@@ -128,6 +129,18 @@ def test_only_one_module_names_programs():
         if name.startswith("htsat_edge.runtime") and "sys.executable" in path.read_text()
     ]
     assert naming == ["htsat_edge.runtime.common.programs"]
+
+
+def test_every_requirement_has_a_minimum(monkeypatch):
+    """`make test-oldest` proves them; of what has none it would take the first release that there ever was."""
+    said = {}
+    setuptools = pytest.importorskip("setuptools")
+    monkeypatch.setattr(setuptools, "setup", lambda **keywords: said.update(keywords))
+    monkeypatch.chdir(ROOT)
+    runpy.run_path("setup.py")
+    needed = {*said["install_requires"], *(line for lines in said["extras_require"].values() for line in lines)}
+    assert len(needed) > 20
+    assert [line for line in sorted(needed) if ">=" not in line] == []
 
 
 def test_docstrings_open_with_a_verb():

@@ -37,6 +37,7 @@ def heard(farmyard, tmp_path):
 
 @pytest.mark.slow
 def test_verdicts_on_the_demo_scene_train_a_model(heard, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
     from htsat_edge.htsat.train import main
 
     with StoreReader(heard) as reader:
