@@ -122,7 +122,7 @@ $(VENV)/.test: setup.py $(CONSTRAINTS) | $(BIN)/python compiler
 comma := ,
 $(VENV)/minima.txt: setup.py | $(BIN)/python
 	@$(PIP) uv $(BRIEFLY)
-	@echo $(TORCH) | $(BIN)/uv pip compile --quiet --python $(BIN)/python --resolution lowest-direct --no-annotate \
+	@echo $(TORCH) | $(BIN)/uv pip compile --quiet --upgrade --python $(BIN)/python --resolution lowest-direct --no-annotate \
 		$(patsubst %,--extra %,$(subst $(comma), ,$(EXTRAS))) setup.py - --output-file $@
 
 # sed_scores_eval comes as source.

@@ -60,7 +60,8 @@ setup(
             "networks/*.yaml",
         ],
     },
-    # `make test-oldest` runs the tests with exactly these versions. The graph for a CPU needs onnxruntime 1.23.
+    # `make test-oldest` runs the tests with exactly these versions and those of the extras, but for torch and pycuda.
+    # The graph for a CPU needs onnxruntime 1.23.
     install_requires=[
         "numpy>=1.26",
         "scipy>=1.11",
@@ -79,8 +80,8 @@ setup(
         "metrics": ["prometheus-client>=0.20"],
         "web": WEB,
         # TensorRT and CUDA come with JetPack. pycuda takes numpy 2 from 2024.1.2 on, CUDA 13 from 2025.1.2 on.
-        "jetson": ["onnx>=1.16", "pycuda>=2025.1.2"],
-        "rtx": ["onnx>=1.16", *RTX],
+        "jetson": ["onnx>=1.18", "pycuda>=2025.1.2"],
+        "rtx": ["onnx>=1.18", *RTX],
         "plot": ["matplotlib>=3.8"],
         "train": ["torch>=2.9", "safetensors>=0.4", *SCORING],
         "test": [

@@ -24,7 +24,6 @@ TINY = {"embed_dim": 16, "depths": (2, 2, 3, 2), "heads": (2, 4, 4, 8), "classes
 """The network behind the goldens (tests/data/goldens/README.md)."""
 NEEDS_TORCH = (
     "htsat",
-    "gpu",
     "calibration/test_packing.py",
     *(f"export/test_{name}.py" for name in ("gpu_day", "graph", "roofline", "stored", "to_onnx", "to_onnx_groups")),
 )
