@@ -46,8 +46,7 @@ def refuse_without_extra(prog: str, extra: str, error: Exception) -> NoReturn:
     """End a program that was run without a package that it needs, or with a broken one, with what to install."""
     if isinstance(error, HtsatEdgeError):
         print_error(prog, error)
-    elif isinstance(error, ModuleNotFoundError):
-        package = (error.name or "").partition(".")[0]
+    elif isinstance(error, ModuleNotFoundError) and (package := (error.name or "").partition(".")[0]) != "htsat_edge":
         first = f"{TORCH_FOR_CPU}, and then " if package == "torch" else ""
         print(f'{prog}: needs {package}: {first}pip install "htsat-edge[{extra}]"', file=sys.stderr)
     else:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from types import TracebackType
+from importlib.metadata import distributions, packages_distributions
+from traceback import walk_tb
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.text import in_one_line
+
+OURS = ("htsat_edge", "__main__")
 
 
 @contextmanager
@@ -35,17 +39,43 @@ def needing(what: str, package: str, mend: str) -> Iterator[None]:
 
 
 def describe_broken(error: Exception, package: str = "") -> str:
-    """Return why a library that is there cannot be loaded, and what to do; its name is found where it is not given."""
-    package = package or library_of(error.__traceback__) or "a library"
-    return f"{package}, which cannot be loaded here: {in_one_line(error)}; pip install --upgrade {package}"
+    """Return why a library that is there cannot be loaded, and what to do.
+
+    Its name is found where it is not given. Raise the error anew where it is htsat-edge itself that has failed.
+    """
+    failed = "" if package else failed_module(error)
+    if _top(failed) in OURS:
+        raise error
+    package = package or package_of(failed)
+    mend = f"; pip install --upgrade {package}" if package else ""
+    return f"{package or _top(failed) or 'a library'}, which cannot be loaded here: {in_one_line(error)}{mend}"
 
 
-def library_of(trace: TracebackType | None) -> str:
-    """Return the package of others that has failed, the last in the traceback; numpy is never what is broken."""
-    found = ""
-    while trace is not None:
-        name = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-        if name not in ("", "__main__", "htsat_edge", "importlib", "runpy", "numpy"):
-            found = name
-        trace = trace.tb_next
-    return found
+def failed_module(error: Exception) -> str:
+    """Return the module that has failed, the last in the traceback; nothing where that is not known.
+
+    The standard library is never what is broken, and numpy only where no other library has called it.
+    """
+    names = [str(frame.f_globals.get("__name__", "")) for frame, _ in walk_tb(error.__traceback__)]
+    names = [name for name in names if _top(name) not in ("", *sys.stdlib_module_names)]
+    last = next((name for name in reversed(names) if _top(name) != "numpy"), "")
+    if _top(last) not in OURS:
+        return last
+    # What cannot be parsed or linked has run nothing, and so is not in the traceback of the module that imports it.
+    if isinstance(error, SyntaxError):
+        return ""
+    return error.name or names[-1] if isinstance(error, ImportError) else last
+
+
+def package_of(module: str) -> str:
+    """Return pip's name of the package that a module is in; nothing where none is known."""
+    top = _top(module)
+    names = packages_distributions().get(top, [top])  # Python 3.10 does not look at files, and so knows few
+    found = [package for package in distributions() if package.metadata["Name"] in names]
+    path = module.replace(".", "/")
+    holding = [package for package in found if any(str(file).startswith(path) for file in package.files or ())]
+    return next((package.metadata["Name"] for package in [*holding, *found]), "")  # several may share google
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]

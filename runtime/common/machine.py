@@ -23,6 +23,10 @@ RELEASE = Path("/etc/nv_tegra_release")
 """Where Jetson Linux (L4T) says which one it is."""
 
 TOPOLOGY = Path("/sys/devices/system/cpu")
+SAFE = (1, 27)
+"""The first onnxruntime that can be loaded where processors are turned off."""
+TRIAL_S = 120
+"""After so many seconds the other process that tries it is given up."""
 MOST_THREADS_PER_PROCESSOR = 16
 """More would only wait for each other: 256 threads on 2 processors load a model in 25 s."""
 
@@ -73,6 +77,12 @@ def installed_versions(*packages: str) -> dict[str, str]:
     return found
 
 
+def minor_version(version: str) -> tuple[int, int]:
+    """Return the first two numbers of a version; zeros where it has none."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
 def cores(topology: Path = TOPOLOGY) -> int:
     """Return how many cores this process may run on; two threads of one core count once, where that is known."""
     if not hasattr(os, "sched_getaffinity"):  # as on macOS
@@ -91,11 +101,17 @@ def check_threads(threads: int) -> None:
 @cache
 def load_onnxruntime() -> Any:
     """Import onnxruntime; raise an HtsatEdgeError where that fails, or would end this process."""
-    if platform.machine() == "aarch64" and (off := processors_off()):
+    if platform.machine() == "aarch64" and not is_safe() and (off := processors_off()):
         refuse_crash(off)
     with needing("the model", "onnxruntime", "pip install onnxruntime"):
         import onnxruntime
     return onnxruntime
+
+
+def is_safe() -> bool:
+    """Return whether the installed onnxruntime is known to be one that can be loaded where processors are off."""
+    found = installed_versions("onnxruntime", "onnxruntime-gpu").values()
+    return bool(found) and all(minor_version(version) >= SAFE for version in found)
 
 
 def processors_off(topology: Path = TOPOLOGY) -> str:
@@ -113,13 +129,25 @@ def refuse_crash(off: str) -> None:
     It takes the numbers of those that are on for positions: 0-3,8-11 of 0-11 ends it, and 0-3 of 0-7 does where 4-7 are
     larger ones, but 4-7 of 0-7 does not. So another process tries it, and only where some are off.
     """
-    tried = subprocess.run(trial_of("onnxruntime"), stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if tried.returncode < 0:
+    status = try_onnxruntime()
+    if status is None:
+        raise HtsatEdgeError(f"onnxruntime is not loaded within {TRIAL_S} s: end what else runs here, and try again")
+    if status < 0:
         raise HtsatEdgeError(
-            f"onnxruntime ends with {signal.Signals(-tried.returncode).name} when it is loaded, as before 1.27 where "
+            f"onnxruntime ends with {signal.Signals(-status).name} when it is loaded, as before 1.27 where "
             f"processors are turned off ({off}): turn all of them on (nvpmodel on a Jetson), or take Python 3.11 or "
             'newer and pip install "onnxruntime>=1.27"'
         )
+
+
+@cache
+def try_onnxruntime() -> int | None:
+    """Import onnxruntime in another process; return its exit status, below 0 for a signal, None where it hangs."""
+    trial, none = trial_of("onnxruntime"), subprocess.DEVNULL
+    try:
+        return subprocess.run(trial, stdin=none, stdout=none, stderr=none, timeout=TRIAL_S, check=False).returncode
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _ask(*command: str) -> str | None:

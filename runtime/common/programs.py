@@ -18,13 +18,16 @@ Program = Literal[
 ]
 """What may be started; each is a module with a command line."""
 
-RUN = """
-import runpy, sys
-sys.path[:] = [*filter(None, sys.path), sys.argv[1]]
+CLEAN = "import sys; sys.path[:] = filter(None, sys.path)"
+"""Takes the working folder out of the path: a resource.py there is not the standard library's."""
+RUN = f"""
+{CLEAN}
+import runpy
+sys.path.append(sys.argv[1])
 del sys.argv[:2]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
-"""As `python -m`, but without the working folder in the path: a resource.py there is not the standard library's.
+"""As `python -m`, but without the working folder in the path.
 
 The last in the path is the folder that holds htsat_edge, since a checkout that is not installed is in no other.
 """
@@ -37,4 +40,4 @@ def command_of(program: Program, *arguments: str) -> list[str]:
 
 def trial_of(library: str) -> list[str]:
     """Return the command that only imports a library with this interpreter, where that may end the process."""
-    return [sys.executable, "-c", f"import {library}"]
+    return [sys.executable, "-c", f"{CLEAN}; import {library}"]

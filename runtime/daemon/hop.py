@@ -21,7 +21,8 @@ from htsat_edge.runtime.models.bundle import ModelInfo
 
 RUNS = 5
 MOST_S, SLOW_S = 20.0, 5.0
-"""The model is not timed for longer, and one run that takes longer is enough; the first of an engine takes 1 to 3 s."""
+"""Windows of all sources are timed only where that takes no longer than the one; a first window that takes longer than
+the other is timed no second time. The first of an engine takes 1 to 3 s."""
 BUSY = 0.5
 """Share of the time that the model may need at the hop that is chosen; the rest is for other work, and for heat."""
 TOO_BUSY, TOO_BUSY_S = 0.8, 5.0

@@ -1,10 +1,15 @@
-"""What the tests of enrolled sounds share, and time zones."""
+"""What the tests of enrolled sounds share, libraries that fail, and time zones."""
 
+import platform
+import sys
 import time
 
 import numpy as np
 import pytest
 import soundfile
+
+from htsat_edge.runtime.common import machine as this_machine
+from htsat_edge.runtime.common.machine import load_onnxruntime, processors_off, try_onnxruntime
 
 
 @pytest.fixture
@@ -63,3 +68,35 @@ def put_sound(make_report, write_takes, tmp_path_factory):
         return library.add(Enrolment(label, weight, bias, threshold, make_report()), taken, replace)
 
     return put
+
+
+@pytest.fixture
+def breaks(tmp_path, monkeypatch):
+    """Makes a library that is there fail when it is imported, as a distribution's old one beside a newer numpy."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(name, failure="raise ImportError('numpy.core.multiarray failed to import')"):
+        for loaded in [module for module in sys.modules if module.partition(".")[0] == name]:
+            monkeypatch.delitem(sys.modules, loaded)
+        noise = "import sys; print('compiled using NumPy 1.x', file=sys.stderr)"
+        (tmp_path / f"{name}.py").write_text(f"{noise}\n{failure}\n")
+
+    return make
+
+
+@pytest.fixture
+def crashing(tmp_path, monkeypatch):
+    """A Tegra with cores turned off, and an onnxruntime that ends the process; returns the folder of the lists."""
+    (tmp_path / "onnxruntime.py").write_text("import os; os.abort()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    for name, numbers in {"online": "0-3,8-11", "present": "0-11", "possible": "0-11"}.items():
+        (tmp_path / name).write_text(f"{numbers}\n")
+    monkeypatch.setattr(this_machine, "processors_off", lambda: processors_off(tmp_path))
+    monkeypatch.setattr(this_machine, "installed_versions", lambda *_: {"onnxruntime": "1.26.0"})
+    kept = load_onnxruntime, try_onnxruntime
+    for loaded in kept:
+        loaded.cache_clear()
+    yield tmp_path
+    for loaded in kept:
+        loaded.cache_clear()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from itertools import pairwise
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.machine import load_onnxruntime
+from htsat_edge.runtime.common.machine import check_threads, load_onnxruntime
 from htsat_edge.runtime.models.backends.backend import Backend
 from htsat_edge.runtime.models.bundle import CPU_FP32, Bundle
 
@@ -118,19 +118,33 @@ def open_ort(bundle: Bundle, precision: str | None, threads: int | None) -> Back
 def open_best(bundle: Bundle, first: str | None, threads: int | None) -> Backend:
     """Load the first graph that onnxruntime can: this one, the recommended one, full precision.
 
-    The graphs for a CPU have ops that an old onnxruntime does not know; another one it would compute badly.
+    The graphs for a CPU have ops that an old onnxruntime does not know, and it would compute graphs that round half
+    precision badly.
     """
     from htsat_edge.runtime.models.backends.ort import OrtBackend
 
     load_onnxruntime()  # where that fails, no graph can be used
-    there = [name for name in (first, bundle.recommended(), CPU_FP32) if name in bundle.precisions()]
-    names = list(dict.fromkeys([*there, "fp32"]))
-    for name, following in pairwise(names):
+    if threads is not None:
+        check_threads(threads)  # nor with too many
+    names = _by_worth(bundle, first)
+    name = next(names)
+    while name != "fp32":
         try:
             return OrtBackend(bundle.graph(name), bundle.info, threads)
         except HtsatEdgeError as error:
-            logger.warning("%s; %s.onnx is used", error, following)
-    return OrtBackend(bundle.graph(names[-1]), bundle.info, threads)
+            name = next(names)
+            logger.warning("%s; %s.onnx is used", error, name)
+    return OrtBackend(bundle.graph(name), bundle.info, threads)
+
+
+def _by_worth(bundle: Bundle, first: str | None) -> Iterator[str]:
+    """Yield the graphs that are there, the best first, fp32 at last; see which one is recommended only when needed."""
+    there = {*bundle.precisions(), "fp32"}
+    if first in there:
+        yield first
+    for name in dict.fromkeys((bundle.recommended(), CPU_FP32, "fp32")):
+        if name in there and name != first:
+            yield name
 
 
 def open_fallback(

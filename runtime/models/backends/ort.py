@@ -9,7 +9,7 @@ import numpy as np
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.machine import check_threads, cores, load_onnxruntime
+from htsat_edge.runtime.common.machine import check_threads, cores, load_onnxruntime, minor_version
 from htsat_edge.runtime.common.text import in_one_line
 from htsat_edge.runtime.models.backends.backend import (
     Scores,
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 """onnxruntime's names."""
-REMEDIES = {
-    "Opset 23": "1.23 or newer",
-    "QuantizeLinear(23)": "1.24 or newer, or the graph as python -m htsat_edge.calibration.quantize writes it now",
-}
-"""What is wanted where an older onnxruntime does not know what its message names."""
+UNKNOWN = "QuantizeLinear(23)"
+REMEDY = "1.24 or newer, or the graph as python -m htsat_edge.calibration.quantize writes it now"
+"""What is wanted where onnxruntime's message says that it does not know that."""
 CRASHES = "FuseFp16InitializerToFp32NodeTransformer"
-"""Ends the process in onnxruntime 1.23 to 1.27, where an old graph lists a constant in half precision as an input too.
+"""Ends the process in onnxruntime 1.23 to 1.29, where an old graph lists a constant in half precision as an input too.
 It saves graphs in half precision a tenth of their time on a CPU, and others nothing."""
+ENDS_NO_PROCESS = (1, 30)
+"""The first onnxruntime in which CRASHES does not."""
 ROUNDS_HALF = (1, 30)
 """The first onnxruntime that rounds half precision to 8 bits on a CPU: older ones cut off (its pull request 32452), and
 1.29 does not load such a graph. The logits of int8_fp16.onnx are then within 32 dB in place of 46."""
@@ -58,11 +58,12 @@ def open_session(model: Path | bytes, threads: int | None = None) -> onnxruntime
     options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads is None else "1")
     # They would go on for a while after the run, and take the processor from other programs on the device.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    disabled = [CRASHES] if minor_version(ort.__version__) < ENDS_NO_PROCESS else None
     try:
-        return ort.InferenceSession(model, options, ["CPUExecutionProvider"], disabled_optimizers=[CRASHES])
+        return ort.InferenceSession(model, options, ["CPUExecutionProvider"], disabled_optimizers=disabled)
     except Exception as error:  # onnxruntime's errors share no class of their own
-        remedy = next((remedy for part, remedy in REMEDIES.items() if part in str(error)), None)
-        why = f"it is version {ort.__version__}, want {remedy}" if remedy else in_one_line(error)
+        is_old = UNKNOWN in str(error)
+        why = f"it is version {ort.__version__}, want {REMEDY}" if is_old else in_one_line(error)
         what = model if isinstance(model, Path) else "a graph"
         raise HtsatEdgeError(f"{what}: onnxruntime cannot load it: {why}") from None
 
@@ -70,7 +71,7 @@ def open_session(model: Path | bytes, threads: int | None = None) -> onnxruntime
 def refuse_half_rounding(path: Path) -> None:
     """Raise an HtsatEdgeError for a graph that the installed onnxruntime would compute badly: see ROUNDS_HALF."""
     version = load_onnxruntime().__version__
-    if tuple(int(part) for part in version.split(".")[:2]) < ROUNDS_HALF and rounds_half(path):
+    if minor_version(version) < ROUNDS_HALF and rounds_half(path):
         raise HtsatEdgeError(
             f"{path}: onnxruntime {version} cannot round half precision to 8 bits on a CPU, want "
             f"{'.'.join(map(str, ROUNDS_HALF))} or newer, for Python 3.11 or newer; or take another graph"

@@ -1,25 +1,8 @@
 """Commands where a library is there and cannot be loaded, or would end the process: one line."""
 
-import platform
 import sys
 
 import pytest
-
-from htsat_edge.runtime.common import machine
-
-
-@pytest.fixture
-def breaks(tmp_path, monkeypatch):
-    """Makes a library that is there fail when it is imported, as a distribution's old one beside a newer numpy."""
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def make(name):
-        for loaded in [module for module in sys.modules if module.partition(".")[0] == name]:
-            monkeypatch.delitem(sys.modules, loaded)
-        noise = "import sys; print('compiled using NumPy 1.x', file=sys.stderr)"
-        (tmp_path / f"{name}.py").write_text(f"{noise}\nraise ImportError('numpy.core.multiarray failed to import')\n")
-
-    return make
 
 
 @pytest.mark.parametrize(
@@ -60,13 +43,8 @@ def test_an_old_matplotlib_is_refused_before_any_work(command, farmyard, monkeyp
     assert command("detect", farmyard, "--plot", "x.png") == (2, "", line)
 
 
-def test_an_onnxruntime_that_would_end_the_process(command, tiny_bundle, farmyard, tmp_path, monkeypatch):
+def test_an_onnxruntime_that_would_end_the_process(command, tiny_bundle, farmyard, crashing):
     """As on an aarch64 where some processors are off."""
-    (tmp_path / "onnxruntime.py").write_text("import os; os.abort()\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    monkeypatch.setattr(machine, "processors_off", lambda: "online 0-3,8-11, present 0-11, possible 0-11")
-    machine.load_onnxruntime.cache_clear()
     status, out, err = command("detect", "--bundle", tiny_bundle, farmyard)
     assert (status, out, len(err.splitlines())) == (2, "", 1)
     assert err.startswith("htsat-edge: onnxruntime ends with SIGABRT when it is loaded, as before 1.27 ")

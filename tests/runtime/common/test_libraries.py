@@ -1,15 +1,15 @@
 """Libraries that are missing, and that are there and broken: as a distribution's old one beside a newer numpy."""
 
-import sys
+from functools import partial
 
 import pytest
 
+from htsat_edge.runtime.common import libraries
 from htsat_edge.runtime.common.command import refuse_without_extra
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.libraries import library_of, needing
+from htsat_edge.runtime.common.libraries import needing, package_of
 
 MEND = 'pip install "htsat-edge[plot]"'
-NOISE = "import sys; print('compiled using NumPy 1.x', file=sys.stderr)\n"
 FAILURES = {
     "ImportError('numpy.core.multiarray failed to import')": "numpy.core.multiarray failed to import",
     "ValueError('numpy.dtype size changed')": "numpy.dtype size changed",
@@ -18,22 +18,9 @@ FAILURES = {
 }
 
 
-@pytest.fixture
-def breaks(tmp_path, monkeypatch):
-    """Makes a library that is there fail when it is imported."""
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def make(name, failure="ImportError('numpy.core.multiarray failed to import')"):
-        for loaded in [module for module in sys.modules if module.partition(".")[0] == name]:
-            monkeypatch.delitem(sys.modules, loaded)
-        (tmp_path / f"{name}.py").write_text(f"{NOISE}raise {failure}\n")
-
-    return make
-
-
 @pytest.mark.parametrize(("failure", "why"), FAILURES.items())
 def test_a_broken_library_is_one_line(failure, why, breaks, capsys):
-    breaks("drawing", failure)
+    breaks("drawing", f"raise {failure}")
     with pytest.raises(HtsatEdgeError) as raised, needing("--plot", "drawing-kit", MEND):
         import drawing  # noqa: F401
     assert str(raised.value) == (
@@ -48,26 +35,104 @@ def test_a_library_that_is_missing():
     assert str(raised.value) == f"--plot needs drawing-kit: {MEND}"
 
 
-def test_a_script_says_which_library_is_broken(breaks, tmp_path, capsys):
-    """Here the inner one."""
-    breaks("tables")
-    (tmp_path / "scoring.py").write_text("import tables\n")
-    with pytest.raises(ImportError) as raised:
-        import scoring  # noqa: F401
+def install(folder, package, module):
+    """Let a package have a module, as pip would."""
+    info = folder / f"{package.replace('-', '_')}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "top_level.txt").write_text(module.partition(".")[0])
+    (info / "RECORD").write_text(f"{module.replace('.', '/')}.py,,\n")
+
+
+def refused(error, capsys):
+    """Return what a script says that cannot be loaded for an error."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
-        refuse_without_extra("accuracy.py", "calibration", raised.value)
+        refuse_without_extra("accuracy.py", "calibration", error)
     assert stop.value.code == 2
-    assert capsys.readouterr().err == (
-        "accuracy.py: needs tables, which cannot be loaded here: numpy.core.multiarray failed to import; "
-        "pip install --upgrade tables\n"
+    return capsys.readouterr().err
+
+
+def error_of(code, *modules):
+    """Return the error that the last of these modules raises, each of which loads the next one."""
+    load = partial(exec, code, {"__name__": modules[-1]})
+    for name in reversed(modules[:-1]):
+        load = partial(exec, "load()", {"__name__": name, "load": load})
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        load()
+    return raised.value
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_a_script_says_which_library_is_broken(is_installed, breaks, tmp_path, capsys):
+    """Here the inner one; where no package has it, what to give pip is not known."""
+    breaks("tables")
+    (tmp_path / "scoring.py").write_text("import tables\n")
+    if is_installed:
+        install(tmp_path, "py-tables", "tables")
+    with pytest.raises(ImportError) as raised:
+        import scoring  # noqa: F401
+    name, mend = ("py-tables", "; pip install --upgrade py-tables") if is_installed else ("tables", "")
+    assert refused(raised.value, capsys) == (
+        f"accuracy.py: needs {name}, which cannot be loaded here: numpy.core.multiarray failed to import{mend}\n"
     )
 
 
-def test_numpy_is_not_what_is_broken():
-    old = {"__name__": "tables.core", "numpy": {"__name__": "numpy"}}
-    code = "def fail():\n    exec('raise AttributeError', numpy)\nfail()"
-    with pytest.raises(AttributeError) as raised:
-        exec(code, old)
-    frames = raised.tb.tb_next  # without this test's own
-    assert library_of(frames) == "tables"
+SCRIPT, PART = "__main__", "htsat_edge.evaluation.remembered"
+
+
+@pytest.mark.parametrize(
+    ("code", "modules", "broken"),
+    [
+        ("raise AttributeError('gone')", (SCRIPT, "yaml", "yaml.reader"), "PyYAML"),
+        ("raise AttributeError('gone')", (SCRIPT, PART, "yaml", "numpy.core", "ctypes.util"), "PyYAML"),
+        ("raise ImportError('gone')", (SCRIPT, PART, "numpy"), "numpy"),
+        ("from yaml import gone", (SCRIPT, PART), "PyYAML"),  # as where it is too old
+        ("raise ImportError('libx.so.1: gone', name='yaml._yaml')", (SCRIPT,), "PyYAML"),
+    ],
+)
+def test_the_package_that_is_broken(code, modules, broken, capsys):
+    line = refused(error_of(code, *modules), capsys)
+    assert line.startswith(f"accuracy.py: needs {broken}, which cannot be loaded here: ")
+    assert line.endswith(f"; pip install --upgrade {broken}\n")
+
+
+def test_a_library_whose_name_is_not_known(capsys):
+    error = error_of("import ast; ast.parse('async = 1')", SCRIPT)
+    line = "accuracy.py: needs a library, which cannot be loaded here: invalid syntax (<unknown>, line 1)\n"
+    assert refused(error, capsys) == line
+
+
+@pytest.mark.parametrize(
+    ("code", "modules"),
+    [
+        ("undefined", (SCRIPT, PART)),
+        ("undefined", (SCRIPT,)),
+        ("import numpy; numpy.zeros(-1)", (SCRIPT, PART)),
+        ("import numpy; numpy.hstack([])", (SCRIPT, PART)),
+        ("import pathlib; pathlib.Path('/no/such/file').read_text()", (SCRIPT, PART)),
+        ("from htsat_edge.runtime.common.text import gone", (SCRIPT, PART)),
+        ("import htsat_edge.gone", (SCRIPT, PART)),
+    ],
+)
+def test_a_mistake_of_ours_is_not_a_broken_library(code, modules):
+    error = error_of(code, *modules)
+    with pytest.raises(type(error)) as raised:
+        refuse_without_extra("accuracy.py", "calibration", error)
+    assert raised.value is error
+
+
+def test_of_packages_that_share_a_name_the_one_with_the_module_is_broken(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    install(tmp_path, "shared-first", "shared.first")
+    install(tmp_path, "shared-second", "shared.second.inner")
+    assert package_of("shared.first") == "shared-first"
+    assert package_of("shared.second.inner") == "shared-second"
+    assert package_of("shared.third") in ("shared-first", "shared-second")
+    assert package_of("no_such_module") == ""
+
+
+def test_a_package_that_does_not_say_what_is_in_it(tmp_path, monkeypatch):
+    """As many for Python 3.10, which does not look at the files."""
+    monkeypatch.setattr(libraries, "packages_distributions", dict)
+    assert package_of("pytest") == "pytest"

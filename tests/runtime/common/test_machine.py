@@ -1,5 +1,4 @@
 import os
-import platform
 import stat
 import sys
 
@@ -105,20 +104,7 @@ def test_processors_of_which_nothing_is_known(tmp_path):
     assert processors_off(topology(tmp_path)) == "online unknown, present unknown, possible unknown"
 
 
-@pytest.fixture
-def crashing(tmp_path, monkeypatch):
-    """A Tegra with cores turned off, and an onnxruntime that ends the process; returns the folder of the lists."""
-    (tmp_path / "onnxruntime.py").write_text("import os; os.abort()\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    lists = topology(tmp_path, online="0-3,8-11", present="0-11", possible="0-11")
-    monkeypatch.setattr(this_machine, "processors_off", lambda: processors_off(lists))
-    load_onnxruntime.cache_clear()
-    yield lists
-    load_onnxruntime.cache_clear()
-
-
-def test_an_onnxruntime_that_would_end_the_process_is_not_loaded(crashing, monkeypatch):
+def test_an_onnxruntime_that_would_end_the_process_is_not_loaded(crashing):
     for _ in range(2):
         with pytest.raises(HtsatEdgeError) as raised:
             load_onnxruntime()
@@ -131,8 +117,43 @@ def test_an_onnxruntime_that_would_end_the_process_is_not_loaded(crashing, monke
     assert load_onnxruntime() is sys.modules["onnxruntime"]
 
 
-def test_an_onnxruntime_that_works_or_is_missing_is_no_crash(tmp_path, monkeypatch):
-    for content in ("", "raise ImportError"):
-        (tmp_path / "onnxruntime.py").write_text(content)
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+@pytest.mark.parametrize("content", ["", "raise ImportError"])
+def test_an_onnxruntime_that_works_or_is_missing_is_no_crash(content, crashing):
+    (crashing / "onnxruntime.py").write_text(content)
+    refuse_crash("online 0-3, present 0-7, possible 0-7")
+
+
+def test_it_is_tried_once(crashing, monkeypatch):
+    tried = []
+    monkeypatch.setattr(this_machine, "trial_of", lambda library: tried.append(library) or [sys.executable, "-c", ""])
+    for _ in range(2):
         refuse_crash("online 0-3, present 0-7, possible 0-7")
+    assert tried == ["onnxruntime"]
+
+
+@pytest.mark.parametrize(
+    ("installed", "is_tried"),
+    [
+        ({"onnxruntime": "1.27.0"}, False),
+        ({"onnxruntime-gpu": "2.0.0rc1"}, False),
+        ({"onnxruntime": "1.9.1"}, True),
+        ({"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.23.0"}, True),  # which one is loaded is not known
+        ({"onnxruntime": "unknown"}, True),
+        ({}, True),
+    ],
+)
+def test_one_that_cannot_end_the_process_is_not_tried(installed, is_tried, crashing, monkeypatch):
+    monkeypatch.setattr(this_machine, "installed_versions", lambda *_: installed)
+    tried = []
+    monkeypatch.setattr(this_machine, "refuse_crash", tried.append)
+    assert load_onnxruntime() is sys.modules["onnxruntime"]
+    assert bool(tried) == is_tried
+
+
+def test_one_that_does_not_load_is_given_up(crashing, monkeypatch):
+    (crashing / "onnxruntime.py").write_text("import time; time.sleep(60)\n")
+    monkeypatch.setattr(this_machine, "TRIAL_S", 0.1)
+    for _ in range(2):
+        with pytest.raises(HtsatEdgeError, match=r"^onnxruntime is not loaded within 0.1 s: end what else runs here, "):
+            load_onnxruntime()
+        monkeypatch.setattr(this_machine, "trial_of", lambda _: pytest.fail("it was tried again"))

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from htsat_edge.runtime.common.programs import RUN, Program, command_of
+from htsat_edge.runtime.common.programs import RUN, Program, command_of, trial_of
 
 
 def test_a_program_runs_in_this_interpreter():
@@ -30,6 +30,13 @@ def test_modules_in_the_working_folder_are_not_imported(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: build_trt.py ")
+
+
+def test_nor_when_a_library_is_tried(tmp_path):
+    for name in ("json", "re"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('a module of the user was imported')\n")
+        done = subprocess.run(trial_of(name), cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("program", get_args(Program))

@@ -13,8 +13,10 @@ def test_every_run_is_timed_and_no_warm_up():
     assert third < second
 
 
-def test_no_runs_at_all():
-    assert time_calls(lambda: None, runs=0) == []
+@pytest.mark.parametrize("warm_up", [0, 2])
+@pytest.mark.parametrize("most_s", [0, 100])
+def test_no_runs_at_all(warm_up, most_s):
+    assert time_calls(lambda: None, runs=0, warm_up=warm_up, most_s=most_s) == []
 
 
 @pytest.mark.parametrize(("warm_up", "calls", "counted"), [(0, 2, 2), (1, 2, 1), (2, 2, 1), (9, 2, 1)])

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.models.backends import open_backend, open_best
 from htsat_edge.runtime.models.backends.ort import OrtBackend, open_session
-from htsat_edge.runtime.models.bundle import load_bundle
+from htsat_edge.runtime.models.bundle import Bundle, load_bundle
 
 
 @pytest.fixture
@@ -181,25 +181,82 @@ def test_a_newer_one_takes_it(version, rounding, monkeypatch):
     assert open_best(rounding, "int8_fp16", None).name == "onnxruntime, int8_fp16.onnx"
 
 
-@pytest.mark.parametrize(
-    ("message", "remedy"),
-    [
-        (f"{'/model_load_utils.h:46 ' * 30} Opset 23 is under development and …", "1.23 or newer"),
-        (
-            "NOT_IMPLEMENTED : Could not find an implementation for QuantizeLinear(23) node with name 'x'",
-            "1.24 or newer, or the graph as python -m htsat_edge.calibration.quantize writes it now",
-        ),
-    ],
-)
-def test_a_graph_newer_than_onnxruntime_is_one_line_with_the_version_that_reads_it(
-    message, remedy, bundle, monkeypatch
-):
+def test_a_graph_newer_than_onnxruntime_is_one_line_with_the_version_that_reads_it(bundle, monkeypatch):
     def refuse(*_args, **_options):
-        raise RuntimeError(message)
+        raise RuntimeError(
+            "NOT_IMPLEMENTED : Could not find an implementation for QuantizeLinear(23) node with name 'x'"
+        )
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
-    monkeypatch.setattr(onnxruntime, "__version__", "1.22.1")
+    monkeypatch.setattr(onnxruntime, "__version__", "1.23.2")
     for model, what in ((bundle.graph("fp32"), bundle.graph("fp32")), (b"", "a graph")):
         with pytest.raises(HtsatEdgeError) as caught:
             open_session(model)
-        assert str(caught.value) == f"{what}: onnxruntime cannot load it: it is version 1.22.1, want {remedy}"
+        assert str(caught.value) == (
+            f"{what}: onnxruntime cannot load it: it is version 1.23.2, want 1.24 or newer, or the graph as "
+            "python -m htsat_edge.calibration.quantize writes it now"
+        )
+
+
+@pytest.mark.parametrize(
+    ("version", "crashes"), [("1.23.0", True), ("1.29.1", True), ("1.30.0", False), ("1.100.0", False), ("2.0", False)]
+)
+def test_what_makes_half_precision_faster_is_off_only_where_it_ends_the_process(version, crashes, bundle, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda *_, disabled_optimizers: given.append(disabled_optimizers)
+    )
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    open_session(bundle.graph("fp32"))
+    assert given == [["FuseFp16InitializerToFp32NodeTransformer"] if crashes else None]
+
+
+@pytest.fixture
+def graphs(bundle):
+    """A bundle with graphs of the names that are given, none of which onnxruntime can load but fp32."""
+
+    def make(*names):
+        for name in names:
+            (bundle.path / f"{name}.onnx").write_bytes(b"damaged")
+        return bundle
+
+    return make
+
+
+def test_a_graph_that_loads_is_the_only_one_that_is_looked_at(graphs, monkeypatch, caplog):
+    monkeypatch.setattr(Bundle, "recommended", lambda _: pytest.fail("it was asked for"))
+    assert open_best(graphs("cpu-fp32"), "fp32", None).name == "onnxruntime, fp32.onnx"
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("first", "recommended", "tried"),
+    [
+        ("fp16", "cpu-int8", ["fp16", "cpu-int8", "cpu-fp32", "fp32"]),
+        (None, "cpu-int8", ["cpu-int8", "cpu-fp32", "fp32"]),
+        ("cpu-int8", "cpu-int8", ["cpu-int8", "cpu-fp32", "fp32"]),
+        ("fp16", "fp32", ["fp16", "fp32"]),
+        ("absent", "cpu-fp32", ["cpu-fp32", "fp32"]),
+    ],
+)
+def test_the_next_best_graph_is_used(first, recommended, tried, graphs, monkeypatch, caplog):
+    bundle = graphs("fp16", "cpu-int8", "cpu-fp32")
+    monkeypatch.setattr(Bundle, "recommended", lambda _: recommended)
+    assert open_best(bundle, first, None).name == "onnxruntime, fp32.onnx"
+    assert [message.rpartition("; ")[2] for message in caplog.messages] == [
+        f"{name}.onnx is used" for name in tried[1:]
+    ]
+    assert all(f"{name}.onnx: " in message for name, message in zip(tried, caplog.messages, strict=False))
+
+
+def test_nothing_stands_in_for_full_precision(graphs, monkeypatch, caplog):
+    monkeypatch.setattr(Bundle, "recommended", lambda _: pytest.fail("it was asked for"))
+    with pytest.raises(HtsatEdgeError, match=r"/fp32.onnx: onnxruntime cannot load it"):
+        open_best(graphs("fp32", "cpu-fp32"), "fp32", None)
+    assert caplog.messages == []
+
+
+def test_too_many_threads_are_refused_before_any_graph_is_tried(graphs, caplog):
+    with pytest.raises(HtsatEdgeError, match=r"^1000000 threads: "):
+        open_best(graphs("cpu-int8", "cpu-fp32"), "cpu-int8", 10**6)
+    assert caplog.messages == []
