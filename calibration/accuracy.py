@@ -39,7 +39,14 @@ except Exception as error:  # it may be there, and broken
 
 from htsat_edge.calibration.explain import explain
 from htsat_edge.calibration.graphs import GRAPHS
-from htsat_edge.calibration.material import BACKEND, open_graph, probe_windows, read_material, with_classes
+from htsat_edge.calibration.material import (
+    BACKEND,
+    open_graph,
+    probe_windows,
+    read_material,
+    why_refused,
+    with_classes,
+)
 from htsat_edge.configs import CONFIGS
 from htsat_edge.evaluation.budget import Accuracy, Budget, broken_by, recommend
 from htsat_edge.evaluation.comparison import Measured, compare
@@ -165,6 +172,8 @@ def accuracy(args: argparse.Namespace) -> int:
     truth = Truth(material.recordings, with_classes(bundle.info, material.classes).labels)
     versions = play_all(bundle, names, material, truth.events is not None)
     graphs = measure(bundle, versions, truth, probe_windows(material.recordings, bundle.info), budget)
+    refused = {name: why for name in graphs if (why := why_refused(bundle.graph(name)))}
+    candidates = {name: measured for name, measured in graphs.items() if name not in refused}
     found = Accuracy(
         material=", ".join(path.name for path in args.clips),
         recordings=len(material.recordings),
@@ -174,9 +183,11 @@ def accuracy(args: argparse.Namespace) -> int:
         budget=budget,
         versions=installed_versions("htsat-edge", "onnxruntime", "numpy", "sed_scores_eval"),
         graphs=graphs,
-        recommended={BACKEND: recommend(graphs, REFERENCE)},
+        recommended={BACKEND: recommend(candidates, REFERENCE)},
     )
     print_table(found)
+    for why in refused.values():
+        print(f"not to be chosen here: {why}")
     foreign = [f"{name}.onnx" for name in names if name in GRAPHS and bundle.is_own(name) is False]
     if foreign:
         print(f"not made here by quantize.py, and so judged by the scores alone: {', '.join(foreign)}")

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
-import onnx
-
-from htsat_edge.calibration.plain import round_in_float
 from htsat_edge.evaluation.datasets import Dataset, read_dataset
 from htsat_edge.evaluation.datasets.checking import check
 from htsat_edge.evaluation.datasets.names import is_near
@@ -19,12 +17,12 @@ from htsat_edge.evaluation.playback import Merged
 from htsat_edge.evaluation.windows import is_silent, windows_of
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.machine import load_onnxruntime
 from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.backends.backend import Backend
-from htsat_edge.runtime.models.backends.ort import OrtBackend
+from htsat_edge.runtime.models.backends.ort import OrtBackend, refuse_half_rounding
 from htsat_edge.runtime.models.bundle import Bundle, ModelInfo
-from htsat_edge.runtime.models.external import rounds_half
 
 NAMELESS = "of classes that are no label of AudioSet"
 PROBES = 16
@@ -108,17 +106,31 @@ def with_classes(info: ModelInfo, classes: Mapping[str, list[str]] | None) -> Mo
 def open_graph(bundle: Bundle, name: str, classes: Mapping[str, list[str]] | None) -> Backend:
     """Open a graph of the bundle on onnxruntime; it gives the classes of the data set, where that has its own.
 
-    Half precision is rounded to 8 bits in float32, so that every onnxruntime gives what TensorRT would.
+    Where this onnxruntime rounds half precision to 8 bits badly, that is done in float32, for what TensorRT would give.
     """
     path = bundle.graph(name)
     backend: Backend
-    if rounds_half(path):
+    if why_refused(path):
+        import onnx  # not there where thresholds are set
+
+        from htsat_edge.calibration.plain import round_in_float
+
         backend = OrtBackend(path, bundle.info, content=round_in_float(onnx.load(path)).SerializeToString())
     else:
         backend = open_backend(bundle, name, BACKEND)
     if classes is None:
         return backend
     return Merged(backend, [[bundle.info.labels.index(label) for label in own] for own in classes.values()])
+
+
+def why_refused(path: Path) -> str:
+    """Return why the runtime refuses a graph with this onnxruntime, nothing where it would run it."""
+    load_onnxruntime()  # else that it cannot be loaded would be the graph's fault
+    try:
+        refuse_half_rounding(path)
+    except HtsatEdgeError as error:
+        return str(error)
+    return ""
 
 
 def probe_windows(recordings: Sequence[Labelled], info: ModelInfo) -> list[FloatArray]:

@@ -39,7 +39,9 @@ def plain(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def round_in_float(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with half precision rounded to 8 bits in float32, which gives the same but near a half.
+    """Return the graph with half precision rounded to 8 bits in float32.
+
+    That gives the same integers, except where a value lies next to a half.
 
     On a CPU, onnxruntime before 1.30 does not round half precision but cuts off; TensorRT rounds.
     """

@@ -25,9 +25,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from htsat_edge.runtime.common.command import Parser, count, refuse_without_extra, run
 
@@ -41,7 +41,8 @@ except Exception as error:  # it may be there, and broken
         raise
     refuse_without_extra("gpu_day.py", "export", error)
 
-from htsat_edge.export.gpu_parts import BACKEND_WAYS, ON_CPU, PARTS
+from htsat_edge.export import gpu_parts
+from htsat_edge.export.gpu_parts import BACKEND_WAYS, NOT_RUN, ON_CPU, Result
 from htsat_edge.export.roofline import WAYS
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import refuse_unwritable, replacing
@@ -50,18 +51,28 @@ from htsat_edge.runtime.common.programs import command_of
 from htsat_edge.runtime.common.text import in_one_line
 
 MINUTES = 10
-SHARES = {
-    "machine": 8,  # it loads all that the others do
-    "backend": 4,
-    "tests": 6,
-    "onnxruntime": 5,
-    "engines": 12,
-    "roofline": 8,
-    "training": 8,
-    "compile": 12,
+
+
+class Part(NamedTuple):
+    """Of the day."""
+
+    run: Callable[[str], Iterator[Result]]
+    """Takes the kind of device."""
+    share: int
+    """Of the time that is left; what the part does not take is for those after it."""
+
+
+PARTS = {
+    "machine": Part(gpu_parts.describe_machine, 8),  # it loads all that the others do
+    "backend": Part(gpu_parts.run_backend, 4),
+    "tests": Part(gpu_parts.run_tests, 6),
+    "onnxruntime": Part(gpu_parts.run_onnxruntime, 5),
+    "engines": Part(gpu_parts.run_engines, 12),
+    "roofline": Part(gpu_parts.run_roofline, 8),
+    "training": Part(gpu_parts.run_training, 8),
+    "compile": Part(gpu_parts.run_compiled, 12),
 }
-"""Of the time that is left, what one part does not take is for those after it."""
-NOT_RUN = "not run"
+"""In the order in which they are run: what may take longest comes last."""
 POINT = re.compile(r"(?P<network>.+), batch (?P<batch>\d+), (?P<precision>fp\d+), (?P<way>.+)")
 """The name of a point of the roofline."""
 Found = dict[str, dict[str, Any]]
@@ -80,7 +91,7 @@ def run_all(args: argparse.Namespace) -> int:
     while left:
         name = left[0]
         begun = time.monotonic()
-        limit_s = (end - begun) * SHARES[name] / sum(SHARES[other] for other in left)
+        limit_s = (end - begun) * PARTS[name].share / sum(PARTS[other].share for other in left)
         print(f"{name}: at most {limit_s:.0f} s …", file=sys.stderr, flush=True)
         reason = run_part(name, args, limit_s)
         seconds = round(time.monotonic() - begun, 1)
@@ -156,9 +167,9 @@ def tables(found: Found) -> Iterator[str]:
     yield f"{machine.get('gpu') or 'no GPU'}, torch {machine.get('torch')}"
     for name in PARTS:
         if name not in found:
-            yield f"{name}: not run"
+            yield f"{name}: {NOT_RUN}"
         elif NOT_RUN in found[name]:
-            yield f"{name}: not run, or not to its end: {found[name][NOT_RUN]}"
+            yield f"{name}: {NOT_RUN}, or not to its end: {found[name][NOT_RUN]}"
     for way in BACKEND_WAYS:
         if own := found.get("backend", {}).get(way):
             worst = max(own["largest difference by batch"].values())
@@ -216,7 +227,7 @@ def onnxruntime_table(found: dict[str, Any]) -> Iterator[str]:
         if ", batch " in name:
             graph, provider = name.rsplit(", ", 1)
             took = milliseconds(own["p50_ms"]) if "p50_ms" in own else f"{NOT_RUN}: {own[NOT_RUN]}"
-            apart = f"{own['largest difference']:.1e}" if "p50_ms" in own and provider != ON_CPU else ""
+            apart = f"{own['largest difference']:.1e}" if "largest difference" in own and provider != ON_CPU else ""
             rows.append([graph, provider.removesuffix("ExecutionProvider"), took, apart])
     yield from table(["fp32.onnx", "onnxruntime's provider", "log-mel to scores", "difference to the CPU"], *rows)
 
@@ -254,7 +265,7 @@ def start(args: argparse.Namespace) -> int:
     if args.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a rehearsal is one on any machine
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32
-    for result in PARTS[args.part](args.device):
+    for result in PARTS[args.part].run(args.device):
         add(args.out, args.part, result)
     return 0
 

@@ -13,10 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,10 +39,10 @@ from htsat_edge.htsat.negatives import load_negatives
 from htsat_edge.htsat.network import FRAMES, HTSAT, NetworkOutput
 from htsat_edge.htsat.scenes import SceneMaker
 from htsat_edge.htsat.settings import TrainConfig, read_training
-from htsat_edge.htsat.train import learn
 from htsat_edge.htsat.training import Training
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.libraries import needing
 from htsat_edge.runtime.common.machine import load_onnxruntime
 from htsat_edge.runtime.common.text import in_one_line
 from htsat_edge.runtime.common.timing import time_calls
@@ -51,6 +53,8 @@ from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
 from htsat_edge.runtime.models.engines import read_manifests
 
 Result = dict[str, Any]
+NOT_RUN = "not run"
+"""The key of the reason."""
 PACKAGES = ("torch", "pycuda", "cuda-bindings", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "numpy")
 MOST = 4
 """The largest batch of the stand-in's engine."""
@@ -63,8 +67,6 @@ PROVIDERS: dict[str, dict[str, str]] = {
     "TensorrtExecutionProvider": {},
 }
 """Of onnxruntime, with their options."""
-CPU_RUNS = 5
-"""Runs on the CPU beside a GPU: only the scores matter."""
 WARM_UP_STEPS = 3
 
 
@@ -196,22 +198,31 @@ def run_onnxruntime(device: str) -> Iterator[Result]:
     for (name, graph), batch in itertools.product(graphs.items(), (effort.batches[0], effort.batches[-1])):
         log_mel, wanted = np.resize(windows, (batch, *windows.shape[1:])), None
         for provider in filter(offered.__contains__, PROVIDERS):
+            runs = 1 if provider == ON_CPU and device == "cuda" else effort.runs  # beside a GPU, for the scores alone
             try:
-                session = onnxruntime.InferenceSession(graph, providers=[(provider, PROVIDERS[provider])])
-                if session.get_providers()[0] != provider:  # why, it says in its log alone
-                    raise HtsatEdgeError("a library that it needs is missing, or of another version")
-                (scores,) = session.run(["framewise"], {"log_mel": log_mel})
-                wanted = scores if wanted is None else wanted
-                runs = min(effort.runs, CPU_RUNS) if provider == ON_CPU else effort.runs
-                seconds = time_calls(lambda: session.run(None, {"log_mel": log_mel}), runs, 1)  # noqa: B023
-                found: Result = {
-                    "p50_ms": 1000 * statistics.median(seconds),
-                    "runs": runs,
-                    "largest difference": float(np.abs(scores - wanted).max()),
-                }
+                scores, seconds = time_provider(onnxruntime, graph, provider, log_mel, runs)
             except Exception as error:  # onnxruntime's errors share no class of their own
-                found = {"not run": in_one_line(error)}
+                yield {f"{name}, batch {batch}, {provider}": {NOT_RUN: in_one_line(error)}}
+                continue
+            found: Result = {"p50_ms": 1000 * statistics.median(seconds), "runs": runs}
+            if provider == ON_CPU:
+                wanted = scores
+            if wanted is not None:
+                found["largest difference"] = float(np.abs(scores - wanted).max())
             yield {f"{name}, batch {batch}, {provider}": found}
+
+
+def time_provider(
+    onnxruntime: ModuleType, graph: bytes, provider: str, log_mel: FloatArray, runs: int
+) -> tuple[FloatArray, list[float]]:
+    """Return the scores that a provider gives, and the seconds of each run; one alone has none before it."""
+    session = onnxruntime.InferenceSession(graph, providers=[(provider, PROVIDERS[provider])])
+    if session.get_providers()[0] != provider:  # why, it says in its log alone
+        raise HtsatEdgeError("a library that it needs is missing, or of another version")
+    place = [output.name for output in session.get_outputs()].index("framewise")
+    last: deque[list[FloatArray]] = deque(maxlen=1)
+    seconds = time_calls(lambda: last.append(session.run(None, {"log_mel": log_mel})), runs, warm_up=int(runs > 1))
+    return last[0][place], seconds
 
 
 def run_engines(device: str) -> Iterator[Result]:  # noqa: ARG001
@@ -268,6 +279,8 @@ KINDS = {"float32": FullPrecision, "bfloat16": HTSAT}
 
 def run_training(device: str) -> Iterator[Result]:
     """Train networks for some steps as htsat.train does, on scenes of the sounds that ship with the package."""
+    with needing("training", "matplotlib", 'pip install "htsat-edge[train]"'):
+        from htsat_edge.htsat.train import learn
     effort = EFFORTS[device]
     config, bundled = read_training(CONFIGS / "train.yaml")
     warm_up = min(WARM_UP_STEPS, effort.steps)
@@ -318,7 +331,7 @@ def time_steps(training: Training, batch: tuple[Tensor, Tensor], warm_up: int) -
             training.take_step(log_mel, target)
         synchronise()
     except torch.OutOfMemoryError:
-        return {"not run": f"{len(log_mel)} clips do not fit into the GPU's memory"}
+        return {NOT_RUN: f"{len(log_mel)} clips do not fit into the GPU's memory"}
     steps, seconds = training.config.steps - warm_up, time.perf_counter() - begun
     return {
         "clips_per_s": steps * len(log_mel) / seconds,
@@ -334,16 +347,3 @@ def synchronise() -> None:
     """Wait for what the GPU was given to do, where there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-PARTS: dict[str, Callable[[str], Iterator[Result]]] = {
-    "machine": describe_machine,
-    "backend": run_backend,
-    "tests": run_tests,
-    "onnxruntime": run_onnxruntime,
-    "engines": run_engines,
-    "roofline": run_roofline,
-    "training": run_training,
-    "compile": run_compiled,
-}
-"""In the order in which they are run: what may take longest comes last."""

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
+from onnx import TensorProto, helper, numpy_helper
 
 from htsat_edge.calibration.observe import observe
 from htsat_edge.calibration.structure import find_linears
@@ -80,3 +81,18 @@ def linears(model):
 @pytest.fixture(scope="session")
 def observed(model, linears, windows):
     return observe(model, linears, windows)
+
+
+@pytest.fixture
+def half_rounding(tmp_path):
+    """A file that rounds half precision to 8 bits, and does nothing else."""
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT16, [7]) for name in ("log_mel", "framewise")]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["log_mel", "step", "zero"], ["scaled"]),
+        helper.make_node("DequantizeLinear", ["scaled", "step", "zero"], ["framewise"]),
+    ]
+    constants = [numpy_helper.from_array(np.float16(1), "step"), numpy_helper.from_array(np.int8(0), "zero")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], initializer=constants)
+    path = tmp_path / "int8_fp16.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), path)
+    return path

@@ -294,6 +294,14 @@ def test_a_graph_for_a_cpu_that_answers_otherwise_is_over_budget(bundle, cpu_gra
     assert load_bundle(bundle).recommended() == "fp32"
 
 
+def test_a_graph_that_this_machine_refuses_is_not_recommended(bundle, few, config, monkeypatch, capsys):
+    monkeypatch.setattr(f"{main.__module__}.why_refused", lambda path: f"{path}: is old" if path.stem == "int8" else "")
+    monkeypatch.setattr(f"{main.__module__}.recommend", lambda graphs, _: " or ".join(graphs))
+    assert accuracy(bundle, few, "--config", config) == 0
+    assert read_json(bundle / "accuracy.json", Accuracy).recommended == {"onnxruntime": "fp32 or cpu-int8"}
+    assert f"not to be chosen here: {bundle / 'int8.onnx'}: is old\n" in capsys.readouterr().out
+
+
 def test_graphs_of_another_fp32_are_refused(bundle, clips, capsys):
     model = onnx.load(bundle / "fp32.onnx")
     model.doc_string = "another"

@@ -3,22 +3,27 @@
 from argparse import Namespace
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
 
+from htsat_edge.calibration import material
 from htsat_edge.calibration.accuracy import main as accuracy
 from htsat_edge.calibration.material import (
     fit_classes,
     leave_out_nameless,
+    open_graph,
     probe_windows,
     read_material,
+    why_refused,
     with_classes,
 )
 from htsat_edge.calibration.quantize import main as quantize
 from htsat_edge.evaluation.datasets import Dataset
 from htsat_edge.evaluation.labels import Labelled, Occurrence
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
+from htsat_edge.runtime.models.backends import ort
+from htsat_edge.runtime.models.bundle import BUNDLED, Bundle, load_bundle
 
 INFO = load_bundle(BUNDLED).info
 
@@ -153,3 +158,19 @@ def test_probes_come_from_all_over_the_material_without_silence(recordings, seco
 def test_a_bundle_that_cannot_be_written_to_is_known_before_recordings_are_read(command, file, small_bundle, capsys):
     assert command([str(small_bundle), "--clips", "absent"]) == 2
     assert f"{small_bundle / file}: cannot be written: Permission denied" in capsys.readouterr().err
+
+
+def test_a_graph_that_onnxruntime_refuses_is_measured_with_its_rounding_in_float(half_rounding, monkeypatch):
+    opened = []
+    monkeypatch.setattr(material, "OrtBackend", lambda path, info, content: opened.append(content))
+    monkeypatch.setattr(material, "open_backend", lambda bundle, name, kind: opened.append(name))
+    monkeypatch.setattr(ort, "ROUNDS_HALF", (10**6, 0))
+    bundle = Bundle(half_rounding.parent, INFO)
+    assert why_refused(half_rounding).startswith(f"{half_rounding}: onnxruntime ")
+    open_graph(bundle, "int8_fp16", None)
+    graph = onnx.load_from_string(opened.pop()).graph
+    assert [node.op_type for node in graph.node] == ["Cast", "Cast", "QuantizeLinear", "DequantizeLinear"]
+    monkeypatch.setattr(ort, "ROUNDS_HALF", (0, 0))
+    assert why_refused(half_rounding) == ""
+    open_graph(bundle, "int8_fp16", None)
+    assert opened == ["int8_fp16"]  # what is timed is what runs

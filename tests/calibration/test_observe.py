@@ -3,11 +3,13 @@
 import weakref
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from htsat_edge.calibration.observe import METHODS, is_lopsided, least_error, observe, with_outputs
+from htsat_edge.calibration import observe as module
+from htsat_edge.calibration.observe import METHODS, is_lopsided, least_error, observe, watch, with_outputs
 from htsat_edge.runtime.models.backends.ort import open_session
 
 
@@ -73,3 +75,13 @@ def test_a_window_is_let_go_before_the_next_is_asked_for(model, linears, windows
             del window
 
     observe(model, linears, one_by_one())
+
+
+def test_half_precision_is_rounded_in_float_whatever_onnxruntime_is_here(half_rounding, monkeypatch):
+    opened = []
+    monkeypatch.setattr(module, "open_session", opened.append)
+    watch(onnx.load(half_rounding), ["scaled"])
+    (content,) = opened
+    graph = onnx.load_from_string(content).graph
+    assert [node.op_type for node in graph.node] == ["Cast", "Cast", "QuantizeLinear", "DequantizeLinear"]
+    assert [output.name for output in graph.output] == ["framewise", "scaled"]

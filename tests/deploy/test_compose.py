@@ -12,11 +12,10 @@ import yaml
 
 from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.daemon.config import DaemonConfig
+from htsat_edge.runtime.daemon.outputs.sender import CLOSE_S
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 FILES = [DEPLOY / "compose.yaml", DEPLOY / "compose.jetson.yaml"]
-SENDING_S = 5
-"""For which the daemon sends what waits, after SIGTERM."""
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +79,7 @@ def test_a_microphone_that_is_plugged_in_again_is_in_reach(services):
 def test_the_daemon_has_time_to_end_before_its_broker_which_is_the_one_beside_it(services):
     """Stopped together, the last message was not delivered, and the daemon ended with 1."""
     assert services["detector"]["depends_on"] == ["broker"]
-    assert int(services["detector"]["stop_grace_period"].rstrip("s")) > SENDING_S
+    assert int(services["detector"]["stop_grace_period"].rstrip("s")) > CLOSE_S
     assert read_yaml(DEPLOY / "config" / "detector.yaml", DaemonConfig).outputs.mqtt.host in services
 
 

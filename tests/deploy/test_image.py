@@ -1,6 +1,8 @@
 """The image: what it is made of is there, what it runs is ours, and what it may do is little."""
 
+import inspect
 import re
+import runpy
 import shutil
 import subprocess
 from importlib.metadata import metadata
@@ -93,6 +95,8 @@ def test_its_ports_are_those_of_the_configuration(image, config):
     command = image.last("HEALTHCHECK").partition(" CMD ")[2]
     (script,) = [word for word in yaml.safe_load(command) if word.endswith(".py")]
     assert (f"deploy/{Path(script).name}", f"{Path(script).parent}/") in image.copies()
+    asked = inspect.signature(runpy.run_path(str(DEPLOY / Path(script).name))["main"]).parameters["port"].default
+    assert asked == config.outputs.metrics.port
 
 
 def test_its_user_has_no_rights_and_it_no_compiler(stages):

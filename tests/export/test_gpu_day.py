@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,8 +11,7 @@ import pytest
 import torch
 
 from htsat_edge.export import gpu_day
-from htsat_edge.export.gpu_day import SHARES, main
-from htsat_edge.export.gpu_parts import PARTS
+from htsat_edge.export.gpu_day import PARTS, Part, main
 
 DOCS = Path(__file__).parents[2] / "docs"
 HEAD = """
@@ -39,8 +39,7 @@ def rehearse(monkeypatch, out, capsys):
             return [sys.executable, "-c", HEAD + parts[name], name, str(out)]
 
         monkeypatch.setattr(gpu_day, "command_of", command)
-        monkeypatch.setattr(gpu_day, "PARTS", dict.fromkeys(parts))
-        monkeypatch.setattr(gpu_day, "SHARES", dict.fromkeys(parts, 1))
+        monkeypatch.setattr(gpu_day, "PARTS", dict.fromkeys(parts, Part(None, 1)))
         monkeypatch.setattr(gpu_day, "BEGAN", time.monotonic() - 60 + seconds)
         assert main(["--device", "cpu", "--minutes", "1", "--out", str(out)]) == 0
         return json.loads(out.read_text()), capsys.readouterr()
@@ -48,12 +47,18 @@ def rehearse(monkeypatch, out, capsys):
     return run
 
 
-def test_every_part_has_a_share_of_the_time():
-    assert SHARES.keys() == PARTS.keys()
+def test_the_extra_that_it_names_is_enough_but_for_training(out):
+    """Of which the page of results takes matplotlib."""
+    block = "".join(f"sys.modules[{name!r}] = None\n" for name in ("matplotlib", "pandas", "sed_scores_eval"))
+    call = "main(['--part', 'training', '--device', 'cpu', '--out', sys.argv[1]])"
+    code = f"import sys\n{block}from htsat_edge.export.gpu_day import main\nsys.exit({call})"
+    done = subprocess.run([sys.executable, "-c", code, out], capture_output=True, text=True, check=False)
+    said = 'gpu_day.py: training needs matplotlib: pip install "htsat-edge[train]"\n'
+    assert (done.returncode, done.stderr) == (2, said)
 
 
 def test_a_part_of_the_real_thing(monkeypatch, out, capsys):
-    monkeypatch.setattr(gpu_day, "PARTS", {"machine": None})
+    monkeypatch.setattr(gpu_day, "PARTS", {"machine": PARTS["machine"]})
     monkeypatch.setattr(gpu_day, "BEGAN", time.monotonic())
     assert main(["--device", "cpu", "--minutes", "9", "--out", str(out)]) == 0
     found = json.loads(out.read_text())["machine"]
@@ -146,6 +151,8 @@ def test_tables_have_what_was_run_and_what_was_not(out, capsys):
             "bundled, batch 1, CPUExecutionProvider": {"p50_ms": 200.4, "largest difference": 0.0},
             "bundled, batch 1, CUDAExecutionProvider": {"p50_ms": 2, "largest difference": 1e-6},
             "bundled, batch 1, TensorrtExecutionProvider": {"not run": "no library"},
+            "audioset, batch 1, CPUExecutionProvider": {"not run": "no memory"},
+            "audioset, batch 1, CUDAExecutionProvider": {"p50_ms": 3},
         },
         "engines": {"not run": "no TensorRT"},
         "roofline": {
@@ -188,6 +195,8 @@ tests/gpu: 3 passed
 | bundled, batch 1 | CPU | 200 ms |  |
 | bundled, batch 1 | CUDA | 2.00 ms | 1.0e-06 |
 | bundled, batch 1 | Tensorrt | not run: no library |  |
+| audioset, batch 1 | CPU | not run: no memory |  |
+| audioset, batch 1 | CUDA | 3.00 ms |  |
 
 | training | clips of a step | clips a second | memory |
 |---|---|---|---|

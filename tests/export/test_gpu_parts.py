@@ -2,12 +2,16 @@
 
 import contextlib
 import json
+from types import SimpleNamespace as Namespace
 
+import numpy as np
 import pytest
 import torch
 
 from htsat_edge.export import gpu_day, gpu_parts, roofline, stand_in
-from htsat_edge.export.gpu_parts import PARTS, Effort
+from htsat_edge.export.gpu_day import PARTS
+from htsat_edge.export.gpu_parts import Effort
+from htsat_edge.htsat import train
 from htsat_edge.htsat.network import HTSAT
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -20,9 +24,9 @@ def little(monkeypatch):
     monkeypatch.setattr(roofline, "COPIED", 2**20)
 
 
-def run(part):
+def run(part, device="cpu"):
     found = {}
-    for result in PARTS[part]("cpu"):
+    for result in PARTS[part].run(device):
         assert not found.keys() & result.keys()
         found |= result
     json.dumps(found, allow_nan=False)
@@ -70,6 +74,62 @@ def test_onnxruntime_is_timed_by_the_providers_that_it_has(monkeypatch):
     }
 
 
+class Session:
+    """Of onnxruntime, on a GPU that is none."""
+
+    runs: list[str]
+
+    def __init__(self, graph, providers):
+        ((self.provider, _),) = providers
+
+    def get_providers(self):
+        return [self.provider]
+
+    def get_outputs(self):
+        return [Namespace(name="clipwise"), Namespace(name="framewise")]
+
+    def run(self, names, feeds):
+        self.runs.append(self.provider)
+        on_gpu = self.provider == "CUDAExecutionProvider"
+        return [None, np.full((1, 2), 0.25 * on_gpu, np.float32)]
+
+
+@pytest.fixture
+def beside_a_gpu(monkeypatch):
+    """onnxruntime with a GPU; returns the runs."""
+    import onnxruntime
+
+    effort = Effort(("bundled",), (1, 2), runs=3, windows=3, clips=2, steps=2)
+    monkeypatch.setitem(gpu_parts.EFFORTS, "cuda", effort)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(gpu_parts.PROVIDERS)[:2])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    monkeypatch.setattr(Session, "runs", [], raising=False)
+    return Session.runs
+
+
+def test_the_cpu_runs_once_beside_a_gpu(beside_a_gpu):
+    """A large batch there took the time of the part."""
+    found = run("onnxruntime", "cuda")
+    assert beside_a_gpu == 2 * ["CPUExecutionProvider", *(4 * ["CUDAExecutionProvider"])]
+    gpu = found["bundled, batch 1, CUDAExecutionProvider"]
+    assert (gpu["runs"], gpu["largest difference"]) == (3, 0.25)
+    assert found["bundled, batch 1, CPUExecutionProvider"]["runs"] == 1
+
+
+def test_where_the_cpu_gave_nothing_there_is_no_difference(beside_a_gpu, monkeypatch):
+    """The GPU was compared with itself."""
+
+    def fail(self):
+        if self.provider == "CPUExecutionProvider":
+            raise MemoryError("too large")
+        return [self.provider]
+
+    monkeypatch.setattr(Session, "get_providers", fail)
+    found = run("onnxruntime", "cuda")
+    assert found["bundled, batch 1, CPUExecutionProvider"] == {"not run": "too large"}
+    assert found["bundled, batch 1, CUDAExecutionProvider"].keys() == {"p50_ms", "runs"}
+
+
 def test_networks_are_trained_in_both_precisions(monkeypatch):
     types = []
     monkeypatch.setattr(HTSAT, "_grid", remembering(HTSAT._grid, types))
@@ -97,7 +157,7 @@ def test_what_does_not_fit_is_said(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate …")
 
     monkeypatch.setattr(gpu_parts.Training, "take_step", full)
-    monkeypatch.setattr(gpu_parts, "learn", lambda *_: iter([2]))
+    monkeypatch.setattr(train, "learn", lambda *_: iter([2]))
     assert run("training")["bundled, float32"] == {"not run": "2 clips do not fit into the GPU's memory"}
 
 
@@ -135,7 +195,7 @@ def test_results_are_written_as_they_come(monkeypatch, tmp_path, capsys):
         raise gpu_day.HtsatEdgeError("the rest is missing")
 
     out = tmp_path / "found.json"
-    monkeypatch.setitem(gpu_day.PARTS, "engines", part)
+    monkeypatch.setitem(PARTS, "engines", gpu_day.Part(part, 1))
     assert gpu_day.main(["--part", "engines", "--device", "cpu", "--out", str(out)]) == 2
     assert json.loads(out.read_text()) == {"engines": {"one": 1}}
     assert capsys.readouterr().err == "gpu_day.py: the rest is missing\n"
