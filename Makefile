@@ -45,17 +45,20 @@ suite: $(VENV)/.test $(TREE) programs
 test-slow: lint programs
 	$(BIN)/python -m pytest -m slow
 
+# A kept environment is never taken for that of another Python.
+RELEASE = $(shell $(PYTHON) -c 'import sys; print("-%d.%d" % sys.version_info[:2])')
+
 # Python 3.10, which JetPack 6 has, gets no newer versions of what these constraints name.
 test-jetpack6:
-	$(MAKE) test VENV=.venv-jetpack6 CONSTRAINTS=tests/constraints/jetpack6.txt
+	$(MAKE) test VENV=.venv-jetpack6$(RELEASE) CONSTRAINTS=tests/constraints/jetpack6.txt
 
-# The least that setup.py asks for; ruff and mypy are for the newest.
+# The least that setup.py asks for; ruff and mypy are for the newest. An old matplotlib uses what new libraries deprecate.
 test-oldest:
-	$(MAKE) suite VENV=.venv-oldest CONSTRAINTS=.venv-oldest/minima.txt
+	PYTEST_ADDOPTS="-W ignore::DeprecationWarning" $(MAKE) suite VENV=.venv-oldest$(RELEASE) CONSTRAINTS=.venv-oldest$(RELEASE)/minima.txt
 
 # As on a device, without torch: tests that need it are left out, or skipped, and say so.
 test-device:
-	$(MAKE) suite VENV=.venv-device-$(notdir $(PYTHON)) TORCH= EXTRAS=calibration,plot,web,test \
+	$(MAKE) suite VENV=.venv-device$(RELEASE) TORCH= EXTRAS=calibration,plot,web,test \
 		COST="1.3 GB on disk, two minutes or more"
 
 test suite test-slow lint model aarch64: COST := 2.3 GB on disk or more, five minutes or more
@@ -97,7 +100,7 @@ aarch64: $(VENV)/.test $(TREE)
 	$(BIN)/python tests/aarch64/emulate.py
 
 clean:
-	rm -rf $(VENV) .venv-jetpack6 .venv-oldest .venv-device-* build *.egg-info
+	rm -rf $(VENV) .venv-jetpack6-* .venv-oldest-* .venv-device-* build *.egg-info
 
 # A stamp a set of packages: done once, and again when setup.py changes.
 $(VENV)/.demo: setup.py | $(BIN)/python

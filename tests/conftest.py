@@ -25,7 +25,10 @@ TINY = {"embed_dim": 16, "depths": (2, 2, 3, 2), "heads": (2, 4, 4, 8), "classes
 NEEDS_TORCH = (
     "htsat",
     "calibration/test_packing.py",
-    *(f"export/test_{name}.py" for name in ("gpu_day", "graph", "roofline", "stored", "to_onnx", "to_onnx_groups")),
+    *(
+        f"export/test_{name}.py"
+        for name in ("gpu_day", "gpu_parts", "graph", "roofline", "stored", "to_onnx", "to_onnx_groups")
+    ),
 )
 collect_ignore = [] if importlib.util.find_spec("torch") else list(NEEDS_TORCH)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     try:
         refuse_machine()
-        BUILD.mkdir(parents=True, exist_ok=True)
+        refuse_second()
         once("qemu", "qemu-user of Debian 13", make_qemu, SUITE)
         with registered():
             once("root", "A root of Debian 13 for aarch64", make_root, SUITE, PACKAGES)
@@ -111,6 +112,15 @@ def refuse_machine() -> None:
         run("apt-get", "install", "-qy", "--no-install-recommends", "mmdebstrap", "debian-archive-keyring")
     if not BINFMT.is_dir():
         raise CannotRun("needs a kernel with binfmt_misc: modprobe binfmt_misc")
+
+
+def refuse_second() -> None:
+    """Raise CannotRun where another run is at work, which would lose its qemu and its checkout to this one."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    try:
+        fcntl.flock(os.open(BUILD, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CannotRun(f"another run is at work in {BUILD}: wait for its end") from None
 
 
 def once(name: str, what: str, make: Callable[[], None], *depends: str) -> None:
@@ -334,5 +344,6 @@ def size_of(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was registered is taken back
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that what was registered is taken back
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     sys.exit(main())

@@ -1,7 +1,9 @@
 """What emulate.py can be asked without a root of another processor; `make aarch64` runs the rest."""
 
+import fcntl
 import importlib.util
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,16 @@ def test_makes_a_part_again_that_was_broken_off(emulate, tmp_path, monkeypatch):
     made = []
     emulate.once("part", "a part", lambda: made.append("a"), "a")
     assert made == ["a"]
+
+
+def test_refuses_to_run_beside_another(emulate, tmp_path, monkeypatch):
+    monkeypatch.setattr(emulate, "BUILD", tmp_path)
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(emulate.CannotRun, match="another run is at work"):
+        emulate.refuse_second()
+    os.close(other)
+    emulate.refuse_second()
 
 
 @pytest.mark.parametrize(
