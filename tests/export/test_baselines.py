@@ -12,6 +12,7 @@ NETWORK = {"embed_dim": 16, "depths": [1, 1, 1, 1], "heads": [1, 2, 4, 8], "clas
 
 
 def test_without_transformers_the_error_says_what_to_install(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("torch")
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert main(["--out", str(tmp_path), "--network", json.dumps(NETWORK)]) == 2
     assert capsys.readouterr().err == "baselines.py: a baseline needs transformers: pip install torch transformers\n"
