@@ -18,6 +18,8 @@ if __name__ == "__main__":
 
 import argparse
 import contextlib
+import fcntl
+import itertools
 import json
 import os
 import re
@@ -34,17 +36,17 @@ from htsat_edge.runtime.common.command import Parser, count, refuse_without_extr
 try:
     BEGAN = time.monotonic()
     """Before torch is loaded, which takes more than a minute where it has not been read lately."""
-    import onnx  # noqa: F401
     import torch
+
+    from htsat_edge.export import gpu_parts
+    from htsat_edge.export.gpu_parts import BACKEND_WAYS, NOT_RUN, ON_CPU, Result
+    from htsat_edge.export.roofline import WAYS
 except Exception as error:  # it may be there, and broken
     if __name__ != "__main__":
         raise
     refuse_without_extra("gpu_day.py", "export", error)
 
-from htsat_edge.export import gpu_parts
-from htsat_edge.export.gpu_parts import BACKEND_WAYS, NOT_RUN, ON_CPU, Result
-from htsat_edge.export.roofline import WAYS
-from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.files import refuse_unwritable, replacing
 from htsat_edge.runtime.common.lifeline import started
 from htsat_edge.runtime.common.programs import command_of
@@ -82,11 +84,18 @@ def run_all(args: argparse.Namespace) -> int:
     """Run the parts in processes of their own, and print the tables."""
     if args.device == "cuda" and not torch.cuda.is_available():
         raise HtsatEdgeError("torch sees no CUDA GPU here: nothing was run; --device cpu rehearses what needs none")
-    refuse_unwritable(args.out)
-    if args.out.exists():
-        read_found(args.out)  # no file of another kind is overwritten
-    write_found(args.out, {})
-    end = BEGAN + 60 * args.minutes
+    with writing_alone(args.out):
+        keep_earlier(args.out)
+        write_found(args.out, {})
+        run_parts(args, BEGAN + 60 * args.minutes)
+    print_tables(args.out)
+    if all(NOT_RUN in part for part in read_found(args.out).values()):
+        raise CheckFailed(f"no part came to its end; see {args.out} and {log_of(args.out)}")
+    return 0
+
+
+def run_parts(args: argparse.Namespace, end: float) -> None:
+    """Run one part after the other until `end`, of the monotonic clock."""
     left = list(PARTS)
     while left:
         name = left[0]
@@ -97,8 +106,32 @@ def run_all(args: argparse.Namespace) -> int:
         seconds = round(time.monotonic() - begun, 1)
         add(args.out, name, {"seconds": seconds} if reason is None else {NOT_RUN: reason, "seconds": seconds})
         del left[0]
-    print("\n".join(tables(read_found(args.out))))
-    return 0
+
+
+@contextlib.contextmanager
+def writing_alone(out: Path) -> Iterator[None]:
+    """Hold the log, so that no other run writes to the same files."""
+    log = log_of(out)
+    if log.exists() and not log.is_file():
+        raise HtsatEdgeError(f"{log}: is not a file; give another --out")
+    with log.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HtsatEdgeError(
+                f"{out}: another gpu_day.py writes it; wait for its end, or give another --out"
+            ) from None
+        yield
+
+
+def keep_earlier(out: Path) -> None:
+    """Give results of an earlier run a name of their own."""
+    if not out.exists() or not read_found(out):
+        return
+    names = (out.with_name(f"{out.name}.{number}") for number in itertools.count(1))
+    kept = next(name for name in names if not os.path.lexists(name))
+    out.rename(kept)
+    print(f"{out}: the earlier results are now {kept}", file=sys.stderr, flush=True)
 
 
 def run_part(name: str, args: argparse.Namespace, limit_s: float) -> str | None:
@@ -149,6 +182,8 @@ def write_found(out: Path, found: Found) -> None:
 
 def read_found(out: Path) -> Found:
     """Read the JSON; raise an HtsatEdgeError where it is not what this script writes."""
+    if out.exists() and not out.is_file():  # a named pipe would be waited for
+        raise HtsatEdgeError(f"{out}: is not a file; give another --out")
     try:
         found = json.loads(out.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -161,10 +196,21 @@ def read_found(out: Path) -> Found:
     return parts
 
 
+def print_tables(out: Path) -> None:
+    """Print the figures in the JSON; raise an HtsatEdgeError where they are not those that this script writes."""
+    try:
+        lines = list(tables(read_found(out)))
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {in_one_line(error)}"
+        raise HtsatEdgeError(f"{out}: is not what gpu_day.py writes: {reason}; give another --out") from None
+    print("\n".join(lines))
+
+
 def tables(found: Found) -> Iterator[str]:
     """Yield the figures in lines and Markdown tables, as docs/performance.md has them."""
     machine = found.get("machine", {})
-    yield f"{machine.get('gpu') or 'no GPU'}, torch {machine.get('torch')}"
+    if "torch" in machine:
+        yield f"{machine.get('gpu') or 'no GPU'}, torch {machine['torch']}"
     for name in PARTS:
         if name not in found:
             yield f"{name}: {NOT_RUN}"
@@ -258,8 +304,11 @@ def digits(value: float) -> str:
 def start(args: argparse.Namespace) -> int:
     """Run one part, or all of them, or print the tables of an earlier run."""
     if args.table:
-        print("\n".join(tables(read_found(args.out))))
+        print_tables(args.out)
         return 0
+    refuse_unwritable(args.out)
+    if args.out.exists():
+        read_found(args.out)  # no file of another kind is overwritten
     if args.part is None:
         return run_all(args)
     if args.device == "cpu":

@@ -24,35 +24,34 @@ try:
     import numpy as np
     import onnx
     import torch
+    from safetensors.torch import save_file
+
+    from htsat_edge.calibration.packing import pack
+    from htsat_edge.evaluation.tuning import Tuning
+    from htsat_edge.export.cpu_graph import build_for_cpu
+    from htsat_edge.export.graph import OPSET, build, build_with_front_end
+    from htsat_edge.htsat.checkpoint import load_checkpoint, weight_files
+    from htsat_edge.htsat.checkpoint.claims import check_order
+    from htsat_edge.htsat.config import NetworkConfig, read_network
+    from htsat_edge.htsat.front_end import TorchLogMel
+    from htsat_edge.htsat.label_file import read_audioset, read_label_file
+    from htsat_edge.htsat.network import FRAMES, HTSAT, STEPS, NetworkOutput
+    from htsat_edge.runtime.common.arrays import FloatArray
+    from htsat_edge.runtime.common.config import parse, read_json
+    from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
+    from htsat_edge.runtime.common.files import refuse_unwritable_folder, replacing_folder, sha256_of
+    from htsat_edge.runtime.common.machine import installed_versions
+    from htsat_edge.runtime.common.progress import waiting, with_progress
+    from htsat_edge.runtime.common.text import listed
+    from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd
+    from htsat_edge.runtime.models.backends.backend import Scores
+    from htsat_edge.runtime.models.backends.ort import open_session
+    from htsat_edge.runtime.models.bundle import DEFAULT_THRESHOLD, MODEL_FILE, ModelInfo
+    from htsat_edge.runtime.models.groups import read_groups
 except Exception as error:  # it may be there, and broken
     if __name__ != "__main__":
         raise
     refuse_without_extra("to_onnx.py", "export", error)
-
-from safetensors.torch import save_file
-
-from htsat_edge.calibration.packing import pack
-from htsat_edge.evaluation.tuning import Tuning
-from htsat_edge.export.cpu_graph import build_for_cpu
-from htsat_edge.export.graph import OPSET, build, build_with_front_end
-from htsat_edge.htsat.checkpoint import load_checkpoint, weight_files
-from htsat_edge.htsat.checkpoint.claims import check_order
-from htsat_edge.htsat.config import NetworkConfig, read_network
-from htsat_edge.htsat.front_end import TorchLogMel
-from htsat_edge.htsat.label_file import read_audioset, read_label_file
-from htsat_edge.htsat.network import FRAMES, HTSAT, STEPS, NetworkOutput
-from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.common.config import parse, read_json
-from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
-from htsat_edge.runtime.common.files import refuse_unwritable_folder, replacing_folder, sha256_of
-from htsat_edge.runtime.common.machine import installed_versions
-from htsat_edge.runtime.common.progress import waiting, with_progress
-from htsat_edge.runtime.common.text import listed
-from htsat_edge.runtime.dsp.log_mel import FLOOR_POWER, FrontEnd
-from htsat_edge.runtime.models.backends.backend import Scores
-from htsat_edge.runtime.models.backends.ort import open_session
-from htsat_edge.runtime.models.bundle import DEFAULT_THRESHOLD, MODEL_FILE, ModelInfo
-from htsat_edge.runtime.models.groups import read_groups
 
 WEIGHTS_FILE = "weights.safetensors"
 NO_GROUPS = "none"

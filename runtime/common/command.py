@@ -12,12 +12,9 @@ from typing import Any, NoReturn
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError, NotReadyError
 from htsat_edge.runtime.common.half_minutes import counting_half_minutes
 from htsat_edge.runtime.common.interrupt import INTERRUPTED, noting_interrupts
-from htsat_edge.runtime.common.libraries import describe_broken, needing
+from htsat_edge.runtime.common.libraries import TORCH_FOR_CPU, describe_broken, describe_failed_import, needing
 from htsat_edge.runtime.common.suggest import suggest
 from htsat_edge.runtime.common.text import shown
-
-TORCH_FOR_CPU = "pip install torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
-"""Its build for a CPU; that of PyPI, which an extra would install, brings CUDA."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -104,13 +101,16 @@ def run(prog: str, command: Callable[[], int]) -> int:
 
 
 def _report(prog: str, error: BaseException) -> int:
-    """Print an error of ours, or of the system, in one line; return the exit status. Raise any other anew."""
+    """Print an error of ours, of the system or of an import in one line; return the exit status. Raise others anew."""
     match error:
         case CheckFailed() | NotReadyError():
             print_error(prog, error)
             return 1
         case HtsatEdgeError():
             print_error(prog, error)
+            return 2
+        case Exception() if failed := describe_failed_import(error):
+            print_error(prog, f"needs {failed}")
             return 2
         case OSError():
             # What stdout still holds must not be flushed at exit: it would fail again.

@@ -96,7 +96,7 @@ def test_its_ports_are_those_of_the_configuration(image, config):
     (script,) = [word for word in yaml.safe_load(command) if word.endswith(".py")]
     assert (f"deploy/{Path(script).name}", f"{Path(script).parent}/") in image.copies()
     asked = inspect.signature(runpy.run_path(str(DEPLOY / Path(script).name))["main"]).parameters["port"].default
-    assert asked == config.outputs.metrics.port
+    assert int(asked) == config.outputs.metrics.port
 
 
 def test_its_user_has_no_rights_and_it_no_compiler(stages):

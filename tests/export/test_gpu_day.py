@@ -1,6 +1,8 @@
 """The budget, the JSON and the tables of gpu_day.py; on a GPU it is run by hand."""
 
+import fcntl
 import json
+import os
 import re
 import subprocess
 import sys
@@ -33,7 +35,7 @@ def out(tmp_path):
 def rehearse(monkeypatch, out, capsys):
     """Run gpu_day.py with parts that are lines of Python, and so many seconds left of its minute."""
 
-    def run(seconds, **parts):
+    def run(seconds, status=0, **parts):
         def command(program, *args):
             name = args[args.index("--part") + 1]
             return [sys.executable, "-c", HEAD + parts[name], name, str(out)]
@@ -41,7 +43,7 @@ def rehearse(monkeypatch, out, capsys):
         monkeypatch.setattr(gpu_day, "command_of", command)
         monkeypatch.setattr(gpu_day, "PARTS", dict.fromkeys(parts, Part(None, 1)))
         monkeypatch.setattr(gpu_day, "BEGAN", time.monotonic() - 60 + seconds)
-        assert main(["--device", "cpu", "--minutes", "1", "--out", str(out)]) == 0
+        assert main(["--device", "cpu", "--minutes", "1", "--out", str(out)]) == status
         return json.loads(out.read_text()), capsys.readouterr()
 
     return run
@@ -55,6 +57,17 @@ def test_the_extra_that_it_names_is_enough_but_for_training(out):
     done = subprocess.run([sys.executable, "-c", code, out], capture_output=True, text=True, check=False)
     said = 'gpu_day.py: training needs matplotlib: pip install "htsat-edge[train]"\n'
     assert (done.returncode, done.stderr) == (2, said)
+
+
+@pytest.mark.parametrize("library", ["torch", "onnx", "safetensors", "yaml"])
+def test_a_library_that_is_missing_or_broken_is_one_line(library, tmp_path):
+    start = "import runpy, sys\n{}\nrunpy.run_module('htsat_edge.export.gpu_day', run_name='__main__')"
+    (tmp_path / f"{library}.py").write_text("raise OSError('libother.so.1: cannot open')\n")
+    for state in (f"sys.modules[{library!r}] = None", f"sys.path.insert(0, {str(tmp_path)!r})"):
+        command = [sys.executable, "-c", start.format(state)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert re.fullmatch(r"gpu_day\.py: needs .*\n", done.stderr), done.stderr
 
 
 def test_a_part_of_the_real_thing(monkeypatch, out, capsys):
@@ -100,16 +113,75 @@ def test_time_that_a_part_leaves_is_for_the_next(rehearse):
 
 
 def test_the_reason_is_in_the_results(rehearse, out):
-    found, _ = rehearse(
+    found, printed = rehearse(
         60,
+        status=1,
         machine="print('a warning', file=sys.stderr); sys.exit('gpu_day.py: no GPU can be used')",
         backend="os.kill(os.getpid(), 11)",
         tests="sys.exit(3)",
     )
     reasons = [found[name]["not run"] for name in ("machine", "backend", "tests")]
     assert reasons == ["no GPU can be used", "ended by SIGSEGV", "exit status 3"]
-    log = out.with_name("found.json.log").read_text()
+    assert printed.out.startswith("machine: not run, or not to its end: no GPU can be used\n")
+    log = out.with_name("found.json.log")
+    assert printed.err.endswith(f"gpu_day.py: no part came to its end; see {out} and {log}\n")
+    log = log.read_text()
     assert log == "a warning\ngpu_day.py: no GPU can be used\n"
+
+
+def test_the_results_of_an_earlier_run_are_kept(rehearse, out):
+    for number in (1, 2, 3):
+        found, printed = rehearse(60, machine=f"add(run={number})")
+        assert found["machine"]["run"] == number
+    assert f"{out}: the earlier results are now {out}.2\n" in printed.err
+    kept = [json.loads(out.with_name(f"found.json.{number}").read_text()) for number in (1, 2)]
+    assert [found["machine"]["run"] for found in kept] == [1, 2]
+    assert not out.with_name("found.json.3").exists()
+
+
+def test_of_two_at_once_the_second_is_refused(out, capsys, monkeypatch):
+    monkeypatch.setattr(gpu_day, "run_part", lambda *_: "begun all the same")
+    out.write_text('{"machine": {"of": "the first"}}')
+    with out.with_name("found.json.log").open("ab") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        assert main(["--device", "cpu", "--out", str(out)]) == 2
+    said = f"gpu_day.py: {out}: another gpu_day.py writes it; wait for its end, or give another --out\n"
+    assert capsys.readouterr().err == said
+    assert json.loads(out.read_text()) == {"machine": {"of": "the first"}}
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_log_that_is_no_file_is_refused_before_any_work(make, out, capsys, monkeypatch):
+    monkeypatch.setattr(gpu_day, "run_part", lambda *_: "begun all the same")
+    make(f"{out}.log")
+    assert main(["--device", "cpu", "--out", str(out)]) == 2
+    assert capsys.readouterr().err == f"gpu_day.py: {out}.log: is not a file; give another --out\n"
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("option", ["--table", "--part=machine", "--device=cpu"])
+def test_a_named_pipe_is_no_place_for_results(option, out):
+    os.mkfifo(out)
+    command = [sys.executable, "-m", "htsat_edge.export.gpu_day", option, "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert (done.returncode, done.stderr) == (2, f"gpu_day.py: {out}: is not a file; give another --out\n")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"roofline": {"bundled, batch 1, fp32, torch": {"median_ms": 1.0}}},
+        {"roofline": {"bundled, batch 1, fp32, torch": 1}},
+        {"training": {"bundled": {}}},
+        {"backend": {"stream": {"largest difference by batch": {}}}},
+    ],
+)
+def test_tables_of_other_results_are_refused(found, out, capsys):
+    out.write_text(json.dumps(found))
+    assert main(["--table", "--out", str(out)]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"gpu_day.py: {out}: is not what gpu_day.py writes: ")
+    assert said.out == ""
 
 
 @pytest.mark.parametrize("content", ["no JSON", "[1]", '{"machine": 1}', '{"something": {}}'])

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from htsat_edge.runtime.common.command import TORCH_FOR_CPU
+from htsat_edge.runtime.common.libraries import TORCH_FOR_CPU
 
 
 @pytest.mark.parametrize(

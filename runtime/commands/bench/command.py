@@ -7,6 +7,7 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
+from htsat_edge.runtime.commands.bench import worker  # noqa: F401  # its libraries are refused once, and not by each
 from htsat_edge.runtime.commands.bench.device import Power, clock_mhz, load, read_device, read_versions
 from htsat_edge.runtime.commands.bench.plan import (
     FindBaselines,

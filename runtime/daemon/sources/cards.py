@@ -13,10 +13,10 @@ CARDS = Path("/sys/class/sound")
 def find_card(wanted: str, cards: Path = CARDS) -> int | None:
     """Return the number of the sound card `usb:VENDOR:PRODUCT` or `alsa:ID`; None where it is not there."""
     kind, _, value = wanted.partition(":")
-    for card in sorted(cards.glob("card[0-9]*")):
+    for number, card in _numbered(cards):
         with suppress(OSError):
             if _read_id(card, kind).casefold() == value.casefold():
-                return int(card.name[4:])
+                return number
     return None
 
 
@@ -34,15 +34,22 @@ def stable_id(name: str, cards: Path = CARDS) -> str | None:
 def list_cards(cards: Path = CARDS) -> list[tuple[str, int]]:
     """Return each sound card with an inode, which is another one when it was plugged in again."""
     found = list[tuple[str, int]]()
-    for card in sorted(cards.glob("card[0-9]*")):
+    for _, card in _numbered(cards):
         with suppress(OSError):
             found.append((card.name, card.stat().st_ino))
     return found
 
 
+def _numbered(cards: Path) -> list[tuple[int, Path]]:
+    """Return the folders of the sound cards, in the order of their numbers."""
+    return sorted((int(card.name[4:]), card) for card in cards.glob("card*") if card.name[4:].isdecimal())
+
+
 def _read_id(card: Path, kind: str) -> str:
     """Return a card's id of a kind; raise an OSError where it has none."""
-    if kind == "alsa":
-        return read_name(card / "id")
     device = card / "device" / ".."  # the link leads to an interface of the USB device
-    return ":".join(read_name(device / file) for file in ("idVendor", "idProduct"))
+    files = [card / "id"] if kind == "alsa" else [device / "idVendor", device / "idProduct"]
+    ids = [read_name(file) for file in files]
+    if not all(ids):
+        raise OSError(f"{card}: its id is empty")
+    return ":".join(ids)

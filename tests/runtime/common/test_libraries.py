@@ -7,9 +7,11 @@ import pytest
 from htsat_edge.runtime.common import libraries
 from htsat_edge.runtime.common.command import refuse_without_extra
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.libraries import needing, package_of
+from htsat_edge.runtime.common.libraries import MENDS, describe_failed_import, needing, package_of
 
 MEND = 'pip install "htsat-edge[plot]"'
+SCRIPT, PART = "__main__", "htsat_edge.evaluation.remembered"
+GONE = "which cannot be loaded here: gone"
 FAILURES = {
     "ImportError('numpy.core.multiarray failed to import')": "numpy.core.multiarray failed to import",
     "ValueError('numpy.dtype size changed')": "numpy.dtype size changed",
@@ -33,6 +35,27 @@ def test_a_library_that_is_missing():
     with pytest.raises(HtsatEdgeError) as raised, needing("--plot", "drawing-kit", MEND):
         import no_such_library  # noqa: F401
     assert str(raised.value) == f"--plot needs drawing-kit: {MEND}"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "broken", "named"),
+    [("fastapi", "starlette", "starlette"), ("onnx", "google", "protobuf"), ("onnxruntime", "numpy", "numpy")],
+)
+def test_the_library_that_a_wanted_one_fails_with_is_named(wanted, broken, named, monkeypatch):
+    monkeypatch.setattr(libraries, "packages_distributions", lambda: {broken: [named], wanted: [wanted]})
+    monkeypatch.setattr(libraries, "distributions", lambda: [Installed(wanted), Installed(named)])
+    with pytest.raises(HtsatEdgeError) as raised, needing("the page", wanted, MEND):
+        raise error_of("raise AttributeError('gone')", SCRIPT, wanted, broken)
+    assert str(raised.value) == f"the page needs {named}, {GONE}; pip install --upgrade {named}"
+
+
+class Installed:
+    """An installed package."""
+
+    files = ()
+
+    def __init__(self, name):
+        self.metadata = {"Name": name}
 
 
 def install(folder, package, module):
@@ -78,9 +101,6 @@ def test_a_script_says_which_library_is_broken(is_installed, breaks, tmp_path, c
     )
 
 
-SCRIPT, PART = "__main__", "htsat_edge.evaluation.remembered"
-
-
 @pytest.mark.parametrize(
     ("code", "modules", "broken"),
     [
@@ -95,6 +115,37 @@ def test_the_package_that_is_broken(code, modules, broken, capsys):
     line = refused(error_of(code, *modules), capsys)
     assert line.startswith(f"accuracy.py: needs {broken}, which cannot be loaded here: ")
     assert line.endswith(f"; pip install --upgrade {broken}\n")
+
+
+@pytest.mark.parametrize("name", ["torch", "soundfile"])
+def test_a_library_that_an_upgrade_does_not_mend(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    install(tmp_path, name, name)
+    line = refused(error_of("raise OSError('libx.so: gone')", SCRIPT, name), capsys)
+    assert line == f"accuracy.py: needs {name}, which cannot be loaded here: libx.so: gone; {MENDS[name]}\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "modules", "line"),
+    [
+        ("import no_such_library", (PART,), "no_such_library: pip install htsat-edge"),
+        ("raise OSError('gone')", (PART, "yaml"), f"PyYAML, {GONE}; pip install --upgrade PyYAML"),
+        ("raise SystemError('gone')", (PART, "yaml", "ctypes"), f"PyYAML, {GONE}; pip install --upgrade PyYAML"),
+        ("raise OSError('gone')", (SCRIPT, PART), ""),
+        ("import numpy; numpy.zeros(-1)", (PART,), ""),
+        ("import ctypes; ctypes.CDLL('/no/such/library')", (PART,), ""),
+    ],
+)
+def test_an_import_that_fails_is_told_from_other_errors(code, modules, line):
+    assert describe_failed_import(error_of(code, *modules)) == line
+
+
+@pytest.mark.parametrize("code", ["from htsat_edge.runtime.common.text import gone", "import htsat_edge.gone"])
+def test_an_import_of_ours_that_fails_is_raised_anew(code):
+    error = error_of(code, PART)
+    with pytest.raises(ImportError) as raised:
+        describe_failed_import(error)
+    assert raised.value is error
 
 
 def test_a_library_whose_name_is_not_known(capsys):

@@ -128,7 +128,11 @@ def test_baselines_that_cannot_be_exported_have_a_reason(tmp_path, transformers)
 
 def test_an_export_that_fails_is_a_reason(tmp_path, transformers):
     transformers.write_text("raise RuntimeError('broken installation')")
-    assert find_baselines(NETWORK, [1], tmp_path) == Plan([], {"baselines": "RuntimeError: broken installation"})
+    reason = (
+        "baselines.py: a baseline needs transformers, which cannot be loaded here: broken installation; "
+        "pip install --upgrade transformers"
+    )
+    assert find_baselines(NETWORK, [1], tmp_path) == Plan([], {"baselines": reason})
 
 
 def test_the_matrix_products_are_what_they_are_called():

@@ -23,6 +23,24 @@ def test_a_sound_card_has_an_id_that_finds_it_again(cards):
     assert stable_id("odd (hw:Device)", cards) is None
 
 
+def test_what_is_no_card_is_left_out(cards, plug_in):
+    """Cards are in the order of their numbers."""
+    plug_in(10, "Device")
+    plug_in("1x", "Odd")
+    plug_in("0_bad", "Odd")
+    assert [name for name, _ in list_cards(cards)] == ["card0", "card2", "card3", "card10"]
+    assert find_card("alsa:Device", cards) == 2
+    assert find_card("alsa:Odd", cards) is None
+
+
+def test_an_empty_id_is_none(plug_in):
+    plug_in(1, "")
+    plug_in(2, "", ":")
+    assert find_card("alsa:", plug_in.cards) is None
+    assert find_card("usb::", plug_in.cards) is None
+    assert [stable_id(f"x (hw:{number},0)", plug_in.cards) for number in (1, 2)] == [None, None]
+
+
 def test_a_card_that_was_plugged_in_again_is_another_one(plug_in):
     """Though its number, its id and its place are the same."""
     assert list_cards(plug_in.cards) == []
