@@ -66,7 +66,7 @@ setup(
         "numpy>=1.26",
         "scipy>=1.11",
         "soxr>=0.5",
-        "soundfile>=0.12",
+        "soundfile>=0.13",
         "sounddevice>=0.4.6",
         "onnxruntime>=1.23",
         "pydantic>=2.7",
