@@ -258,7 +258,8 @@ def draw_classes(figure: Figure, classes: Sequence[ClassFigures]) -> None:
         # The percentiles of resamples may lie to one side of the figure itself.
         errors = np.maximum([values - ends[0], ends[1] - values], 0)
         errors[:, [c.recordings < FEW for c in classes]] = np.nan  # draws none
-        axes.barh(at + shift, values, 0.4, xerr=errors, label=SHORT[name], error_kw={"lw": 0.8})
+        # As lists: matplotlib takes a row of a single class for a number, which numpy before 2.4 warns of.
+        axes.barh(at + shift, values, 0.4, xerr=errors.tolist(), label=SHORT[name], error_kw={"lw": 0.8})
     axes.set(xlim=(0, 1), ylim=(len(classes) - 0.4, -0.6))
     axes.set_yticks(at, [f"{c.label} ({c.recordings})" for c in classes])
     figure.legend(loc="outside upper center", ncols=2)

@@ -51,4 +51,7 @@ def test_the_stored_graph_is_the_one_of_today(graph, stored, today):
 
 def test_the_stored_bundle_says_what_one_of_today_says(stored, today):
     found, wanted = (json.loads((folder / "tiny" / "model.json").read_text()) for folder in (stored, today))
+    for info in (found, wanted):
+        del info["provenance"]["versions"]  # of what is installed
+        del info["provenance"]["largest_difference_from_torch_by_batch"]  # of the processor
     assert found == wanted

@@ -111,7 +111,10 @@ def test_a_list_of_other_files_is_no_recording(text, name, encode, tmp_path):
     path.write_text(text)
     with pytest.raises(HtsatEdgeError) as error:
         AudioFile(path)
-    assert str(error.value).startswith(f"{path}: is no recording that can be read: Format not recognised; want wav, ")
+    # ffmpeg 7 has a reason of its own for a playlist: libsndfile says "Format not recognised".
+    before, _, after = str(error.value).partition("; want ")
+    assert before.startswith(f"{path}: is no recording that can be read: ")
+    assert after.startswith("wav, ")
 
 
 def test_ffmpeg_ends_with_its_reader(encode):
