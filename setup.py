@@ -71,7 +71,7 @@ setup(
         "onnxruntime>=1.23",
         "pydantic>=2.7",
         "PyYAML>=6",
-        "rich>=13",
+        "rich>=14.3",
     ],
     extras_require={
         "export": ["torch>=2.9", "onnx>=1.18", "safetensors>=0.4"],
@@ -94,7 +94,7 @@ setup(
             "prometheus-client>=0.20",
             "types-PyYAML>=6.0.12",
             *WEB,
-            "schemathesis>=4",
+            "schemathesis>=4.32",
             "playwright>=1.49",
             "axe-playwright-python>=0.1.4",
             *RTX,
