@@ -37,7 +37,7 @@ WITHOUT = {
 """Programs that import nothing large before they work, and those that never get Ctrl-C."""
 
 
-NEEDS_TORCH = ("htsat_edge.export.roofline", "htsat_edge.htsat.train")
+NEEDS_TORCH = ("htsat_edge.export.gpu_day", "htsat_edge.export.roofline", "htsat_edge.htsat.train")
 """What looks for torch before numpy."""
 
 

@@ -64,7 +64,10 @@ def install(folder, package, module):
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
     (info / "top_level.txt").write_text(module.partition(".")[0])
-    (info / "RECORD").write_text(f"{module.replace('.', '/')}.py,,\n")
+    file = folder / f"{module.replace('.', '/')}.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    (info / "RECORD").write_text(f"{file.relative_to(folder)},,\n")
 
 
 def refused(error, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import threading
 from pathlib import Path
 
@@ -256,7 +257,9 @@ def test_what_is_not_there_makes_no_folder(library):
     for change in (lambda: library.rename("Gate", "Door"), lambda: library.remove("Gate")):
         with pytest.raises(HtsatEdgeError, match="there is no sound 'Gate'"):
             change()
-    with pytest.raises(HtsatEdgeError, match="cannot be read: File name too long"):
+    # From 3.13 on Python's glob finds nothing where the system refuses the name.
+    said = "cannot be read: File name too long" if sys.version_info < (3, 13) else "holds no sound"
+    with pytest.raises(HtsatEdgeError, match=said):
         library.add_from(library.folder.parent / ("x" * 300))
     assert not library.folder.exists()
 
