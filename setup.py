@@ -15,6 +15,9 @@ SCORING = ["matplotlib>=3.8", "sed_scores_eval>=0.0.4", "pandas>=2.1,<3", "setup
 # Starlette before 0.49.1 needs the square of the number of ranges that a browser asks a file for (CVE-2025-62727).
 WEB = ["fastapi>=0.116", "starlette>=0.49.1", "uvicorn>=0.34"]
 
+ARCHIVE = ["pyarrow>=17", "praatio>=6.2"]
+CLUSTER = ["ray[data]>=2.60", "pyarrow>=17", "fsspec>=2024.6"]
+
 RTX = [
     f"tensorrt-rtx-cu13-{part}>=1.4; platform_machine == 'x86_64' and sys_platform == 'linux'"
     for part in ("bindings", "libs")
@@ -83,6 +86,8 @@ setup(
         "jetson": ["onnx>=1.18", "pycuda>=2025.1.2"],
         "rtx": ["onnx>=1.18", *RTX],
         "plot": ["matplotlib>=3.8"],
+        "archive": ARCHIVE,
+        "cluster": CLUSTER,
         "train": ["torch>=2.9", "safetensors>=0.4", *SCORING],
         "test": [
             "pytest>=8",
@@ -94,6 +99,12 @@ setup(
             "prometheus-client>=0.20",
             "types-PyYAML>=6.0.12",
             *WEB,
+            *ARCHIVE,
+            *CLUSTER,
+            # Read or write what `scan` writes or reads, so that not only our own code has judged it.
+            "crowsetta>=5.1",
+            "guano>=1.0.16",
+            "praat-parselmouth>=0.4.5",
             "schemathesis>=4.32",
             "playwright>=1.49",
             "axe-playwright-python>=0.1.4",

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = ("configs", "runtime", "evaluation", "calibration", "htsat", "export")
 """From the ground up: each may import those before it."""
-ROOMS = ("common", "dsp", "models", "detector", "enrolment", "store", "daemon", "tuning", "web", "commands")
+ROOMS = ("common", "dsp", "models", "detector", "enrolment", "store", "daemon", "tuning", "web", "archive", "commands")
 """The same within runtime/."""
 SOURCES = {
     ".".join(["htsat_edge", *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__"): path

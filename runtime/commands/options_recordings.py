@@ -1,0 +1,89 @@
+"""The options of the commands that are about recordings."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from htsat_edge.runtime.commands.arguments import add_bundle, add_sounds, channel, moment, recording, seconds, share
+from htsat_edge.runtime.common.command import count
+
+SENSITIVITIES = ("few_false_alarms", "balanced", "miss_little")
+"""Those of runtime/models/levels.py."""
+
+
+def add_detect(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `detect`."""
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        type=recording,
+        help="wav, flac, ogg, mp3, or what ffmpeg knows; any rate, any channels; - is standard input",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the daemon's: its model, sounds, detection and rules, and none of its outputs; options count more",
+    )
+    parser.add_argument(
+        "--source",
+        metavar="NAME",
+        help="of --config: whose settings count (default: the one in a clip's name, or all's)",
+    )
+    add_bundle(parser, "an engine that was built for this machine, else onnxruntime")
+    parser.set_defaults(backend=None)  # so that it is known whether it was given, beside --config
+    parser.add_argument(
+        "--precision", metavar="P", help="of the engine, or of the bundle's graph (default: the best by measurement)"
+    )
+    parser.add_argument(
+        "--threads", type=count, metavar="N", help="of onnxruntime (default: one for each core, which wait asleep)"
+    )
+    add_sounds(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON Lines in place of a table")
+    parser.add_argument(
+        "--plot", type=Path, metavar="PNG", help="draw a timeline; into a folder where there are several files"
+    )
+    parser.add_argument(
+        "--truth",
+        type=Path,
+        metavar="CSV",
+        help="what does sound in the recording, a row of the picture: columns onset, offset, label (or class)",
+    )
+    parser.add_argument("--top", type=count, metavar="N", help="also print the N classes that scored highest")
+    add_hearing(parser)
+
+
+def add_hearing(parser: argparse.ArgumentParser) -> None:
+    """Add which events of recordings are reported."""
+    parser.add_argument(
+        "--threshold", type=share, metavar="T", help="of every class, or of --labels, in place of its own"
+    )
+    parser.add_argument(
+        "--sensitivity",
+        choices=SENSITIVITIES,
+        help="which of the model's own thresholds count, of those that `htsat-edge labels` lists (default: --config's, "
+        "or balanced)",
+    )
+    parser.add_argument("--labels", metavar="A,B", help="show only these classes")
+    parser.add_argument(
+        "--groups",
+        metavar="FILE",
+        help="groups of labels, reported in their place; audioset is one that ships with this",
+    )
+    parser.add_argument(
+        "--channel",
+        type=channel,
+        default="mix",
+        metavar="C",
+        help="mix, first, loudest, a number from 1 on, or each, as sources of their own (default: mix, or the loudest "
+        "where channels cancel each other)",
+    )
+    parser.add_argument(
+        "--hop-s",
+        type=seconds,
+        metavar="S",
+        help="from one run of the model to the next (default: a step of the model, 0.32)",
+    )
+    parser.add_argument("--start", type=moment, metavar="TIME", help="when the recording began, ISO 8601, for `time`")
