@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from htsat_edge.evaluation.datasets.columns import Columns, is_plural
+from htsat_edge.evaluation.datasets.columns import SCAN, STRONG, Columns, is_plural
 from htsat_edge.evaluation.datasets.names import as_label, split_labels
 from htsat_edge.evaluation.datasets.places import Places
 from htsat_edge.evaluation.datasets.rows import Pairs, with_point
@@ -38,6 +38,9 @@ class Row:
     """One of SPLITS; empty where the manifest has no splits."""
     group: str
     fold: str = ""
+    channel: str = ""
+    end: Path | None = None
+    """The recording in which the event ends, where that is another one."""
 
 
 def read_cells(table: Table, columns: Columns, places: Places) -> list[Row]:
@@ -45,21 +48,31 @@ def read_cells(table: Table, columns: Columns, places: Places) -> list[Row]:
     names = _choose_names(table, columns)
     splits = _read_splits(table, columns)
     several = names is not None and is_plural(columns.header[names])
-    folds, groups, files = (_column(table, columns.first(kind)) for kind in ("fold", "group", "file"))
+    folds, groups, files, channels, ends = (
+        _column(table, columns.first(kind)) for kind in ("fold", "group", "file", "channel", "end_file")
+    )
+    is_strong = columns.plain == {*STRONG}
+    is_whole = is_strong or columns.plain >= {*SCAN}
     rows = []
     for i, cells in enumerate(table.rows):
         where = table.where(i + 1)
         if not files[i]:
             raise HtsatEdgeError(f"{where} has no file")
+        span_s = _read_span(where, cells, columns)
+        cell = None if names is None else cells[names]
+        if is_strong and not (cell or span_s):
+            cell = BACKGROUND
         rows.append(
             Row(
                 where=where,
                 path=places.find(where, files[i]),
-                labels=None if names is None else _read_labels(where, cells[names], several),
-                span_s=_read_span(where, cells, columns),
+                labels=None if cell is None else _read_labels(where, cell, several, is_whole),
+                span_s=span_s,
                 split=splits[i],
                 group=groups[i] or files[i],
                 fold=found[1] if (found := FOLD.fullmatch(folds[i])) else folds[i],
+                channel=channels[i],
+                end=places.find(where, ends[i]) if ends[i] not in ("", files[i]) else None,
             )
         )
     _refuse_numbers(table, columns, names)
@@ -71,10 +84,11 @@ def _column(table: Table, place: int | None) -> list[str]:
     return [""] * len(table.rows) if place is None else [cells[place] for cells in table.rows]
 
 
-def _read_labels(where: str, cell: str, several: bool) -> tuple[str, ...]:
+def _read_labels(where: str, cell: str, several: bool, whole: bool = False) -> tuple[str, ...]:
+    """Return the classes of a cell, which is one where `whole` is said."""
     if not cell or cell in EMPTY:
         raise missing_label(where)
-    names = [as_label(where, name) for name in split_labels(cell, several)]
+    names = [as_label(where, name) for name in ([cell] if whole else split_labels(cell, several))]
     return tuple(dict.fromkeys(name for name in names if name != BACKGROUND))
 
 

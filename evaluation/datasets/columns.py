@@ -31,6 +31,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "duration": ("duration", "dur", "length"),
     "split": ("split", "set", "subset", "partition", "dataset_split", "data_split"),
     "fold": ("fold", "cv_fold", "fold_id"),
+    "channel": ("channel",),
+    "end_file": ("end_file",),
     "group": ("group", "speaker", "speaker_id", "src_file", "fsid", "session", "author", "uploader", "group_id"),
 }
 """What each kind of column is called; of several, the first is taken. `number` is that of a class."""
@@ -45,6 +47,10 @@ SHOWN = {
 }
 SECONDS = {"s", "sec", "secs", "second", "seconds", "time", "timestamp"}
 TIMES = {"onset", "offset", "start", "end", "begin", "stop"}
+STRONG = ("filename", "onset", "offset", "event_label")
+"""Those of tables of DESED and DCASE, where a row with nothing but the file says that nothing sounds."""
+SCAN = ("file", "channel", "label", "onset", "offset")
+"""Those of `htsat-edge scan`, which writes a row for each class."""
 DECISIVE = {"is_test", "is_train", "is_val", "is_valid", "present", "absent"}
 """Columns that would change what a row means."""
 OTHER_UNITS = {"ms", "msec", "millis", "millisecond", "milliseconds", "sample", "samples", "frame", "frames"}
@@ -62,6 +68,11 @@ class Columns:
         """Return the place of the column to take."""
         found = self.by_kind.get(kind, ())
         return found[0] if found else None
+
+    @property
+    def plain(self) -> set[str]:
+        """The names of the columns in lower case."""
+        return {name.lower() for name in self.header}
 
     @property
     def unknown(self) -> list[str]:

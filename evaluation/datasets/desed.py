@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from htsat_edge.configs import CONFIGS
+from htsat_edge.evaluation.datasets.columns import STRONG
 from htsat_edge.evaluation.datasets.dataset import Dataset
 from htsat_edge.evaluation.datasets.files import Files
 from htsat_edge.evaluation.datasets.lookup import Lookup
@@ -18,7 +19,6 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.suggest import suggest
 
 CLASSES = CONFIGS / "datasets" / "desed.csv"
-STRONG = ("filename", "onset", "offset", "event_label")
 WEAK = ("filename", "event_labels")
 SPLITS = {"train": "train", "validation": "val", "eval": "test", "Ground-truth": "test"}
 """By folder of metadata and audio."""
@@ -61,9 +61,13 @@ def read(files: Files) -> Dataset:
 
 
 def marks(files: Files) -> bool:
-    """Return whether there are tables of DESED's columns, and with no other classes than its ten."""
-    labels = {label for table in tables(files) if _kind(table) for row in _rows(table) for label in _labels(row)}
-    return bool(labels) and labels <= _classes().keys()
+    """Return whether there are tables of DESED's columns, with no other classes than its ten.
+
+    Its recordings are named without folders; other programs, `htsat-edge scan` among them, write paths.
+    """
+    rows = [row for table in tables(files) if _kind(table) for row in _rows(table)]
+    labels = {label for row in rows for label in _labels(row)}
+    return bool(labels) and labels <= _classes().keys() and not any("/" in row["filename"] for row in rows)
 
 
 def _classes() -> dict[str, list[str]]:

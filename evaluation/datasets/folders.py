@@ -19,6 +19,7 @@ UNKNOWN = "of an unknown kind of file"
 NO_RECORDINGS = {
     *("", ".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".html", ".htm", ".log"),
     *(".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".py", ".ipynb", ".sh", ".bib", ".npy", ".npz", ".ini", ".toml"),
+    *(".parquet", ".sqlite", ".textgrid", ".eaf"),
     *(".zip", ".gz", ".tar", ".tgz", ".xz", ".bz2", ".7z", ".rar", ".md5", ".sha256", ".xlsx", ".xls", ".ods", ".docx"),
 }
 """Files that lie beside recordings and that nobody takes for one; others are counted."""

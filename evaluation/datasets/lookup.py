@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from htsat_edge.evaluation.datasets.files import Files, list_files
+from htsat_edge.evaluation.labels import is_there
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.audio import SUFFIXES
 
@@ -18,6 +19,7 @@ class Lookup:
     def __init__(self, files: Files, beside: Path) -> None:
         """Take the recordings among the files, or, where only tables were named, those in the folder `beside`."""
         self.files = files if files.recordings else list_files([beside])
+        self._anywhere = not files.recordings
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         self._taken: dict[Path, str] = {}
         self._folders: dict[Path, tuple[str, str]] = {}
@@ -38,7 +40,8 @@ class Lookup:
         where
             Who names it, for messages.
         name
-            With or without folders and a suffix, which may be that of another format.
+            With or without folders and a suffix, which may be that of another format. A path that is there is taken
+            as it is where only tables were named.
         near
             Names of folders: where there are several recordings of the name, it is the one that has most of them in its
             path; one in a folder below another is a copy of it.
@@ -51,6 +54,8 @@ class Lookup:
             Several are equally near.
         """
         named = name.replace("\\", "/").split("/")
+        if self._anywhere and Path(name).is_absolute() and is_there(Path(name)):
+            return Path(name)
         found = [path for path in self._by_stem.get(stem(named[-1]), ()) if fits is None or fits(path)]
         if not found:
             return None

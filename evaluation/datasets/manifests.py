@@ -26,14 +26,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from htsat_edge.evaluation.datasets.cells import Row, read_cells
-from htsat_edge.evaluation.datasets.columns import find_columns, is_header, is_recording, unknown_columns
+from htsat_edge.evaluation.datasets.columns import STRONG, find_columns, is_header, is_recording, unknown_columns
 from htsat_edge.evaluation.datasets.dataset import Dataset
 from htsat_edge.evaluation.datasets.files import Files
 from htsat_edge.evaluation.datasets.folders import marks as holds_classes
 from htsat_edge.evaluation.datasets.places import Places
+from htsat_edge.evaluation.datasets.rows import columns_of
+from htsat_edge.evaluation.datasets.scans import CROSSING, is_about_files, is_events, read_events
 from htsat_edge.evaluation.datasets.splits import find_splits
 from htsat_edge.evaluation.datasets.tables import SUFFIXES, read_table
-from htsat_edge.evaluation.labels import Labelled, Occurrence, is_there, refuse_missing
+from htsat_edge.evaluation.datasets.typed import SUFFIXES as TYPED
+from htsat_edge.evaluation.labels import Labelled, Occurrence, is_there, join, refuse_missing
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 HEADERS = (("file",), ("file", "class"), ("file", "onset", "offset", "class"))
@@ -61,17 +64,23 @@ def read(files: Files) -> Dataset:
     for folder in folders:
         if own := [path for path in files.tables if path.parent == folder and path.stem.casefold() in USUAL]:
             raise HtsatEdgeError(f"{files}: {own[0]} is a manifest, too; name folders, or manifests, not both")
+    if given:
+        folders = [path for path in files.paths if path.is_dir()]
     recordings: dict[Path, Labelled] = {}
     missing = 0
+    crossing: list[Path] = []
     for path in tables:
-        found, gone = read_labelled(path, folders, _split_of(path, tables))
+        found, gone, cut = _read(path, folders, _split_of(path, tables))
+        crossing += cut
         for recording in found:
             if (first := recordings.setdefault(recording.path, recording)) is not recording:
                 raise HtsatEdgeError(
                     f"{recording.where} names {recording.path}, and so does {first.where}; name it once"
                 )
         missing += gone
-    return Dataset(list(recordings.values()), missing)
+    if not recordings:
+        raise HtsatEdgeError(f"{files}: has only recordings {CROSSING}")
+    return Dataset(list(recordings.values()), missing).setting_aside(CROSSING, crossing)
 
 
 def read_labelled(path: Path, folders: Sequence[Path] = (), split: str = "") -> tuple[list[Labelled], int]:
@@ -82,14 +91,8 @@ def read_labelled(path: Path, folders: Sequence[Path] = (), split: str = "") -> 
     HtsatEdgeError
         The manifest is not well-formed, contradicts itself, or more than a tenth of its recordings is missing.
     """
-    by_path: dict[Path, list[Row]] = defaultdict(list)
-    for row in read_manifest(path, classes=True, folders=folders):
-        by_path[row.path].append(row)
-    if not by_path:
-        raise HtsatEdgeError(f"{path}: names no recording")
-    missing = _find_missing(path, by_path)
-    found = [_labelled(recording, rows) for recording, rows in by_path.items() if recording not in missing]
-    return [recording if recording.split else replace(recording, split=split) for recording in found], len(missing)
+    found, missing, _ = _read(path, folders, split)
+    return found, missing
 
 
 def read_manifest(path: Path, classes: bool = False, folders: Sequence[Path] = ()) -> list[Row]:
@@ -109,7 +112,7 @@ def read_manifest(path: Path, classes: bool = False, folders: Sequence[Path] = (
     HtsatEdgeError
         The file cannot be read, or is no manifest; the message names the row.
     """
-    table = read_table(path, is_header)
+    table = read_events(path) if is_events(path) else read_table(path, is_header)
     places = Places(path, folders)
     header = table.header if table.has_header else _guess_header(path, table.rows[0], places)
     columns = find_columns(path, header)
@@ -130,6 +133,21 @@ def read_splits(files: Files) -> dict[Path, str]:
         for path in tables
         for row in read_manifest(path, folders=folders)
     }
+
+
+def _read(path: Path, folders: Sequence[Path], split: str) -> tuple[list[Labelled], int, list[Path]]:
+    """Return what `read_labelled` does, and the recordings that an event touches which goes on in another one."""
+    by_path: dict[Path, list[Row]] = defaultdict(list)
+    for row in read_manifest(path, classes=True, folders=folders):
+        by_path[row.path].append(row)
+    if not by_path:
+        raise HtsatEdgeError(f"{path}: names no recording")
+    missing = _find_missing(path, by_path)
+    crossing = {one for rows in by_path.values() for row in rows if row.end for one in (row.path, row.end)} - missing
+    left_out = missing | crossing
+    found = [_labelled(recording, rows) for recording, rows in by_path.items() if recording not in left_out]
+    named = [recording if recording.split else replace(recording, split=split) for recording in found]
+    return named, len(missing), sorted(filter(is_there, crossing))
 
 
 def _guess_header(path: Path, first: Sequence[str], places: Places) -> tuple[str, ...]:
@@ -164,27 +182,42 @@ def _labelled(path: Path, rows: Sequence[Row]) -> Labelled:
     if first.labels is None:
         return common
     names = frozenset(label for row in rows for label in row.labels or ())
-    events = tuple(Occurrence(*row.span_s, label) for row in rows if row.span_s for label in row.labels or ())
+    events = [Occurrence(*row.span_s, label) for row in rows if row.span_s for label in row.labels or ()]
+    if len({row.channel for row in rows}) > 1:  # a sound that several channels have is one
+        events = join(events)
     return replace(
         common,
         labels=names,
-        events=events if events or not names else None,
+        events=tuple(events) if events or not names else None,
         backgrounds_s=tuple(row.span_s for row in rows if row.span_s and not row.labels),
     )
 
 
 def _tables(files: Files) -> list[Path]:
-    """Return the tables that are named; else those in the folders, of a usual name or beside no folders of classes."""
+    """Return the tables that are named; else those in the folders.
+
+    These are of a usual name, or those of a scan, or have DESED's columns, or lie beside no folders of classes.
+    """
     named = [path for path in files.paths if path.suffix.lower() in SUFFIXES and not path.is_dir()]
     if named:
         return named
+    near = [path for path in files.tables if path.suffix.lower() in SUFFIXES and _is_near(path, files)]
     for name in USUAL:
-        found = [path for path in files.tables if path.stem.casefold() == name and _is_near(path, files)]
-        if found := [path for path in found if path.suffix.lower() in SUFFIXES]:
+        if found := [path for path in near if path.stem.casefold() == name]:
             return found
+    if found := [path for path in near if is_events(path)]:
+        return _one_form_each(found)
+    if found := [path for path in near if set(columns_of(path)) == {*STRONG}]:
+        return found
     if holds_classes(files):
         return []
-    return [path for path in files.tables if path.suffix.lower() in SUFFIXES and _is_near(path, files)]
+    return [path for path in near if path.suffix.lower() not in TYPED and not is_about_files(path)]
+
+
+def _one_form_each(found: Sequence[Path]) -> list[Path]:
+    """Return tables of events, of those that a scan has written in several forms one."""
+    forms = sorted(found, key=lambda path: SUFFIXES.index(path.suffix.lower()))
+    return list({path.parent: path for path in reversed(forms)}.values())
 
 
 def _is_near(path: Path, files: Files) -> bool:

@@ -22,8 +22,10 @@ class Places:
     def __init__(self, manifest: Path, folders: Sequence[Path] = ()) -> None:
         """Take the manifest's place, and the folders in which to look next."""
         self._home = manifest.parent
+        self._folders = folders
         self._roots = [manifest.parent, *folders, *(Path(os.path.normpath(manifest.parent / name)) for name in BESIDE)]
         self._listing = cache(_list_names)
+        self._found: dict[str, Path] = {}
 
     def find(self, where: str, name: str) -> Path:
         """Return the path of a recording, or where it would be beside the manifest if it is in no place.
@@ -40,6 +42,11 @@ class Places:
         HtsatEdgeError
             A name without suffix stands for several recordings.
         """
+        if name not in self._found:  # a recording has a row for each of its sounds
+            self._found[name] = self._find(where, name)
+        return self._found[name]
+
+    def _find(self, where: str, name: str) -> Path:
         forms = [name, name.replace("\\", "/")] if "\\" in name else [name]
         for form in forms:
             for root in [Path()] if Path(form).is_absolute() else self._roots:
@@ -48,7 +55,14 @@ class Places:
                     found := self._look(where, Path(os.path.normpath(path)) if ".." in path.parts else path)
                 ) is not None:
                     return found
-        return self._home / forms[-1]
+        return self._find_moved(where, forms[-1]) or self._home / forms[-1]
+
+    def _find_moved(self, where: str, name: str) -> Path | None:
+        """Return the recording whose folders have the last names of a path, in a folder that was named."""
+        parts = [part for part in name.split("/") if part not in ("", ".", "..")]
+        tails = [Path(*parts[start:]) for start in range(len(parts))]
+        found = (self._look(where, folder / tail) for tail in tails for folder in self._folders)
+        return next((path for path in found if path is not None), None)
 
     def _look(self, where: str, path: Path) -> Path | None:
         """Return the file at a path, whose name may lack its suffix or be written in another form of Unicode."""

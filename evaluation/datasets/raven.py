@@ -52,7 +52,7 @@ def read(files: Files) -> Dataset:
         rows = read_rows(table, (BEGIN, END))
         column = _class_column(table, rows)
         for name, own in _by_recording(table, rows).items():
-            path = lookup.find(str(table), name)
+            path = lookup.find(str(table), name, () if "/" in name or "\\" in name else table.parts[:-1])
             if path is None:
                 missing.add(name)
                 continue

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from htsat_edge.evaluation.datasets.tables import DELIMITERS, read_table
+from htsat_edge.evaluation.datasets.typed import SUFFIXES as TYPED
+from htsat_edge.evaluation.datasets.typed import columns_of_typed
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 SNIFFED = 1 << 14
@@ -54,6 +56,8 @@ def read_rows(path: Path, columns: Collection[str]) -> list[TableRow]:
 
 def columns_of(path: Path) -> list[str]:
     """Return the columns of a table in lower case, by its first line alone; none where that cannot be read."""
+    if path.suffix.lower() in TYPED:
+        return [name.lower() for name in columns_of_typed(path)]
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             line = file.readline(SNIFFED)

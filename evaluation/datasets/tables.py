@@ -1,4 +1,7 @@
-"""Read tables of any dialect: commas, semicolons, tabs or bars, with a header or without, as programs write them."""
+"""Read tables of any dialect: commas, semicolons, tabs or bars, with a header or without, as programs write them.
+
+Tables in Parquet and JSON Lines are read as well, as if they were text.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from htsat_edge.evaluation.datasets.typed import SUFFIXES as TYPED
+from htsat_edge.evaluation.datasets.typed import read_typed
 from htsat_edge.runtime.common.config import read_text
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 DELIMITERS = (",", ";", "\t", "|")
-SUFFIXES = (".csv", ".tsv", ".tab")
+SUFFIXES = (".csv", ".tsv", ".tab", *TYPED)
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,6 @@ class Table:
     """The rows of a table, each as long as the header."""
 
     path: Path
-    delimiter: str
     header: tuple[str, ...]
     """As it stands there; numbers of the columns where there is none."""
     has_header: bool
@@ -38,7 +42,7 @@ def read_table(path: Path, is_header: Callable[[Sequence[str]], bool]) -> Table:
     Parameters
     ----------
     path
-        The file: UTF-8, or UTF-16 with its mark.
+        The file: UTF-8, or UTF-16 with its mark; Parquet or JSON Lines by its suffix.
     is_header
         Whether cells are the names of columns: it also decides between delimiters.
 
@@ -47,6 +51,9 @@ def read_table(path: Path, is_header: Callable[[Sequence[str]], bool]) -> Table:
     HtsatEdgeError
         It cannot be read, or has a row with more cells than the header; the message names the row.
     """
+    if path.suffix.lower() in TYPED:
+        header, rows = read_typed(path)
+        return Table(path, header, True, rows)
     text = read_text(path)
     if "\0" in text:
         raise HtsatEdgeError(f"{path}: holds NUL characters: is no table, or UTF-16 without its mark; save it as UTF-8")
@@ -60,7 +67,7 @@ def read_table(path: Path, is_header: Callable[[Sequence[str]], bool]) -> Table:
     if not rows:
         raise HtsatEdgeError(f"{path}: is empty")
     header = tuple(rows[0]) if known else tuple(str(i + 1) for i in range(len(rows[0])))
-    table = Table(path, delimiter, header, bool(known), rows[bool(known) :])
+    table = Table(path, header, bool(known), rows[bool(known) :])
     for number, row in enumerate(table.rows, 1):
         if len(row) > len(header):
             raise HtsatEdgeError(

@@ -31,6 +31,8 @@ class HearingSettings:
     """Of the graph or engine; None: the best by measurement."""
     backend: Literal["auto", "onnxruntime", "tensorrt"] = "auto"
     channel: Channel | Literal["each"] = "mix"
+    gate_dbfs: float | None = None
+    """The model does not run where nothing is louder; None: it runs everywhere."""
     rules: RulesConfig = field(default_factory=RulesConfig)
     source: str = ""
     """Of the configuration whose rules count; empty: those of all."""
@@ -96,6 +98,9 @@ class Quality:
     """Seconds without any change, in runs of 1 s or more: nothing was connected."""
     dropouts: int = 0
     """Runs without any change of 10 ms to 1 s: samples were lost, and replaced."""
+    still_first: int = 0
+    still_last: int = 0
+    """Samples of a channel without any change at the beginning and at the end of a span, which may go on beyond it."""
 
 
 class FoundEvent(NamedTuple):

@@ -106,11 +106,11 @@ def positive(text: str) -> float:
 
 
 def moment(text: str) -> datetime:
-    """Return a date and time; local time where it names no zone."""
+    """Return a date and time, without a zone where it names none."""
     try:
         began = datetime.fromisoformat(text.replace("Z", "+00:00"))
         if 1 < began.year < 9999:  # the events of a recording must fit behind it
-            return began if began.tzinfo else began.astimezone()
+            return began
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-05-01T21:30:00+02:00") from None

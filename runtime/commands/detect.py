@@ -6,10 +6,9 @@ import argparse
 import itertools
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from shlex import quote
 
@@ -17,6 +16,8 @@ import numpy as np
 from rich.console import Console
 
 from htsat_edge.runtime.commands.detect_config import Hearing, Hearings, read_config
+from htsat_edge.runtime.commands.detect_formats import plan_output
+from htsat_edge.runtime.commands.detect_origin import option_zone, origin_of
 from htsat_edge.runtime.commands.detect_session import Player
 from htsat_edge.runtime.commands.report import Detections, print_events, print_summary, print_top
 from htsat_edge.runtime.commands.truth import TrueSound, read_truth, tell_of_late
@@ -26,7 +27,6 @@ from htsat_edge.runtime.common.marks import refuse_foreign
 from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.common.progress import waiting
 from htsat_edge.runtime.daemon.messages import TopScore, TopScores
-from htsat_edge.runtime.daemon.outputs.clip_names import clip_time
 from htsat_edge.runtime.daemon.scorer import Scorer
 from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.dsp.formats.pipe import STDIN
@@ -37,7 +37,8 @@ from htsat_edge.runtime.models.model import load_model
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; return 2 where a recording could not be read, with the others done all the same."""
-    pictures = plan_pictures(args.files, args.plot)
+    pictures, output = plan_pictures(args.files, args.plot), plan_output(args)
+    option_zone(args)
     if args.start is not None and len(args.files) > 1:
         raise HtsatEdgeError(f"--start: {len(args.files)} recordings did not begin at one time; give them one by one")
     truth = read_truth(args.truth, args.plot, args.files)
@@ -51,24 +52,49 @@ def run(args: argparse.Namespace) -> int:
         heard = [hearings.of(path) for path in args.files]
         wanted = config.model
         opened = model.open(wanted.precision, wanted.backend, threads=wanted.threads)
-    found, status = list[tuple[Path, set[str]]](), 2 if missing else 0
+    if output is not None:  # what is kept has no use of early starts, as in `scan`
+        heard = [replace(one, settings=replace(one.settings, early_margin=None)) for one in heard]
     with closing(opened) as backend:
         scorer = Scorer(backend, model.info.front_end, config.detection.gate_dbfs)
         player = Player(model.info, scorer, config)
-        for path, hearing, picture in zip(args.files, heard, pictures, strict=True):
-            if path in missing:
-                continue
+        planned = zip(args.files, heard, pictures, strict=True)
+        results = Results([one for one in planned if one[0] not in missing], player, truth, args)
+        if output is not None:
+            output.write((file, found) for file, _, found in results)
+        else:
+            found = [(file.path, report_all(each, hearing, player.info, args)) for file, hearing, each in results]
+            if len(found) > 1 and not args.json:
+                print_summary(Console(), found)
+    return 2 if missing or results.failed else 0
+
+
+class Results:
+    """What is found in recordings, one after the other; what cannot be read is said, and the others done."""
+
+    def __init__(
+        self,
+        planned: Sequence[tuple[Path, Hearing, Path | None]],
+        player: Player,
+        truth: Sequence[TrueSound],
+        args: argparse.Namespace,
+    ) -> None:
+        """Plan to play recordings, each with how it is heard and where it is drawn."""
+        self._planned, self._player, self._truth, self._args = planned, player, truth, args
+        self.failed = False
+        """Whether one could not be read, or not to its end."""
+
+    def __iter__(self) -> Iterator[tuple[AudioFile, Hearing, list[Detections]]]:
+        """Play them; yield what was found in each, or in each of its channels."""
+        for path, hearing, picture in self._planned:
             try:
-                results = detect(path, hearing, picture, player, truth, args)
-                found.append((path, {event.label for one in results for event in one.events}))
-                if results[0].failure is not None:
-                    raise results[0].failure
+                file = AudioFile(path)
+                found = detect(file, hearing, picture, self._player, self._truth, self._args)
+                yield file, hearing, found
+                if found[0].failure is not None:
+                    raise found[0].failure
             except HtsatEdgeError as error:
                 print_error("htsat-edge", error)
-                status = 2
-    if len(found) > 1 and not args.json:
-        print_summary(Console(), found)
-    return status
+                self.failed = True
 
 
 def refuse_missing(files: Sequence[Path]) -> set[Path]:
@@ -90,31 +116,21 @@ def _why_missing(path: Path) -> str:
 
 
 def detect(
-    path: Path,
+    file: AudioFile,
     hearing: Hearing,
     picture: Path | None,
     player: Player,
     truth: Sequence[TrueSound],
     args: argparse.Namespace,
 ) -> list[Detections]:
-    """Play a recording, draw and print what was found in it, or in each of its channels, and return that."""
-    file, info = AudioFile(path), player.info
+    """Play a recording, draw what was found in it, or in each of its channels, and return that."""
     drawn = [] if picture is None else name_pictures(picture, args, file)
     traced = picture is not None or args.top is not None
-    found = player.play(file, hearing, args.start or time_of(path, args), args.channel, traced)
+    found = player.play(file, hearing, origin_of(file.path, args).start, args.channel, traced)
     if drawn:
         tell_of_late(truth, args.truth, found[0].duration_s)
-        draw_all(drawn, path.name, found, info, hearing.classes, truth)
-    for one in found:
-        report(one, hearing.classes, top_scores(one, info, hearing.classes, args.top) if args.top else [], args.json)
+        draw_all(drawn, file.path.name, found, player.info, hearing.classes, truth)
     return found
-
-
-def time_of(path: Path, args: argparse.Namespace) -> datetime | None:
-    """Return when a clip of the daemon whose configuration is given was recorded; None where that is not known."""
-    if args.config is None or path == STDIN or not path.is_file():
-        return None
-    return clip_time(path)
 
 
 def name_pictures(picture: Path, args: argparse.Namespace, file: AudioFile) -> list[Path]:
@@ -167,6 +183,13 @@ def top_scores(found: Detections, info: ModelInfo, classes: Classes, count: int)
         )
         for k, score, step in itertools.islice(best, count)
     ]
+
+
+def report_all(found: Sequence[Detections], hearing: Hearing, info: ModelInfo, args: argparse.Namespace) -> set[str]:
+    """Print what was found in the channels of a recording; return the sounds that have an event."""
+    for one in found:
+        report(one, hearing.classes, top_scores(one, info, hearing.classes, args.top) if args.top else [], args.json)
+    return {event.label for one in found for event in one.events}
 
 
 def report(found: Detections, classes: Classes, top: Sequence[TopScore], as_json: bool) -> None:

@@ -10,6 +10,8 @@ from htsat_edge.runtime.common.command import count
 
 SENSITIVITIES = ("few_false_alarms", "balanced", "miss_little")
 """Those of runtime/models/levels.py."""
+FORMATS = ("csv", "parquet", "jsonl", "raven", "audacity", "kaleidoscope", "desed", "textgrid")
+"""Those of runtime/archive/formats."""
 
 
 def add_detect(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +43,13 @@ def add_detect(parser: argparse.ArgumentParser) -> None:
         "--threads", type=count, metavar="N", help="of onnxruntime (default: one for each core, which wait asleep)"
     )
     add_sounds(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON Lines in place of a table")
+    parser.add_argument("--json", action="store_true", help="print messages as JSON Lines in place of a table")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="print the events of all recordings for other programs, in place of a table"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="PATH", help="of --format: a file, or a folder where each recording has a file"
+    )
     parser.add_argument(
         "--plot", type=Path, metavar="PNG", help="draw a timeline; into a folder where there are several files"
     )
@@ -86,4 +94,11 @@ def add_hearing(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="from one run of the model to the next (default: a step of the model, 0.32)",
     )
-    parser.add_argument("--start", type=moment, metavar="TIME", help="when the recording began, ISO 8601, for `time`")
+    parser.add_argument(
+        "--start", type=moment, metavar="TIME", help="when the recording began, ISO 8601 (default: as it says itself)"
+    )
+    parser.add_argument(
+        "--timezone",
+        metavar="ZONE",
+        help="of times that name none: Europe/Berlin, UTC-5, local (default: they stay without one; --start is local)",
+    )

@@ -56,6 +56,12 @@ def clock(seconds: float, digits: int = 2) -> str:
     return f"{text}.{fraction:0{digits}}" if digits else text
 
 
+def day_and_time(moment: datetime) -> str:
+    """Return a moment as the recorder's clock showed it, with its offset from UTC where this device has another one."""
+    is_foreign = moment.tzinfo is not None and moment.utcoffset() != moment.astimezone().utcoffset()
+    return f"{moment:%Y-%m-%d %H:%M:%S}{moment:%z}" if is_foreign else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
 def print_events(
     console: Console, found: Detections, thresholds: Mapping[str, float] = {}, advised: bool = True
 ) -> None:
@@ -64,7 +70,7 @@ def print_events(
     Where there are none, say what shows more, if that is `advised`.
     """
     title = Text(visible(found.source), style="bold").append(f"  {clock(found.duration_s)}", style="not bold")
-    for note in (f"{found.start.astimezone():%Y-%m-%d %H:%M:%S}" if found.start else "", found.heard_as):
+    for note in (day_and_time(found.start) if found.start else "", found.heard_as):
         title.append(f"  {visible(note)}" if note else "", style="not bold")
     console.print(title, soft_wrap=True)
     if found.left_out:

@@ -12,6 +12,7 @@ Program = Literal[
     "htsat_edge.export.build_trt",
     "htsat_edge.export.baselines",
     "htsat_edge.export.gpu_day",
+    "htsat_edge.runtime.archive.worker",
     "htsat_edge.runtime.commands.bench.worker",
     "htsat_edge",
     "htsat_edge.runtime.common.lifeline",

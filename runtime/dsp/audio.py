@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -43,13 +43,15 @@ logger = logging.getLogger(__name__)
 class AudioFile:
     """A recording on disk: wav, flac, ogg or mp3; with ffmpeg installed, anything that it decodes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, scale: float | None = None) -> None:
         """Look at a recording.
 
         Parameters
         ----------
         path
             A file; or a pipe, or `-` for standard input, which are read to their end first. No file stays open.
+        scale
+            Full scale of a file of floats, as was found before; None: all of it is read to find that.
 
         Raises
         ------
@@ -84,7 +86,10 @@ class AudioFile:
                     )
                 self.samples = self._measure(reader, mp3)
                 """Samples of one channel: to the sample, but roughly where ffmpeg decodes."""
-                self._scale = self._find_scale(reader) if reader.is_float else 1.0
+                self.scale = scale or (self._find_scale(reader) if reader.is_float else 1.0)
+                """Full scale: 1, or that of integers which were written as floats."""
+                self.is_sought_exactly = isinstance(reader, SoundFileReader) and reader.is_sought_exactly
+                """Whether reading may begin at any sample at once, and to the sample."""
         if self._mended is not None and self._mended.note is not None:
             level = logging.INFO if self._kept is not None and self._mended.is_open else logging.WARNING
             logger.log(level, "%s: %s", self._name, self._mended.note)
@@ -98,15 +103,25 @@ class AudioFile:
         for (samples,) in self.split(length, [channel]):
             yield samples
 
-    def split(self, length: int, channels: Sequence[Channel]) -> Iterator[list[FloatArray]]:
-        """Yield several channels, or mixes, of the recording side by side; otherwise do what `blocks` does."""
+    def split(
+        self,
+        length: int,
+        channels: Sequence[Channel],
+        first: int = 0,
+        seen: Callable[[FloatArray], object] = lambda _: None,
+    ) -> Iterator[list[FloatArray]]:
+        """Yield several channels, or mixes, side by side, from the sample `first` on; otherwise do what `blocks` does.
+
+        Mixes depend on what was heard before. `seen` gets all channels (S, channels) before each block.
+        """
         with self._reported():
             for channel in channels:
                 check_channel(channel, self.channels)
         mixes = [Downmix(self.channels, self.sample_rate, channel, self._name, wait=True) for channel in channels]
         failure: HtsatEdgeError | None = None
         try:
-            for frames in self.frames(length):
+            for frames in self.frames(length, first):
+                seen(frames)
                 yield [mix.push(frames) for mix in mixes]
         except HtsatEdgeError as error:  # all that is there before it is heard first
             failure = error
@@ -116,22 +131,28 @@ class AudioFile:
         if failure is not None:
             raise failure
 
-    def frames(self, length: int) -> Iterator[FloatArray]:
-        """Yield the recording in blocks (S, channels) of at most `length` samples; raise as `blocks` does."""
+    def frames(self, length: int, first: int = 0) -> Iterator[FloatArray]:
+        """Yield the recording from the sample `first` on in blocks (S, channels) of at most `length` samples.
+
+        The samples are those that reading all of it gives. Raise as `blocks` does.
+        """
         done, length = 0, max(1, min(length, MOST_VALUES // self.channels))
         with self._reported(), closing(open_reader(self._content, self._mended)) as reader:
             while True:
                 try:
+                    if done < first and self.is_sought_exactly and isinstance(reader, SoundFileReader):
+                        done = reader.seek(min(first, self.samples))
                     frames = reader.read(length)
                 except soundfile.LibsndfileError:
                     raise self._truncated(done) from None
                 if len(frames) == 0:
                     break
-                if self._scale != 1.0:
-                    frames = frames / np.float32(self._scale)
+                if self.scale != 1.0:
+                    frames = frames / np.float32(self.scale)
                 self._check_samples(frames, done)
-                done += len(frames)
-                yield frames
+                early, done = max(first - done, 0), done + len(frames)
+                if early < len(frames):
+                    yield frames[early:]
             self._check_end(reader, done)
 
     def _measure(self, reader: Reader, mp3: mpeg.Length | None) -> int:
@@ -178,8 +199,8 @@ class AudioFile:
         return scale
 
     def _check_samples(self, frames: FloatArray, done: int) -> None:
-        sound = (np.abs(frames) <= LOUDEST).all(axis=1)
-        if not sound.all():
+        if not np.abs(frames).max() <= LOUDEST:  # nor where it is no number
+            sound = (np.abs(frames) <= LOUDEST).all(axis=1)
             at = int(sound.argmin())
             value, at_s = frames[at, np.abs(frames[at]).argmax()], (done + at) / self.sample_rate
             raise HtsatEdgeError(

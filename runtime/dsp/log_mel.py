@@ -182,7 +182,9 @@ class LogMelStream:
     were chunked.
     """
 
-    def __init__(self, front_end: FrontEnd) -> None:
+    def __init__(self, front_end: FrontEnd, within: bool = False) -> None:
+        """Prepare for a recording, or for what is `within` one: from n_fft // 2 samples before any block on."""
+        self._within = within
         self._log_mel = LogMel(front_end)
         self._advance = BLOCK * front_end.hop
         self._need = self._advance - front_end.hop + front_end.n_fft
@@ -192,7 +194,8 @@ class LogMelStream:
         """Begin a new recording."""
         self._pending: list[FloatArray] = []
         self._count = 0
-        self._started = False
+        self._started = self._within
+        """Whether what lies before the first frame is there."""
 
     def push(self, samples: FloatArray) -> FloatArray:
         """Take samples (S,); return the frames (T, F) of the blocks that they complete."""
@@ -212,7 +215,7 @@ class LogMelStream:
 
     def flush(self) -> FloatArray:
         """End the recording; return the frames (T, F) that are left. Raise a TooShortError if there can be none."""
-        if not self._started:
+        if not self._started or self._count < self._log_mel.min_samples:
             raise TooShortError(f"{self._count} samples are too few, want at least {self._log_mel.min_samples}")
         rest = mirror_end(np.concatenate(self._pending), self._log_mel.front_end.n_fft)
         self.reset()

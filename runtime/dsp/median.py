@@ -13,12 +13,13 @@ class MedianFilter:
     """Replaces each score by the median of those around it; the first and last score of a recording count on.
 
     `lengths` are odd numbers of steps, one a class. All classes are delayed alike, by half of the greatest length.
+    `within` a recording the first scores are only what surrounds others: none comes out for the first `delay`.
     """
 
-    def __init__(self, lengths: Sequence[int]) -> None:
+    def __init__(self, lengths: Sequence[int], within: bool = False) -> None:
         if any(length < 1 or length % 2 == 0 for length in lengths):
             raise ValueError(f"median lengths {sorted(set(lengths))}: want odd numbers of steps")
-        self._lengths = np.array(lengths)
+        self._lengths, self._within = np.array(lengths), within
         self.delay = max(lengths) // 2
         self.reset()
 
@@ -31,7 +32,7 @@ class MedianFilter:
         if len(scores) == 0:
             return scores
         if self._scores is None:
-            self._scores = np.repeat(scores[:1], self.delay, axis=0)
+            self._scores = np.repeat(scores[:1], 0 if self._within else self.delay, axis=0)
         self._scores = np.concatenate([self._scores, scores])
         ready = len(self._scores) - 2 * self.delay
         if ready <= 0:

@@ -18,18 +18,19 @@ class Timeline:
     of a window are no part of the recording.
     """
 
-    def __init__(self, steps: int, look_ahead: int, mirrored: int = 0) -> None:
+    def __init__(self, steps: int, look_ahead: int, mirrored: int = 0, first: int = 0) -> None:
+        """Prepare for windows of so many `steps`; what lies before the step `first` is left out."""
         if not 0 <= look_ahead < steps - mirrored:
             raise ValueError(f"a look-ahead of {look_ahead} steps does not fit a window of {steps}")
         self._steps = steps - mirrored
-        self._look_ahead = look_ahead
+        self._look_ahead, self._first = look_ahead, first
         at = np.arange(self._steps, dtype=np.float32) + np.float32(0.5)
         self._weight = (1 - np.abs(2 * at / steps - 1))[:, None]
         self.reset()
 
     def reset(self) -> None:
         """Begin a new recording."""
-        self.begin = 0
+        self.begin = self._first
         """The step after the last that is final."""
         self._end = 0.0
         """Up to where the last window has heard, in steps."""
@@ -39,7 +40,8 @@ class Timeline:
     def push(self, step: float, framewise: FloatArray) -> FloatArray:
         """Add the scores (steps, C) of a window that begins at `step`; return those (n, C) that are now final.
 
-        Windows come in order, each at most a window's length after the one before. What lies before step 0 is left out.
+        Windows come in order, each at most a window's length after the one before. What lies before the first step is left
+        out.
         """
         scores, weight = self._weight * framewise[: self._steps], self._weight
         if part := step % 1:

@@ -58,6 +58,23 @@ class WindowGrid:
         """Return the frame at which a step, or a quarter of one, begins, to the nearest."""
         return round(Fraction(step) * self.step_frames)
 
+    def end_of(self, number: int) -> float:
+        """Return up to which step a window hears, by its number from 1 on."""
+        return number * self.hop_steps - (self.shift_steps if number % 2 else 0)
+
+    def number_beyond(self, step: int) -> int:
+        """Return the number of the first window that hears beyond a step."""
+        number = max(1, math.floor(step / self.hop_steps))
+        while self.end_of(number) <= step:
+            number += 1
+        return number
+
+    def first_frame(self, step: int) -> int:
+        """Return from which frame on the windows need a recording that hear beyond a step."""
+        if step <= self.steps:  # the recording may fit into a window, and is then given whole
+            return 0
+        return max(self.frame_of(step + self.mirrored_steps - self.steps) - 1, 0)
+
     def steps_of(self, frames: int) -> int:
         """Return how many steps cover a recording of so many frames, at least one."""
         # The last frame is centred on the end of the recording: it begins no new step.
@@ -72,8 +89,19 @@ class WindowCutter:
     were chosen by measurement (docs/performance.md).
     """
 
-    def __init__(self, grid: WindowGrid) -> None:
-        self._grid = grid
+    def __init__(self, grid: WindowGrid, step: int = 0, frame: int = 0) -> None:
+        """Prepare for a recording.
+
+        Parameters
+        ----------
+        grid
+            How windows lie on it.
+        step
+            Only the windows that hear beyond this step are wanted; they are cut as if the others had been, too.
+        frame
+            The first that is pushed; at most `grid.first_frame(step)`.
+        """
+        self._grid, self._before, self._first = grid, grid.number_beyond(step) - 1, frame
         self.hop_steps = grid.hop_steps
         """Steps from one window to the next; may be set at any time."""
         self.reset()
@@ -81,10 +109,10 @@ class WindowCutter:
     def reset(self) -> None:
         """Begin a new recording."""
         self._frames: FloatArray | None = None
-        self._dropped = 0
-        self._end = 0.0
+        self._dropped = self._first
+        self._end = self._grid.end_of(self._before)
         """Step up to which the last window heard."""
-        self._is_early = False
+        self._is_early = self._before % 2 == 1
         """Whether the last window was early."""
 
     def push(self, log_mel: FloatArray) -> Iterator[Window]:

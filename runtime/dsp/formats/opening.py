@@ -18,6 +18,10 @@ from htsat_edge.runtime.dsp.formats.splice import Mended, Splice
 WITHOUT_FFMPEG = "wav, flac, ogg, opus, mp3, aiff, caf or w64"
 """Formats that libsndfile knows."""
 
+CHUNKED = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU")
+PLAIN_SAMPLES = ("PCM_U8", "PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+"""In these formats each sample lies where its number says."""
+
 
 class Reader(Protocol):
     """Reads a recording from front to back."""
@@ -66,12 +70,20 @@ class SoundFileReader:
         self.sample_rate: int = self.file.samplerate
         self.channels: int = self.file.channels
         self.is_float = self.file.subtype in ("FLOAT", "DOUBLE")
+        self.is_sought_exactly = self.file.format == "FLAC" or (
+            self.file.format in CHUNKED and self.file.subtype in PLAIN_SAMPLES
+        )
+        """Whether `seek` comes to the sample: not in what is decoded from the samples before."""
 
     def read(self, length: int) -> FloatArray:
         """Return the next frames (S, channels), at most `length`; none at the end."""
         with np.errstate(over="ignore"):
             frames: FloatArray = self.file.read(length, dtype="float32", always_2d=True)
         return frames
+
+    def seek(self, sample: int) -> int:
+        """Have the next frames begin with a sample; return it, or where the file begins to be damaged before it."""
+        return int(self.file.seek(sample))
 
     def finish(self) -> None:
         """Do nothing: libsndfile does not say what is wrong."""

@@ -235,6 +235,73 @@ def birdnet(folder):
     return folder
 
 
+KALEIDOSCOPE_HEADER = (
+    "INDIR,FOLDER,IN FILE,CHANNEL,OFFSET,DURATION,Fmin,Fmean,Fmax,DATE,TIME,HOUR,DATE-12,TIME-12,HOUR-12,"
+    "TOP1MATCH*,TOP1DIST,TOP2MATCH,TOP2DIST,VOCALIZATIONS,MANUAL ID*\n"
+)
+
+
+def kaleidoscope(folder):
+    """The clusters of Kaleidoscope Pro: one corrected by a person, one found in both channels, and a file of noise."""
+    for seed, name in enumerate(["north/a.wav", "south/a.wav", "south/b.wav", "without.wav"]):
+        record(folder / name, seed=seed)
+    row = "C:\\night,{},{},{},2000.5,4000,6000,2024-05-01,04:10:00,4,2024-04-30,16:10:00,16,{},0.41,Wren,0.9,3,{}\n"
+    rows = [
+        row.format("north", "a.wav,0", "0.1,0.2", "Wren", "Robin"),
+        row.format("south", "a.wav,0", "0.05,0.2", "Wren", ""),
+        row.format("south", "a.wav,1", "0.15,0.3", "Wren", ""),
+        row.format("south", "b.wav,0", "0,0.5", "Noise", ""),
+    ]
+    write(folder / "cluster.csv", KALEIDOSCOPE_HEADER + "".join(rows))
+    return folder
+
+
+TEXTGRID = """File type = "ooTextFile"
+Object class = "TextGrid"
+
+0
+0.5
+<exists>
+2
+"IntervalTier"
+"birds"
+0
+0.5
+3
+0
+0.1
+""
+0.1
+0.3
+"Robin"
+0.3
+0.5
+""
+"IntervalTier"
+"birds"
+0
+0.5
+2
+0
+0.2
+" "
+0.2
+0.5
+"Dog ""Rex"" barks"
+"""
+"""Praat's short form, with two tiers of one name, which Praat allows."""
+
+
+def textgrid(folder):
+    """TextGrids beside two recordings, one of them with an empty tier; a third recording has none."""
+    for seed, name in enumerate(["a.wav", "field/b.wav", "without.wav"]):
+        record(folder / name, seed=seed)
+    write(folder / "a.TextGrid", TEXTGRID)
+    empty = TEXTGRID.partition("2\n")[0] + '1\n"IntervalTier"\n"birds"\n0\n0.5\n1\n0\n0.5\n""\n'
+    write(folder / "field" / "b.TextGrid", empty)
+    return folder
+
+
 ALL = {
     "esc50": esc50,
     "urbansound8k": urbansound8k,
@@ -243,7 +310,9 @@ ALL = {
     "audioset": audioset,
     "desed": desed,
     "label-studio": label_studio,
+    "kaleidoscope": kaleidoscope,
     "raven": raven,
     "audacity": audacity,
+    "textgrid": textgrid,
 }
 """By the names that --dataset takes."""

@@ -70,3 +70,41 @@ def test_other_texts_are_no_label_tracks(layouts, tmp_path):
     (tmp_path / "Dog" / "a.txt").unlink()
     with pytest.raises(HtsatEdgeError, match=r"want label tracks of Audacity beside the recordings, such as dog.txt"):
         read_dataset([tmp_path], "audacity")
+
+
+def test_tracks_in_a_folder_of_their_own(layouts, tmp_path):
+    """A track is that of the recording whose folders have the most names of its own."""
+    for name in ("north/a.wav", "south/a.wav", "south/a.flac", "b.wav", "c.wav", "d.wav"):
+        layouts.record(tmp_path / "recordings" / name)
+    for name, label in [("south/a.wav.txt", "Dog"), ("south/a.flac.txt", "Cat"), ("b.txt", "Rain"), ("far.txt", "Owl")]:
+        layouts.write(tmp_path / "labels" / name, f"0.1\t0.3\t{label}\n")
+    layouts.write(tmp_path / "labels" / "c.txt", "")
+    layouts.write(tmp_path / "labels" / "d.txt", "What somebody wrote of it\n")
+    found = read_dataset([tmp_path / "labels", tmp_path / "recordings"])
+    assert found.name == "audacity"
+    assert {str(r.path.relative_to(tmp_path / "recordings")): sorted(r.labels) for r in found.recordings} == {
+        "b.wav": ["Rain"],
+        "c.wav": [],
+        "south/a.flac": ["Cat"],
+        "south/a.wav": ["Dog"],
+    }
+    assert found.left_out == {"no label": 2}
+    layouts.write(tmp_path / "labels" / "b.wav.txt", "0.1\t0.3\tRain\n")
+    with pytest.raises(HtsatEdgeError, match=r"b\.wav\.txt has labels of .*b\.wav, and so has .*b\.txt; leave one of"):
+        read_dataset([tmp_path / "labels", tmp_path / "recordings"])
+    layouts.write(tmp_path / "labels" / "a.txt", "0.1\t0.3\tRain\n")
+    with pytest.raises(HtsatEdgeError, match=r"labels/a\.txt names a, which is both "):
+        read_dataset([tmp_path / "labels", tmp_path / "recordings"])
+
+
+def test_a_track_with_the_whole_name_is_that_of_one_format(layouts, tmp_path):
+    for name in ("a.wav", "a.flac"):
+        layouts.record(tmp_path / name)
+        layouts.write(tmp_path / f"{name}.txt", f"0.1\t0.3\t{name}\n")
+    assert {r.path.name: r.labels for r in read_dataset([tmp_path]).recordings} == {
+        "a.flac": {"a.flac"},
+        "a.wav": {"a.wav"},
+    }
+    layouts.write(tmp_path / "a.flac.txt", "What somebody wrote of it\n")
+    with pytest.raises(HtsatEdgeError, match=r"a\.flac\.txt: line 1 is no label of Audacity"):
+        read_dataset([tmp_path])

@@ -7,7 +7,11 @@ import pytest
 from htsat_edge.evaluation.datasets import read_dataset
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
-NAMES = ["esc50", "urbansound8k", "speech-commands", "fsd50k", "audioset", "desed", "label-studio", "raven", "audacity"]
+NAMES = [
+    *("esc50", "urbansound8k", "speech-commands", "fsd50k", "audioset", "desed", "label-studio", "kaleidoscope"),
+    *("raven", "audacity", "textgrid"),
+]
+SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".TextGrid")
 PIECES = [b"\t", b",", b"\n", b'"', b"\x00", b"\xff", b"{", b"[", b"null", b"-1", b"nan", b"1e999", b"\r", b"/", b".."]
 
 
@@ -25,9 +29,11 @@ def damage(content, choice):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_damage_is_no_traceback(layouts, tmp_path, name):
+    if name == "textgrid":
+        pytest.importorskip("praatio")
     layouts.ALL[name](tmp_path)
     choice = random.Random(name)
-    tables = sorted(path for path in tmp_path.rglob("*") if path.suffix in (".csv", ".tsv", ".txt", ".json"))
+    tables = sorted(path for path in tmp_path.rglob("*") if path.suffix in SUFFIXES)
     messages = []
     for _ in range(25):
         table = choice.choice(tables)

@@ -116,3 +116,32 @@ def test_tables_of_other_classes_are_none_of_deseds(layouts, tmp_path):
     table = layouts.write(tmp_path / "labels.tsv", STRONG + "a.wav\t0.1\t0.3\tDog\na.wav\t0.1\t0.3\tTractor\n")
     assert read_dataset([table]).name == "manifest"
     assert read_dataset([table]).labels == ["Dog", "Tractor"]
+
+
+def test_tables_in_its_form_say_where_nothing_sounds(layouts, tmp_path):
+    """By a row with nothing but the file, as DESED's own do."""
+    for name in ("a.wav", "b.wav", "Dog/c.wav"):
+        layouts.record(tmp_path / name)
+    rows = "a.wav\t0.1\t0.3\tTractor; old\nb.wav\t\t\t\n"
+    layouts.write(tmp_path / "events.tsv", STRONG + rows)
+    found = read_dataset([tmp_path])  # the table says more than the folder
+    assert found.name == "manifest"
+    assert [(r.path.name, r.labels, r.events) for r in found.recordings] == [
+        ("a.wav", {"Tractor; old"}, (Occurrence(0.1, 0.3, "Tractor; old"),)),
+        ("b.wav", frozenset(), ()),
+    ]
+    for bad, message in [
+        ("a.wav\t0.1\t0.3\t\n", "row 1 has no class"),
+        ("a.wav\t0.1\t\tDog\n", "row 1 has onset '0.1'"),
+    ]:
+        layouts.write(tmp_path / "events.tsv", STRONG + bad + rows.splitlines()[1])
+        with pytest.raises(HtsatEdgeError, match=message):
+            read_dataset([tmp_path])
+
+
+def test_paths_are_not_deseds(layouts, tmp_path):
+    """What `scan` finds may have no other classes than the ten, and is still what the model calls so."""
+    layouts.record(tmp_path / "x" / "a.wav")
+    layouts.write(tmp_path / "desed.tsv", STRONG + "x/a.wav\t0.1\t0.3\tDog\n")
+    found = read_dataset([tmp_path])
+    assert (found.name, found.classes, found.labels) == ("manifest", None, ["Dog"])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from htsat_edge.evaluation.datasets import read_dataset
 from htsat_edge.evaluation.datasets.manifests import read_labelled, read_manifest
 from htsat_edge.evaluation.labels import Labelled, Occurrence
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -114,3 +115,17 @@ def test_a_manifest_may_say_nothing_but_the_file(tmp_path):
 def test_files_of_one_name_in_two_folders_are_two_recordings(tmp_path):
     path = write(tmp_path, "file,class,split\nx/a.wav,Dog,train\ny/a.wav,Dog,val\n", files=())
     assert [row.split for row in read_manifest(path)] == ["train", "val"]
+
+
+@pytest.mark.parametrize("name", ["/nas/night/x/a.wav", "D:\\night\\x\\a.wav", "night/x/a", "../x/a.wav"])
+def test_recordings_that_have_moved(name, tmp_path):
+    """They are found in a folder that is named, by as many of their folders as are still there."""
+    (tmp_path / "tables").mkdir()
+    path = write(tmp_path / "tables", f"file,class\n{name},Dog\n", files=())
+    for file in ("x/a.wav", "a.wav"):
+        (tmp_path / "disk" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "disk" / file).touch()
+    (found,) = read_dataset([path, tmp_path / "disk"]).recordings
+    assert found.path == tmp_path / "disk" / "x" / "a.wav"
+    with pytest.raises(HtsatEdgeError, match="1 of 1 recordings are missing"):
+        read_dataset([path])

@@ -114,3 +114,12 @@ def test_bad_tables(layouts, tmp_path):
         read_dataset([tmp_path])
     with pytest.raises(HtsatEdgeError, match="want Raven's selection tables, with 'Begin Time"):
         read_dataset([tmp_path / "a.wav"], "raven")
+
+
+def test_tables_in_folders_like_those_of_the_recordings(layouts, tmp_path):
+    """A table that names no recording, since it has no selection, is that of the folder of the same name."""
+    for site in ("north", "south"):
+        layouts.record(tmp_path / "recordings" / site / "a.wav")
+    layouts.write(tmp_path / "labels" / "south" / "a.wav.Table.1.selections.txt", layouts.RAVEN_HEADER)
+    (found,) = read_dataset([tmp_path / "labels", tmp_path / "recordings"]).recordings
+    assert (found.path.parent.name, found.events) == ("south", ())

@@ -1,0 +1,186 @@
+"""Hear recordings, whole or span by span; what is found is the same either way, and that of `htsat-edge detect`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from htsat_edge.runtime.archive.quality import QualityMeter, join
+from htsat_edge.runtime.archive.recorded import parse_zone, read_origin
+from htsat_edge.runtime.archive.records import FoundEvent, FoundInRecording, HearingSettings, Span, SpanScores
+from htsat_edge.runtime.archive.spans import ScoreBlock, ScorePacker, take_turns, unpack, write_npz
+from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.text import visible
+from htsat_edge.runtime.daemon.rules import Rules
+from htsat_edge.runtime.daemon.scorer import MOST_WINDOWS, Scorer
+from htsat_edge.runtime.detector import WindowStream
+from htsat_edge.runtime.dsp.audio import AudioFile
+from htsat_edge.runtime.dsp.channels import Channel
+from htsat_edge.runtime.dsp.events import EventEnd
+from htsat_edge.runtime.dsp.tracker import EventTracker
+from htsat_edge.runtime.dsp.windows import Window
+from htsat_edge.runtime.event_stream import ScoreStream
+from htsat_edge.runtime.models.backends.backend import Backend
+from htsat_edge.runtime.models.backends.ort import OrtBackend
+from htsat_edge.runtime.models.model import load_model
+from htsat_edge.runtime.models.sounds import SoundsBackend
+
+READ_S = 1
+"""Read at a time, as `detect` does: what is heard of a damaged recording ends with such a block."""
+BLOCK_S = 10
+"""Heard at a time."""
+LONGER = 1.5
+"""Recordings of more than so many spans are cut."""
+DEPENDENT = ("mix", "loudest")
+"""What is made of several channels by all that was heard before: such recordings are not cut."""
+
+
+class SpanHearer:
+    """A model that hears recordings. Use it from one thread only."""
+
+    def __init__(self, settings: HearingSettings, threads: int = 1, backend: Backend | None = None) -> None:
+        """Load the model.
+
+        Parameters
+        ----------
+        settings
+            How recordings are heard.
+        threads
+            Of onnxruntime.
+        backend
+            What runs the model in place of that of the settings; it is closed with this.
+
+        Raises
+        ------
+        HtsatEdgeError
+            The model cannot be loaded, or the settings do not fit it.
+        """
+        model = load_model(settings.bundle, settings.sounds)
+        self.settings, self.info = settings, model.info
+        self.detection = replace(settings.detection, early_margin=None)
+        self.detection.validate(self.info)
+        self.classes, self.rule = self.detection.classes(self.info), self.detection.rule(self.info)
+        self._zone = None if settings.zone is None else parse_zone(settings.zone)
+        self._backend = backend or model.open(settings.precision, settings.backend, threads=threads)
+        self.scorer = Scorer(self._backend, self.info.front_end, settings.gate_dbfs)
+        inner = self._backend.inner if isinstance(self._backend, SoundsBackend) else self._backend
+        self.at_once = 1 if isinstance(inner, OrtBackend) else MOST_WINDOWS
+        """Windows that the model takes together."""
+        self._opened: tuple[Path, float, AudioFile] | None = None
+
+    def close(self) -> None:
+        """Release the model."""
+        self._backend.close()
+
+    def plan(self, path: Path) -> list[Span]:
+        """Return the spans in which a recording is heard, one but for long ones.
+
+        Raise an HtsatEdgeError, which does not name it, where nothing of it can be read.
+        """
+        with _unnamed(path):
+            file = AudioFile(path)
+        self._opened = path, file.scale, file
+        duration_s, span_s = file.samples / file.sample_rate, self.settings.span_s
+        is_free = file.channels == 1 or self.settings.channel not in DEPENDENT
+        is_cut = is_free and file.is_sought_exactly and duration_s > LONGER * span_s
+        count = round(duration_s / span_s) if is_cut else 1
+        return [Span(path, number, count, file.scale) for number in range(count)]
+
+    def hear(self, span: Span, report: Callable[[float], None] = lambda _: None) -> SpanScores:
+        """Return what the model makes of a span.
+
+        Parameters
+        ----------
+        span
+            One of `plan`.
+        report
+            Called with the seconds of the span that were heard since the last time.
+
+        Raises
+        ------
+        HtsatEdgeError
+            Nothing of the recording can be heard; the message does not name it. Or the model fails.
+        """
+        file = self._open(span)
+        names, rate, place = self._channels(file.channels), file.sample_rate, self._place(span)
+        heard = [HeardChannelSpan(self, rate, place) for _ in names]
+        begin_s = heard[0].windows.begin_s
+        first = round((place.first_s - begin_s) * rate)
+        last = None if place.last_s is None else round((place.last_s - begin_s) * rate)
+        meter, done, own = QualityMeter(rate, first, last), 0, 0
+        parts = Parts(file.split(READ_S * rate, names, begin_s * rate, meter.push), span.path)
+        for part in parts:
+            for one, samples in zip(heard, part, strict=True):
+                one.push(samples)
+            done += len(part[0])
+            before, own = own, max((done if last is None else min(done, last)) - first, 0)
+            report((own - before) / rate)
+            if last is not None and done >= last and all(one.is_full for one in heard):
+                break
+        else:
+            for one in heard:
+                one.flush()
+        failure = parts.failure if last is None or done < last else ""
+        if span.number == 0 and not any(one.scored for one in heard):
+            raise HtsatEdgeError(failure or f"{done / rate * 1000:.1f} ms are too short for the model")
+        packed = tuple(one.packer.finish() for one in heard)
+        return SpanScores(span, packed, meter.finish(), rate, file.channels, own / rate, failure)
+
+    def finish(self, path: Path, heard: Sequence[SpanScores]) -> FoundInRecording:
+        """Return what was found in a recording.
+
+        Parameters
+        ----------
+        path
+            The recording, or a copy: when and where it was made is read from it, and from its name.
+        heard
+            Of all its spans, in their order; those behind one that could not be read to its end do not count.
+        """
+        heard = _until_failure(heard)
+        rate, channels = heard[0].sample_rate, heard[0].channels
+        quality = join([one.quality for one in heard], rate, channels)
+        duration_s = quality.samples // channels / rate
+        origin = read_origin(path, self._zone, self.settings.start)
+        events = list[FoundEvent]()
+        for index, name in enumerate(self._channels(channels)):
+            number = 1 if name == "first" else name if isinstance(name, int) else 0
+            blocks = self._blocks(heard, index)
+            events += (FoundEvent(number, *event) for event in self._find(blocks, duration_s, origin.start))
+        return FoundInRecording(duration_s, rate, channels, quality, tuple(events), origin, heard[-1].failure)
+
+    def write_scores(self, path: Path, heard: Sequence[SpanScores]) -> None:
+        """Write all final scores of a recording, which `settings.scores` keeps, as an npz file.
+
+        It holds `scores` (steps, classes) in half precision, or `scores_1`, `scores_2` … where channels are heard each
+        by itself; `labels`, the seconds of a step `step_s`, and `onset`, those of the first. Its bytes depend on
+        nothing else. Raise an HtsatEdgeError where it cannot be written.
+        """
+        heard = _until_failure(heard)
+        names = self._channels(heard[0].channels)
+        several = self.settings.channel == "each"
+        scores = {
+            f"scores_{name}" if several else "scores": lambda index=index: (
+                block.scores.astype(np.float16) for block in self._blocks(heard, index)
+            )
+            for index, name in enumerate(names)
+        }
+        fixed = {
+            "labels": np.array(self.classes.labels),
+            "step_s": np.float64(self.info.step_s),
+            "onset": np.float64(0),
+        }
+        write_npz(path, fixed, scores, len(self.classes.labels))
+
+    def _open(self, span: Span) -> AudioFile:
+        """Return the recording of a span, as `plan` has opened it where that was just now."""
+        if self._opened is None or self._opened[:2] != (span.path, span.scale):
+            with _unnamed(span.path):
+                self._opened = span.path, span.scale, AudioFile(span.path, span.scale)
+        return self._opened[2]
