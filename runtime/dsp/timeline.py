@@ -40,8 +40,8 @@ class Timeline:
     def push(self, step: float, framewise: FloatArray) -> FloatArray:
         """Add the scores (steps, C) of a window that begins at `step`; return those (n, C) that are now final.
 
-        Windows come in order, each at most a window's length after the one before. What lies before the first step is left
-        out.
+        Windows come in order, each at most a window's length after the one before. What lies before the first
+        step is left out.
         """
         scores, weight = self._weight * framewise[: self._steps], self._weight
         if part := step % 1:

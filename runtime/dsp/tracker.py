@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.arrays import BoolArray, FloatArray
 from htsat_edge.runtime.common.message import DECIMALS, format_time
 from htsat_edge.runtime.dsp.events import Event, EventEnd, EventStart
 from htsat_edge.runtime.dsp.hysteresis import Rule, advance, initial_state
@@ -91,12 +91,22 @@ class EventTracker:
         The last step may reach past the end of a recording.
         """
         events: list[Event] = []
-        for row in scores:
+        loud: BoolArray = np.any(scores >= self._rule.release, axis=1)
+        for row, is_loud in zip(scores, loud.tolist(), strict=True):
+            if not is_loud and self._is_idle:
+                self._state = self._state._replace(step=self._state.step + 1)
+                continue
             self._state, starts, ends = advance(self._state, row, self._rule)
             events += [start for k in np.flatnonzero(starts) if (start := self._start_final(int(k)))]
             events += [event for k in np.flatnonzero(ends) if (event := self._end_final(int(k), end_s))]
             events += self._end_early(row, end_s)
         return events
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether a step at which nothing reaches its release changes nothing."""
+        state = self._state
+        return not self._early and not state.open.any() and not state.hot.any() and bool((state.run < 0).all())
 
     def push_newest(self, step: int, scores: FloatArray) -> list[Event]:
         """Take scores (n, C) from `step` on that are not final; return the events that they are sure have started.

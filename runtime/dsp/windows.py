@@ -173,7 +173,9 @@ class WindowCutter:
             return None
         heard = self._frames[max(begin - self._dropped, 0) : end - self._dropped]
         before = np.tile(heard, (-(begin // end), 1))[begin:] if begin < 0 else heard[:0]
-        return np.concatenate([before, np.pad(heard, ((0, mirrored), (0, 0)), mode="symmetric")])
+        if mirrored > len(heard):
+            return np.concatenate([before, np.pad(heard, ((0, mirrored), (0, 0)), mode="symmetric")])
+        return np.concatenate([before, heard, heard[len(heard) - mirrored :][::-1]])
 
 
 def tiles(frames: int, window: int) -> int:
