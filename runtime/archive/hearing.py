@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from htsat_edge.runtime.archive.quality import QualityMeter, join
 from htsat_edge.runtime.archive.recorded import parse_zone, read_origin
 from htsat_edge.runtime.archive.records import FoundEvent, FoundInRecording, HearingSettings, Span, SpanScores
-from htsat_edge.runtime.archive.spans import ScoreBlock, ScorePacker, take_turns, unpack, write_npz
+from htsat_edge.runtime.archive.spans import ScoreBlock, ScorePacker, take_turns, unpack, write_scores
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.text import visible
@@ -23,7 +24,7 @@ from htsat_edge.runtime.daemon.scorer import MOST_WINDOWS, Scorer
 from htsat_edge.runtime.detector import WindowStream
 from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.dsp.channels import Channel
-from htsat_edge.runtime.dsp.events import EventEnd
+from htsat_edge.runtime.dsp.events import Event, EventEnd
 from htsat_edge.runtime.dsp.tracker import EventTracker
 from htsat_edge.runtime.dsp.windows import Window
 from htsat_edge.runtime.event_stream import ScoreStream
@@ -110,19 +111,19 @@ class SpanHearer:
         """
         file = self._open(span)
         names, rate, place = self._channels(file.channels), file.sample_rate, self._place(span)
-        heard = [HeardChannelSpan(self, rate, place) for _ in names]
+        heard = [ChannelOfSpan(self, rate, place) for _ in names]
         begin_s = heard[0].windows.begin_s
         first = round((place.first_s - begin_s) * rate)
         last = None if place.last_s is None else round((place.last_s - begin_s) * rate)
         meter, done, own = QualityMeter(rate, first, last), 0, 0
-        parts = Parts(file.split(READ_S * rate, names, begin_s * rate, meter.push), span.path)
+        parts = SpanParts(file.split(READ_S * rate, names, begin_s * rate, meter.push), span.path)
         for part in parts:
             for one, samples in zip(heard, part, strict=True):
                 one.push(samples)
             done += len(part[0])
             before, own = own, max((done if last is None else min(done, last)) - first, 0)
             report((own - before) / rate)
-            if last is not None and done >= last and all(one.is_full for one in heard):
+            if last is not None and done >= last and all(one.packer.is_full for one in heard):
                 break
         else:
             for one in heard:
@@ -152,31 +153,20 @@ class SpanHearer:
         for index, name in enumerate(self._channels(channels)):
             number = 1 if name == "first" else name if isinstance(name, int) else 0
             blocks = self._blocks(heard, index)
-            events += (FoundEvent(number, *event) for event in self._find(blocks, duration_s, origin.start))
+            for end in self._find(blocks, duration_s, origin.start):
+                events.append(FoundEvent(number, end.label, end.onset, end.offset, end.score))
         return FoundInRecording(duration_s, rate, channels, quality, tuple(events), origin, heard[-1].failure)
 
     def write_scores(self, path: Path, heard: Sequence[SpanScores]) -> None:
-        """Write all final scores of a recording, which `settings.scores` keeps, as an npz file.
+        """Write all final scores of a recording, which `settings.scores` keeps: see `spans.write_scores`.
 
-        It holds `scores` (steps, classes) in half precision, or `scores_1`, `scores_2` … where channels are heard each
-        by itself; `labels`, the seconds of a step `step_s`, and `onset`, those of the first. Its bytes depend on
-        nothing else. Raise an HtsatEdgeError where it cannot be written.
+        Raise an HtsatEdgeError where they cannot be written.
         """
         heard = _until_failure(heard)
-        names = self._channels(heard[0].channels)
-        several = self.settings.channel == "each"
-        scores = {
-            f"scores_{name}" if several else "scores": lambda index=index: (
-                block.scores.astype(np.float16) for block in self._blocks(heard, index)
-            )
-            for index, name in enumerate(names)
-        }
-        fixed = {
-            "labels": np.array(self.classes.labels),
-            "step_s": np.float64(self.info.step_s),
-            "onset": np.float64(0),
-        }
-        write_npz(path, fixed, scores, len(self.classes.labels))
+        each = self.settings.channel == "each"
+        names = [f"scores_{name}" if each else "scores" for name in self._channels(heard[0].channels)]
+        packed = {name: [one.packed[index] for one in heard] for index, name in enumerate(names)}
+        write_scores(path, packed, self.classes.labels, self.info.step_s)
 
     def _open(self, span: Span) -> AudioFile:
         """Return the recording of a span, as `plan` has opened it where that was just now."""
@@ -184,3 +174,122 @@ class SpanHearer:
             with _unnamed(span.path):
                 self._opened = span.path, span.scale, AudioFile(span.path, span.scale)
         return self._opened[2]
+
+    def _place(self, span: Span) -> Place:
+        """Return where in its recording a span lies."""
+        first_s = span.number * self.settings.span_s
+        last_s = None if span.number == span.count - 1 else first_s + self.settings.span_s
+        first, last = (None if at is None else round(at / self.info.step_s) for at in (first_s, last_s))
+        assert first is not None
+        return Place(first_s, last_s, first, last, max(first - max(self.classes.median_steps) // 2, 0))
+
+    def _channels(self, channels: int) -> list[Channel]:
+        """Return what is heard of a recording with so many channels."""
+        channel = self.settings.channel
+        return [*range(1, channels + 1)] if channel == "each" else [channel]
+
+    def _blocks(self, heard: Sequence[SpanScores], index: int) -> Iterator[ScoreBlock]:
+        """Yield the final scores of a channel that was heard."""
+        return (block for one in heard for block in unpack(one.packed[index], len(self.classes.labels)))
+
+    def _find(self, blocks: Iterable[ScoreBlock], duration_s: float, start: datetime | None) -> list[EventEnd]:
+        """Return the events in the final scores of a recording, in the order of their onsets."""
+
+        def time_of(position_s: float) -> datetime | None:
+            return None if start is None else start + timedelta(seconds=position_s)
+
+        tracker = EventTracker(self.classes.labels, self.info.step_s, self.rule, itertools.count(1), time_of=time_of)
+        rules, found = Rules(self.settings.rules, self.settings.source), list[Event]()
+        for scores, is_rest in take_turns(blocks, len(self.classes.labels)):
+            events = tracker.push(scores, duration_s)
+            found += rules.select(events + (tracker.flush(duration_s) if is_rest else [])).reported
+        shown = {*self.settings.shown}
+        ends = (event for event in found if isinstance(event, EventEnd) and event.label in shown)
+        return sorted(ends, key=lambda event: (event.onset, event.label))
+
+
+class Place(NamedTuple):
+    """Where in its recording a span lies."""
+
+    first_s: float
+    last_s: float | None
+    """Where it ends; None: with the recording."""
+    first: int
+    last: int | None
+    """The same in steps."""
+    windows: int
+    """The windows are needed that hear beyond this step."""
+
+
+class ChannelOfSpan:
+    """One channel of a span, on its way to final scores."""
+
+    def __init__(self, hearer: SpanHearer, sample_rate: int, place: Place) -> None:
+        """Begin."""
+        info, detection = hearer.info, hearer.detection
+        self.windows = WindowStream(info, sample_rate, detection, step=place.windows)
+        self._scores = ScoreStream(info, detection, hearer.classes, place.windows)
+        self._scorer, self._at_once, self.scored = hearer.scorer, hearer.at_once, 0
+        self.packer = ScorePacker(
+            hearer.rule.release, self._scores.begin, place.first, place.last, hearer.settings.scores
+        )
+
+    def push(self, samples: FloatArray) -> None:
+        """Take the next samples (S,)."""
+        self._settle(self.windows.push(samples))
+
+    def flush(self) -> None:
+        """End the recording; nothing is left of one that is too short for the model."""
+        with suppress(HtsatEdgeError):
+            self._settle(self.windows.flush())
+        for scores in self._scores.flush():
+            self.packer.add(scores, is_turn=False)
+
+    def _settle(self, windows: Sequence[Window]) -> None:
+        for at in range(0, len(windows), self._at_once):
+            if self.packer.is_full:
+                break
+            some = windows[at : at + self._at_once]
+            for window, framewise in zip(some, self._scorer(some), strict=True):
+                self.packer.add(self._scores.push(window, framewise))
+            self.scored += len(some)
+        self.packer.pack()
+
+
+class SpanParts:
+    """The parts of a recording, several blocks each; what cannot be read ends them."""
+
+    def __init__(self, blocks: Iterator[list[FloatArray]], path: Path) -> None:
+        """Join the blocks of the channels of a recording."""
+        self._blocks, self._path = blocks, path
+        self.failure = ""
+        """Why no more of it could be read."""
+
+    def __iter__(self) -> Iterator[list[FloatArray]]:
+        """Yield the samples (S,) of each channel."""
+        while waiting := self._take():
+            yield [np.concatenate(channel) for channel in zip(*waiting, strict=True)]
+
+    def _take(self) -> list[list[FloatArray]]:
+        waiting = list[list[FloatArray]]()
+        try:
+            with _unnamed(self._path):
+                waiting.extend(itertools.islice(self._blocks, BLOCK_S // READ_S))
+        except HtsatEdgeError as error:
+            self.failure = str(error)
+        return waiting
+
+
+def _until_failure(heard: Sequence[SpanScores]) -> list[SpanScores]:
+    """Return the spans up to the one that could not be read to its end."""
+    broken = (number for number, one in enumerate(heard, 1) if one.failure)
+    return [*heard[: next(broken, len(heard))]]
+
+
+@contextmanager
+def _unnamed(path: Path) -> Iterator[None]:
+    """Have errors of reading not name the recording: whoever gets them knows it."""
+    try:
+        yield
+    except HtsatEdgeError as error:
+        raise HtsatEdgeError(str(error).removeprefix(f"{visible(str(path))}: ")) from None

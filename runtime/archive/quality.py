@@ -1,4 +1,4 @@
-"""What the samples of a recording say of the recorder: how loud they are, whether they clip, stand still or were lost."""
+"""What samples say of their recorder: how loud they are, whether they clip, stand still or were lost."""
 
 from __future__ import annotations
 

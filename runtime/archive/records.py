@@ -61,7 +61,7 @@ class Origin:
     start: datetime | None = None
     """Of its first sample; without a zone where none is known."""
     said_by: str = ""
-    """What says the time: guano, audiomoth, bext, wamd, name, clip, option; empty where nothing does."""
+    """What says the time: option, guano, audiomoth, wamd, bext, clip, tag or name; empty where nothing does."""
     latitude: float | None = None
     longitude: float | None = None
     """Degrees, WGS 84."""

@@ -6,13 +6,16 @@ A block is its head; then, compressed (zlib), its turns, the classes that have s
 from __future__ import annotations
 
 import struct
+import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from htsat_edge.runtime.common.arrays import FloatArray
+from htsat_edge.runtime.common.files import replacing
 
 HEAD = struct.Struct("<4I")
 """Of a block: its bytes, and how many steps, classes and turns there are."""
@@ -106,9 +109,10 @@ def unpack(packed: bytes, classes: int) -> Iterator[ScoreBlock]:
         yield ScoreBlock(scores, np.frombuffer(content, np.uint32, turns).tolist())
 
 
-def take_turns(blocks: Iterable[ScoreBlock]) -> Iterator[tuple[FloatArray, bool]]:
+def take_turns(blocks: Iterable[ScoreBlock], classes: int) -> Iterator[tuple[FloatArray, bool]]:
     """Yield scores (n, C) as they became final, at once each; and whether they are what was left at the end."""
     rest: FloatArray | None = None
+    scores: FloatArray = np.empty((0, classes), np.float32)
     for scores, turns in blocks:
         begin = 0
         for end in turns:
@@ -117,5 +121,44 @@ def take_turns(blocks: Iterable[ScoreBlock]) -> Iterator[tuple[FloatArray, bool]
             begin, rest = end, None
         if begin < len(scores):
             rest = scores[begin:] if rest is None else np.concatenate([rest, scores[begin:]])
-    if rest is not None:
-        yield rest, True
+    yield scores[:0] if rest is None else rest, True
+
+
+def write_scores(path: Path, packed: Mapping[str, Sequence[bytes]], labels: Sequence[str], step_s: float) -> None:
+    """Write final scores as an npz file, whose bytes depend on nothing else.
+
+    Parameters
+    ----------
+    path
+        The file; its folder exists.
+    packed
+        What packers have kept, span after span, by the name of their array, which is (steps, C) in half precision.
+    labels, step_s
+        Of the classes, and seconds of a step: arrays of these names; `onset`, 0, are the seconds of the first step.
+
+    Raises
+    ------
+    HtsatEdgeError
+        The file cannot be written.
+    """
+    fixed = {"labels": np.array(labels), "step_s": np.array(step_s), "onset": np.array(0.0)}
+    with replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in fixed.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, array)
+        for name, spans in packed.items():
+            shape = sum(map(count_steps, spans)), len(labels)
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                head = {"descr": "<f2", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, head)
+                for block in (block for span in spans for block in unpack(span, len(labels))):
+                    file.write(block.scores.astype("<f2").tobytes())
+
+
+def count_steps(packed: bytes) -> int:
+    """Return how many steps a packer has kept."""
+    at = steps = 0
+    while at < len(packed):
+        length, count, _, _ = HEAD.unpack_from(packed, at)
+        at, steps = at + HEAD.size + length, steps + count
+    return steps

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from htsat_edge.runtime.archive.formats import (
     FORMATS,
+    FileEvents,
     Format,
-    HeardRecording,
     TableEvent,
     TableFile,
     shown_path,
@@ -69,7 +69,7 @@ def write_tables(journal: Journal, formats: Sequence[str], continuous_s: float |
     return written + [_write_files(journal, form) for form in listing]
 
 
-def heard(kept: KeptRecording) -> HeardRecording:
+def heard(kept: KeptRecording) -> FileEvents:
     """Return a recording and its events as rows of tables."""
     found, file = kept.found, shown_path(kept.path)
     start = found.origin.start
@@ -86,13 +86,13 @@ def heard(kept: KeptRecording) -> HeardRecording:
         )
         for event in kept.events
     ]
-    return HeardRecording(_table_file(file, kept), events)
+    return FileEvents(_table_file(kept), events)
 
 
-def _table_file(file: str, kept: KeptRecording) -> TableFile:
+def _table_file(kept: KeptRecording) -> TableFile:
     found, origin, quality = kept.found, kept.found.origin, kept.found.quality
     return TableFile(
-        file,
+        shown_path(kept.path),
         round(found.duration_s, 3),
         found.sample_rate,
         found.channels,
@@ -133,14 +133,14 @@ def _write_files(journal: Journal, form: Format) -> Path:
     assert form.write_files is not None
     target = journal.folder / form.files_name
     with replacing(target) as part, part.open("wb") as stream:
-        form.write_files(stream, (heard(kept).file for kept in journal.recordings()))
+        form.write_files(stream, (_table_file(kept) for kept in journal.recordings()))
     return target
 
 
 def _write_each(folder: Path, form: Format, recordings: Iterator[KeptRecording]) -> Path:
     """Write a file for each recording, also for those without events: nothing sounds in them."""
     for kept in recordings:
-        target = folder / kept.relative.parent / _name(kept.relative.name, form.file_name)
+        target = folder / kept.relative.parent / name_beside(kept.relative.name, form.file_name)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -150,11 +150,11 @@ def _write_each(folder: Path, form: Format, recordings: Iterator[KeptRecording])
     return folder
 
 
-def _name(recording: str, suffix: str) -> str:
+def name_beside(recording: str, suffix: str) -> str:
     """Return the name of a file beside a recording; one that would be too long is cut, and told apart by a hash."""
     raw = os.fsencode(recording)
     room = LONGEST_NAME - len(suffix)
     if len(raw) <= room:
         return recording + suffix
-    mark = hashlib.sha256(raw).hexdigest()[:16].encode()
-    return os.fsdecode(raw[: room - len(mark)] + mark) + suffix
+    mark = hashlib.sha256(raw).hexdigest()[:16]
+    return raw[: room - len(mark)].decode("utf-8", "ignore") + mark + suffix

@@ -14,7 +14,6 @@ from typing import NamedTuple
 from htsat_edge.runtime.archive.records import ArchiveFile
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import identity
-from htsat_edge.runtime.common.text import in_one_line
 from htsat_edge.runtime.dsp.audio import SUFFIXES
 
 WILD = re.compile(r"[*?[]")
@@ -82,7 +81,7 @@ def walk(
 
     Links are followed. Hidden files and folders are left out, those of operating systems, and files whose names do not
     end as those of recordings do; but a file that is named itself is always taken. Memory grows with the number of
-    folders, not with that of files.
+    folders, and with the names in one of them, not with all files.
 
     Parameters
     ----------
@@ -122,9 +121,11 @@ def _archive_file(path: Path, status: os.stat_result) -> ArchiveFile:
 
 def _walk(wanted: _Wanted) -> Iterator[ArchiveFile | Unreadable]:
     """Yield what is in a root; with a stack, since folders may be nested deeper than Python's calls."""
-    waiting = [wanted.root.path]
+    waiting = [iter([wanted.root.path])]
     while waiting:
-        path = waiting.pop()
+        if (path := next(waiting[-1], None)) is None:
+            waiting.pop()
+            continue
         try:
             status = path.stat()
             if stat.S_ISREG(status.st_mode):
@@ -132,7 +133,7 @@ def _walk(wanted: _Wanted) -> Iterator[ArchiveFile | Unreadable]:
             elif not stat.S_ISDIR(status.st_mode):
                 yield Unreadable(path, "is no regular file")
             elif wanted.enter(status):
-                waiting += reversed(_children(path, wanted))
+                waiting.append(_children(path, wanted))
         except FileNotFoundError:
             if path.is_symlink():  # else it has been deleted meanwhile
                 yield Unreadable(path, "is a link to what is not there")
@@ -140,17 +141,17 @@ def _walk(wanted: _Wanted) -> Iterator[ArchiveFile | Unreadable]:
             yield Unreadable(path, f"cannot be read: {error.strerror}")
 
 
-def _children(folder: Path, wanted: _Wanted) -> list[Path]:
-    """Return what is wanted of a folder, in the order of the names."""
-    children = []
+def _children(folder: Path, wanted: _Wanted) -> Iterator[Path]:
+    """Return what is wanted of a folder, in the order of the names: one may hold a million files."""
+    names = []
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS:
                 continue
             path = folder / entry.name
             if wanted.folder(path) if _is_folder(entry) else wanted.file(path):
-                children.append(path)
-    return sorted(children, key=os.fsencode)
+                names.append(entry.name)
+    return map(folder.joinpath, sorted(names, key=os.fsencode))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -165,13 +166,16 @@ def _root_of(root: Path) -> Root:
     wild = [number for number, part in enumerate(root.parts) if WILD.search(part)]
     fixed = wild[0] if wild and not os.path.lexists(root) else len(root.parts)
     base, pattern = Path(*root.parts[:fixed]), root.parts[fixed:]
+    if pattern and pattern[-1] == ANY_FOLDERS:  # all that is in them
+        pattern = (*pattern, "*")
     try:
         mode = base.stat().st_mode
         # `..` behind a link leads elsewhere than the text says.
         absolute = base.resolve() if ".." in base.parts else base.absolute()
     except (OSError, ValueError) as error:
-        reason = "no such file or folder" if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
-        raise HtsatEdgeError(f"{root}: {in_one_line(reason)}") from None
+        said = getattr(error, "strerror", None) or str(error)
+        reason = "no such file or folder" if isinstance(error, FileNotFoundError) else f"cannot be read: {said}"
+        raise HtsatEdgeError(f"{root}: {reason}") from None
     if not stat.S_ISDIR(mode) and (pattern or not stat.S_ISREG(mode)):
         raise HtsatEdgeError(f"{base}: is no {'folder' if pattern else 'folder and no regular file'}")
     return Root(absolute, pattern)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,10 +23,10 @@ from htsat_edge.runtime.archive.workers import (
     Cut,
     FinishFile,
     GivenUp,
-    Heard,
     HearSpan,
     Job,
     Ready,
+    SecondsHeard,
     Unable,
 )
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -44,8 +44,11 @@ class Hearer(Protocol):
     def hear(self, span: Span, report: Report) -> SpanScores:
         """Return what the model makes of a span."""
 
-    def finish(self, path: Path, heard: list[SpanScores]) -> FoundInRecording:
+    def finish(self, path: Path, heard: Sequence[SpanScores]) -> FoundInRecording:
         """Return what was found in a recording."""
+
+    def write_scores(self, path: Path, heard: Sequence[SpanScores]) -> None:
+        """Write the scores of a recording."""
 
 
 def main() -> None:
@@ -62,15 +65,15 @@ def serve(connection: Connection, open_hearer: Callable[[HearingSettings], Heare
     threading.Thread(target=_take, args=(connection, jobs), daemon=True).start()
     try:
         hearer = open_hearer(settings)
-    except Exception as error:  # noqa: BLE001  of any library; it is reported where the user sees it
+    except Exception as error:
         connection.send(Unable(_reason(error)))
         return
     connection.send(Ready())
     while True:
-        connection.send(answer(jobs.get(), hearer, lambda seconds: connection.send(Heard(seconds))))
+        connection.send(answer(jobs.get(), hearer, lambda seconds: connection.send(SecondsHeard(seconds))))
 
 
-def answer(job: Job, hearer: Hearer, report: Report) -> Answer:
+def answer(job: Job, hearer: Hearer, report: Report) -> Answer | Unable:
     """Do a job; whatever goes wrong is an answer, too.
 
     Parameters
@@ -86,13 +89,24 @@ def answer(job: Job, hearer: Hearer, report: Report) -> Answer:
         if isinstance(job, HearSpan):
             return hearer.hear(job.span, report)
         if isinstance(job, FinishFile):
-            return hearer.finish(job.path, list(job.spans))
+            return _finish(job.path, job.spans, job.scores, hearer)
         spans = hearer.plan(job.path)
         if len(spans) > 1:
             return Cut(tuple(spans))
-        return hearer.finish(job.path, [hearer.hear(spans[0], report)])
-    except Exception as error:  # noqa: BLE001  one recording must not stop the others, whatever a library raises
+        return _finish(job.path, [hearer.hear(spans[0], report)], job.scores, hearer)
+    except Exception as error:
         return GivenUp(_reason(error))
+
+
+def _finish(path: Path, heard: Sequence[SpanScores], scores: Path | None, hearer: Hearer) -> Answer | Unable:
+    found = hearer.finish(path, heard)
+    if scores is not None:
+        try:
+            scores.parent.mkdir(parents=True, exist_ok=True)
+            hearer.write_scores(scores, heard)
+        except (OSError, HtsatEdgeError) as error:  # the disk is full: those of no other could be written either
+            return Unable(_reason(error))
+    return found
 
 
 def _take(connection: Connection, jobs: SimpleQueue[Job]) -> None:

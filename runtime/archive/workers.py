@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +42,8 @@ class HearFile(NamedTuple):
     path: Path
     size: int
     """Bytes."""
+    scores: Path | None = None
+    """Where to write its scores, once it is heard."""
 
 
 class HearSpan(NamedTuple):
@@ -60,6 +62,8 @@ class FinishFile(NamedTuple):
 
     path: Path
     spans: tuple[SpanScores, ...]
+    scores: Path | None = None
+    """Where to write them."""
 
 
 class Cut(NamedTuple):
@@ -84,7 +88,7 @@ class Unable(NamedTuple):
     reason: str
 
 
-class Heard(NamedTuple):
+class SecondsHeard(NamedTuple):
     """A worker has heard so much since it last said so."""
 
     seconds: float
@@ -92,7 +96,7 @@ class Heard(NamedTuple):
 
 Job = HearFile | HearSpan | FinishFile
 Answer = FoundInRecording | SpanScores | Cut | GivenUp
-Message = Ready | Unable | Heard | Answer
+Message = Ready | Unable | SecondsHeard | Answer
 Command = Callable[[int], Sequence[str]]
 """Return what to run for a descriptor, the worker's end of a connection."""
 
@@ -101,27 +105,24 @@ class Workers:
     """Hears recordings in several processes; a context manager, with whose end they end."""
 
     def __init__(self, settings: HearingSettings, count: int, command: Command | None = None) -> None:
-        """Start `count` workers, each of which loads the model.
+        """Prepare; a worker is started, and loads the model, when there is a job for it.
 
         Parameters
         ----------
         settings
             What they hear with.
         count
-            Of processes, each with one thread.
+            Of processes at most, each with one thread.
         command
             What runs a worker; by default the program of runtime/archive/worker.py.
         """
         self.heard_s = 0.0
         """Seconds of audio that are heard so far."""
-        self._settings, self._command, self._stillborn = settings, command or _command, 0
+        self._settings, self._count, self._command = settings, count, command or _command
         self._workers: list[_Worker] = []
-        try:
-            for _ in range(count):
-                self._workers.append(_Worker(settings, self._command))
-        except BaseException:
-            self.close()
-            raise
+        self._waiting: deque[Job] = deque()
+        """Jobs of workers that have died before they came to them."""
+        self._stillborn = 0
 
     def __enter__(self) -> Workers:
         return self
@@ -154,18 +155,14 @@ class Workers:
         HtsatEdgeError
             No worker can hear anything, as where the model cannot be loaded.
         """
-        waiting: deque[Job] = deque()
-        """Of workers that have died before they came to them."""
         while True:
-            for worker in self._workers:
-                while worker.is_free and (job := waiting.popleft() if waiting else next_job()) is not None:
-                    worker.give(job)
+            self._share_out(lambda: self._waiting.popleft() if self._waiting else next_job())
             if not any(worker.jobs for worker in self._workers):
                 return
             spoken = wait([worker.connection for worker in self._workers], GLANCE_S)
             for place, worker in enumerate(self._workers):
                 said = worker.hear() if worker.connection in spoken else worker.find_hung()
-                if isinstance(said, Heard):
+                if isinstance(said, SecondsHeard):
                     self.heard_s += said.seconds
                 elif isinstance(said, Ready):
                     self._stillborn = 0
@@ -175,10 +172,22 @@ class Workers:
                     self._workers[place] = self._replace(worker, said)
                     if worker.is_ready and worker.jobs:
                         yield worker.jobs.popleft(), GivenUp(said.reason)
-                    waiting.extend(worker.jobs)
+                    self._waiting.extend(worker.jobs)
                 elif said is not None:
                     yield worker.jobs.popleft(), said
             yield None
+
+    def _share_out(self, next_job: Callable[[], Job | None]) -> None:
+        """Give jobs to workers; none gets a second one while another has none."""
+        for worker in filter(_Worker.is_idle, self._workers):
+            if (job := next_job()) is not None:
+                worker.give(job)
+        while len(self._workers) < self._count and (job := next_job()) is not None:
+            self._workers.append(_Worker(self._settings, self._command))
+            self._workers[-1].give(job)
+        for worker in filter(_Worker.is_soon_idle, self._workers):
+            if (job := next_job()) is not None:
+                worker.give(job)
 
     def _replace(self, worker: _Worker, dead: _Dead) -> _Worker:
         """Return a worker in place of one that has died; raise where they die before they have done anything."""
@@ -215,10 +224,13 @@ class _Worker:
             )
         self._send(settings)
 
-    @property
-    def is_free(self) -> bool:
-        """Return whether it is to be given a job, so that it need not wait for one."""
-        return not self.jobs or (len(self.jobs) == 1 and isinstance(one := self.jobs[0], HearFile) and one.size < SMALL)
+    def is_idle(self) -> bool:
+        """Return whether it has nothing to do."""
+        return not self.jobs
+
+    def is_soon_idle(self) -> bool:
+        """Return whether it is to have a job beside the one that it is at."""
+        return len(self.jobs) == 1 and isinstance(one := self.jobs[0], HearFile) and one.size < SMALL
 
     def give(self, job: Job) -> None:
         """Give it a job."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from htsat_edge.runtime.archive.formats.labels import require_praatio, write_audacity, write_raven, write_textgrid
 from htsat_edge.runtime.archive.formats.parquet import require_pyarrow, write_parquet, write_parquet_files
-from htsat_edge.runtime.archive.formats.rows import Format, HeardRecording, TableEvent, TableFile, shown_path, time_at
+from htsat_edge.runtime.archive.formats.rows import FileEvents, Format, TableEvent, TableFile, shown_path, time_at
 from htsat_edge.runtime.archive.formats.tables import (
     write_csv,
     write_csv_files,
@@ -42,4 +42,4 @@ FORMATS: Mapping[str, Format] = {
 }
 """By name."""
 
-__all__ = ["FORMATS", "Format", "HeardRecording", "TableEvent", "TableFile", "shown_path", "time_at"]
+__all__ = ["FORMATS", "FileEvents", "Format", "TableEvent", "TableFile", "shown_path", "time_at"]

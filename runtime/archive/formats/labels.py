@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
-from htsat_edge.runtime.archive.formats.rows import HeardRecording
+from htsat_edge.runtime.archive.formats.rows import FileEvents
 from htsat_edge.runtime.archive.formats.tables import absolute, encoded, rounded, write_tabbed
 from htsat_edge.runtime.common.libraries import needing
 from htsat_edge.runtime.common.message import DECIMALS
@@ -22,12 +22,12 @@ NOTHING = "no events"
 """Name of the tier of a recording without events."""
 
 
-def write_raven(stream: IO[bytes], recordings: Iterable[HeardRecording], continuous: bool = False) -> None:  # noqa: ARG001
+def write_raven(stream: IO[bytes], recordings: Iterable[FileEvents], continuous: bool = False) -> None:  # noqa: ARG001
     """Write a selection an event, over all frequencies; those of all channels in the first."""
     write_tabbed(stream, RAVEN, (row for one in recordings for row in _selections(one)))
 
 
-def write_audacity(stream: IO[bytes], recordings: Iterable[HeardRecording], continuous: bool = False) -> None:  # noqa: ARG001
+def write_audacity(stream: IO[bytes], recordings: Iterable[FileEvents], continuous: bool = False) -> None:  # noqa: ARG001
     """Write a label an event."""
     with encoded(stream) as text:
         for one in recordings:
@@ -41,7 +41,7 @@ def require_praatio() -> None:
         import praatio.textgrid  # noqa: F401
 
 
-def write_textgrid(stream: IO[bytes], recordings: Iterable[HeardRecording], continuous: bool = False) -> None:  # noqa: ARG001
+def write_textgrid(stream: IO[bytes], recordings: Iterable[FileEvents], continuous: bool = False) -> None:  # noqa: ARG001
     """Write a tier for each class, and each channel where several have their own events.
 
     Praat wants a tier at least: where there are no events, it is an empty one.
@@ -73,7 +73,7 @@ def _make_tier(name: str, entries: Sequence[tuple[float, float, str]], end: floa
     return IntervalTier(name, [Interval(*entry) for entry in entries], 0, end)
 
 
-def _selections(one: HeardRecording) -> Iterator[Sequence[object]]:
+def _selections(one: FileEvents) -> Iterator[Sequence[object]]:
     path = absolute(one.file.file)
     common = 0.0, one.file.sample_rate / 2, PurePosixPath(path).name, path  # crowsetta wants floats
     for number, event in enumerate(map(rounded, one.events), 1):

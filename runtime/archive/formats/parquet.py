@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
-from htsat_edge.runtime.archive.formats.rows import HeardRecording, TableEvent, TableFile
+from htsat_edge.runtime.archive.formats.rows import FileEvents, TableEvent, TableFile
 from htsat_edge.runtime.archive.formats.tables import columns, known, rounded
 from htsat_edge.runtime.common.libraries import needing
 
@@ -27,7 +27,7 @@ def require_pyarrow() -> None:
         import pyarrow.parquet  # noqa: F401
 
 
-def write_parquet(stream: IO[bytes], recordings: Iterable[HeardRecording], continuous: bool = False) -> None:
+def write_parquet(stream: IO[bytes], recordings: Iterable[FileEvents], continuous: bool = False) -> None:
     """Write a row an event."""
     _write(stream, columns(continuous), (rounded(event) for one in recordings for event in one.events))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -64,7 +65,7 @@ class TableFile(NamedTuple):
     """Why no more of it could be read."""
 
 
-class HeardRecording(NamedTuple):
+class FileEvents(NamedTuple):
     """A recording with its events, in the order of their onsets."""
 
     file: TableFile
@@ -80,7 +81,7 @@ class Format:
     file_name: str
     """Of the table with all recordings, such as `events.csv`; where each has a file, how that is named behind its own
     stem, such as `.TextGrid`."""
-    write: Callable[[IO[bytes], Iterable[HeardRecording], bool], None]
+    write: Callable[[IO[bytes], Iterable[FileEvents], bool], None]
     """Write recordings to a stream, as they come; the last says whether events have ended in other recordings, and so a
     column for that is wanted. Without `joins` they may not. Where each recording has a file, this takes one."""
     write_files: Callable[[IO[bytes], Iterable[TableFile]], None] | None = None
@@ -97,9 +98,12 @@ class Format:
     """Raise an HtsatEdgeError where a library is missing; to be called before any work is done."""
 
 
+SCHEME = re.compile(r"^([a-z][a-z0-9+.-]+):/(?!/)")
+
+
 def shown_path(path: Path) -> str:
-    r"""Return a path as tables have it: what is no UTF-8 as \xe9."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    r"""Return a path as tables have it: what is no UTF-8 as \xe9, and a URL with the slash that a path takes away."""
+    return SCHEME.sub(r"\1://", os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def time_at(start: datetime | None, seconds: float) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
 
-from htsat_edge.runtime.archive.formats.rows import HeardRecording, TableEvent, TableFile
+from htsat_edge.runtime.archive.formats.rows import FileEvents, TableEvent, TableFile
 from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.common.text import visible
 
@@ -38,7 +38,7 @@ def columns(continuous: bool) -> tuple[str, ...]:
     return TableEvent._fields if continuous else TableEvent._fields[:-1]
 
 
-def write_csv(stream: IO[bytes], recordings: Iterable[HeardRecording], continuous: bool = False) -> None:
+def write_csv(stream: IO[bytes], recordings: Iterable[FileEvents], continuous: bool = False) -> None:
     """Write a row an event, with commas and a header (RFC 4180, but lines end with a newline alone)."""
     names = columns(continuous)
     _write_csv(stream, names, (rounded(event)[: len(names)] for one in recordings for event in one.events))
@@ -49,7 +49,7 @@ def write_csv_files(stream: IO[bytes], files: Iterable[TableFile]) -> None:
     _write_csv(stream, TableFile._fields, files)
 
 
-def write_jsonl(stream: IO[bytes], recordings: Iterable[HeardRecording], continuous: bool = False) -> None:
+def write_jsonl(stream: IO[bytes], recordings: Iterable[FileEvents], continuous: bool = False) -> None:
     """Write an object an event, a line each."""
     names = columns(continuous)
     _write_jsonl(stream, names, (rounded(event) for one in recordings for event in one.events))
@@ -60,12 +60,12 @@ def write_jsonl_files(stream: IO[bytes], files: Iterable[TableFile]) -> None:
     _write_jsonl(stream, TableFile._fields, files)
 
 
-def write_kaleidoscope(stream: IO[bytes], recordings: Iterable[HeardRecording], continuous: bool = False) -> None:  # noqa: ARG001
+def write_kaleidoscope(stream: IO[bytes], recordings: Iterable[FileEvents], continuous: bool = False) -> None:  # noqa: ARG001
     """Write a row an event as Kaleidoscope does: channels from 0 on, and a distance, which is 1 less the score."""
     _write_csv(stream, KALEIDOSCOPE, (_kaleidoscope(event) for one in recordings for event in one.events))
 
 
-def write_desed(stream: IO[bytes], recordings: Iterable[HeardRecording], continuous: bool = False) -> None:  # noqa: ARG001
+def write_desed(stream: IO[bytes], recordings: Iterable[FileEvents], continuous: bool = False) -> None:  # noqa: ARG001
     """Write a row an event with tabs; a recording without events has a row with its name alone."""
     write_tabbed(stream, DESED, (row for one in recordings for row in _desed(one)))
 
@@ -79,9 +79,13 @@ def write_tabbed(stream: IO[bytes], names: Sequence[str], rows: Iterable[Sequenc
 
 
 def rounded(event: TableEvent) -> TableEvent:
-    """Return an event with as many digits as messages have."""
+    """Return an event with as many digits as messages have, and not without length: programs refuse such.
+
+    What begins with the last sample of a recording would else end where it begins.
+    """
     onset, offset, score = (round(float(number), DECIMALS) for number in (event.onset, event.offset, event.score))
-    return event._replace(onset=onset, offset=offset, score=score)
+    shortest = round(onset + 10**-DECIMALS, DECIMALS)
+    return event._replace(onset=onset, offset=max(offset, shortest), score=score)
 
 
 def known(cell: object) -> object:
@@ -105,7 +109,7 @@ def _kaleidoscope(event: TableEvent) -> Sequence[object]:
     )
 
 
-def _desed(one: HeardRecording) -> Iterator[Sequence[object]]:
+def _desed(one: FileEvents) -> Iterator[Sequence[object]]:
     event = None
     for event in map(rounded, one.events):
         yield event.file, event.onset, event.offset, event.label

@@ -91,9 +91,11 @@ def open_database(folder: Path, key: Mapping[str, str], base: Path) -> sqlite3.C
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what SQLite says into an HtsatEdgeError of one line."""
+    """Turn what SQLite says of a file, or of the disk, into an HtsatEdgeError of one line."""
     try:
         yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):  # an error of ours
+        raise
     except sqlite3.Error as error:
         said = " ".join(str(error).split())
         cause = next((cause for word, cause in CAUSES.items() if word in said), None)

@@ -24,7 +24,7 @@ from htsat_edge.runtime.archive.journal.rows import (
     seconds_of,
 )
 from htsat_edge.runtime.archive.records import ArchiveFile, FoundEvent, FoundInRecording, SpanScores
-from htsat_edge.runtime.archive.walk import Unreadable
+from htsat_edge.runtime.archive.walk import LARGEST, Unreadable
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.text import visible
 
@@ -101,9 +101,11 @@ class Journal:
         self.close()
 
     def close(self) -> None:
-        """Let other runs in."""
+        """Let other runs in; to do so again changes nothing."""
         self._database.close()
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def relative(self, path: Path) -> PurePath:
         """Return where, among the results, a file that belongs to a recording lies."""
@@ -138,7 +140,7 @@ class Journal:
             behind, order = "mtime_ns <= :time AND (mtime_ns < :time OR path > :path)", "mtime_ns DESC, path"
         else:
             behind, order = "path > :path", "path"
-        last: dict[str, Any] = {"time": float("inf"), "path": b""}
+        last: dict[str, Any] = {"time": LARGEST, "path": b""}
         while rows := self._all(f"{columns} AND {behind} ORDER BY {order} LIMIT {AT_ONCE}", last):
             for path, size, mtime_ns in rows:
                 yield ArchiveFile(Path(os.fsdecode(path)), size, mtime_ns)
@@ -167,11 +169,11 @@ class Journal:
             self._database.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def keep_span(self, path: Path, scores: SpanScores) -> None:
-        """Keep the scores of a part of a recording until all of it is heard."""
-        number = self._number(path)
+        """Keep the scores of a part of a recording until all of it is heard; later they change nothing."""
+        row = scores.span.number, *scores_as_row(scores), self._number(path)
         with self._writing():
-            row = number, scores.span.number, *scores_as_row(scores)
-            self._database.execute("INSERT OR REPLACE INTO spans VALUES (?, ?, ?, ?)", row)
+            query = f"INSERT OR REPLACE INTO spans SELECT id, ?, ?, ? FROM files WHERE id = ? AND state = {TODO}"
+            self._database.execute(query, row)
 
     def spans(self, path: Path) -> list[SpanScores]:
         """Return the parts of a recording that have been heard, by this run or an earlier one, in their order."""

@@ -23,6 +23,8 @@ HEAD = 1 << 16
 """Bytes at the beginning of a file that is no WAV, among which tags are."""
 FLAC, APPLICATION, FOREIGN = b"fLaC", 2, b"riff"
 """How a FLAC begins, and its blocks with the chunks of the WAV that it was made of."""
+TAGGED = (FLAC, b"OggS", b"FORM", b"caff")
+"""How files begin whose tags libsndfile reads. It does of MP3s as well, with a warning for each that was cut."""
 PART_OF_FRAME = 256
 """Bytes at the end of the samples that may be no whole frame."""
 INFO = {b"ICMT": "comment", b"IART": "artist", b"ISFT": "software", b"ICRD": "date"}
@@ -47,7 +49,8 @@ def look(path: Path) -> Said:
         head = content[:HEAD]
         content.skip(after_tags(content))
         said = _sort(_foreign_chunks(content) if content[:4] == FLAC else ())
-    return said._replace(tags=_tags(path) | said.tags, head=head)
+        tags = _tags(path) if content[:4] in TAGGED else {}
+    return said._replace(tags=tags | said.tags, head=head)
 
 
 def _sort(chunks: Iterable[tuple[bytes, bytes]]) -> Said:

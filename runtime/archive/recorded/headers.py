@@ -56,9 +56,7 @@ def read_sentence(comment: str, artist: str = "") -> Origin:
 
 def read_wamd(chunk: bytes) -> Origin:
     """Return what Wildlife Acoustics' fields say: two bytes of name, four of length, and a text."""
-    said: dict[int, bytes] = {}
-    for name, value in _wamd_fields(chunk):
-        said.setdefault(name, value)
+    said = dict(_wamd_fields(chunk))
     start = parse_moment(_text(said.get(TIME, b"")))
     stretch = said.get(EXPANSION, b"")
     if len(stretch) == 2 and not stretch.isdigit():

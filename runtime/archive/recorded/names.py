@@ -1,7 +1,8 @@
 """The times and places that recorders write into the names of their files.
 
 A name counts where its date and its time are both certain: eight digits that are a day, or ISO 8601, and a time to the
-second. Counters look like times (Tascam's 230514_0001), so what has no seconds does not count.
+second. Counters look like times (260501_0001 of a Tascam, 260501_001 of a Zoom; both say the time in `bext`), so what
+has no seconds does not count.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ FULL = re.compile(
     r"(?<!\d)(?P<year>(?:19|20)\d\d)([-_.]?)(?P<month>\d\d)\2(?P<day>\d\d)"
     r"(?:_?T|[_ $-]|-birdnet-(?:RTSP_\d+-)?)?"
     r"(?P<hour>\d\d)([-_:.]?)(?P<minute>\d\d)\6(?P<second>\d\d)(?:[.,](?P<part>\d{1,6})|_(?P<ms>\d{3}))?(?!\d)"
-    r"(?:_?(?P<zone>Z(?![A-Za-z])|[+-]\d\d:?\d\d(?![\d.])|\+\d\d(?![\d.])))?",
+    r"(?:(?:_(?=[+-]))?(?P<zone>Z(?![A-Za-z])|[+-]\d\d:?\d\d(?![\d.])|\+\d\d(?![\d.])))?",
     re.ASCII,
 )
 """
@@ -29,8 +30,8 @@ SOUNDTRAP = re.compile(
     re.ASCII,
 )
 """671629352.261204100002"""
-ZOOM = re.compile(
-    r"(?P<year>\d\d)(?P<month>\d\d)(?P<day>\d\d)[-_](?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)", re.ASCII
+SHORT = re.compile(
+    r"(?P<year>[0-4]\d)(?P<month>\d\d)(?P<day>\d\d)[-_](?P<hour>\d\d)(?P<minute>\d\d)(?P<second>\d\d)", re.ASCII
 )
 """260501_213000; the whole name, since numbers like these are everywhere."""
 AUDIOMOTH = re.compile(r"[5-7][0-9A-F]{7}", re.ASCII)
@@ -67,7 +68,7 @@ def read_place(latitude: str | float, longitude: str | float) -> tuple[float | N
 def _time(stem: str, suffix: str) -> datetime | None:
     if AUDIOMOTH.fullmatch(stem) and (suffix == AUDIOMOTH_SUFFIX or not stem.isdigit()):
         return datetime.fromtimestamp(int(stem, 16), timezone.utc)
-    if (short := SOUNDTRAP.fullmatch(stem) or ZOOM.fullmatch(stem)) is not None:
+    if (short := SOUNDTRAP.fullmatch(stem) or SHORT.fullmatch(stem)) is not None:
         return build_moment(short.groupdict() | {"year": f"20{short['year']}"})
     found = (build_moment(long.groupdict() | {"part": long["part"] or long["ms"]}) for long in FULL.finditer(stem))
     return next((moment for moment in found if moment is not None), None)

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from htsat_edge.runtime.archive.summary.clips import EventClip, cut, why_not_drawn
-from htsat_edge.runtime.archive.summary.counts import BestEvent, Counts, LabelCounts
+from htsat_edge.runtime.archive.summary.counts import ArchiveCounts, BestEvent, LabelCounts
 from htsat_edge.runtime.archive.summary.parts import clock, count, link, paragraph, text
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.text import visible
 from htsat_edge.runtime.dsp.log_mel import FrontEnd, hz_to_band
 
 MOST_CLASSES = 40
@@ -26,7 +27,7 @@ class CardWriter:
         self._left = MOST_BYTES
         self._not_drawn = why_not_drawn()
 
-    def write(self, counts: Counts) -> Iterator[str]:
+    def write(self, counts: ArchiveCounts) -> Iterator[str]:
         """Yield the parts of the section, the most frequent class first."""
         classes = counts.by_frequency()
         if len(classes) > MOST_CLASSES:
@@ -44,7 +45,8 @@ class CardWriter:
         try:
             clip = cut(best.path, event, self._front_end, draw=not self._not_drawn)
         except HtsatEdgeError as error:
-            middle = paragraph(f"No clip: {text(error)}", "warn")
+            reason = str(error).removeprefix(f"{visible(str(best.path))}: ")  # which stands below
+            middle = paragraph(f"No clip: {text(reason)}", "warn")
         else:
             if clip.size <= self._left:
                 self._left -= clip.size
@@ -61,6 +63,7 @@ class CardWriter:
         parts = [f"score {event.score:.2f}", f"{event.offset - event.onset:.1f} s", f"at {clock(event.onset)}"]
         parts += [f"channel {event.channel}"] if event.channel else []
         parts += [f"{best.time:%Y-%m-%d %H:%M:%S}"] if best.time else []
+        parts += ["goes on in the next recording"] if event.end else []
         return f"{', '.join(parts)}<br>{link(best.path, self._base, event.onset)}"
 
     def _media(self, name: str, clip: EventClip, best: BestEvent) -> str:

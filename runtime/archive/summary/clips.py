@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from htsat_edge.runtime.archive.records import FoundEvent
+from htsat_edge.runtime.archive.cluster.storage import is_url, local_copy
+from htsat_edge.runtime.archive.journal import KeptEvent
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.libraries import needing
 from htsat_edge.runtime.common.marks import PROGRAM
+from htsat_edge.runtime.common.text import in_one_line
 from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.dsp.channels import Channel
 from htsat_edge.runtime.dsp.log_mel import FrontEnd, LogMel
@@ -23,6 +27,8 @@ from htsat_edge.runtime.dsp.resampler import Resampler
 BEFORE_S = AFTER_S = 1.0
 LONGEST_S = 8.0
 """Of a clip; of a longer event its beginning."""
+BLOCK_S = 0.1
+"""Read at a time: so much may be lost before the place where a recording breaks off."""
 PEAK = 0.7
 MOST_GAIN = 10 ** (30 / 20)
 """A quiet clip is made louder, up to the peak above."""
@@ -61,7 +67,7 @@ def why_not_drawn() -> str:
     return ""
 
 
-def cut(path: Path, event: FoundEvent, front_end: FrontEnd, draw: bool = True) -> EventClip:
+def cut(path: Path, event: KeptEvent, front_end: FrontEnd, draw: bool = True) -> EventClip:
     """Cut an event out of a recording.
 
     Parameters
@@ -82,7 +88,8 @@ def cut(path: Path, event: FoundEvent, front_end: FrontEnd, draw: bool = True) -
     """
     begin_s = max(0.0, event.onset - BEFORE_S)
     end_s = min(event.offset + AFTER_S, begin_s + LONGEST_S)
-    samples = _read(path, event.channel or "mix", begin_s, end_s, front_end.sample_rate)
+    with _local(path) as local:
+        samples = _read(local, event.channel or "mix", begin_s, end_s, front_end.sample_rate)
     log_mel = LogMel(front_end)
     if len(samples) < max(log_mel.min_samples, (event.onset - begin_s) * front_end.sample_rate):
         raise HtsatEdgeError("the recording has become shorter")
@@ -97,13 +104,28 @@ def cut(path: Path, event: FoundEvent, front_end: FrontEnd, draw: bool = True) -
     )
 
 
+@contextmanager
+def _local(path: Path) -> Iterator[Path]:
+    """Yield where a recording can be read: that of a store is copied."""
+    if not is_url(path):
+        yield path
+        return
+    try:
+        with local_copy(path) as local:
+            yield local
+    except HtsatEdgeError:
+        raise
+    except Exception as error:  # each library of fsspec has errors of its own
+        raise HtsatEdgeError(f"{path}: cannot be read: {in_one_line(error)}") from None
+
+
 def _read(path: Path, channel: Channel, begin_s: float, end_s: float, sample_rate: int) -> FloatArray:
     """Return a part of a recording (S,) at a sample rate; less where the recording ends before."""
     recording = AudioFile(path)
     first, end = (round(at * recording.sample_rate) for at in (begin_s, end_s))
     parts: list[FloatArray] = []
     try:
-        for (samples,) in recording.split(end - first, [channel], first):
+        for (samples,) in recording.split(round(BLOCK_S * recording.sample_rate), [channel], first):
             parts.append(samples)
             if sum(map(len, parts)) >= end - first:
                 break

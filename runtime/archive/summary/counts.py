@@ -10,7 +10,8 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import NamedTuple
 
-from htsat_edge.runtime.archive.records import FoundEvent, FoundInRecording
+from htsat_edge.runtime.archive.journal import KeptEvent, KeptRecording
+from htsat_edge.runtime.archive.records import FoundInRecording
 
 MOST_PERIODS = 31
 """Columns of a table over time."""
@@ -23,7 +24,7 @@ SHORTEST_S = 0.001
 class BestEvent(NamedTuple):
     """The event of a class with the highest score; of several the first by path, channel and onset."""
 
-    event: FoundEvent
+    event: KeptEvent
     path: Path
     time: datetime | None
     """Time of day of its onset."""
@@ -70,7 +71,7 @@ class FaultCounts:
     """Of that one: seconds, a share or a number."""
 
 
-class Counts:
+class ArchiveCounts:
     """What the page shows. Memory grows with classes, days and folders, not with recordings and events."""
 
     def __init__(self) -> None:
@@ -92,10 +93,11 @@ class Counts:
         """Of all classes."""
         return sum(label.events for label in self.labels.values())
 
-    def add(self, path: Path, found: FoundInRecording) -> None:
+    def add(self, recording: KeptRecording) -> None:
         """Count a recording that was heard, at least in part."""
+        path, found = recording.path, recording.found
         counts = FolderCounts(1, found.duration_s, self._count_faults(path, found))
-        for event in found.events:
+        for event in recording.events:
             self._count_event(path, event, found.origin.start)
             counts.labels[event.label] += 1
         self._add_folder(path, counts)
@@ -138,7 +140,7 @@ class Counts:
                     fault.worst, fault.degree = path, degree
         return int(any(degrees.values()))
 
-    def _count_event(self, path: Path, event: FoundEvent, start: datetime | None) -> None:
+    def _count_event(self, path: Path, event: KeptEvent, start: datetime | None) -> None:
         time = None if start is None else clock_after(start, event.onset)
         best = BestEvent(event, path, time)
         counts = self.labels.get(event.label)
@@ -198,7 +200,7 @@ def _name(unit: str, day: date) -> str:
     return day.isoformat()[: {"day": 10, "month": 7, "year": 4}[unit]]
 
 
-def find_periods(counts: Counts) -> Periods:
+def find_periods(counts: ArchiveCounts) -> Periods:
     """Return the shortest periods of which a table has room for all; years, where there is room for none."""
     days = {day for day, _ in counts.recorded}
     found = Periods("day", ())

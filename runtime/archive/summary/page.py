@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from htsat_edge.runtime.archive.formats import FORMATS
-from htsat_edge.runtime.archive.records import FoundInRecording
+from htsat_edge.runtime.archive.formats import FORMATS, shown_path
+from htsat_edge.runtime.archive.journal import KeptRecording
 from htsat_edge.runtime.archive.summary.cards import CardWriter
-from htsat_edge.runtime.archive.summary.counts import Counts, FolderCounts, find_periods
-from htsat_edge.runtime.archive.summary.parts import Row, count, hours, link, paragraph, section, table, text
+from htsat_edge.runtime.archive.summary.counts import ArchiveCounts, FolderCounts, find_periods
+from htsat_edge.runtime.archive.summary.parts import HtmlRow, count, hours, link, paragraph, section, table, text
 from htsat_edge.runtime.archive.summary.style import STYLE
+from htsat_edge.runtime.archive.tables import FAILED_FILE
+from htsat_edge.runtime.archive.walk import Unreadable
 from htsat_edge.runtime.common.files import replacing
 from htsat_edge.runtime.common.text import plural
 from htsat_edge.runtime.dsp.log_mel import FrontEnd
@@ -36,30 +36,6 @@ FAULTS: Mapping[str, tuple[str, Callable[[float], str]]] = {
 """In words, and how bad the worst is."""
 
 
-class HeardFile(Protocol):
-    """A recording that was heard, at least in part."""
-
-    @property
-    def path(self) -> Path:
-        """Where it lies."""
-
-    @property
-    def found(self) -> FoundInRecording:
-        """What was found in it."""
-
-
-class FailedFile(Protocol):
-    """A recording or folder that could not be read."""
-
-    @property
-    def path(self) -> Path:
-        """Where it lies."""
-
-    @property
-    def reason(self) -> str:
-        """Why."""
-
-
 @dataclass(frozen=True)
 class SummaryHeading:
     """What the page says of the scan itself."""
@@ -75,7 +51,7 @@ class SummaryHeading:
 
 
 def write_summary(
-    path: Path, heading: SummaryHeading, recordings: Iterable[HeardFile], failures: Iterable[FailedFile]
+    path: Path, heading: SummaryHeading, recordings: Iterable[KeptRecording], failures: Iterable[Unreadable]
 ) -> None:
     """Write the page of a scan, in one file that needs no network.
 
@@ -95,9 +71,9 @@ def write_summary(
     HtsatEdgeError
         The page cannot be written.
     """
-    counts, damaged = Counts(), set()
+    counts, damaged = ArchiveCounts(), set()
     for recording in recordings:
-        counts.add(recording.path, recording.found)
+        counts.add(recording)
         if recording.found.failure:
             damaged.add(recording.path)
     for failure in failures:
@@ -109,7 +85,7 @@ def write_summary(
         part.write_text(PAGE.replace("STYLE", STYLE).replace("BODY", body), encoding="utf-8")
 
 
-def _body(heading: SummaryHeading, counts: Counts, base: Path) -> Iterator[str]:
+def _body(heading: SummaryHeading, counts: ArchiveCounts, base: Path) -> Iterator[str]:
     """Yield the parts of the page."""
     yield _head(heading, counts, base)
     if counts.labels:
@@ -126,7 +102,7 @@ def _body(heading: SummaryHeading, counts: Counts, base: Path) -> Iterator[str]:
         yield section("Not heard", "failed", _failures(counts, base))
 
 
-def _head(heading: SummaryHeading, counts: Counts, base: Path) -> str:
+def _head(heading: SummaryHeading, counts: ArchiveCounts, base: Path) -> str:
     whole = counts.whole
     figures = [
         ("recordings", count(whole.recordings), ""),
@@ -138,7 +114,7 @@ def _head(heading: SummaryHeading, counts: Counts, base: Path) -> str:
     ]
     stats = "".join(f'<div class="stat {kind}"><dt>{name}</dt><dd>{value}</dd></div>' for name, value, kind in figures)
     settings = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in heading.settings)
-    names = [name for name in (*TABLES, "failed.csv") if (base / name).is_file()]
+    names = [name for name in (*TABLES, FAILED_FILE) if (base / name).is_file()]
     tables = " ".join(f'<a href="{name}">{name}</a>' for name in names)
     notes = []
     if heading.waiting:
@@ -161,14 +137,14 @@ def _head(heading: SummaryHeading, counts: Counts, base: Path) -> str:
     )
 
 
-def _undated(counts: Counts) -> str:
+def _undated(counts: ArchiveCounts) -> str:
     """Return how many recordings have no start, as a sentence."""
     if counts.undated == counts.whole.recordings:
         return "No recording says when it began; give <code>--start</code> or names with date and time."
     return f"{count(counts.undated)} of {count(counts.whole.recordings)} recordings do not say when they began."
 
 
-def _by_hour(counts: Counts) -> Iterator[str]:
+def _by_hour(counts: ArchiveCounts) -> Iterator[str]:
     if not any(label.by_hour for label in counts.labels.values()):
         yield paragraph("No event has a time of day.")
         return
@@ -188,7 +164,7 @@ def _by_hour(counts: Counts) -> Iterator[str]:
     )
 
 
-def _by_day(counts: Counts) -> Iterator[str]:
+def _by_day(counts: ArchiveCounts) -> Iterator[str]:
     periods = find_periods(counts)
     if not periods.names:
         yield paragraph("No event has a date.")
@@ -221,18 +197,18 @@ def _short(names: Sequence[str]) -> Iterator[str]:
         last = year
 
 
-def _effort(seconds: Sequence[float]) -> Row:
-    return Row("hours recorded", [*map(hours, seconds), hours(sum(seconds))], kind="effort")
+def _effort(seconds: Sequence[float]) -> HtmlRow:
+    return HtmlRow("hours recorded", [*map(hours, seconds), hours(sum(seconds))], kind="effort")
 
 
-def _heat(name: str, numbers: Sequence[int], events: int, effort: Sequence[float]) -> Row:
+def _heat(name: str, numbers: Sequence[int], events: int, effort: Sequence[float]) -> HtmlRow:
     highest = max([*numbers, 1])
     cells = [count(number) if number else "" for number in numbers]
     shades = [number / highest if seconds else None for number, seconds in zip(numbers, effort, strict=True)]
-    return Row(text(name), [*cells, count(events)], shades)
+    return HtmlRow(text(name), [*cells, count(events)], shades)
 
 
-def _coverage(counts: Counts) -> Iterator[str]:
+def _coverage(counts: ArchiveCounts) -> Iterator[str]:
     periods = find_periods(counts)
     seconds = {name: [0.0] * 24 for name in periods.names}
     for (day, hour), recorded in counts.recorded.items():
@@ -243,62 +219,74 @@ def _coverage(counts: Counts) -> Iterator[str]:
         f"Hours of audio of each {periods.unit} and hour of the day, of all recorders together.",
         ["", *(f"{hour:02}" for hour in range(24)), "all"],
         [
-            Row(name, [*map(hours, row), hours(sum(row))], [part / highest for part in row])
+            HtmlRow(name, [*map(hours, row), hours(sum(row))], [part / highest for part in row])
             for name, row in seconds.items()
         ],
         "heat",
     )
 
 
-def _by_folder(counts: Counts) -> Iterator[str]:
+def _by_folder(counts: ArchiveCounts) -> Iterator[str]:
     by_events = sorted(counts.folders, key=lambda name: (-counts.folders[name].labels.total(), name))
     rest = FolderCounts()
     for name in by_events[MOST_FOLDERS:]:
         rest.add(counts.folders[name])
-    rows = [_folder(_shown(name), counts.folders[name]) for name in sorted(by_events[:MOST_FOLDERS])]
+    common = _common_folder(by_events)
+    rows = [
+        _folder(text(shown_path(Path(os.path.relpath(name, common) if common else name))), counts.folders[name])
+        for name in sorted(by_events[:MOST_FOLDERS])
+    ]
     if len(by_events) > MOST_FOLDERS:
         rows.append(_folder(f"{count(len(by_events) - MOST_FOLDERS)} more", rest, "rest"))
     header = ["folder", "recordings", "hours", "events", "an hour", "with faults", "not heard", "heard most"]
-    yield table("folders-table", "Each with the recordings that lie in the folder itself.", header, rows, "mixed")
+    caption = "Each with the recordings that lie in the folder itself."
+    if common:
+        caption = f"Below {text(shown_path(Path(common)))}. {caption}"
+    yield table("folders-table", caption, header, rows, "mixed")
 
 
-def _shown(folder: str) -> str:
-    return text(os.fsencode(folder).decode("utf-8", "backslashreplace"))
+def _common_folder(folders: Sequence[str]) -> str:
+    """Return the folder that all lie below, if there is one; names without it fit on a narrow screen."""
+    if len(folders) == 1:
+        return str(Path(folders[0]).parent)
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:  # some are in a store
+        return ""
 
 
-def _folder(name: str, folder: FolderCounts, kind: str = "") -> Row:
+def _folder(name: str, folder: FolderCounts, kind: str = "") -> HtmlRow:
     events = folder.labels.total()
     rate = f"{3600 * events / folder.seconds:.1f}" if folder.seconds else ""
     most = sorted(folder.labels.items(), key=lambda item: (-item[1], item[0]))[:MOST_HEARD]
     cells = [count(folder.recordings), hours(folder.seconds), count(events), rate]
     cells += [count(folder.faulty), count(folder.failed)]
-    return Row(name, [*cells, ", ".join(f"{text(label)} {count(number)}" for label, number in most)], kind=kind)
+    return HtmlRow(name, [*cells, ", ".join(f"{text(label)} {count(number)}" for label, number in most)], kind=kind)
 
 
-def _faults(counts: Counts, base: Path) -> Iterator[str]:
+def _faults(counts: ArchiveCounts, base: Path) -> Iterator[str]:
     rows = []
     for name, (title, degree) in FAULTS.items():
         if (fault := counts.faults.get(name)) is not None:
-            rows.append(Row(title, [count(fault.recordings), link(fault.worst, base), degree(fault.degree)]))
+            rows.append(HtmlRow(title, [count(fault.recordings), link(fault.worst, base), degree(fault.degree)]))
     caption = "A recording may have several; the table of files has them all."
     yield table("faults-table", caption, ["fault", "recordings", "worst", ""], rows, "words")
 
 
-def _failures(counts: Counts, base: Path) -> Iterator[str]:
-    rows = [Row(link(path, base), [text(reason)]) for path, reason in counts.failures]
+def _failures(counts: ArchiveCounts, base: Path) -> Iterator[str]:
+    rows = [HtmlRow(link(path, base), [text(reason)]) for path, reason in counts.failures]
     more = counts.whole.failed - len(rows)
-    caption = f"The first {len(rows)}; {count(more)} more are in failed.csv." if more else "Each with the reason."
+    caption = f"The first {len(rows)}; {count(more)} more are in {FAILED_FILE}." if more else "Each with the reason."
     yield table("failed-table", caption, ["recording", "reason"], rows, "words")
 
 
-PAGE = f"""<!doctype html>
+PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{
-    html.escape("default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:")
-}">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:">
 <title>What was heard</title>
 <style>STYLE</style>
 </head>

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from htsat_edge.runtime.archive.cluster.storage import is_url
 from htsat_edge.runtime.archive.formats.rows import shown_path
 from htsat_edge.runtime.common.text import visible
 
@@ -43,7 +44,12 @@ def clock(seconds: float) -> str:
 
 
 def link(path: Path, base: Path, at_s: float | None = None) -> str:
-    """Return a link to a recording, seen from the folder `base`; a browser plays it from `at_s` on."""
+    """Return a link to a recording, seen from the folder `base`; a browser plays it from `at_s` on.
+
+    One in a store that a browser cannot read has its name alone.
+    """
+    if is_url(path):
+        return text(shown_path(path))
     target = quote(os.path.relpath(os.fsencode(path.absolute()), os.fsencode(base)))
     fragment = "" if at_s is None else f"#t={at_s:.1f}"
     return f'<a href="{html.escape(target)}{fragment}">{text(shown_path(path))}</a>'
@@ -61,7 +67,7 @@ def section(title: str, name: str, parts: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Row:
+class HtmlRow:
     """Of a table: its name, and cells."""
 
     name: str
@@ -74,19 +80,19 @@ class Row:
     """A class of the style sheet."""
 
 
-def table(name: str, caption: str, header: Sequence[str], rows: Iterable[Row], kind: str = "") -> str:
+def table(name: str, caption: str, header: Sequence[str], rows: Iterable[HtmlRow], kind: str = "") -> str:
     """Return a table with what it shows above it; it scrolls by itself where it is wide or long. All texts are HTML."""
     head = "".join(f'<th scope="col">{title}</th>' for title in header)
     body = "\n".join(map(_row, rows))
     return (
         f'<p class="soft" id="{name}">{caption}</p>\n'
-        f'<div class="scroll" role="region" aria-labelledby="{name}" tabindex="0">'
-        f'<table class="{kind}" aria-labelledby="{name}"><thead><tr>{head}</tr></thead>\n'
+        f'<div class="scroll {kind}" role="region" aria-labelledby="{name}" tabindex="0">'
+        f'<table aria-labelledby="{name}"><thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
 
 
-def _row(row: Row) -> str:
+def _row(row: HtmlRow) -> str:
     shades = [*map(_shade, row.shades), *[""] * (len(row.cells) - len(row.shades))]
     cells = "".join(f"<td{shade}>{cell}</td>" for shade, cell in zip(shades, row.cells, strict=True))
     kind = f' class="{row.kind}"' if row.kind else ""

@@ -67,7 +67,8 @@ th:first-child { position: sticky; left: 0; z-index: 1; background: var(--surfac
   padding-left: 12px; }
 thead th:first-child { z-index: 2; background: var(--raised); }
 tbody th { max-width: 300px; overflow: hidden; text-overflow: ellipsis; }
-.heat td { min-width: 32px; }
+.heat { width: fit-content; max-width: 100%; }
+.heat td { min-width: 34px; }
 .effort > * { color: var(--muted); background: var(--surface); font-style: italic; }
 .none { background: var(--sunken); }
 thead th { vertical-align: bottom; }

@@ -15,50 +15,11 @@ from htsat_edge.runtime.archive.workers import Cut, FinishFile, GivenUp, HearFil
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.models.settings import Settings
 
-FAKE = """
-import os, signal, sys, time
-from multiprocessing.connection import Connection
-from htsat_edge.runtime.archive.records import FoundInRecording, Quality, Span, SpanScores
-from htsat_edge.runtime.archive.worker import serve
-from htsat_edge.runtime.common.errors import HtsatEdgeError
-
-
-class FakeHearer:
-    def __init__(self, settings):
-        if settings.source == "unable":
-            raise HtsatEdgeError("the model cannot be loaded")
-        if settings.source == "stillborn":
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def plan(self, path):
-        count = 3 if path.name.startswith("long") else 1
-        return [Span(path, number, count) for number in range(count)]
-
-    def hear(self, span, report):
-        report(10.0)
-        match span.path.stem.rpartition("-")[2]:
-            case "crash":
-                os.kill(os.getpid(), signal.SIGSEGV)
-            case "killed":
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "hang":
-                time.sleep(600)
-            case "bad":
-                raise HtsatEdgeError("is no audio")
-            case "bug":
-                raise ZeroDivisionError("division\\nby zero")
-        return SpanScores(span, (), Quality(), 32_000, 1, 10.0)
-
-    def finish(self, path, heard):
-        return FoundInRecording(10.0 * len(heard), os.getpid(), 1, Quality(), ())
-
-
-serve(Connection(int(sys.argv[1])), FakeHearer)
-"""
+FAKE = Path(__file__).with_name("fake_worker.py")
 
 
 def fake(descriptor):
-    return [sys.executable, "-c", FAKE, str(descriptor)]
+    return [sys.executable, str(FAKE), str(descriptor)]
 
 
 def settings(source=""):
@@ -97,9 +58,7 @@ def test_every_recording_is_heard_by_processes_of_their_own():
 
 
 def test_a_long_recording_is_cut_and_its_spans_are_heard():
-    assert hear(files("long.wav")) == {
-        "long.wav": Cut(tuple(Span(Path("long.wav"), number, 3) for number in range(3)))
-    }
+    assert hear(files("long.wav")) == {"long.wav": Cut(tuple(Span(Path("long.wav"), number, 3) for number in range(3)))}
     span = Span(Path("long.wav"), 1, 3)
     heard = SpanScores(span, (), Quality(), 32_000, 1, 10.0)
     assert hear([HearSpan(span)]) == {"long.wav": heard}
@@ -168,12 +127,12 @@ def test_jobs_may_come_of_answers():
 
 
 def test_where_no_model_can_be_loaded_the_reason_is_said_once():
-    with pytest.raises(HtsatEdgeError, match="^the model cannot be loaded$"):
+    with pytest.raises(HtsatEdgeError, match=r"^the model cannot be loaded$"):
         hear(files("1.wav", "2.wav"), source="unable")
 
 
 def test_workers_that_die_at_once_are_not_started_for_ever():
-    with pytest.raises(HtsatEdgeError, match="no process can be kept that hears recordings: .* was killed"):
+    with pytest.raises(HtsatEdgeError, match=r"no process can be kept that hears recordings: .* was killed"):
         hear(files("1.wav"), source="stillborn")
 
 
@@ -183,7 +142,7 @@ from pathlib import Path
 from htsat_edge.runtime.archive.records import HearingSettings
 from htsat_edge.runtime.archive.workers import HearFile, Workers
 from htsat_edge.runtime.models.settings import Settings
-command = lambda descriptor: [sys.executable, "-c", {FAKE!r}, str(descriptor)]
+command = lambda descriptor: [sys.executable, {str(FAKE)!r}, str(descriptor)]
 jobs = [HearFile(Path("a-hang.wav"), 1), HearFile(Path("b-hang.wav"), 1)]
 with Workers(HearingSettings(Path("bundle"), Settings(), ()), 2, command) as crew:
     for _ in crew.run(lambda: jobs.pop() if jobs else None):

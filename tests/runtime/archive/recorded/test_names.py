@@ -52,13 +52,15 @@ NOTHING = [
     "230514_001.wav",
     "site_230514_213000.wav",
     "231314_213000.wav",
+    "510501_213000.wav",
     "ZOOM0001.WAV",
     "55667788.wav",
     "20190401.WAV",
     "5AFCD4F.WAV",
     "5afcd4f4.wav",
     "ABCDEF01.WAV",
-    "120260501_2130001.wav",
+    "120260501_213000.wav",
+    "20260501_2130001.wav",
     "1999999999_99999999.wav",
     "19700101_000000.WAV",
     "110212__user__20sounds.wav",
@@ -82,7 +84,14 @@ def test_what_is_not_certainly_a_time_is_none(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["20140101-235959-1234.wav", "20140101_235959_-18.25.wav", "20140101_235959_5+1.wav", "20140101_235959Zoo.wav"],
+    [
+        "20140101-235959-1234.wav",
+        "20140101-235959-04005.wav",
+        "20140101_235959_-18.25.wav",
+        "20140101_235959_5+1.wav",
+        "20140101_235959Zoo.wav",
+        "20140101_235959_Z.wav",
+    ],
 )
 def test_what_follows_a_time_is_not_always_a_zone(name):
     assert read_name(name).start == datetime(2014, 1, 1, 23, 59, 59)

@@ -34,9 +34,6 @@ WAMD = chunk(
 )
 BEXT = chunk(b"bext", b"a take".ljust(256, b"\0") + b"ZOOM F3".ljust(64, b"\0") + b"2026-05-0112:00:00" + bytes(264))
 ICRD = chunk(b"LIST", b"INFO" + chunk(b"ICRD", b"2011-05-01T10:00:00\0"))
-CLIP = chunk(
-    b"LIST", b"INFO" + chunk(b"ISFT", b"htsat-edge (libsndfile-1.2.2)") + chunk(b"ICRD", b"2026-05-01T10:00:00+02:00")
-)
 WHEN = {
     "guano": "2026-05-01T21:30:00+02:00",
     "audiomoth": "2021-09-02T04:40:00-06:00",
@@ -100,6 +97,9 @@ MISWRITTEN = {
     "length unknown": lambda rest: riff(FMT, b"data\xff\xff\xff\xff", SAMPLES, rest),
     "length of the file": lambda rest: riff(FMT, b"data" + struct.pack("<I", len(SAMPLES) + 36), SAMPLES, rest),
     "not padded": lambda rest: riff(FMT, b"data" + struct.pack("<I", 199), SAMPLES[:199], rest),
+    "not padded, but the next": lambda rest: riff(
+        FMT, b"data" + struct.pack("<I", 199), SAMPLES[:199], chunk(b"guan", rest[8:] + b"x")
+    ),
     "padded": lambda rest: riff(FMT, b"data" + struct.pack("<I", 199), SAMPLES[:199], b"\0", rest),
     "part of a frame": lambda rest: riff(FMT, b"data\0\0\0\0", SAMPLES[:199], rest),
     "RF64": lambda rest: riff(

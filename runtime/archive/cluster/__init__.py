@@ -1,0 +1,1 @@
+"""Hear recordings on the machines of a Ray cluster."""

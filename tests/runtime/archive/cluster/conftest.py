@@ -1,0 +1,100 @@
+"""An archive that a small model hears, and clusters of Ray on this machine."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+
+from htsat_edge.runtime.archive.journal import Journal, key_of
+from htsat_edge.runtime.archive.records import HearingSettings
+from htsat_edge.runtime.archive.scan import scan
+from htsat_edge.runtime.archive.scan_progress import ScanProgress
+from htsat_edge.runtime.archive.walk import walk
+from htsat_edge.runtime.archive.workers import Workers
+from htsat_edge.runtime.models.bundle import load_bundle
+from htsat_edge.runtime.models.settings import Settings
+
+RATE = 32_000
+MEMORY = 80 * 2**20
+"""Of a node, for objects."""
+
+
+@pytest.fixture(scope="session")
+def sounds(tmp_path_factory):
+    """Write an archive: so many short recordings, one that is cut, and one that is none; return its folder."""
+
+    def make(short, long_s=70):
+        folder = tmp_path_factory.mktemp("archive")
+        rng = np.random.default_rng(short)
+        for number in range(short):
+            soundfile.write(folder / f"x{number:03}_20260501_043000.wav", rng.normal(0, 0.1, 12 * RATE), RATE)
+        swell = np.sin(np.arange(long_s * RATE) / RATE / 3)
+        soundfile.write(folder / "long.flac", rng.normal(0, 0.1, long_s * RATE) * swell, RATE)
+        (folder / "none.wav").write_bytes(b"nothing")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def settings(tiny_bundle):
+    detection = Settings(threshold=0.5, early_margin=None)
+    shown = tuple(replace(detection).reported(load_bundle(tiny_bundle).info))
+    return HearingSettings(
+        tiny_bundle, detection, shown, precision="fp32", backend="onnxruntime", span_s=20.0, source="ray"
+    )
+
+
+@pytest.fixture
+def begin(settings):
+    """Open the journal of a scan, with what is to be heard."""
+
+    @contextmanager
+    def open_journal(out, archive):
+        with Journal.open(out, key_of(settings), archive) as journal:
+            journal.add_found(walk([archive], skip=[out]))
+            yield journal
+
+    return open_journal
+
+
+@pytest.fixture
+def heard_here(settings, begin, tmp_path):
+    """What this machine's processes find in an archive, without Ray."""
+
+    def hear(archive):
+        with begin(tmp_path / "here", archive) as journal:
+            with Workers(settings, 2) as workers, ScanProgress(journal.totals()) as progress:
+                scan(journal, settings, workers, progress)
+            return rows(journal)
+
+    return hear
+
+
+def rows(journal):
+    """All that tables are written from."""
+    return list(journal.recordings()), list(journal.failures())
+
+
+@pytest.fixture
+def start_cluster(monkeypatch):
+    """Start a cluster of nodes with one CPU each; return it."""
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    started = []
+
+    def start(nodes):
+        options = {"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False}
+        cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=options)
+        started.append(cluster)
+        for _ in range(nodes - 1):
+            cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+        cluster.wait_for_nodes()
+        return cluster
+
+    yield start
+    for cluster in started:
+        cluster.shutdown()
