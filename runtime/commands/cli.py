@@ -20,10 +20,55 @@ from htsat_edge.runtime.commands.options import (
     add_tune,
     add_web,
 )
-from htsat_edge.runtime.commands.options_recordings import add_detect
+from htsat_edge.runtime.commands.options_recordings import add_detect, add_scan
 from htsat_edge.runtime.common.command import Parser, run
 from htsat_edge.runtime.common.interrupt import end_at_interrupt, ignoring_hangups
 
+COMMANDS = (
+    ("detect", add_detect, "events of recordings", "Print the events of recordings."),
+    (
+        "scan",
+        add_scan,
+        "events of whole archives",
+        "Hear all recordings in folders, on all cores or a cluster; the same command goes on where it was stopped.",
+    ),
+    (
+        "listen",
+        add_listen,
+        "detect on microphones and streams, unattended",
+        "Listen to microphones and streams; on a terminal, show it live.",
+    ),
+    (
+        "events",
+        add_events,
+        "what was heard",
+        "Print the events of the store, newest last, or why one was reported.",
+    ),
+    (
+        "enroll",
+        add_enroll,
+        "a sound of your own",
+        "Teach the model a sound from 3 to 50 recordings of it, and look after the sounds that it was taught.",
+    ),
+    (
+        "tune",
+        add_tune,
+        "thresholds by events a day",
+        "Show how often each sound is reported, and set the threshold at which it is as often as you want.",
+    ),
+    (
+        "web",
+        add_web,
+        "the page",
+        "Serve a page that shows what is heard, what was heard, and why something was not.",
+    ),
+    ("labels", add_labels, "what the model knows", "List the sounds that a model knows, with their thresholds."),
+    ("check", add_config, "is this machine ready", "Check everything that `listen` needs."),
+    ("devices", add_devices, "microphones, and their levels", "List microphones."),
+    ("bench", add_bench, "how fast is it here", "Time the model in every form that fits this machine."),
+    ("schema", add_schema, "JSON Schemas", "Print the JSON Schema of messages or of the configuration."),
+)
+"""Name, what adds its options, and what it is for, shortly and in a sentence."""
 MODULES = {"bench": "bench.command"}
 """Of commands that are more than one file; the others are in a module of their name."""
 
@@ -53,44 +98,7 @@ def make_parser() -> Parser:
     parser = Parser(prog="htsat-edge", description="Sound event detection with HTS-AT: what sounds, and when.")
     parser.add_argument("--version", action="version", version=f"htsat-edge {htsat_edge.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
-    for name, add, text, description in (
-        ("detect", add_detect, "events of recordings", "Print the events of recordings."),
-        (
-            "listen",
-            add_listen,
-            "detect on microphones and streams, unattended",
-            "Listen to microphones and streams; on a terminal, show it live.",
-        ),
-        (
-            "events",
-            add_events,
-            "what was heard",
-            "Print the events of the store, newest last, or why one was reported.",
-        ),
-        (
-            "enroll",
-            add_enroll,
-            "a sound of your own",
-            "Teach the model a sound from 3 to 50 recordings of it, and look after the sounds that it was taught.",
-        ),
-        (
-            "tune",
-            add_tune,
-            "thresholds by events a day",
-            "Show how often each sound is reported, and set the threshold at which it is as often as you want.",
-        ),
-        (
-            "web",
-            add_web,
-            "the page",
-            "Serve a page that shows what is heard, what was heard, and why something was not.",
-        ),
-        ("labels", add_labels, "what the model knows", "List the sounds that a model knows, with their thresholds."),
-        ("check", add_config, "is this machine ready", "Check everything that `listen` needs."),
-        ("devices", add_devices, "microphones, and their levels", "List microphones."),
-        ("bench", add_bench, "how fast is it here", "Time the model in every form that fits this machine."),
-        ("schema", add_schema, "JSON Schemas", "Print the JSON Schema of messages or of the configuration."),
-    ):
+    for name, add, text, description in COMMANDS:
         command = commands.add_parser(name, help=text, description=description)
         command.set_defaults(module=f"htsat_edge.runtime.commands.{MODULES.get(name, name)}")
         add(command)

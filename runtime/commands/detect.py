@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         scorer = Scorer(backend, model.info.front_end, config.detection.gate_dbfs)
         player = Player(model.info, scorer, config)
         planned = zip(args.files, heard, pictures, strict=True)
-        results = Results([one for one in planned if one[0] not in missing], player, truth, args)
+        results = PlayedRecordings([one for one in planned if one[0] not in missing], player, truth, args)
         if output is not None:
             output.write((file, found) for file, _, found in results)
         else:
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     return 2 if missing or results.failed else 0
 
 
-class Results:
+class PlayedRecordings:
     """What is found in recordings, one after the other; what cannot be read is said, and the others done."""
 
     def __init__(
@@ -201,8 +201,9 @@ def report(found: Detections, classes: Classes, top: Sequence[TopScore], as_json
         if top:
             print_top(console, top)
         return
-    for event in found.events:
-        print(event.encoded)
+    has_zone = found.start is None or found.start.tzinfo is not None
+    for event in found.events:  # the time of day of a message is known with its zone, or not at all
+        print((event if has_zone else event.model_copy(update={"time": None})).encoded)
     if top:
         print(TopScores(source=found.source, time=None, top=list(top)).encoded)
 

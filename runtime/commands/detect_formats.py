@@ -12,8 +12,8 @@ from shlex import quote
 
 from htsat_edge.runtime.archive.formats import (
     FORMATS,
+    FileEvents,
     Format,
-    HeardRecording,
     TableEvent,
     TableFile,
     shown_path,
@@ -47,7 +47,7 @@ class FormatOutput:
         for file, recording in heard:  # one that cannot be read gets no file: an empty one says that nothing sounds
             self._write_to(self.places.get(file.path, self.out), [recording])
 
-    def _write_to(self, path: Path | None, recordings: Iterable[HeardRecording]) -> None:
+    def _write_to(self, path: Path | None, recordings: Iterable[FileEvents]) -> None:
         if path is None:
             self.format.write(sys.stdout.buffer, recordings, False)
             return
@@ -70,7 +70,7 @@ def plan_output(args: argparse.Namespace) -> FormatOutput | None:
     chosen.require()
     if out is None and not chosen.is_text:
         raise HtsatEdgeError(f"{named}: is no text; give --out FILE, such as {chosen.file_name}")
-    is_folder = out is not None and os.path.isdir(out)  # noqa: PTH112  Path.is_dir fails for a name that is too long
+    is_folder = out is not None and out.is_dir()
     if chosen.each and (is_folder or len(args.files) > 1):
         if out is None:
             raise HtsatEdgeError(f"{named}: has a file for each recording; give --out FOLDER")
@@ -81,11 +81,13 @@ def plan_output(args: argparse.Namespace) -> FormatOutput | None:
             raise HtsatEdgeError(
                 f"--out: {out} is there already; give another name, or delete it: rm {quote(str(out))}"
             )
+        if any(out.samefile(file) for file in args.files if out.exists() and file.exists()):
+            raise HtsatEdgeError(f"--out {out}: is the recording itself; give another name")
         refuse_unwritable(out)
     return FormatOutput(chosen, args.channel, out)
 
 
-def heard_recording(file: AudioFile, found: Sequence[Detections], channel: int | str) -> HeardRecording:
+def heard_recording(file: AudioFile, found: Sequence[Detections], channel: int | str) -> FileEvents:
     """Return a recording with the events of its channels, in the order of those, as rows of tables."""
     name = "stdin" if file.path == STDIN else shown_path(file.path)
     first = found[0]
@@ -100,7 +102,7 @@ def heard_recording(file: AudioFile, found: Sequence[Detections], channel: int |
         events=len(events),
         failure=failure,
     )
-    return HeardRecording(row, events)
+    return FileEvents(row, events)
 
 
 def _rows(name: str, found: Sequence[Detections], channel: int | str) -> Iterator[TableEvent]:

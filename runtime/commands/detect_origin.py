@@ -23,8 +23,10 @@ def option_zone(args: argparse.Namespace) -> tzinfo | None:
 
 def option_start(args: argparse.Namespace) -> datetime | None:
     """Return when a recording began, where --start says it; local time where no option names a zone."""
-    is_local = args.start is not None and args.start.tzinfo is None and args.timezone is None
-    return args.start.astimezone() if is_local else args.start
+    start: datetime | None = args.start
+    if start is None or start.tzinfo is not None or args.timezone is not None:
+        return start
+    return start.astimezone()
 
 
 def origin_of(path: Path, args: argparse.Namespace) -> Origin:

@@ -98,6 +98,10 @@ def add_enroll(parser: argparse.ArgumentParser) -> None:
     others.add_argument("--remove", metavar="NAME", help="delete a sound with its recordings")
     others.add_argument("--export", nargs=2, metavar=("NAME", "FOLDER"), help="write a sound for another device")
     others.add_argument("--import", dest="import_", type=Path, metavar="FOLDER", help="add what --export has written")
+    _add_places(parser)
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="the daemon's: its model, sounds, store and clips")
     parser.add_argument(
         "--bundle", type=Path, help="folder of the model (default: the configuration's, or the bundled one)"

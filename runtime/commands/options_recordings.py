@@ -5,13 +5,25 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from htsat_edge.runtime.commands.arguments import add_bundle, add_sounds, channel, moment, recording, seconds, share
+from htsat_edge.runtime.commands.arguments import (
+    add_bundle,
+    add_sounds,
+    channel,
+    moment,
+    names,
+    recording,
+    seconds,
+    share,
+)
 from htsat_edge.runtime.common.command import count
+from htsat_edge.runtime.common.suggest import suggest
 
 SENSITIVITIES = ("few_false_alarms", "balanced", "miss_little")
 """Those of runtime/models/levels.py."""
 FORMATS = ("csv", "parquet", "jsonl", "raven", "audacity", "kaleidoscope", "desed", "textgrid")
 """Those of runtime/archive/formats."""
+CONTINUOUS_S = 2.0
+"""The pause that a recorder may make between two files, which its clock rounds as well."""
 
 
 def add_detect(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +75,83 @@ def add_detect(parser: argparse.ArgumentParser) -> None:
     add_hearing(parser)
 
 
+def add_scan(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `scan`."""
+    _add_files(parser)
+    parser.add_argument(
+        "--processes", type=count, metavar="N", help="that hear at the same time, a thread each (default: one a core)"
+    )
+    parser.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="hear on a Ray cluster: that of the environment, or the one at ADDRESS, such as HOST:6379",
+    )
+    parser.add_argument("--scores", action="store_true", help="also keep all scores, as .npz in RESULTS/scores")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="the daemon's: its model, sounds, detection and rules"
+    )
+    parser.add_argument("--source", metavar="NAME", help="of --config: whose settings count (default: all's)")
+    add_bundle(parser, "an engine that was built for this machine, else onnxruntime")
+    parser.set_defaults(backend=None, threads=None)  # so that it is known whether it was given, beside --config
+    parser.add_argument(
+        "--precision", metavar="P", help="of the engine, or of the bundle's graph (default: the best by measurement)"
+    )
+    add_sounds(parser)
+    add_hearing(parser)
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    """Add which recordings are heard, and what is written of them."""
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        metavar="FOLDER",
+        help="with all that is below it; a recording, or a quoted pattern such as '/data/**/*.wav'; with --ray also a "
+        "URL, such as s3://bucket/folder",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="RESULTS",
+        help="folder for tables, summary.html and the journal; the same command goes on where it was stopped",
+    )
+    parser.add_argument(
+        "--format", type=formats, default=["csv"], metavar="A,B", help=f"of {', '.join(FORMATS)} (default: csv)"
+    )
+    parser.add_argument(
+        "--include",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="only recordings whose name or path below FOLDER is like it, such as '*_dawn.wav'; may be given again",
+    )
+    parser.add_argument(
+        "--exclude", action="append", default=[], metavar="PATTERN", help="no recordings, or folders, that are like it"
+    )
+    parser.add_argument("--newest-first", action="store_true", help="begin with the recordings changed last")
+    parser.add_argument(
+        "--continuous",
+        nargs="?",
+        const=CONTINUOUS_S,
+        type=seconds,
+        metavar="S",
+        help="recordings that follow each other within S seconds are one: what sounds across their border is one event "
+        f"(default of S: {CONTINUOUS_S:g})",
+    )
+
+
+def formats(text: str) -> list[str]:
+    """Return the names of formats between commas, each once."""
+    wanted = names(text)
+    for name in wanted:
+        if name not in FORMATS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(FORMATS)}{suggest(name, FORMATS)}")
+    return wanted
+
+
 def add_hearing(parser: argparse.ArgumentParser) -> None:
     """Add which events of recordings are reported."""
     parser.add_argument(
@@ -90,6 +179,7 @@ def add_hearing(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--hop-s",
+        "--hop",
         type=seconds,
         metavar="S",
         help="from one run of the model to the next (default: a step of the model, 0.32)",

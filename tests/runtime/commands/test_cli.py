@@ -7,6 +7,7 @@ import pytest
 
 COMMANDS = (
     "detect",
+    "scan",
     "listen",
     "events",
     "enroll",

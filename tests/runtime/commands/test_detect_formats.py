@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+import sys
 from datetime import datetime
 
 import pytest
@@ -46,14 +47,13 @@ def test_a_table_of_all_recordings_has_the_final_events(detect, final, farmyard,
     short = tmp_path / "short.flac"
     samples, rate = soundfile.read(farmyard)
     soundfile.write(short, samples[: 12 * rate], rate)
-    status, out, err = detect(farmyard, short, "--format", "csv")
+    options = (farmyard, short, "--threshold", 0.3)  # an engine is heard early there, and not in the end
+    status, out, err = detect(*options, "--format", "csv")
     assert (status, err) == (0, "")
     found = [
         (row["file"], row["label"], *(float(row[key]) for key in ("onset", "offset", "score"))) for row in rows_of(out)
     ]
-    wanted = [
-        tuple(one[key] for key in ("source", "label", "onset", "offset", "score")) for one in final(farmyard, short)
-    ]
+    wanted = [tuple(one[key] for key in ("source", "label", "onset", "offset", "score")) for one in final(*options)]
     assert sorted(found) == sorted(wanted)
     assert [row["channel"] for row in rows_of(out)] == ["0"] * len(found)
     assert len(found) > 4
@@ -116,10 +116,12 @@ def test_what_was_read_of_a_damaged_recording_is_written(detect, farmyard, tmp_p
 
 
 def test_what_cannot_be_is_said_before_any_work(command, farmyard, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     monkeypatch.setattr("htsat_edge.runtime.commands.detect.load_model", lambda *_: pytest.fail("the model was loaded"))
     (tmp_path / "farmyard.flac.txt").write_text("mine")
     (tmp_path / "events.csv").write_text("mine")
     (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to(farmyard)
     shutil.copy(farmyard, tmp_path / "other")
     for options, message in (
         (["--out", "x.csv"], "--out x.csv: in which format? give --format, too: csv, parquet,"),
@@ -127,13 +129,17 @@ def test_what_cannot_be_is_said_before_any_work(command, farmyard, tmp_path, mon
         (["--format", "csv", "--top", "3"], "--format csv: not together with --top"),
         (["--format", "parquet"], "--format parquet: is no text; give --out FILE, such as events.parquet"),
         ([tmp_path / "x.wav", "--format", "audacity"], "--format audacity: has a file for each recording; give"),
+        (["--format", "parquet", "--out", tmp_path / "x"], 'Parquet needs pyarrow: pip install "htsat-edge[archive]"'),
         (["--format", "audacity", "--out", tmp_path], f"--out: {tmp_path}/farmyard.flac.txt is there already; give"),
         (["--format", "csv", "--out", tmp_path], f"--out: {tmp_path}/events.csv is there already; give"),
         (["--format", "csv", "--out", tmp_path / "no" / "x"], f"{tmp_path}/no/x: cannot be written: No such file"),
-        (["--format", "csv", "--out", tmp_path / ("x" * 300)], "cannot be written: File name too long"),
         (
             [tmp_path / "other/farmyard.flac", "--format", "audacity", "--out", tmp_path / "new"],
             f"{tmp_path}/new: {farmyard} and {tmp_path}/other/farmyard.flac would both be written as farmyard.flac.txt",
+        ),
+        (
+            ["--format", "csv", "--out", tmp_path / "link"],
+            f"--out {tmp_path}/link: is the recording itself; give another",
         ),
         (["--timezone", "Mars"], "--timezone: 'Mars' is no time zone; want a name such as Europe/Berlin"),
     ):
@@ -175,4 +181,5 @@ def test_the_time_of_a_recording_is_the_one_it_says(options, time, shown, detect
     assert first["time"][len("2026-05-01T21:30:00.000") :] == zone
     assert shown in detect(path, *options)[1]
     first, *_ = map(json.loads, detect(path, "--json", *options)[1].splitlines())
-    assert first["time"].startswith(begun)
+    # A message has a time of day with its offset from UTC, or none.
+    assert first["time"].startswith(begun) if zone else first["time"] is None

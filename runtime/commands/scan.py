@@ -1,0 +1,173 @@
+"""`htsat-edge scan`: the events of whole archives."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime
+from itertools import chain, islice
+from pathlib import Path
+
+from htsat_edge.runtime.archive.formats import FORMATS
+from htsat_edge.runtime.archive.journal import Journal, JournalTotals, key_of
+from htsat_edge.runtime.archive.journal.database import JOURNAL_FILE
+from htsat_edge.runtime.archive.records import ArchiveFile, HearingSettings
+from htsat_edge.runtime.archive.scan import scan
+from htsat_edge.runtime.archive.scan_progress import ScanProgress
+from htsat_edge.runtime.archive.summary.page import SummaryHeading, write_summary
+from htsat_edge.runtime.archive.tables import FAILED_FILE, write_tables
+from htsat_edge.runtime.archive.walk import Unreadable, common_folder, walk
+from htsat_edge.runtime.archive.workers import Workers
+from htsat_edge.runtime.commands.detect_config import Hearings, read_config
+from htsat_edge.runtime.commands.detect_origin import option_start, option_zone
+from htsat_edge.runtime.common.command import print_error
+from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.interrupt import INTERRUPTED
+from htsat_edge.runtime.common.machine import cores
+from htsat_edge.runtime.common.progress import waiting
+from htsat_edge.runtime.common.text import listed, plural
+from htsat_edge.runtime.daemon.config import DaemonConfig
+from htsat_edge.runtime.models.backends.trt import TrtBackend
+from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo
+from htsat_edge.runtime.models.model import Model, load_model
+from htsat_edge.runtime.models.sounds import SoundsBackend
+
+SUMMARY_FILE = "summary.html"
+NO_CLIP = Path()
+"""A name that names no source."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return 2 where something could not be heard, with all else done, and 130 after Ctrl-C."""
+    option_zone(args)
+    for name in args.format:
+        FORMATS[name].require()
+    refuse(args, [*islice(find(args), 2)])
+    config = read_config(args)
+    with waiting("loading the model …"):
+        model = load_model(config.model.bundle or BUNDLED, config.model.sounds)
+        settings = settings_of(args, config, model)
+        key = key_of(settings)
+    with Journal.open(args.out.absolute(), key, base_of(args)) as journal:
+        with waiting("looking for recordings …"):
+            journal.add_found(find(args))
+        totals = journal.totals()
+        is_stopped, speed = hear(args, journal, settings, totals) if totals.files_todo else (False, 0.0)
+        with waiting("writing the tables …"):
+            written = write(args, journal, model.info, settings)
+        return tell(
+            args.out, journal.totals(), [path.relative_to(journal.folder) for path in written], speed, is_stopped
+        )
+
+
+def find(args: argparse.Namespace) -> Iterator[ArchiveFile | Unreadable]:
+    """Return an iterator over the recordings; raise an HtsatEdgeError where a folder is not there."""
+    urls = [root for root in args.folders if "://" in root]
+    if urls and args.ray is None:
+        raise HtsatEdgeError(f"{urls[0]}: is a URL: hear it on a cluster (--ray), or copy the recordings to a disk")
+    paths = [Path(root) for root in args.folders if root not in urls]
+    walks = [walk(paths, args.include, args.exclude, skip=[args.out])] if paths else []
+    if urls:
+        from htsat_edge.runtime.archive.cluster.storage import walk_urls
+
+        walks += [walk_urls(url, args.include, args.exclude) for url in urls]
+    return chain.from_iterable(walks)
+
+
+def base_of(args: argparse.Namespace) -> Path:
+    """Return the folder that all recordings lie in."""
+    paths = [Path(root) for root in args.folders if "://" not in root]
+    return common_folder(paths) if paths else Path()
+
+
+def refuse(args: argparse.Namespace, found: Sequence[ArchiveFile | Unreadable]) -> None:
+    """Raise an HtsatEdgeError where there is nothing, neither here nor in RESULTS, or one start for several."""
+    if not found and not (args.out / JOURNAL_FILE).exists():
+        raise HtsatEdgeError(f"{' '.join(args.folders)}: no recordings are there, by the ends of their names")
+    if args.start is not None and len(found) > 1:
+        raise HtsatEdgeError("--start: these are several recordings, which did not begin at one time; scan one by one")
+
+
+def settings_of(args: argparse.Namespace, config: DaemonConfig, model: Model) -> HearingSettings:
+    """Return how recordings are heard; raise an HtsatEdgeError where the model does not fit, or cannot be loaded.
+
+    The model is opened to see what runs it here: results depend on that, and must not change from run to run.
+    """
+    wanted = config.model
+    hearing = Hearings(args, config, model.info).of(NO_CLIP)
+    with closing(model.open(wanted.precision, wanted.backend, threads=1)) as opened:
+        inner = opened.inner if isinstance(opened, SoundsBackend) else opened
+        engine = inner.manifest if isinstance(inner, TrtBackend) else None
+    precision = engine.recipe.precision if engine else wanted.precision or model.bundle.recommended()
+    return HearingSettings(
+        bundle=model.bundle.path.absolute(),
+        detection=replace(hearing.settings, early_margin=None),
+        shown=tuple(hearing.shown),
+        sounds=wanted.sounds and wanted.sounds.absolute(),
+        precision=precision,
+        backend="tensorrt" if engine else "onnxruntime",
+        channel=args.channel,
+        gate_dbfs=config.detection.gate_dbfs,
+        rules=config.rules,
+        source=hearing.source,
+        zone=args.timezone,
+        start=option_start(args),
+        scores=args.scores,
+    )
+
+
+def hear(
+    args: argparse.Namespace, journal: Journal, settings: HearingSettings, totals: JournalTotals
+) -> tuple[bool, float]:
+    """Hear what is to be heard; return whether Ctrl-C has ended it, and how many times faster than real time it was."""
+    is_stopped = False
+    with ScanProgress(totals) as progress:
+        try:
+            if args.ray is None:
+                with Workers(settings, args.processes or cores()) as workers:
+                    scan(journal, settings, workers, progress, args.newest_first)
+            else:
+                from htsat_edge.runtime.archive.cluster.scan import hear_on_ray
+
+                hear_on_ray(journal, settings, args.ray or None, progress, args.newest_first)
+        except KeyboardInterrupt:
+            is_stopped = True
+        return is_stopped, progress.speed
+
+
+def write(args: argparse.Namespace, journal: Journal, info: ModelInfo, settings: HearingSettings) -> Sequence[Path]:
+    """Write the tables and the page of what was found so far; return where they are."""
+    written = write_tables(journal, args.format, args.continuous)
+    detection = settings.detection
+    hop_s = info.step_s if detection.hop_s is None else detection.hop_s
+    facts = [
+        ("model", f"{info.name}, {settings.precision} on {settings.backend}"),
+        ("hop", f"{hop_s:g} s"),
+        ("thresholds", detection.sensitivity if detection.threshold is None else f"{detection.threshold:g}"),
+        ("written", f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"),
+    ]
+    heading = SummaryHeading(args.folders, info.front_end, facts, journal.totals().files_todo)
+    page = journal.folder / SUMMARY_FILE
+    write_summary(page, heading, journal.recordings(args.continuous), journal.failures())
+    return [*written, page]
+
+
+def tell(out: Path, totals: JournalTotals, written: Sequence[Path], speed: float, is_stopped: bool) -> int:
+    """Say what was done, and what could not be; return the exit status."""
+    fast = f", {speed:.0f} × real time" if speed else ""
+    recordings, events = plural(totals.files_done, "recording"), plural(totals.events, "event")
+    print(
+        f"{recordings}, {totals.seconds_done / 3600:.1f} h, {events}{fast}; in {out}: {listed(written, 8)}", flush=True
+    )
+    whole = totals.files_done + totals.failed + totals.files_todo
+    parts = [f"{totals.failed} of {plural(whole, 'recording')} failed"] if totals.failed else []
+    parts += [f"{plural(totals.damaged, 'recording')} could be read in part only"] if totals.damaged else []
+    parts += [f"{totals.unreadable} folders or links cannot be read"] if totals.unreadable else []
+    if parts:
+        print_error("htsat-edge", f"{', '.join(parts)}: {out / FAILED_FILE}")
+    if is_stopped:
+        print_error("htsat-edge", f"stopped; {plural(totals.files_todo, 'recording')} to go: the same command goes on")
+        return INTERRUPTED
+    return 2 if parts else 0
