@@ -240,8 +240,10 @@ class ChannelOfSpan:
 
     def flush(self) -> None:
         """End the recording; nothing is left of one that is too short for the model."""
+        left = list[Window]()
         with suppress(HtsatEdgeError):
-            self._settle(self.windows.flush())
+            left = self.windows.flush()
+        self._settle(left)  # where the model fails, that is no end
         for scores in self._scores.flush():
             self.packer.add(scores, is_turn=False)
 

@@ -203,3 +203,19 @@ def test_progress_is_what_was_heard(bundle, info, noisy):
     heard = [hearer.hear(span, reported.append) for span in hearer.plan(path)]
     assert sum(reported) == pytest.approx(50)
     assert [one.duration_s for one in heard] == [14, 14, 14, 8]
+
+
+@pytest.mark.parametrize("seconds", [5, 50])
+def test_a_model_that_fails_is_no_end_of_a_recording(seconds, bundle, info, noisy):
+    class Failing(Sensitive):
+        def infer(self, log_mel):
+            if self.windows + len(log_mel) > last:
+                raise HtsatEdgeError("the GPU is gone")
+            return super().infer(log_mel)
+
+    path, how = noisy(seconds * RATE + 4000), hearing(bundle, Settings(), info)
+    backend = Sensitive(info)
+    hear(SpanHearer(how, backend=backend), path)
+    last = backend.windows - 1
+    with pytest.raises(HtsatEdgeError, match=r"^the GPU is gone$"):
+        hear(SpanHearer(how, backend=Failing(info)), path)
