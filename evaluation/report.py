@@ -20,7 +20,7 @@ from htsat_edge.evaluation.metrics import Interval
 from htsat_edge.evaluation.playback import OddWindow, Version
 from htsat_edge.evaluation.tables import wide_console
 from htsat_edge.runtime.commands.plot import mark_khz
-from htsat_edge.runtime.commands.report import clock
+from htsat_edge.runtime.common.text import clock
 from htsat_edge.runtime.dsp.log_mel import FrontEnd
 from htsat_edge.runtime.models.bundle import CPU_FP32
 

@@ -49,7 +49,7 @@ except Exception as error:  # it may be there, and broken
 from htsat_edge.runtime.common.errors import CheckFailed, HtsatEdgeError
 from htsat_edge.runtime.common.files import refuse_unwritable, replacing
 from htsat_edge.runtime.common.lifeline import started
-from htsat_edge.runtime.common.programs import command_of
+from htsat_edge.runtime.common.programs import command_of, signal_of
 from htsat_edge.runtime.common.text import in_one_line
 
 MINUTES = 10
@@ -158,7 +158,7 @@ def run_part(name: str, args: argparse.Namespace, limit_s: float) -> str | None:
     if status == 0:
         return None
     if status < 0:
-        return f"ended by {signal.Signals(-status).name}"
+        return f"ended by {signal_of(status)}"
     return in_one_line(lines[-1].removeprefix("gpu_day.py: ")) if lines else f"exit status {status}"
 
 

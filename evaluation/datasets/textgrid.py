@@ -11,7 +11,7 @@ from htsat_edge.evaluation.datasets.names import as_label
 from htsat_edge.evaluation.datasets.tracks import Mark, find_tracks, holds_tracks, label
 from htsat_edge.evaluation.labels import parse_span
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.libraries import needing
+from htsat_edge.runtime.common.libraries import needing_archive
 from htsat_edge.runtime.common.text import in_one_line
 
 SUFFIX = ".textgrid"
@@ -38,7 +38,7 @@ def read(files: Files) -> Dataset:
 
 def _read_grid(path: Path) -> Iterator[Mark]:
     """Yield what a TextGrid marks, in any form that Praat writes but the binary one."""
-    with needing(f"{path}: a TextGrid", "praatio", 'pip install "htsat-edge[archive]"'):
+    with needing_archive(f"{path}: a TextGrid", "praatio"):
         from praatio.textgrid import openTextgrid
     try:
         grid = openTextgrid(str(path), True, reportingMode="silence", duplicateNamesMode="rename")

@@ -10,7 +10,7 @@ from typing import Any
 
 from htsat_edge.runtime.common.config import read_text
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.libraries import needing
+from htsat_edge.runtime.common.libraries import needing_archive
 from htsat_edge.runtime.common.text import in_one_line
 
 PARQUET, JSONL = ".parquet", ".jsonl"
@@ -59,7 +59,7 @@ def _read_parquet(path: Path) -> tuple[tuple[str, ...], list[list[str]]]:
 
 
 def _open_parquet(path: Path) -> Any:
-    with needing(f"{path}: a table in Parquet", "pyarrow", 'pip install "htsat-edge[archive]"'):
+    with needing_archive(f"{path}: a table in Parquet", "pyarrow"):
         from pyarrow.parquet import ParquetFile
     try:
         return ParquetFile(path)

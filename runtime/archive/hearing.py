@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from htsat_edge.runtime.archive.quality import QualityMeter, join
-from htsat_edge.runtime.archive.recorded import parse_zone, read_origin
+from htsat_edge.runtime.archive.recorded import read_origin
 from htsat_edge.runtime.archive.records import FoundEvent, FoundInRecording, HearingSettings, Span, SpanScores
 from htsat_edge.runtime.archive.spans import ScoreBlock, ScorePacker, take_turns, unpack, write_scores
 from htsat_edge.runtime.common.arrays import FloatArray
@@ -23,8 +23,8 @@ from htsat_edge.runtime.daemon.rules import Rules
 from htsat_edge.runtime.daemon.scorer import MOST_WINDOWS, Scorer
 from htsat_edge.runtime.detector import WindowStream
 from htsat_edge.runtime.dsp.audio import AudioFile
-from htsat_edge.runtime.dsp.channels import Channel
-from htsat_edge.runtime.dsp.events import Event, EventEnd
+from htsat_edge.runtime.dsp.channels import Channel, channel_number
+from htsat_edge.runtime.dsp.events import EventEnd
 from htsat_edge.runtime.dsp.tracker import EventTracker
 from htsat_edge.runtime.dsp.windows import Window
 from htsat_edge.runtime.event_stream import ScoreStream
@@ -68,7 +68,6 @@ class SpanHearer:
         self.detection = replace(settings.detection, early_margin=None)
         self.detection.validate(self.info)
         self.classes, self.rule = self.detection.classes(self.info), self.detection.rule(self.info)
-        self._zone = None if settings.zone is None else parse_zone(settings.zone)
         self._backend = backend or model.open(settings.precision, settings.backend, threads=threads)
         self.scorer = Scorer(self._backend, self.info.front_end, settings.gate_dbfs)
         inner = self._backend.inner if isinstance(self._backend, SoundsBackend) else self._backend
@@ -110,11 +109,11 @@ class SpanHearer:
             Nothing of the recording can be heard; the message does not name it. Or the model fails.
         """
         file = self._open(span)
-        names, rate, place = self._channels(file.channels), file.sample_rate, self._place(span)
-        heard = [ChannelOfSpan(self, rate, place) for _ in names]
+        names, rate, bounds = self._channels(file.channels), file.sample_rate, self._bounds(span)
+        heard = [ChannelOfSpan(self, rate, bounds) for _ in names]
         begin_s = heard[0].windows.begin_s
-        first = round((place.first_s - begin_s) * rate)
-        last = None if place.last_s is None else round((place.last_s - begin_s) * rate)
+        first = round((bounds.first_s - begin_s) * rate)
+        last = None if bounds.last_s is None else round((bounds.last_s - begin_s) * rate)
         meter, done, own = QualityMeter(rate, first, last), 0, 0
         parts = SpanParts(file.split(READ_S * rate, names, begin_s * rate, meter.push), span.path)
         for part in parts:
@@ -131,6 +130,7 @@ class SpanHearer:
         failure = parts.failure if last is None or done < last else ""
         if span.number == 0 and not any(one.scored for one in heard):
             raise HtsatEdgeError(failure or f"{done / rate * 1000:.1f} ms are too short for the model")
+        failure = failure or (file.missing if last is None else "")
         packed = tuple(one.packer.finish() for one in heard)
         return SpanScores(span, packed, meter.finish(), rate, file.channels, own / rate, failure)
 
@@ -140,7 +140,8 @@ class SpanHearer:
         Parameters
         ----------
         path
-            The recording, or a copy: when and where it was made is read from it, and from its name.
+            The recording, or a copy: when and where it was made is read from it, and from its name. A time that names
+            no zone stays without.
         heard
             Of all its spans, in their order; those behind one that could not be read to its end do not count.
         """
@@ -148,13 +149,11 @@ class SpanHearer:
         rate, channels = heard[0].sample_rate, heard[0].channels
         quality = join([one.quality for one in heard], rate, channels)
         duration_s = quality.samples // channels / rate
-        origin = read_origin(path, self._zone, self.settings.start)
+        origin = read_origin(path, start=self.settings.start)
         events = list[FoundEvent]()
         for index, name in enumerate(self._channels(channels)):
-            number = 1 if name == "first" else name if isinstance(name, int) else 0
             blocks = self._blocks(heard, index)
-            for end in self._find(blocks, duration_s, origin.start):
-                events.append(FoundEvent(number, end.label, end.onset, end.offset, end.score))
+            events += self._find(blocks, duration_s, origin.start, channel_number(name))
         return FoundInRecording(duration_s, rate, channels, quality, tuple(events), origin, heard[-1].failure)
 
     def write_scores(self, path: Path, heard: Sequence[SpanScores]) -> None:
@@ -175,13 +174,13 @@ class SpanHearer:
                 self._opened = span.path, span.scale, AudioFile(span.path, span.scale)
         return self._opened[2]
 
-    def _place(self, span: Span) -> Place:
+    def _bounds(self, span: Span) -> SpanBounds:
         """Return where in its recording a span lies."""
         first_s = span.number * self.settings.span_s
         last_s = None if span.number == span.count - 1 else first_s + self.settings.span_s
         first, last = (None if at is None else round(at / self.info.step_s) for at in (first_s, last_s))
         assert first is not None
-        return Place(first_s, last_s, first, last, max(first - max(self.classes.median_steps) // 2, 0))
+        return SpanBounds(first_s, last_s, first, last, max(first - max(self.classes.median_steps) // 2, 0))
 
     def _channels(self, channels: int) -> list[Channel]:
         """Return what is heard of a recording with so many channels."""
@@ -192,23 +191,26 @@ class SpanHearer:
         """Yield the final scores of a channel that was heard."""
         return (block for one in heard for block in unpack(one.packed[index], len(self.classes.labels)))
 
-    def _find(self, blocks: Iterable[ScoreBlock], duration_s: float, start: datetime | None) -> list[EventEnd]:
-        """Return the events in the final scores of a recording, in the order of their onsets."""
+    def _find(
+        self, blocks: Iterable[ScoreBlock], duration_s: float, start: datetime | None, channel: int
+    ) -> list[FoundEvent]:
+        """Return the events in the final scores of a channel, in the order of their onsets."""
 
         def time_of(position_s: float) -> datetime | None:
             return None if start is None else start + timedelta(seconds=position_s)
 
         tracker = EventTracker(self.classes.labels, self.info.step_s, self.rule, itertools.count(1), time_of=time_of)
-        rules, found = Rules(self.settings.rules, self.settings.source), list[Event]()
+        rules, shown = Rules(self.settings.rules, self.settings.source), {*self.settings.shown}
+        found = list[FoundEvent]()  # few bytes each: a day has many
         for scores, is_rest in take_turns(blocks, len(self.classes.labels)):
             events = tracker.push(scores, duration_s)
-            found += rules.select(events + (tracker.flush(duration_s) if is_rest else [])).reported
-        shown = {*self.settings.shown}
-        ends = (event for event in found if isinstance(event, EventEnd) and event.label in shown)
-        return sorted(ends, key=lambda event: (event.onset, event.label))
+            for end in rules.select(events + (tracker.flush(duration_s) if is_rest else [])).reported:
+                if isinstance(end, EventEnd) and end.label in shown:
+                    found.append(FoundEvent(channel, end.label, end.onset, end.offset, end.score))
+        return sorted(found, key=lambda event: (event.onset, event.label))
 
 
-class Place(NamedTuple):
+class SpanBounds(NamedTuple):
     """Where in its recording a span lies."""
 
     first_s: float
@@ -224,14 +226,14 @@ class Place(NamedTuple):
 class ChannelOfSpan:
     """One channel of a span, on its way to final scores."""
 
-    def __init__(self, hearer: SpanHearer, sample_rate: int, place: Place) -> None:
+    def __init__(self, hearer: SpanHearer, sample_rate: int, bounds: SpanBounds) -> None:
         """Begin."""
         info, detection = hearer.info, hearer.detection
-        self.windows = WindowStream(info, sample_rate, detection, step=place.windows)
-        self._scores = ScoreStream(info, detection, hearer.classes, place.windows)
+        self.windows = WindowStream(info, sample_rate, detection, step=bounds.windows)
+        self._scores = ScoreStream(info, detection, hearer.classes, bounds.windows)
         self._scorer, self._at_once, self.scored = hearer.scorer, hearer.at_once, 0
         self.packer = ScorePacker(
-            hearer.rule.release, self._scores.begin, place.first, place.last, hearer.settings.scores
+            hearer.rule.release, self._scores.begin, bounds.first, bounds.last, hearer.settings.scores
         )
 
     def push(self, samples: FloatArray) -> None:

@@ -11,7 +11,8 @@ from htsat_edge.runtime.archive.records import Quality
 from htsat_edge.runtime.common.arrays import BoolArray, FloatArray
 
 FULL_SCALE = 1 - 2.0**-15
-"""That of 16 bits, which is the lowest."""
+"""That of 16 bits, which is the lowest. The daemon takes less for clipped (health.FULL_SCALE), since a sound card may
+limit below full scale; in years of recordings peaks just below it are no fault."""
 DROPOUT_S, SILENT_S = 0.01, 1.0
 """Without any change for so long: samples were lost; nothing was connected."""
 POWER_STEP = 2.0**-20

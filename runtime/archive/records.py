@@ -36,10 +36,8 @@ class HearingSettings:
     rules: RulesConfig = field(default_factory=RulesConfig)
     source: str = ""
     """Of the configuration whose rules count; empty: those of all."""
-    zone: str | None = None
-    """Of times that name none: an IANA name, `local`, or an offset such as +02:00; None: they stay without."""
     start: datetime | None = None
-    """When the recording began, whatever it says itself."""
+    """When the recording began, whatever it says itself; without a zone it gets that of the tables."""
     span_s: float = SPAN_S
     scores: bool = False
     """Whether all final scores are kept."""
@@ -122,7 +120,7 @@ class SpanScores:
 
     span: Span
     packed: tuple[bytes, ...]
-    """Final scores of each channel that is heard, as `spans.pack` writes them."""
+    """Final scores of each channel that is heard, as `ScorePacker` makes them."""
     quality: Quality
     sample_rate: int
     channels: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from htsat_edge.runtime.archive.journal import Journal
@@ -44,7 +44,8 @@ def scan(
     for answered in workers.run(agenda.next_job):
         progress.hear(workers.heard_s)
         if answered is not None:
-            agenda.settle(*answered)
+            job, answer = answered
+            agenda.settle(job.path, answer)
 
 
 class Agenda:
@@ -56,10 +57,8 @@ class Agenda:
         settings: HearingSettings,
         progress: ScanProgress,
         newest_first: bool = False,
-        look: Callable[[Path], ArchiveFile] = look_at,
     ) -> None:
-        """Begin; `look` says how a recording is now, or raises an OSError."""
-        self._journal, self._settings, self._progress, self._look = journal, settings, progress, look
+        self._journal, self._settings, self._progress = journal, settings, progress
         self._files = journal.todo(newest_first)
         self._next = deque[Job]()
         self._begun: dict[Path, ArchiveFile] = {}
@@ -79,12 +78,22 @@ class Agenda:
                 self._next.append(HearFile(file.path, file.size, self._scores_of(file.path)))
         return self._next.popleft()
 
-    def settle(self, job: Job, answer: Answer) -> None:
-        """Keep what a worker has answered."""
-        file = self._begun.get(job.path)
+    def settle(self, path: Path, answer: Answer, seen: ArchiveFile | None = None) -> None:
+        """Keep what a worker has answered about a recording.
+
+        Parameters
+        ----------
+        path
+            Of the recording.
+        answer
+            What came of a job.
+        seen
+            The recording as the worker saw it before and after; None: it is looked at here.
+        """
+        file = self._begun.get(path)
         if file is None:  # another span of it has failed
             return
-        if (reason := self._why_not_kept(file, answer)) is not None:
+        if (reason := self._why_not_kept(file, answer, seen)) is not None:
             self._journal.fail(file.path, reason)
             self._next = deque(one for one in self._next if one.path != file.path)
             self._end(file)
@@ -100,12 +109,12 @@ class Agenda:
             self._end(file)
             self._progress.finish(file.path, file.size, answer.duration_s)
 
-    def _why_not_kept(self, file: ArchiveFile, answer: Answer) -> str | None:
+    def _why_not_kept(self, file: ArchiveFile, answer: Answer, seen: ArchiveFile | None) -> str | None:
         """Return why an answer is of no use; None where it is."""
         if isinstance(answer, GivenUp):
             return answer.reason
         try:
-            return None if self._look(file.path) == file else "was changed while it was heard"
+            return None if (seen or look_at(file.path)) == file else "was changed while it was heard"
         except OSError:
             return "was deleted, or became unreadable, while it was heard"
 

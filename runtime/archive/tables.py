@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import tzinfo
+from functools import partial
 from pathlib import Path
+from typing import IO, NamedTuple
 
-from htsat_edge.runtime.archive.formats import (
-    FORMATS,
-    FileEvents,
-    Format,
-    TableEvent,
-    TableFile,
-    shown_path,
-    time_at,
-)
-from htsat_edge.runtime.archive.journal import Journal, KeptRecording
-from htsat_edge.runtime.archive.records import Quality
+from htsat_edge.runtime.archive.formats import FORMATS, FileEvents, Format, file_row, rows_of, shown_path
+from htsat_edge.runtime.archive.formats.tables import write_csv_rows
+from htsat_edge.runtime.archive.journal import Journal
+from htsat_edge.runtime.archive.walk import Unreadable
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import replacing
 
@@ -29,125 +24,140 @@ LONGEST_NAME = 255
 """Bytes of a file's name."""
 
 
-def write_tables(journal: Journal, formats: Sequence[str], continuous_s: float | None = None) -> list[Path]:
+class WrittenTables(NamedTuple):
+    """What has become of the tables."""
+
+    written: list[Path]
+    """Files; of those beside each recording, the folder that they lie in."""
+    kept: int
+    """Files that were changed since they were written, or are none of ours, and so were left as they are."""
+    kept_first: Path | None
+    """One of those."""
+
+
+def write_tables(
+    journal: Journal, formats: Sequence[str], continuous_s: float | None = None, zone: tzinfo | None = None
+) -> WrittenTables:
     """Write what was found so far into the folder of a journal; each file is replaced as a whole.
+
+    Formats that an earlier scan has written there are written anew, too: none gets old beside the others. A file that a
+    person has changed stays as it is. Files beside recordings that could not be heard this time are deleted: what is in
+    them was found in something else.
 
     Parameters
     ----------
     journal
-        It is read several times, and not changed.
+        It is read several times; of what is found in it nothing is changed.
     formats
         Names of FORMATS. Where none of them has a table of the recordings, that is written as CSV.
     continuous_s
         As for `Journal.recordings`; forms in which an event ends in its own recording have each recording by itself.
-
-    Returns
-    -------
-    list of Path
-        What was written; of files beside each recording, the folder that they lie in.
+    zone
+        Of times that name none.
 
     Raises
     ------
     HtsatEdgeError
         Something cannot be written, or a library is missing.
     """
-    chosen = [FORMATS[name] for name in dict.fromkeys(formats)]
+    for name in formats:
+        FORMATS[name].require()
+    writer = _Writer(journal, zone)
+    writer.remove_failed()
+    chosen = [FORMATS[name] for name in dict.fromkeys([*formats, *_there(journal)])]
     for form in chosen:
-        form.require()
-    written = [_write_failed(journal)]
-    for form in chosen:
-        recordings = journal.recordings(continuous_s if form.joins else None)
         if form.each:
-            written.append(_write_each(journal.folder / LABELS_FOLDER, form, recordings))
-            continue
-        target = journal.folder / form.file_name
-        with replacing(target) as part, part.open("wb") as stream:
-            joins = form.joins and continuous_s is not None
-            form.write(stream, (heard(kept) for kept in recordings), joins)
-        written.append(target)
-    listing = [form for form in chosen if form.write_files is not None] or [FORMATS["csv"]]
-    return written + [_write_files(journal, form) for form in listing]
+            writer.write_each(form)
+        if name := form.all_name or ("" if form.each else form.file_name):
+            writer.write_all(form, name, continuous_s if form.joins else None)
+    for form in [form for form in chosen if form.write_files is not None] or [FORMATS["csv"]]:
+        writer.write_files(form)
+    writer.write(FAILED_FILE, partial(_write_failed, journal.failures()))
+    return WrittenTables(writer.written, writer.kept, writer.kept_first)
 
 
-def heard(kept: KeptRecording) -> FileEvents:
-    """Return a recording and its events as rows of tables."""
-    found, file = kept.found, shown_path(kept.path)
-    start = found.origin.start
-    events = [
-        TableEvent(
-            file,
-            event.channel,
-            event.label,
-            event.onset,
-            event.offset,
-            event.score,
-            time_at(start, event.onset),
-            shown_path(event.end) if event.end else "",
-        )
-        for event in kept.events
-    ]
-    return FileEvents(_table_file(kept), events)
+class _Writer:
+    """Writes tables into the folder of a journal."""
 
+    def __init__(self, journal: Journal, zone: tzinfo | None) -> None:
+        self._journal, self._zone = journal, zone
+        self.written: list[Path] = []
+        self.kept = 0
+        self.kept_first: Path | None = None
 
-def _table_file(kept: KeptRecording) -> TableFile:
-    found, origin, quality = kept.found, kept.found.origin, kept.found.quality
-    return TableFile(
-        shown_path(kept.path),
-        round(found.duration_s, 3),
-        found.sample_rate,
-        found.channels,
-        time_at(origin.start, 0.0),
-        origin.said_by,
-        origin.latitude,
-        origin.longitude,
-        origin.recorder,
-        _level_dbfs(quality),
-        _decibels(quality.peak),
-        round(100 * quality.clipped / quality.samples, 4) if quality.samples else None,
-        round(quality.silent_s, 2),
-        quality.dropouts,
-        len(found.events),  # also those that began in the one before: something sounds
-        found.failure,
-    )
+    def write(self, name: str, write: Callable[[IO[bytes]], None]) -> None:
+        """Write a table."""
+        self._replace(self._journal.folder / name, write)
+        self.written.append(self._journal.folder / name)
 
+    def write_all(self, form: Format, name: str, continuous_s: float | None) -> None:
+        """Write a table with the events of all recordings."""
+        recordings = self._journal.recordings(continuous_s, self._zone)
+        rows = (rows_of(kept.path, kept.found, kept.events) for kept in recordings)
+        self.write(name, lambda stream: form.write(stream, rows, continuous_s is not None))
 
-def _level_dbfs(quality: Quality) -> float | None:
-    return _decibels(math.sqrt(quality.power / quality.samples)) if quality.samples else None
+    def write_files(self, form: Format) -> None:
+        """Write a table of the recordings."""
+        write = form.write_files
+        assert write is not None
+        rows = (file_row(kept.path, kept.found) for kept in self._journal.recordings(zone=self._zone))
+        self.write(form.files_name, lambda stream: write(stream, rows))
 
+    def write_each(self, form: Format) -> None:
+        """Write a file for each recording, also for those without events: nothing sounds in them."""
+        for kept in self._journal.recordings(zone=self._zone):
+            rows = [rows_of(kept.path, kept.found, kept.events)]
+            self._replace(self._place(kept.path, form), partial(_write_rows, form, rows))
+        self.written.append(self._journal.folder / LABELS_FOLDER)
 
-def _decibels(amplitude: float) -> float | None:
-    """Return an amplitude in dB below full scale; None for none."""
-    return round(20 * math.log10(amplitude), 2) if amplitude > 0 else None
+    def remove_failed(self) -> None:
+        """Delete what is beside recordings that could not be heard this time."""
+        each = [form for form in FORMATS.values() if form.each]
+        for path in self._journal.failed():
+            for form in each:
+                self._journal.remove_file(self._place(path, form))
 
+    def _place(self, recording: Path, form: Format) -> Path:
+        relative = self._journal.relative(recording)
+        return self._journal.folder / LABELS_FOLDER / relative.parent / name_beside(relative.name, form.file_name)
 
-def _write_failed(journal: Journal) -> Path:
-    target = journal.folder / FAILED_FILE
-    with replacing(target) as part, part.open("w", encoding="utf-8", newline="") as stream:
-        rows = csv.writer(stream, lineterminator="\n")
-        rows.writerow(FAILED_COLUMNS)
-        rows.writerows((shown_path(path), reason) for path, reason in journal.failures())
-    return target
-
-
-def _write_files(journal: Journal, form: Format) -> Path:
-    assert form.write_files is not None
-    target = journal.folder / form.files_name
-    with replacing(target) as part, part.open("wb") as stream:
-        form.write_files(stream, (_table_file(kept) for kept in journal.recordings()))
-    return target
-
-
-def _write_each(folder: Path, form: Format, recordings: Iterator[KeptRecording]) -> Path:
-    """Write a file for each recording, also for those without events: nothing sounds in them."""
-    for kept in recordings:
-        target = folder / kept.relative.parent / name_beside(kept.relative.name, form.file_name)
+    def _replace(self, target: Path, write: Callable[[IO[bytes]], None]) -> None:
+        if not self._journal.is_ours(target):
+            self.kept, self.kept_first = self.kept + 1, self.kept_first or target
+            return
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise HtsatEdgeError(f"{target.parent}: cannot be made: {error.strerror}") from None
-        with replacing(target) as part, part.open("wb") as stream:
-            form.write(stream, [heard(kept)], False)
-    return folder
+        with replacing(target) as part:
+            with part.open("wb") as stream:
+                write(stream)
+            self._journal.note_file(target, part)
+
+
+def _there(journal: Journal) -> Iterator[str]:
+    """Yield the formats of which there is something of ours, and that can be written here."""
+    found = set(map(_format_of, (path.relative_to(journal.folder) for path in journal.files_written())))
+    for name in sorted(found - {""}):
+        with suppress(HtsatEdgeError):  # on another machine, perhaps
+            FORMATS[name].require()
+            yield name
+
+
+def _format_of(path: Path) -> str:
+    """Return the name of the format of a file among the results; empty where it has none."""
+    if path.parts[0] != LABELS_FOLDER:
+        return next((name for name, form in FORMATS.items() if str(path) in (form.file_name, form.all_name)), "")
+    fitting = [name for name, form in FORMATS.items() if form.each and path.name.endswith(form.file_name)]
+    return max(fitting, key=lambda name: len(FORMATS[name].file_name), default="")  # of .txt and …selections.txt
+
+
+def _write_rows(form: Format, rows: Iterable[FileEvents], stream: IO[bytes]) -> None:
+    form.write(stream, rows, False)
+
+
+def _write_failed(failures: Iterable[Unreadable], stream: IO[bytes]) -> None:
+    write_csv_rows(stream, FAILED_COLUMNS, ((shown_path(path), reason) for path, reason in failures))
 
 
 def name_beside(recording: str, suffix: str) -> str:

@@ -18,8 +18,8 @@ from htsat_edge.runtime.dsp.audio import SUFFIXES
 
 WILD = re.compile(r"[*?[]")
 ANY_FOLDERS = "**"
-SYSTEM_FOLDERS = frozenset({"$RECYCLE.BIN", "System Volume Information", "lost+found", "@eaDir"})
-"""Of operating systems and network drives; some may not even be listed."""
+SYSTEM_FOLDERS = frozenset({"$RECYCLE.BIN", "System Volume Information", "lost+found", "@eaDir", "GUANO_BACKUP"})
+"""Of operating systems and network drives, some of which may not even be listed; copies that programs keep."""
 LARGEST = 2**63 - 1
 """What the journal can keep of a number."""
 
@@ -53,7 +53,7 @@ class _Wanted:
     def folder(self, path: Path) -> bool:
         """Return whether something below a folder may be wanted."""
         parts = path.relative_to(self.root.path).parts
-        return _fits(parts, self.root.pattern, part_of=True) and not _named(self.exclude, path.name, parts)
+        return _fits(parts, self.root.pattern, part_of=True) and not matches(self.exclude, path.name, parts)
 
     def file(self, path: Path) -> bool:
         """Return whether a file is wanted."""
@@ -61,8 +61,8 @@ class _Wanted:
         return (
             path.suffix.lower() in SUFFIXES
             and _fits(parts, self.root.pattern)
-            and (not self.include or _named(self.include, path.name, parts))
-            and not _named(self.exclude, path.name, parts)
+            and (not self.include or matches(self.include, path.name, parts))
+            and not matches(self.exclude, path.name, parts)
         )
 
     def enter(self, folder: os.stat_result) -> bool:
@@ -106,8 +106,12 @@ def walk(
 
 def common_folder(roots: Sequence[Path]) -> Path:
     """Return the deepest folder that all roots lie in, or are."""
-    found = [root.path if root.pattern or root.path.is_dir() else root.path.parent for root in map(_root_of, roots)]
-    return Path(os.path.commonpath(found))
+    return Path(os.path.commonpath(folders_of(roots)))
+
+
+def folders_of(roots: Sequence[Path]) -> list[Path]:
+    """Return the folder that each root is, or lies in; of a pattern, the one that it begins in."""
+    return [root.path if root.pattern or root.path.is_dir() else root.path.parent for root in map(_root_of, roots)]
 
 
 def look_at(path: Path) -> ArchiveFile:
@@ -164,7 +168,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _root_of(root: Path) -> Root:
     """Return where a walk begins; raise an HtsatEdgeError where that is not there."""
     wild = [number for number, part in enumerate(root.parts) if WILD.search(part)]
-    fixed = wild[0] if wild and not os.path.lexists(root) else len(root.parts)
+    # A name with brackets that is there is no pattern.
+    fixed = next((at for at in wild if not os.path.lexists(Path(*root.parts[: at + 1]))), len(root.parts))
     base, pattern = Path(*root.parts[:fixed]), root.parts[fixed:]
     if pattern and pattern[-1] == ANY_FOLDERS:  # all that is in them
         pattern = (*pattern, "*")
@@ -205,8 +210,8 @@ def _goes_on(part: str, pattern: str) -> bool:
     return pattern == ANY_FOLDERS or _same(part, pattern)
 
 
-def _named(patterns: Sequence[str], name: str, parts: Sequence[str]) -> bool:
-    """Return whether one of several patterns matches a name, or the path that it ends."""
+def matches(patterns: Sequence[str], name: str, parts: Sequence[str]) -> bool:
+    """Return whether one of several patterns matches a name, or the path that it ends, in capitals or not."""
     path = "/".join(parts)
     return any(_same(name, pattern) or _same(path, pattern) for pattern in patterns)
 

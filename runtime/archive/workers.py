@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from htsat_edge.runtime.archive.records import FoundInRecording, HearingSettings, Span, SpanScores
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.programs import command_of
+from htsat_edge.runtime.common.programs import command_of, signal_of
 
 PATIENCE_S = 600.0
 """A worker that has heard nothing for so long hangs."""
@@ -278,7 +278,7 @@ def _how_it_ended(status: int) -> str:
         return f"ended with status {status}"
     if -status == signal.SIGKILL:
         return "was killed; where memory is short, give fewer --processes"
-    return f"crashed ({signal.Signals(-status).name})"
+    return f"crashed ({signal_of(status)})"
 
 
 def _command(descriptor: int) -> list[str]:

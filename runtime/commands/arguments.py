@@ -89,6 +89,11 @@ def share(text: str) -> float:
     return value
 
 
+def gpu_share(text: str) -> float:
+    """Return a number above 0, up to 1."""
+    return 1.0 if text == "1" else share(text)
+
+
 def seconds(text: str) -> float:
     """Return a positive number."""
     value = _number(text)

@@ -112,7 +112,7 @@ def _why_missing(path: Path) -> str:
         return "no such file"
     except OSError:  # said where the file is read
         return ""
-    return f"is a folder; the recordings in it: htsat-edge detect {quote(str(path))}/*" if is_folder else ""
+    return f"is a folder; all that is in it: htsat-edge scan {quote(str(path))} --out RESULTS" if is_folder else ""
 
 
 def detect(

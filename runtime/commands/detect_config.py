@@ -22,6 +22,7 @@ from htsat_edge.runtime.daemon.settings import prepare, settings_of
 from htsat_edge.runtime.models.bundle import ModelInfo
 from htsat_edge.runtime.models.classes import Classes
 from htsat_edge.runtime.models.groups import read_groups
+from htsat_edge.runtime.models.model import refuse_no_sounds
 from htsat_edge.runtime.models.sensitivity import note_sensitivity
 from htsat_edge.runtime.models.settings import Settings
 
@@ -46,7 +47,7 @@ class Hearing:
 def read_config(args: argparse.Namespace) -> DaemonConfig:
     """Return the configuration, or that of a daemon without one, with the model that the options name.
 
-    Raise an HtsatEdgeError where it cannot be read, or has not the source that is asked for.
+    Raise an HtsatEdgeError where it cannot be read, or has not the source that is asked for, or --sounds is no folder.
     """
     if args.config is None and args.source is not None:
         raise HtsatEdgeError(f"--source {args.source}: is a source of a configuration: give --config FILE, too")
@@ -55,6 +56,7 @@ def read_config(args: argparse.Namespace) -> DaemonConfig:
     if args.source is not None and not names & names_of(args.source):
         meant = suggest(args.source, names, f"; there is {listed(sorted(names))}")
         raise HtsatEdgeError(f"--source {args.source}: is no source of {args.config}{meant}")
+    refuse_no_sounds(args.sounds)
     given = {name: value for name in MODEL_OPTIONS if (value := getattr(args, name)) is not None}
     return config.model_copy(update={"model": config.model.model_copy(update=given)})
 

@@ -5,24 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
+from typing import Literal
 
-from htsat_edge.runtime.archive.formats import (
-    FORMATS,
-    FileEvents,
-    Format,
-    TableEvent,
-    TableFile,
-    shown_path,
-    time_at,
-)
+from htsat_edge.runtime.archive.formats import FORMATS, FileEvents, Format, rows_of
+from htsat_edge.runtime.archive.journal import KeptEvent
+from htsat_edge.runtime.archive.records import FoundEvent, FoundInRecording, Origin, Quality
+from htsat_edge.runtime.archive.tables import name_beside
 from htsat_edge.runtime.commands.report import Detections
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import refuse_unwritable, refuse_unwritable_folder, replacing
 from htsat_edge.runtime.dsp.audio import AudioFile
+from htsat_edge.runtime.dsp.channels import Channel, channel_number
 from htsat_edge.runtime.dsp.formats.pipe import STDIN
 
 
@@ -31,7 +28,7 @@ class FormatOutput:
     """Where --format and --out have events written."""
 
     format: Format
-    channel: int | str
+    channel: Channel | Literal["each"]
     """The one that is heard, as the option has it."""
     out: Path | None
     """A file; None: stdout."""
@@ -67,9 +64,9 @@ def plan_output(args: argparse.Namespace) -> FormatOutput | None:
     if args.json or args.top is not None:
         raise HtsatEdgeError(f"--format {args.format}: not together with {'--json' if args.json else '--top'}")
     chosen, out, named = FORMATS[args.format], args.out, f"--format {args.format}"
-    chosen.require()
     if out is None and not chosen.is_text:
         raise HtsatEdgeError(f"{named}: is no text; give --out FILE, such as {chosen.file_name}")
+    chosen.require()
     is_folder = out is not None and out.is_dir()
     if chosen.each and (is_folder or len(args.files) > 1):
         if out is None:
@@ -87,29 +84,23 @@ def plan_output(args: argparse.Namespace) -> FormatOutput | None:
     return FormatOutput(chosen, args.channel, out)
 
 
-def heard_recording(file: AudioFile, found: Sequence[Detections], channel: int | str) -> FileEvents:
+def heard_recording(file: AudioFile, found: Sequence[Detections], channel: Channel | Literal["each"]) -> FileEvents:
     """Return a recording with the events of its channels, in the order of those, as rows of tables."""
-    name = "stdin" if file.path == STDIN else shown_path(file.path)
-    first = found[0]
-    failure = "" if first.failure is None else str(first.failure)
-    events = list(_rows(name, found, channel))
-    row = TableFile(
-        name,
+    events = [
+        KeptEvent(number if channel == "each" else channel_number(channel), end.label, end.onset, end.offset, end.score)
+        for number, one in enumerate(found, 1)
+        for end in one.ended
+    ]
+    heard = FoundInRecording(
         max(one.duration_s for one in found),
         file.sample_rate,
         file.channels,
-        time_at(first.start, 0.0),
-        events=len(events),
-        failure=failure,
+        Quality(),
+        tuple(FoundEvent(*event[:5]) for event in events),
+        Origin(found[0].start),
+        "" if found[0].failure is None else str(found[0].failure),
     )
-    return FileEvents(row, events)
-
-
-def _rows(name: str, found: Sequence[Detections], channel: int | str) -> Iterator[TableEvent]:
-    for number, one in enumerate(found, 1):
-        own = number if channel == "each" else channel if isinstance(channel, int) else 0
-        for event in one.ended:
-            yield TableEvent(name, own, event.label, event.onset, event.offset, event.score, event.time or "")
+    return rows_of(Path("stdin") if file.path == STDIN else file.path, heard, events)
 
 
 def _plan_places(files: Sequence[Path], folder: Path, format: Format) -> dict[Path, Path]:
@@ -117,7 +108,7 @@ def _plan_places(files: Sequence[Path], folder: Path, format: Format) -> dict[Pa
     places: dict[Path, Path] = {}
     recordings: dict[Path, Path] = {}
     for file in files:
-        place = places[file] = folder / f"{'stdin' if file == STDIN else file.name}{format.file_name}"
+        place = places[file] = folder / name_beside("stdin" if file == STDIN else file.name, format.file_name)
         if (first := recordings.setdefault(place, file)) != file:
             raise HtsatEdgeError(
                 f"--out {folder}: {first} and {file} would both be written as {place.name}; give them one by one, "

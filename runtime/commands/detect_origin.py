@@ -30,8 +30,13 @@ def option_start(args: argparse.Namespace) -> datetime | None:
 
 
 def origin_of(path: Path, args: argparse.Namespace) -> Origin:
-    """Return when and where a recording was made; that of a clip of ours in local time."""
+    """Return when and where a recording was made; for a person that of a clip of ours in local time.
+
+    For other programs it is as `scan` has it: as the recording says it.
+    """
     origin = read_origin(path, option_zone(args), option_start(args))
+    if args.format is not None:
+        return origin
     is_clip = origin.said_by == "clip" or parse_clip_name(path.name) is not None
     if origin.start is None or origin.start.tzinfo is None or not is_clip:
         return origin

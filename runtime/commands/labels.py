@@ -16,7 +16,7 @@ from htsat_edge.configs import CONFIGS
 from htsat_edge.runtime.common.text import visible
 from htsat_edge.runtime.models.bundle import BUNDLED, DEFAULT_THRESHOLD, ModelInfo, find_ancestors
 from htsat_edge.runtime.models.levels import BALANCED, SENSITIVITIES
-from htsat_edge.runtime.models.model import Model, load_model
+from htsat_edge.runtime.models.model import Model, load_model, refuse_no_sounds
 
 AUDIOSET = CONFIGS / "labels" / "audioset.csv"
 """The tree that a word is looked up in, since few models have one of their own."""
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    refuse_no_sounds(args.sounds)
     model = load_model(args.bundle or BUNDLED, args.sounds)
     for note in model.sounds.notes():
         logger.warning(note)

@@ -13,8 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from htsat_edge.runtime.commands.live_view_state import EventRow, ScoreNow, SourceView, ViewNote, ViewState
-from htsat_edge.runtime.commands.report import clock
-from htsat_edge.runtime.common.text import plural, visible
+from htsat_edge.runtime.common.text import clock, plural, visible
 from htsat_edge.runtime.daemon.health import PROBLEMS
 from htsat_edge.runtime.daemon.live.frames import LiveOutput, LiveSource
 

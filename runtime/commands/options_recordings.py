@@ -9,6 +9,7 @@ from htsat_edge.runtime.commands.arguments import (
     add_bundle,
     add_sounds,
     channel,
+    gpu_share,
     moment,
     names,
     recording,
@@ -35,26 +36,10 @@ def add_detect(parser: argparse.ArgumentParser) -> None:
         type=recording,
         help="wav, flac, ogg, mp3, or what ffmpeg knows; any rate, any channels; - is standard input",
     )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="the daemon's: its model, sounds, detection and rules, and none of its outputs; options count more",
-    )
-    parser.add_argument(
-        "--source",
-        metavar="NAME",
-        help="of --config: whose settings count (default: the one in a clip's name, or all's)",
-    )
-    add_bundle(parser, "an engine that was built for this machine, else onnxruntime")
-    parser.set_defaults(backend=None)  # so that it is known whether it was given, beside --config
-    parser.add_argument(
-        "--precision", metavar="P", help="of the engine, or of the bundle's graph (default: the best by measurement)"
-    )
+    _add_model(parser, "the one in a clip's name, or all's")
     parser.add_argument(
         "--threads", type=count, metavar="N", help="of onnxruntime (default: one for each core, which wait asleep)"
     )
-    add_sounds(parser)
     parser.add_argument("--json", action="store_true", help="print messages as JSON Lines in place of a table")
     parser.add_argument(
         "--format", choices=FORMATS, help="print the events of all recordings for other programs, in place of a table"
@@ -79,7 +64,7 @@ def add_scan(parser: argparse.ArgumentParser) -> None:
     """Add the options of `scan`."""
     _add_files(parser)
     parser.add_argument(
-        "--processes", type=count, metavar="N", help="that hear at the same time, a thread each (default: one a core)"
+        "--processes", type=count, metavar="N", help="worker processes, a thread each (default: one a core)"
     )
     parser.add_argument(
         "--ray",
@@ -88,18 +73,33 @@ def add_scan(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="hear on a Ray cluster: that of the environment, or the one at ADDRESS, such as HOST:6379",
     )
-    parser.add_argument("--scores", action="store_true", help="also keep all scores, as .npz in RESULTS/scores")
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="the daemon's: its model, sounds, detection and rules"
+        "--gpus",
+        type=gpu_share,
+        metavar="SHARE",
+        help="of a GPU, that each worker of --ray takes, up to 1 (default: 1 for an engine of TensorRT, else a CPU)",
     )
-    parser.add_argument("--source", metavar="NAME", help="of --config: whose settings count (default: all's)")
+    parser.add_argument("--scores", action="store_true", help="also keep all scores, as .npz in RESULTS/scores")
+    _add_model(parser, "all's")
+    parser.set_defaults(threads=None)  # a process each has one
+    add_hearing(parser)
+
+
+def _add_model(parser: argparse.ArgumentParser, source: str) -> None:
+    """Add which model hears, on what; `source` says whose settings count by default."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the daemon's: its model, sounds, detection and rules, and none of its outputs; options count more",
+    )
+    parser.add_argument("--source", metavar="NAME", help=f"of --config: whose settings count (default: {source})")
     add_bundle(parser, "an engine that was built for this machine, else onnxruntime")
-    parser.set_defaults(backend=None, threads=None)  # so that it is known whether it was given, beside --config
+    parser.set_defaults(backend=None)  # so that it is known whether it was given, beside --config
     parser.add_argument(
         "--precision", metavar="P", help="of the engine, or of the bundle's graph (default: the best by measurement)"
     )
     add_sounds(parser)
-    add_hearing(parser)
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -113,7 +113,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=folder,
         required=True,
         metavar="RESULTS",
         help="folder for tables, summary.html and the journal; the same command goes on where it was stopped",
@@ -141,6 +141,13 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         help="recordings that follow each other within S seconds are one: what sounds across their border is one event "
         f"(default of S: {CONTINUOUS_S:g})",
     )
+
+
+def folder(text: str) -> Path:
+    """Return a folder that has a name; an empty one, of a variable that is not set, would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("has an empty name; write . for the current folder")
+    return Path(text)
 
 
 def formats(text: str) -> list[str]:

@@ -18,11 +18,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 from matplotlib.typing import ColorType
 
-from htsat_edge.runtime.commands.report import Detections, clock
+from htsat_edge.runtime.commands.report import Detections
 from htsat_edge.runtime.commands.truth import TrueSound
 from htsat_edge.runtime.common.files import replacing
 from htsat_edge.runtime.common.marks import PROGRAM
-from htsat_edge.runtime.common.text import visible
+from htsat_edge.runtime.common.text import clock, visible
 from htsat_edge.runtime.dsp.events import EventEnd, is_early
 from htsat_edge.runtime.dsp.log_mel import FrontEnd, hz_to_band
 from htsat_edge.runtime.dsp.trace import Trace

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.text import listed, visible
+from htsat_edge.runtime.common.text import clock, listed, visible
 from htsat_edge.runtime.daemon.messages import TopScore
 from htsat_edge.runtime.daemon.outputs.clip_names import parse_clip_name, plain
 from htsat_edge.runtime.dsp.events import Event, EventEnd, is_early
@@ -44,16 +44,6 @@ class Detections:
         """The events that have ended, in the order of their onsets."""
         ended = [event for event in self.events if isinstance(event, EventEnd)]
         return sorted(ended, key=lambda event: (event.onset, event.label))
-
-
-def clock(seconds: float, digits: int = 2) -> str:
-    """Return seconds as 1:02:03.45, without the hours where there are none."""
-    ticks = round(seconds * 10**digits)
-    whole, fraction = divmod(ticks, 10**digits)
-    minutes, second = divmod(whole, 60)
-    hours, minute = divmod(minutes, 60)
-    text = f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
-    return f"{text}.{fraction:0{digits}}" if digits else text
 
 
 def day_and_time(moment: datetime) -> str:

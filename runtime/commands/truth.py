@@ -13,6 +13,7 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.text import is_name, listed, visible
 
 TIMES = ("onset", "offset")
+FILES = ("file", "filename")
 LABELS = ("label", "class", "event_label")
 """What the column of labels is called: in farmyard.csv, in manifests, in DESED's tables; the first of these counts."""
 ROUNDED_S = 0.2
@@ -36,7 +37,7 @@ def read_truth(truth: Path | None, plot: Path | None, files: Sequence[Path]) -> 
     ------
     HtsatEdgeError
         It is not to be drawn, or of which recording it is cannot be known; or it cannot be read, lacks a column, or
-        holds a row that makes no sense.
+        holds a row that makes no sense, or only rows of other recordings.
     """
     if truth is None:
         return []
@@ -57,10 +58,21 @@ def read_truth(truth: Path | None, plot: Path | None, files: Sequence[Path]) -> 
     if missing := [name for name in (*TIMES, named) if name not in there]:
         found = listed(there, 8) or "none"
         raise HtsatEdgeError(f"--truth {truth}: has no column {', '.join(missing)}; it has {found}")
+    file = next((name for name in FILES if name in there), None)
+    wanted, others = files[0].name, set[str]()
+    sounds = list[TrueSound]()
     try:
-        sounds = [_sound(truth, rows.line_num, row, named) for row in rows]
+        for row in rows:
+            name = None if file is None else Path(row[file] or "").name
+            if name not in (None, wanted):  # such as that of a whole scan
+                others.add(str(name))
+            else:
+                sounds.append(_sound(truth, rows.line_num, row, named))
     except csv.Error as error:
         raise HtsatEdgeError(f"--truth {truth}: line {rows.line_num + 1}: is not CSV: {error}") from None
+    if others and not sounds:
+        named = visible(listed(sorted(others)))
+        raise HtsatEdgeError(f"--truth {truth}: has no row of {wanted}; its column {file} names {named}")
     return sorted(sounds, key=lambda sound: sound.onset)
 
 

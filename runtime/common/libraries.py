@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from importlib.metadata import distributions, packages_distributions
 from traceback import walk_tb
 
@@ -43,6 +43,11 @@ def needing(what: str, package: str, mend: str) -> Iterator[None]:
         raise HtsatEdgeError(f"{what} needs {package}: {mend}") from None
     except Exception as error:  # a library that was made for another version of its own libraries may fail in any way
         raise HtsatEdgeError(f"{what} needs {describe_broken(error, package)}") from None
+
+
+def needing_archive(what: str, package: str) -> AbstractContextManager[None]:
+    """Do what `needing` does, for a package of the extra `archive`."""
+    return needing(what, package, 'pip install "htsat-edge[archive]"')
 
 
 def describe_broken(error: Exception, package: str = "") -> str:

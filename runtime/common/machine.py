@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import signal
 import subprocess
 from contextlib import suppress
 from functools import cache
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.libraries import needing
-from htsat_edge.runtime.common.programs import trial_of
+from htsat_edge.runtime.common.programs import signal_of, trial_of
 
 RELEASE = Path("/etc/nv_tegra_release")
 """Where Jetson Linux (L4T) says which one it is."""
@@ -134,7 +133,7 @@ def refuse_crash(off: str) -> None:
         raise HtsatEdgeError(f"onnxruntime is not loaded within {TRIAL_S} s: end what else runs here, and try again")
     if status < 0:
         raise HtsatEdgeError(
-            f"onnxruntime ends with {signal.Signals(-status).name} when it is loaded, as before 1.27 where "
+            f"onnxruntime ends with {signal_of(status)} when it is loaded, as before 1.27 where "
             f"processors are turned off ({off}): turn all of them on (nvpmodel on a Jetson), or take Python 3.11 or "
             'newer and pip install "onnxruntime>=1.27"'
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Literal
@@ -37,6 +38,14 @@ The last in the path is the folder that holds htsat_edge, since a checkout that 
 def command_of(program: Program, *arguments: str) -> list[str]:
     """Return the command that runs a program of ours with this interpreter."""
     return [sys.executable, "-c", RUN, str(Path(htsat_edge.__file__).parents[1]), program, *arguments]
+
+
+def signal_of(status: int) -> str:
+    """Return the name of the signal that has ended a process, whose status is its number with a minus."""
+    try:
+        return signal.Signals(-status).name
+    except ValueError:  # real-time signals, which some batch systems send, have none
+        return f"signal {-status}"
 
 
 def trial_of(library: str) -> list[str]:

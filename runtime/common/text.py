@@ -36,6 +36,16 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
+def clock(seconds: float, digits: int = 2) -> str:
+    """Return seconds as 1:02:03.45, without the hours where there are none."""
+    ticks = round(seconds * 10**digits)
+    whole, fraction = divmod(ticks, 10**digits)
+    minutes, second = divmod(whole, 60)
+    hours, minute = divmod(minutes, 60)
+    text = f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+    return f"{text}.{fraction:0{digits}}" if digits else text
+
+
 def in_one_line(error: object, most: int = 300) -> str:
     """Return the message of a library's error in one line, of a long one the beginning."""
     text = " ".join(str(error).split())

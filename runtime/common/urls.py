@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import re
 import urllib.parse
+from pathlib import Path
 
+URL = re.compile(r"([a-z][a-z0-9+.-]+):/+(.+)", re.DOTALL)
+"""Of a file or a folder; pathlib leaves one of the slashes."""
+LOCAL = ("file", "local")
+"""Schemes without a host: what follows is a path from / on."""
 USER = re.compile(r"(:/+)((?:[^\s/?#:]*:\S*|[^\s/?#]*)@)")
 """The user part of a URL. With a password it reaches to the last @: a password that is not escaped may hold / and ?."""
 QUERY = re.compile(r"(:/+[^\s?]*\?)\S+?(?=['\":;,.)\]>]*(?:\s|$))")
 """The query of a URL, without the punctuation behind it. Cameras take passwords there, under names of their own."""
+
+
+def is_url(name: str | Path) -> bool:
+    """Return whether the name of a file or a folder is a URL, such as s3://bucket/folder."""
+    return URL.fullmatch(str(name)) is not None
+
+
+def whole_url(name: str | Path) -> str:
+    """Return a URL with all of its slashes, of which a path keeps one; other names as they are."""
+    found = URL.fullmatch(str(name))
+    return f"{found[1]}:{'///' if found[1] in LOCAL else '//'}{found[2]}" if found else str(name)
 
 
 def without_user(text: str) -> str:

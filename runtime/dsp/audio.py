@@ -90,9 +90,16 @@ class AudioFile:
                 """Full scale: 1, or that of integers which were written as floats."""
                 self.is_sought_exactly = isinstance(reader, SoundFileReader) and reader.is_sought_exactly
                 """Whether reading may begin at any sample at once, and to the sample."""
-        if self._mended is not None and self._mended.note is not None:
-            level = logging.INFO if self._kept is not None and self._mended.is_open else logging.WARNING
-            logger.log(level, "%s: %s", self._name, self._mended.note)
+        self.missing = self._log_mended()
+        """What the header promises and is not there, as a sentence; what is there is read all the same."""
+
+    def _log_mended(self) -> str:
+        """Log what is wrong with the head of the file; return it where it promises more than is there."""
+        if self._mended is None or self._mended.note is None:
+            return ""
+        level = logging.INFO if self._kept is not None and self._mended.is_open else logging.WARNING
+        logger.log(level, "%s: %s", self._name, self._mended.note)
+        return self._mended.note if self._mended.is_cut else ""
 
     def blocks(self, length: int, channel: Channel = "mix") -> Iterator[FloatArray]:
         """Yield one channel of the recording, or the mix of all, in blocks (S,) of about `length` samples.
@@ -138,10 +145,10 @@ class AudioFile:
         """
         done, length = 0, max(1, min(length, MOST_VALUES // self.channels))
         with self._reported(), closing(open_reader(self._content, self._mended)) as reader:
+            if first and self.is_sought_exactly and isinstance(reader, SoundFileReader):
+                done = self._seek(reader, min(first, self.samples))
             while True:
                 try:
-                    if done < first and self.is_sought_exactly and isinstance(reader, SoundFileReader):
-                        done = reader.seek(min(first, self.samples))
                     frames = reader.read(length)
                 except soundfile.LibsndfileError:
                     raise self._truncated(done) from None
@@ -154,6 +161,13 @@ class AudioFile:
                 if early < len(frames):
                     yield frames[early:]
             self._check_end(reader, done)
+
+    def _seek(self, reader: SoundFileReader, first: int) -> int:
+        """Go to a sample, or a little before it; return where that is."""
+        try:
+            return reader.seek(first)
+        except soundfile.LibsndfileError:
+            raise self._truncated(first) from None
 
     def _measure(self, reader: Reader, mp3: mpeg.Length | None) -> int:
         """Return the samples of a channel; raise where the file holds less, or more, than libsndfile would read."""

@@ -33,6 +33,11 @@ def check_channel(channel: Channel, channels: int) -> None:
         raise HtsatEdgeError(f"has {there}, but channel {channel} is asked for")
 
 
+def channel_number(channel: Channel) -> int:
+    """Return the channel that is always heard, from 1 on; 0 for what is made of all of them."""
+    return 1 if channel == "first" else channel if isinstance(channel, int) else 0
+
+
 class Downmix:
     """Frames of several channels in, one channel out; the same samples, to the bit, for any chunking.
 

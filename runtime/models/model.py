@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.models.backends import Kind, open_backend
 from htsat_edge.runtime.models.backends.backend import Backend
 from htsat_edge.runtime.models.bundle import BUNDLED, Bundle, ModelInfo, load_bundle
@@ -45,6 +46,15 @@ def load_model(bundle: Bundle | Path | str = BUNDLED, sounds: Path | None = None
         bundle = load_bundle(bundle)
     found = read_sounds(sounds_folder(bundle, sounds), bundle)
     return Model(bundle, with_sounds(bundle.info, found), found)
+
+
+def refuse_no_sounds(sounds: Path | None) -> None:
+    """Raise an HtsatEdgeError where the folder of sounds that an option names is not there.
+
+    That of a configuration may come later, with the first sound.
+    """
+    if sounds is not None and not sounds.is_dir():
+        raise HtsatEdgeError(f"--sounds {sounds}: no such folder")
 
 
 def sounds_folder(bundle: Bundle, sounds: Path | None) -> Path:

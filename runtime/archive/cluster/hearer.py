@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from htsat_edge.runtime.archive.cluster.parts import FileAnswer, table_of
-from htsat_edge.runtime.archive.cluster.storage import is_url, local_copy, look_at_url
+from htsat_edge.runtime.archive.cluster.storage import local_copy, look_at_url
 from htsat_edge.runtime.archive.records import ArchiveFile, HearingSettings, SpanScores
 from htsat_edge.runtime.archive.walk import look_at
 from htsat_edge.runtime.archive.workers import Answer, Cut, FinishFile, GivenUp, HearFile, HearSpan, Job, Workers
 from htsat_edge.runtime.common.text import in_one_line
+from htsat_edge.runtime.common.urls import is_url
 
 if TYPE_CHECKING:
     import pyarrow
@@ -58,7 +59,9 @@ class RayHearer:
     def _do(self, job: Job) -> Answer:
         """Have the process do a job. Raise an HtsatEdgeError where none can hear anything, as without the model."""
         jobs = deque([job])
-        return next(iter([said[1] for said in self._workers.run(lambda: jobs.popleft() if jobs else None) if said]))
+        # To the end of the run: what is left in the middle is gone on with by the next one.
+        answers = [said[1] for said in self._workers.run(lambda: jobs.popleft() if jobs else None) if said]
+        return answers[0]
 
 
 def pack(jobs: Sequence[Job]) -> bytes:

@@ -23,6 +23,15 @@ PATIENCE_S = 120.0
 """For a machine to say what it sees."""
 
 
+def require_ray() -> None:
+    """Raise an HtsatEdgeError where Ray is not installed."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    with needing("--ray", "ray", 'pip install "htsat-edge[cluster]"'):
+        import pyarrow.parquet  # noqa: F401
+        import ray.data  # noqa: F401
+
+
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
     """Be connected to a cluster in a `with` block, and no longer; leave a connection as it is where there is one.
@@ -37,11 +46,9 @@ def connected(address: str | None) -> Iterator[None]:
     HtsatEdgeError
         There is none, or Ray is not installed.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    with needing("--ray", "ray", 'pip install "htsat-edge[cluster]"'):
-        import pyarrow.parquet  # noqa: F401
-        import ray.data
+    require_ray()
+    import ray
+
     if ray.is_initialized():
         yield
         return
@@ -75,7 +82,7 @@ def check_nodes(paths: list[Path], gpus: float = 0.0) -> int:
     Parameters
     ----------
     paths
-        What each machine must see: the results, the model.
+        What each machine must see: the results, the model, the recordings.
     gpus
         Share of a GPU that each worker takes; 0: it takes a CPU.
     """

@@ -15,9 +15,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from htsat_edge.runtime.archive.journal import Journal
 from htsat_edge.runtime.archive.journal.rows import found_as_text, found_of_text, scores_as_row, scores_of_row
 from htsat_edge.runtime.archive.records import ArchiveFile, FoundEvent, FoundInRecording, Span, SpanScores
 from htsat_edge.runtime.archive.workers import Answer, Cut, GivenUp
+from htsat_edge.runtime.common.libraries import needing_archive
 
 if TYPE_CHECKING:
     import pyarrow
@@ -71,6 +73,26 @@ class AnswerParts:
             self._taken.add(name)
             for row in rows:
                 yield _answer_of(row)
+
+
+def take_left(journal: Journal) -> None:
+    """Take over what a run that was killed has left, but for what has failed, or changed since; remove the parts."""
+    parts = AnswerParts(journal.folder)
+    if not parts.folder.is_dir():
+        return
+    with needing_archive(f"{parts.folder}, which a run with --ray has left,", "pyarrow"):
+        import pyarrow.parquet  # noqa: F401
+    left = [said for said in parts.take() if isinstance(said.answer, FoundInRecording | SpanScores)]
+    paths = {said.file.path for said in left}
+    todo = {file.path: file for file in journal.todo() if file.path in paths}
+    for file, answer, _ in left:
+        if todo.get(file.path) != file:
+            continue
+        if isinstance(answer, SpanScores):
+            journal.keep_span(file.path, answer)
+        elif isinstance(answer, FoundInRecording):
+            journal.finish(file.path, answer)
+    parts.clear()
 
 
 def table_of(answers: list[FileAnswer]) -> pyarrow.Table:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from htsat_edge.runtime.archive.cluster.hearer import RayHearer, pack
 from htsat_edge.runtime.archive.cluster.nodes import check_nodes, connected
 from htsat_edge.runtime.archive.cluster.parts import ID, AnswerParts, FileAnswer
 from htsat_edge.runtime.archive.journal import Journal
-from htsat_edge.runtime.archive.records import ArchiveFile, FoundInRecording, HearingSettings, SpanScores
+from htsat_edge.runtime.archive.records import HearingSettings
 from htsat_edge.runtime.archive.scan import Agenda
 from htsat_edge.runtime.archive.scan_progress import ScanProgress
 from htsat_edge.runtime.archive.workers import HearFile, Job
@@ -39,9 +39,10 @@ def hear_on_ray(
     address: str | None,
     progress: ScanProgress,
     newest_first: bool = False,
-    gpus: float = 0.0,
+    folders: Sequence[Path] = (),
+    gpus: float | None = None,
 ) -> None:
-    """Hear all that a journal has to do, and write it into the journal.
+    """Hear all that a journal has to do, and write it into the journal; `take_left` goes first.
 
     Parameters
     ----------
@@ -55,8 +56,10 @@ def hear_on_ray(
         Shows how far it is.
     newest_first
         Hear the recordings first that were changed last.
+    folders
+        Where the recordings lie, so that each machine can be asked whether it sees them.
     gpus
-        Share of a GPU that each worker gets; 0: it gets a CPU.
+        Share of a GPU that each worker gets; None: a whole one for an engine of TensorRT, else a CPU.
 
     Raises
     ------
@@ -64,20 +67,17 @@ def hear_on_ray(
         There is no such cluster, one of its machines cannot do the work, or Ray gives up. What is done is kept.
     """
     parts = AnswerParts(journal.folder)
-    _take_left(parts, journal)
+    share = gpus or (1.0 if settings.backend == "tensorrt" else 0.0)
     with connected(address):
-        paths = [journal.folder, settings.bundle, *([settings.sounds] if settings.sounds else [])]
-        workers = check_nodes(paths, gpus)
-        seen: dict[Path, ArchiveFile] = {}  # by the workers, after they have heard it: the driver need not look again
-        agenda, heard_s = Agenda(journal, settings, progress, newest_first, seen.__getitem__), 0.0
+        paths = [journal.folder, settings.bundle, *([settings.sounds] if settings.sounds else []), *folders]
+        workers = check_nodes(paths, share)
+        agenda, heard_s = Agenda(journal, settings, progress, newest_first), 0.0
         while jobs := _upcoming(agenda):
             lost = len(jobs)
-            for said in _Pass(parts, settings, jobs, workers, gpus).answers():
+            for said in _Pass(parts, settings, jobs, workers, share).answers():
                 if said is not None:
                     lost, heard_s = lost - 1, heard_s + said.heard_s
-                    seen[said.file.path] = said.file
-                    agenda.settle(HearFile(said.file.path, said.file.size), said.answer)
-                    seen.clear()
+                    agenda.settle(said.file.path, said.answer, said.file)
                 progress.hear(heard_s)
             if lost:
                 raise HtsatEdgeError(f"--ray: {plural(lost, 'answer')} got lost; the same command goes on")
@@ -114,6 +114,7 @@ class _Pass:
 
     def answers(self) -> Iterator[FileAnswer | None]:
         """Yield answers as they come, and None about once a second. Raise an HtsatEdgeError where Ray gives up."""
+        self._parts.clear()
         working = threading.Thread(target=self._work, name="ray", daemon=True)
         working.start()
         while working.is_alive():
@@ -146,7 +147,7 @@ class _Pass:
         try:
             data = ray.data.from_items([{"jobs": group} for group in self._groups], override_num_blocks=count)
             heard = data.map_batches(
-                RayHearer, fn_constructor_args=[self._settings], batch_size=None, compute=pool, **share
+                RayHearer, fn_constructor_args=[self._settings], batch_size=1, compute=pool, **share
             )
             heard.write_parquet(str(self._parts.answers), ray_remote_args={"num_cpus": 0})
         finally:
@@ -161,22 +162,6 @@ def _upcoming(agenda: Agenda) -> list[Job]:
         jobs.append(job)
         groups += min(share_of(job), 1.0)
     return jobs
-
-
-def _take_left(parts: AnswerParts, journal: Journal) -> None:
-    """Take over what a run that was killed has left, but for what has failed, or changed since."""
-    left = [said for said in parts.take() if isinstance(said.answer, FoundInRecording | SpanScores)]
-    if left:
-        paths = {said.file.path for said in left}
-        todo = {file.path: file for file in journal.todo() if file.path in paths}
-        for file, answer, _ in left:
-            if todo.get(file.path) != file:
-                continue
-            if isinstance(answer, SpanScores):
-                journal.keep_span(file.path, answer)
-            elif isinstance(answer, FoundInRecording):
-                journal.finish(file.path, answer)
-    parts.clear()
 
 
 def _reason(error: Exception) -> str:

@@ -9,7 +9,17 @@ from collections.abc import Mapping
 
 from htsat_edge.runtime.archive.formats.labels import require_praatio, write_audacity, write_raven, write_textgrid
 from htsat_edge.runtime.archive.formats.parquet import require_pyarrow, write_parquet, write_parquet_files
-from htsat_edge.runtime.archive.formats.rows import FileEvents, Format, TableEvent, TableFile, shown_path, time_at
+from htsat_edge.runtime.archive.formats.rows import (
+    FileEvents,
+    Format,
+    TableEvent,
+    TableFile,
+    file_row,
+    moment_at,
+    rows_of,
+    shown_path,
+    time_at,
+)
 from htsat_edge.runtime.archive.formats.tables import (
     write_csv,
     write_csv_files,
@@ -34,7 +44,9 @@ FORMATS: Mapping[str, Format] = {
     "jsonl": Format(
         "the same, an object a line", "events.jsonl", write_jsonl, write_jsonl_files, "files.jsonl", joins=True
     ),
-    "raven": Format("selection table of Raven", ".Table.1.selections.txt", write_raven, each=True),
+    "raven": Format(
+        "selection table of Raven", ".Table.1.selections.txt", write_raven, each=True, all_name="raven.txt"
+    ),
     "audacity": Format("label track of Audacity", ".txt", write_audacity, each=True),
     "kaleidoscope": Format("CSV of Kaleidoscope", "kaleidoscope.csv", write_kaleidoscope),
     "desed": Format("TSV of DESED and DCASE", "desed.tsv", write_desed),
@@ -42,4 +54,15 @@ FORMATS: Mapping[str, Format] = {
 }
 """By name."""
 
-__all__ = ["FORMATS", "FileEvents", "Format", "TableEvent", "TableFile", "shown_path", "time_at"]
+__all__ = [
+    "FORMATS",
+    "FileEvents",
+    "Format",
+    "TableEvent",
+    "TableFile",
+    "file_row",
+    "moment_at",
+    "rows_of",
+    "shown_path",
+    "time_at",
+]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from htsat_edge.runtime.archive.formats.rows import FileEvents
 from htsat_edge.runtime.archive.formats.tables import absolute, encoded, rounded, write_tabbed
-from htsat_edge.runtime.common.libraries import needing
+from htsat_edge.runtime.common.libraries import needing_archive
 from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.common.text import visible
 
@@ -24,7 +25,7 @@ NOTHING = "no events"
 
 def write_raven(stream: IO[bytes], recordings: Iterable[FileEvents], continuous: bool = False) -> None:  # noqa: ARG001
     """Write a selection an event, over all frequencies; those of all channels in the first."""
-    write_tabbed(stream, RAVEN, (row for one in recordings for row in _selections(one)))
+    write_tabbed(stream, RAVEN, _selections(recordings))
 
 
 def write_audacity(stream: IO[bytes], recordings: Iterable[FileEvents], continuous: bool = False) -> None:  # noqa: ARG001
@@ -37,7 +38,7 @@ def write_audacity(stream: IO[bytes], recordings: Iterable[FileEvents], continuo
 
 def require_praatio() -> None:
     """Raise an HtsatEdgeError where praatio is missing."""
-    with needing("TextGrid", "praatio", 'pip install "htsat-edge[archive]"'):
+    with needing_archive("TextGrid", "praatio"):
         import praatio.textgrid  # noqa: F401
 
 
@@ -73,9 +74,13 @@ def _make_tier(name: str, entries: Sequence[tuple[float, float, str]], end: floa
     return IntervalTier(name, [Interval(*entry) for entry in entries], 0, end)
 
 
-def _selections(one: FileEvents) -> Iterator[Sequence[object]]:
-    path = absolute(one.file.file)
-    common = 0.0, one.file.sample_rate / 2, PurePosixPath(path).name, path  # crowsetta wants floats
-    for number, event in enumerate(map(rounded, one.events), 1):
-        span = event.onset, event.offset
-        yield number, "Spectrogram 1", max(1, event.channel), *span, *common, event.onset, event.label, event.score
+def _selections(recordings: Iterable[FileEvents]) -> Iterator[Sequence[object]]:
+    """Yield a row an event; where there are several recordings, the view is one behind the other, as Raven has it."""
+    numbers, begun_s = count(1), 0.0
+    for one in recordings:
+        path = absolute(one.file.file)
+        common = 0.0, one.file.sample_rate / 2, PurePosixPath(path).name, path  # crowsetta wants floats
+        for event, number in zip(map(rounded, one.events), numbers, strict=False):
+            span = (round(begun_s + at, DECIMALS) for at in (event.onset, event.offset))
+            yield number, "Spectrogram 1", max(1, event.channel), *span, *common, event.onset, event.label, event.score
+        begun_s += one.file.duration

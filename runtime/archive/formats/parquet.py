@@ -8,7 +8,7 @@ from typing import IO, Any
 
 from htsat_edge.runtime.archive.formats.rows import FileEvents, TableEvent, TableFile
 from htsat_edge.runtime.archive.formats.tables import columns, known, rounded
-from htsat_edge.runtime.common.libraries import needing
+from htsat_edge.runtime.common.libraries import needing_archive
 
 GROUP_ROWS = 1 << 16
 """Rows that are in memory at once, and lie together in the file."""
@@ -23,7 +23,7 @@ TYPES: Mapping[str, str] = {
 
 def require_pyarrow() -> None:
     """Raise an HtsatEdgeError where pyarrow is missing."""
-    with needing("Parquet", "pyarrow", 'pip install "htsat-edge[archive]"'):
+    with needing_archive("Parquet", "pyarrow"):
         import pyarrow.parquet  # noqa: F401
 
 

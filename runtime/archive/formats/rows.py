@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from htsat_edge.runtime.archive.journal.rows import KeptEvent
+from htsat_edge.runtime.archive.records import FoundInRecording, Quality
 from htsat_edge.runtime.common.message import format_time
+from htsat_edge.runtime.common.urls import whole_url
 
 
 class TableEvent(NamedTuple):
@@ -90,6 +93,8 @@ class Format:
     """Of that table, such as `files.csv`."""
     each: bool = False
     """Whether each recording has a file of its own."""
+    all_name: str = ""
+    """Of a table with all recordings that is written beside those; empty where the format has none."""
     joins: bool = False
     """Whether an event may end in another recording than it began; the others want those of each recording alone."""
     is_text: bool = True
@@ -98,21 +103,72 @@ class Format:
     """Raise an HtsatEdgeError where a library is missing; to be called before any work is done."""
 
 
-SCHEME = re.compile(r"^([a-z][a-z0-9+.-]+):/(?!/)")
-
-
 def shown_path(path: Path) -> str:
     r"""Return a path as tables have it: what is no UTF-8 as \xe9, and a URL with the slash that a path takes away."""
-    return SCHEME.sub(r"\1://", os.fsencode(path).decode("utf-8", "backslashreplace"))
+    return whole_url(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def time_at(start: datetime | None, seconds: float) -> str:
-    """Return the time of day so many seconds after the beginning, as tables have it; nothing where that is unknown.
+    """Return the time of day so many seconds after the beginning, as tables have it; nothing where that is unknown."""
+    return "" if start is None else format_time(moment_at(start, seconds))
+
+
+def moment_at(start: datetime, seconds: float) -> datetime:
+    """Return the time of day so many seconds after the beginning.
 
     In a zone it is counted by real seconds, also where clocks are changed meanwhile.
     """
-    if start is None:
-        return ""
     if start.tzinfo is None:
-        return format_time(start + timedelta(seconds=seconds))
-    return format_time((start.astimezone(timezone.utc) + timedelta(seconds=seconds)).astimezone(start.tzinfo))
+        return start + timedelta(seconds=seconds)
+    return (start.astimezone(timezone.utc) + timedelta(seconds=seconds)).astimezone(start.tzinfo)
+
+
+def rows_of(path: Path, found: FoundInRecording, events: Sequence[KeptEvent]) -> FileEvents:
+    """Return a recording, and those events that begin in it, as rows of tables."""
+    file, start = shown_path(path), found.origin.start
+    rows = [
+        TableEvent(
+            file,
+            event.channel,
+            event.label,
+            event.onset,
+            event.offset,
+            event.score,
+            time_at(start, event.onset),
+            shown_path(event.end) if event.end else "",
+        )
+        for event in events
+    ]
+    return FileEvents(file_row(path, found), rows)
+
+
+def file_row(path: Path, found: FoundInRecording) -> TableFile:
+    """Return a recording as a row of a table."""
+    origin, quality = found.origin, found.quality
+    return TableFile(
+        shown_path(path),
+        round(found.duration_s, 3),
+        found.sample_rate,
+        found.channels,
+        time_at(origin.start, 0.0),
+        origin.said_by,
+        origin.latitude,
+        origin.longitude,
+        origin.recorder,
+        _level_dbfs(quality),
+        _decibels(quality.peak),
+        round(100 * quality.clipped / quality.samples, 4) if quality.samples else None,
+        round(quality.silent_s, 2),
+        quality.dropouts,
+        len(found.events),  # also those that began in the one before: something sounds
+        found.failure,
+    )
+
+
+def _level_dbfs(quality: Quality) -> float | None:
+    return _decibels(math.sqrt(quality.power / quality.samples)) if quality.samples else None
+
+
+def _decibels(amplitude: float) -> float | None:
+    """Return an amplitude in dB below full scale; None for none."""
+    return round(20 * math.log10(amplitude), 2) if amplitude > 0 else None

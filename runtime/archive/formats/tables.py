@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
@@ -14,10 +13,11 @@ from typing import IO
 from htsat_edge.runtime.archive.formats.rows import FileEvents, TableEvent, TableFile
 from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.common.text import visible
+from htsat_edge.runtime.common.urls import is_url
 
 KALEIDOSCOPE = (
     *("INDIR", "FOLDER", "IN FILE", "CHANNEL", "OFFSET", "DURATION", "DATE", "TIME", "HOUR"),
-    *("TOP1MATCH", "TOP1DIST"),
+    *("TOP1MATCH", "TOP1DIST", "MANUAL ID"),
 )
 DESED = ("filename", "onset", "offset", "event_label")
 
@@ -41,12 +41,12 @@ def columns(continuous: bool) -> tuple[str, ...]:
 def write_csv(stream: IO[bytes], recordings: Iterable[FileEvents], continuous: bool = False) -> None:
     """Write a row an event, with commas and a header (RFC 4180, but lines end with a newline alone)."""
     names = columns(continuous)
-    _write_csv(stream, names, (rounded(event)[: len(names)] for one in recordings for event in one.events))
+    write_csv_rows(stream, names, (rounded(event)[: len(names)] for one in recordings for event in one.events))
 
 
 def write_csv_files(stream: IO[bytes], files: Iterable[TableFile]) -> None:
     """Write a row a recording."""
-    _write_csv(stream, TableFile._fields, files)
+    write_csv_rows(stream, TableFile._fields, files)
 
 
 def write_jsonl(stream: IO[bytes], recordings: Iterable[FileEvents], continuous: bool = False) -> None:
@@ -61,8 +61,11 @@ def write_jsonl_files(stream: IO[bytes], files: Iterable[TableFile]) -> None:
 
 
 def write_kaleidoscope(stream: IO[bytes], recordings: Iterable[FileEvents], continuous: bool = False) -> None:  # noqa: ARG001
-    """Write a row an event as Kaleidoscope does: channels from 0 on, and a distance, which is 1 less the score."""
-    _write_csv(stream, KALEIDOSCOPE, (_kaleidoscope(event) for one in recordings for event in one.events))
+    """Write a row an event as Kaleidoscope does: channels from 0 on, and a distance, which is 1 less the score.
+
+    The last column is empty: there a person enters what it is.
+    """
+    write_csv_rows(stream, KALEIDOSCOPE, (_kaleidoscope(event) for one in recordings for event in one.events))
 
 
 def write_desed(stream: IO[bytes], recordings: Iterable[FileEvents], continuous: bool = False) -> None:  # noqa: ARG001
@@ -75,7 +78,18 @@ def write_tabbed(stream: IO[bytes], names: Sequence[str], rows: Iterable[Sequenc
 
     Programs that read such tables split them at every tab and newline, whatever is quoted.
     """
-    _write_csv(stream, names, ([visible(str(cell)) for cell in row] for row in rows), "\t")
+    write_csv_rows(stream, names, ([visible(str(cell)) for cell in row] for row in rows), "\t")
+
+
+def write_csv_rows(
+    stream: IO[bytes], names: Sequence[str], rows: Iterable[Sequence[object]], delimiter: str = ","
+) -> None:
+    """Write rows below a header, with commas or another delimiter."""
+    with encoded(stream) as text:
+        writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+        writer.writerow(names)
+        for row in rows:
+            writer.writerow(row)
 
 
 def rounded(event: TableEvent) -> TableEvent:
@@ -95,7 +109,7 @@ def known(cell: object) -> object:
 
 def absolute(file: str) -> str:
     """Return the path of a recording for programs that do not know in which folder it was named; URLs as they are."""
-    return file if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", file) else os.path.abspath(file)  # noqa: PTH100
+    return file if is_url(file) else os.path.abspath(file)  # noqa: PTH100
 
 
 def _kaleidoscope(event: TableEvent) -> Sequence[object]:
@@ -105,7 +119,7 @@ def _kaleidoscope(event: TableEvent) -> Sequence[object]:
     return (
         *(folder or "/", "", name, max(0, event.channel - 1), event.onset),
         *(round(event.offset - event.onset, DECIMALS), date, time[:8], time[:2]),
-        *(event.label, round(1 - event.score, DECIMALS)),
+        *(event.label, round(1 - event.score, DECIMALS), ""),
     )
 
 
@@ -115,14 +129,6 @@ def _desed(one: FileEvents) -> Iterator[Sequence[object]]:
         yield event.file, event.onset, event.offset, event.label
     if event is None:
         yield one.file.file, "", "", ""
-
-
-def _write_csv(stream: IO[bytes], names: Sequence[str], rows: Iterable[Sequence[object]], delimiter: str = ",") -> None:
-    with encoded(stream) as text:
-        writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-        writer.writerow(names)
-        for row in rows:
-            writer.writerow(row)
 
 
 def _write_jsonl(stream: IO[bytes], names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from htsat_edge.runtime.archive.journal.rows import DONE, KeptEvent
+from htsat_edge.runtime.archive.journal.rows import DONE, KeptEvent, event_of_row
 from htsat_edge.runtime.archive.records import FoundEvent
 
 REACHES_S = 0.64
@@ -97,7 +97,7 @@ class Continuations:
         query = (
             f"SELECT channel, label, onset, offset, score FROM events WHERE file = ? AND {condition} ORDER BY number"
         )
-        return [FoundEvent(*row) for row in self._all(query, file)]
+        return [event_of_row(row) for row in self._all(query, file)]
 
     def _link(self, maker: str, condition: str) -> None:
         """Find which recordings of one maker, an SQL expression, follow each other; links that are known stay."""

@@ -14,6 +14,7 @@ from htsat_edge.runtime.archive.journal.key import differences
 from htsat_edge.runtime.archive.journal.rows import TABLES
 from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError
 from htsat_edge.runtime.common.files import is_part, replacing
+from htsat_edge.runtime.common.text import visible
 
 JOURNAL_FILE, LOCK_FILE = "journal.sqlite", ".lock"
 APPLICATION_ID = 0x68747372
@@ -75,7 +76,7 @@ def open_database(folder: Path, key: Mapping[str, str], base: Path) -> sqlite3.C
         It cannot be opened, is damaged, or was begun by another version or with another key.
     """
     path = folder / JOURNAL_FILE
-    with explained(path):
+    with understood(path):
         if not path.exists():
             with replacing(path, sqlite3.Error) as part:
                 _make(part, key, base)
@@ -99,9 +100,23 @@ def explained(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         said = " ".join(str(error).split())
         cause = next((cause for word, cause in CAUSES.items() if word in said), None)
-        if cause is None:
-            cause = f"is damaged ({said[:200]}); give another --out, or move this folder away and scan again"
-        raise HtsatEdgeError(f"{path}: {cause}") from None
+        raise HtsatEdgeError(f"{path}: {cause}") if cause else _damaged(path, said) from None
+
+
+@contextmanager
+def understood(path: Path) -> Iterator[None]:
+    """Do what `explained` does, also where what is read makes no sense: SQLite does not see all damage."""
+    with explained(path):
+        try:
+            yield
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+            raise _damaged(path, visible(str(error))) from None
+
+
+def _damaged(path: Path, said: str) -> HtsatEdgeError:
+    return HtsatEdgeError(
+        f"{path}: is damaged ({said[:200]}); give another --out, or move this folder away and scan again"
+    )
 
 
 def _refuse_foreign(folder: Path) -> None:

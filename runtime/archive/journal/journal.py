@@ -5,24 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import tzinfo
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from htsat_edge.runtime.archive.journal.continuous import Continuations
-from htsat_edge.runtime.archive.journal.database import JOURNAL_FILE, explained, open_database, take_folder
+from htsat_edge.runtime.archive.journal.database import JOURNAL_FILE, explained, open_database, take_folder, understood
 from htsat_edge.runtime.archive.journal.rows import (
+    AWAY,
     DONE,
     FAILED,
     TODO,
     KeptEvent,
     KeptRecording,
+    event_of_row,
     found_as_text,
     found_of_text,
     scores_as_row,
     scores_of_row,
     seconds_of,
 )
+from htsat_edge.runtime.archive.journal.written import WrittenFiles
 from htsat_edge.runtime.archive.records import ArchiveFile, FoundEvent, FoundInRecording, SpanScores
 from htsat_edge.runtime.archive.walk import LARGEST, Unreadable
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -69,8 +73,13 @@ class Journal:
         except BaseException:
             os.close(self._lock)
             raise
-        (written,) = self._one("SELECT value FROM about WHERE name = 'base'")
-        self.base = Path(os.fsdecode(written))
+        try:
+            with understood(self._path):
+                self.base = Path(os.fsdecode(self._one("SELECT value FROM about WHERE name = 'base'")[0]))
+        except BaseException:
+            self.close()
+            raise
+        self._written = WrittenFiles(self._database, folder)
 
     @classmethod
     def open(cls, folder: Path, key: Mapping[str, str], base: Path) -> Journal:
@@ -116,7 +125,8 @@ class Journal:
     def add_found(self, found: Iterable[ArchiveFile | Unreadable]) -> None:
         """Take over what a walk has found: what is new, has changed or had failed is to be heard.
 
-        What was not heard before and is not found any more is forgotten. What was heard is kept.
+        What was not heard before and is not found any more is forgotten. What was heard is kept, also in part: a drive
+        may not be mounted today.
         """
         walk = self._one("SELECT 1 + max((SELECT ifnull(max(walk), 0) FROM files), "
                          "(SELECT ifnull(max(walk), 0) FROM unreadable))")[0]  # fmt: skip
@@ -130,7 +140,9 @@ class Journal:
                     else:
                         self._add(one, walk)
         with self._writing():
-            self._database.execute("DELETE FROM files WHERE walk < ? AND state != ?", (walk, DONE))
+            left = f"walk < {walk} AND state != {DONE}"
+            self._database.execute(f"DELETE FROM files WHERE {left} AND id NOT IN (SELECT file FROM spans)")
+            self._database.execute(f"UPDATE files SET state = {AWAY} WHERE {left}")
             self._database.execute("DELETE FROM unreadable WHERE walk < ?", (walk,))
 
     def todo(self, newest_first: bool = False) -> Iterator[ArchiveFile]:
@@ -143,8 +155,14 @@ class Journal:
         last: dict[str, Any] = {"time": LARGEST, "path": b""}
         while rows := self._all(f"{columns} AND {behind} ORDER BY {order} LIMIT {AT_ONCE}", last):
             for path, size, mtime_ns in rows:
-                yield ArchiveFile(Path(os.fsdecode(path)), size, mtime_ns)
-            last = {"time": rows[-1][2], "path": rows[-1][0]}
+                with understood(self._path):
+                    file = ArchiveFile(Path(os.fsdecode(path)), int(size), int(mtime_ns))
+                yield file
+            before, last = last, {"time": rows[-1][2], "path": rows[-1][0]}
+            with understood(self._path):
+                _check_order(
+                    (-before["time"] * newest_first, before["path"]), (-last["time"] * newest_first, last["path"])
+                )
 
     def finish(self, path: Path, found: FoundInRecording) -> None:
         """Keep what was found in a recording: all of it or, where the process is killed, nothing."""
@@ -178,7 +196,8 @@ class Journal:
     def spans(self, path: Path) -> list[SpanScores]:
         """Return the parts of a recording that have been heard, by this run or an earlier one, in their order."""
         query = "SELECT head, packed FROM spans WHERE file = ? ORDER BY number"
-        return [scores_of_row(path, head, packed) for head, packed in self._all(query, (self._number(path),))]
+        with understood(self._path):
+            return [scores_of_row(path, head, packed) for head, packed in self._all(query, (self._number(path),))]
 
     def fail(self, path: Path, reason: str) -> None:
         """Keep why a recording cannot be heard; the next run tries it again."""
@@ -198,7 +217,7 @@ class Journal:
         totals = JournalTotals(*row)
         return JournalTotals(*(int(total) for total in totals))._replace(seconds_done=totals.seconds_done)
 
-    def recordings(self, continuous_s: float | None = None) -> Iterator[KeptRecording]:
+    def recordings(self, continuous_s: float | None = None, zone: tzinfo | None = None) -> Iterator[KeptRecording]:
         """Yield what was found, in the order of the paths.
 
         Parameters
@@ -206,8 +225,10 @@ class Journal:
         continuous_s
             Recordings of one recorder follow each other without a break if one begins at most so long before or after
             the end of the other: an event that crosses the border is one then. None: each recording is by itself.
+        zone
+            Of times that name none; None: they stay without. What follows what is by the clock of the recorder.
         """
-        with explained(self._path):
+        with understood(self._path):
             joining = None if continuous_s is None else Continuations(self._database, continuous_s)
         query = (
             f"SELECT id, path, size, found FROM files WHERE state = {DONE} AND path > ? ORDER BY path LIMIT {AT_ONCE}"
@@ -215,12 +236,15 @@ class Journal:
         last = b""
         while rows := self._all(query, (last,)):
             for number, raw, size, text in rows:
-                with explained(self._path):
-                    events = self._events(number)
-                    kept = joining.join(number, events) if joining else tuple(KeptEvent(*one) for one in events)
-                path = Path(os.fsdecode(raw))
-                yield KeptRecording(path, self.relative(path), size, found_of_text(text, events), kept)
-            last = rows[-1][1]
+                with understood(self._path):
+                    events, path = self._events(number), Path(os.fsdecode(raw))
+                    joined = joining.join(number, events) if joining else tuple(KeptEvent(*one) for one in events)
+                    found = found_of_text(text, events, zone)
+                    kept = KeptRecording(path, self.relative(path), size, found, joined)
+                yield kept
+            before, last = last, rows[-1][1]
+            with understood(self._path):
+                _check_order(before, last)
 
     def failures(self) -> Iterator[Unreadable]:
         """Yield what failed, was damaged or cannot be read, in the order of the paths."""
@@ -228,9 +252,37 @@ class Journal:
             f"SELECT path, failure FROM files WHERE state = {FAILED} OR failure != '' "
             "UNION ALL SELECT path, reason FROM unreadable ORDER BY path"
         )
-        with explained(self._path):
+        with understood(self._path):
             for path, reason in self._database.execute(query):
                 yield Unreadable(Path(os.fsdecode(path)), reason)
+
+    def failed(self) -> Iterator[Path]:
+        """Yield the recordings of which nothing could be heard, in the order of their paths."""
+        with understood(self._path):
+            for (path,) in self._database.execute(f"SELECT path FROM files WHERE state = {FAILED} ORDER BY path"):
+                yield Path(os.fsdecode(path))
+
+    def is_ours(self, path: Path) -> bool:
+        """Return whether a file among the results may be replaced: it is not there, or as it was written."""
+        with explained(self._path):
+            return self._written.is_ours(path)
+
+    def files_written(self) -> Iterator[Path]:
+        """Yield the files among the results that were written, and are still there."""
+        with understood(self._path):
+            names = [name for (name,) in self._database.execute("SELECT DISTINCT name FROM written")]
+            paths = (self.folder / os.fsdecode(name) for name in names)
+        yield from filter(os.path.lexists, paths)
+
+    def note_file(self, path: Path, part: Path) -> None:
+        """Keep what a file among the results will hold, of which `is_ours`: `part` takes its place next."""
+        with self._writing():
+            self._written.note(path, part)
+
+    def remove_file(self, path: Path) -> None:
+        """Delete a file among the results, where it is as it was written."""
+        with explained(self._path):
+            self._written.remove(path)
 
     def _add(self, file: ArchiveFile, walk: int) -> None:
         path = os.fsencode(file.path)
@@ -243,7 +295,7 @@ class Journal:
         changed = (size, mtime_ns) != (file.size, file.mtime_ns)
         if changed:
             self._empty(number)
-        if changed or state == FAILED:
+        if changed or state in (FAILED, AWAY):
             found = {"size": file.size, "mtime_ns": file.mtime_ns}
             self._update(number, {**found, "state": TODO, "failure": "", "found": None, "events": 0})
         self._update(number, {"walk": walk})
@@ -259,7 +311,7 @@ class Journal:
 
     def _events(self, number: int) -> list[FoundEvent]:
         query = "SELECT channel, label, onset, offset, score FROM events WHERE file = ? ORDER BY number"
-        return [FoundEvent(*row) for row in self._database.execute(query, (number,))]
+        return [event_of_row(row) for row in self._database.execute(query, (number,))]
 
     def _number(self, path: Path) -> int:
         """Return the number of a file that `add_found` has got."""
@@ -286,3 +338,9 @@ class Journal:
     def _all(self, query: str, values: tuple[Any, ...] | dict[str, Any] = ()) -> list[tuple[Any, ...]]:
         with explained(self._path):
             return self._database.execute(query, values).fetchall()
+
+
+def _check_order(before: Any, last: Any) -> None:
+    """Raise a ValueError where a place is not behind another: in a damaged index, rows come again and again."""
+    if last <= before:
+        raise ValueError("rows are out of order")

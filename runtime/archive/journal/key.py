@@ -21,6 +21,16 @@ SHOWN_LETTERS = 24
 """Longer values are not shown where they differ."""
 PATHS = ("bundle", "sounds")
 """Settings of which the content counts, not where it lies."""
+VERSION, MODEL, SOUNDS = "version of htsat-edge", "model", "enrolled sounds"
+OPTIONS = {
+    MODEL: f"{MODEL} (--bundle)",
+    SOUNDS: f"{SOUNDS} (--sounds)",
+    "hop_s": "--hop",
+    "shown": "--labels",
+    **{name: f"--{name}" for name in ("threshold", "sensitivity", "labels", "groups", "channel", "source", "start")},
+    **{name: f"--{name}" for name in ("precision", "backend", "scores")},
+}
+"""What a user gives, by name; the others stand in the file of --config."""
 
 
 def key_of(settings: HearingSettings) -> dict[str, str]:
@@ -41,17 +51,21 @@ def key_of(settings: HearingSettings) -> dict[str, str]:
         raise HtsatEdgeError(f"{error.filename}: cannot be read: {error.strerror}") from None
     plain = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
     chosen = _flat({name: value for name, value in plain.items() if name not in PATHS})
-    return {"version of htsat-edge": htsat_edge.__version__, "model": model, "enrolled sounds": heads, **chosen}
+    return {VERSION: htsat_edge.__version__, MODEL: model, SOUNDS: heads, **chosen}
 
 
 def differences(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    """Return what differs between two keys, for an error: `hop_s (1.28, now 0.32) and model`; empty: nothing does."""
+    """Return what differs between two keys, for an error: `--hop (1.28, now 0.32), --labels`; empty: nothing does."""
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    return visible(listed((_differing(name, old.get(name, "null"), new.get(name, "null")) for name in names), 3))
+    differing = (_differing(name, old.get(name, "null"), new.get(name, "null")) for name in names)
+    return visible(listed(dict.fromkeys(differing), 3))
 
 
 def _differing(name: str, old: str, new: str) -> str:
-    return name if max(len(old), len(new)) > SHOWN_LETTERS else f"{name} ({in_one_line(old)}, now {in_one_line(new)})"
+    option = OPTIONS.get(name, name if name == VERSION else f"{name} of --config")
+    is_shown = max(len(old), len(new)) <= SHOWN_LETTERS and name not in ("shown", "labels")
+    values = ("none" if value == "null" else in_one_line(value) for value in (old, new))
+    return f"{option} ({', now '.join(values)})" if is_shown else option
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timezone, tzinfo
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
+from htsat_edge.runtime.archive.recorded import with_zone
 from htsat_edge.runtime.archive.records import FoundEvent, FoundInRecording, Origin, Quality, Span, SpanScores
 from htsat_edge.runtime.common.text import visible
 
-TODO, DONE, FAILED = 0, 1, 2
-"""State of a file."""
+TODO, DONE, FAILED, AWAY = 0, 1, 2, 3
+"""State of a file; AWAY: heard in part, but not found by the last walk."""
 TABLES = (
     "CREATE TABLE about (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
     # `found` is a FoundInRecording without events, as JSON; beside it is what is asked for by SQL.
@@ -34,7 +35,15 @@ TABLES = (
         packed BLOB NOT NULL, PRIMARY KEY (file, number)
     )""",
     "CREATE TABLE unreadable (path BLOB PRIMARY KEY, reason TEXT NOT NULL, walk INTEGER NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE written (
+        name BLOB NOT NULL, sha256 TEXT NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+        PRIMARY KEY (name, sha256)
+    ) WITHOUT ROWID""",
 )
+
+
+LONGEST_S = 1e10
+"""No recording is longer; what a row says beyond is damage."""
 
 
 class KeptEvent(NamedTuple):
@@ -76,13 +85,25 @@ def found_as_text(found: FoundInRecording) -> str:
     return json.dumps(plain)
 
 
-def found_of_text(text: str, events: Sequence[FoundEvent]) -> FoundInRecording:
-    """Return what was found in a recording, with its events."""
+def found_of_text(text: str, events: Sequence[FoundEvent], zone: tzinfo | None = None) -> FoundInRecording:
+    """Return what was found in a recording, with its events; a time that names no zone gets this one."""
     plain: dict[str, Any] = json.loads(text)
     origin = plain["origin"]
-    origin["start"] = origin["start"] and datetime.fromisoformat(origin["start"])
+    origin["start"] = origin["start"] and with_zone(datetime.fromisoformat(origin["start"]), zone)
     plain |= {"origin": Origin(**origin), "quality": Quality(**plain["quality"]), "events": tuple(events)}
-    return FoundInRecording(**plain)
+    found = FoundInRecording(**plain)
+    if not 0 <= found.duration_s <= LONGEST_S:
+        raise ValueError("a recording that cannot be")
+    return found
+
+
+def event_of_row(row: tuple[Any, ...]) -> FoundEvent:
+    """Return an event; raise a ValueError or a TypeError where a row cannot be one."""
+    channel, label, onset, offset, score = row
+    event = FoundEvent(int(channel), str(label), float(onset), float(offset), float(score))
+    if not 0 <= event.onset <= event.offset <= LONGEST_S or not 0 <= event.score <= 1:
+        raise ValueError("an event that cannot be")
+    return event
 
 
 def seconds_of(start: datetime | None) -> float | None:

@@ -41,8 +41,11 @@ class Said(NamedTuple):
     """The first bytes of a file that is no WAV."""
 
 
-def look(path: Path) -> Said:
-    """Look at a file; raise an OSError where that fails, or an HtsatEdgeError where it was cut meanwhile."""
+def read_said(path: Path) -> Said:
+    """Return what a file says of itself.
+
+    Raise an OSError where it cannot be read, or an HtsatEdgeError where it was cut meanwhile.
+    """
     with Content(path) as content:
         if content[:4] in wav.KINDS:
             return _sort(_wav_chunks(path, content))

@@ -8,9 +8,9 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 
 from htsat_edge.runtime.archive.recorded import headers
-from htsat_edge.runtime.archive.recorded.containers import FLAC, Said, look
+from htsat_edge.runtime.archive.recorded.containers import FLAC, Said, read_said
 from htsat_edge.runtime.archive.recorded.names import read_name
-from htsat_edge.runtime.archive.recorded.zones import parse_moment, place
+from htsat_edge.runtime.archive.recorded.zones import parse_moment, with_zone
 from htsat_edge.runtime.archive.records import Origin
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.marks import PROGRAM
@@ -42,12 +42,12 @@ def read_origin(path: Path, zone: tzinfo | None = None, start: datetime | None =
     said = [Origin(start, "option")] if start is not None else []
     with suppress(OSError, HtsatEdgeError, ValueError):  # the last of a name that holds a zero
         if path != STDIN and path.is_file():
-            said += _inside(look(path), path.name)
+            said += _inside(read_said(path), path.name)
     said.append(read_name(path.name))
     timed = next((one for one in said if one.start is not None), Origin())
     placed = next((one for one in said if one.latitude is not None), Origin())
     recorder = next((one.recorder for one in said if one.recorder), "")
-    began = None if timed.start is None else place(timed.start, zone)
+    began = None if timed.start is None else with_zone(timed.start, zone)
     return Origin(began, timed.said_by, placed.latitude, placed.longitude, recorder)
 
 

@@ -108,7 +108,7 @@ def build_moment(parts: Mapping[str, str | None]) -> datetime | None:
     return moment if credible else None
 
 
-def place(moment: datetime, zone: tzinfo | None) -> datetime:
+def with_zone(moment: datetime, zone: tzinfo | None) -> datetime:
     """Return a moment with the zone that it was without, as a fixed offset; one that has a zone keeps it.
 
     Where the clocks are set back, a time comes twice: the first is meant. Where they are set forward, a time does not

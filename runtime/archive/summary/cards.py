@@ -7,9 +7,9 @@ from pathlib import Path
 
 from htsat_edge.runtime.archive.summary.clips import EventClip, cut, why_not_drawn
 from htsat_edge.runtime.archive.summary.counts import ArchiveCounts, BestEvent, LabelCounts
-from htsat_edge.runtime.archive.summary.parts import clock, count, link, paragraph, text
+from htsat_edge.runtime.archive.summary.parts import count, link, paragraph, text
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.text import visible
+from htsat_edge.runtime.common.text import clock, visible
 from htsat_edge.runtime.dsp.log_mel import FrontEnd, hz_to_band
 
 MOST_CLASSES = 40
@@ -60,7 +60,7 @@ class CardWriter:
 
     def _where(self, best: BestEvent) -> str:
         event = best.event
-        parts = [f"score {event.score:.2f}", f"{event.offset - event.onset:.1f} s", f"at {clock(event.onset)}"]
+        parts = [f"score {event.score:.2f}", f"{event.offset - event.onset:.1f} s", f"at {clock(event.onset, 0)}"]
         parts += [f"channel {event.channel}"] if event.channel else []
         parts += [f"{best.time:%Y-%m-%d %H:%M:%S}"] if best.time else []
         parts += ["goes on in the next recording"] if event.end else []
@@ -69,7 +69,7 @@ class CardWriter:
     def _media(self, name: str, clip: EventClip, best: BestEvent) -> str:
         note = f", {clip.gain_db:.0f} dB louder than recorded" if clip.gain_db >= 1 else ""
         cut_off = ", its beginning" if best.event.offset > clip.end_s else ""
-        begin, end = f"{clock(clip.begin_s)}{cut_off}{note}", clock(clip.end_s)
+        begin, end = f"{clock(clip.begin_s, 0)}{cut_off}{note}", clock(clip.end_s, 0)
         caption = f"<figcaption><span>{begin}</span><span>{end}</span></figcaption>"
         picture = self._picture(name, clip, best) if clip.picture else ""
         return (

@@ -8,17 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import soundfile
 
-from htsat_edge.runtime.archive.cluster.storage import is_url, local_copy
+from htsat_edge.runtime.archive.cluster.storage import local_copy
 from htsat_edge.runtime.archive.journal import KeptEvent
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.libraries import needing
 from htsat_edge.runtime.common.marks import PROGRAM
 from htsat_edge.runtime.common.text import in_one_line
+from htsat_edge.runtime.common.urls import is_url
 from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.dsp.channels import Channel
 from htsat_edge.runtime.dsp.log_mel import FrontEnd, LogMel
@@ -139,14 +141,15 @@ def _read(path: Path, channel: Channel, begin_s: float, end_s: float, sample_rat
 
 def _encode(samples: FloatArray, sample_rate: int) -> str:
     """Return samples (S,) as a data URI."""
-    sound = io.BytesIO()
     kind = "audio/mpeg"
-    try:
-        soundfile.write(sound, samples, sample_rate, format="MP3")
-    except (soundfile.LibsndfileError, ValueError):  # libsndfile before 1.1, or a rate that MP3 does not have
-        sound, kind = io.BytesIO(), "audio/flac"
-        soundfile.write(sound, samples, sample_rate, format="FLAC", subtype="PCM_16")
-    return _data_uri(kind, sound.getvalue())
+    with TemporaryDirectory() as folder:  # libsndfile would call Python for a stream, and Ctrl-C would be lost in it
+        sound = Path(folder) / "sound"
+        try:
+            soundfile.write(sound, samples, sample_rate, format="MP3")
+        except (soundfile.LibsndfileError, ValueError):  # libsndfile before 1.1, or a rate that MP3 does not have
+            kind = "audio/flac"
+            soundfile.write(sound, samples, sample_rate, format="FLAC", subtype="PCM_16")
+        return _data_uri(kind, sound.read_bytes())
 
 
 def _draw(log_mel: FloatArray) -> str:

@@ -6,10 +6,11 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from htsat_edge.runtime.archive.formats import moment_at
 from htsat_edge.runtime.archive.journal import KeptEvent, KeptRecording
 from htsat_edge.runtime.archive.records import FoundInRecording
 
@@ -141,7 +142,7 @@ class ArchiveCounts:
         return int(any(degrees.values()))
 
     def _count_event(self, path: Path, event: KeptEvent, start: datetime | None) -> None:
-        time = None if start is None else clock_after(start, event.onset)
+        time = None if start is None else moment_at(start, event.onset)
         best = BestEvent(event, path, time)
         counts = self.labels.get(event.label)
         if counts is None:
@@ -158,20 +159,11 @@ def _order(best: BestEvent) -> tuple[float, bytes, int, float]:
     return -best.event.score, os.fsencode(best.path), best.event.channel, best.event.onset
 
 
-def clock_after(start: datetime, seconds: float) -> datetime | None:
-    """Return the time of day so many seconds after the beginning, by real seconds; None beyond the year 9999."""
-    try:
-        if start.tzinfo is None:
-            return start + timedelta(seconds=seconds)
-        return (start.astimezone(timezone.utc) + timedelta(seconds=seconds)).astimezone(start.tzinfo)
-    except OverflowError:  # a clock that was never set
-        return None
-
-
 def hours_of(start: datetime, seconds: float) -> Iterator[tuple[datetime, float]]:
     """Yield times in each hour of the clock in which a recording of so many seconds lies, with its seconds there."""
     done = 0.0
-    while done < seconds and (time := clock_after(start, done)) is not None:
+    while done < seconds:
+        time = moment_at(start, done)
         left_in_hour = 3600 - 60 * time.minute - time.second - time.microsecond / 1e6
         inside = min(seconds - done, left_in_hour)
         if inside >= SHORTEST_S:

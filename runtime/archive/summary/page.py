@@ -13,7 +13,7 @@ from htsat_edge.runtime.archive.summary.cards import CardWriter
 from htsat_edge.runtime.archive.summary.counts import ArchiveCounts, FolderCounts, find_periods
 from htsat_edge.runtime.archive.summary.parts import HtmlRow, count, hours, link, paragraph, section, table, text
 from htsat_edge.runtime.archive.summary.style import STYLE
-from htsat_edge.runtime.archive.tables import FAILED_FILE
+from htsat_edge.runtime.archive.tables import FAILED_FILE, LABELS_FOLDER
 from htsat_edge.runtime.archive.walk import Unreadable
 from htsat_edge.runtime.common.files import replacing
 from htsat_edge.runtime.common.text import plural
@@ -24,7 +24,8 @@ MOST_FAILURES = 20
 MOST_HEARD = 3
 """Classes that a folder is shown with."""
 TABLES = sorted(
-    {name for form in FORMATS.values() if not form.each for name in (form.file_name, form.files_name) if name}
+    {form.file_name for form in FORMATS.values() if not form.each}
+    | {name for form in FORMATS.values() for name in (form.files_name, form.all_name) if name}
 )
 """Of a scan; the page links to those that lie beside it."""
 FAULTS: Mapping[str, tuple[str, Callable[[float], str]]] = {
@@ -97,7 +98,7 @@ def _body(heading: SummaryHeading, counts: ArchiveCounts, base: Path) -> Iterato
     if counts.folders:
         yield section("By folder", "folders", _by_folder(counts))
     if counts.faults:
-        yield section("Faults", "faults", _faults(counts, base))
+        yield section("Input faults and damage", "faults", _faults(counts, base))
     if counts.failures:
         yield section("Not heard", "failed", _failures(counts, base))
 
@@ -115,6 +116,7 @@ def _head(heading: SummaryHeading, counts: ArchiveCounts, base: Path) -> str:
     stats = "".join(f'<div class="stat {kind}"><dt>{name}</dt><dd>{value}</dd></div>' for name, value, kind in figures)
     settings = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in heading.settings)
     names = [name for name in (*TABLES, FAILED_FILE) if (base / name).is_file()]
+    names += [LABELS_FOLDER] if (base / LABELS_FOLDER).is_dir() else []
     tables = " ".join(f'<a href="{name}">{name}</a>' for name in names)
     notes = []
     if heading.waiting:
@@ -261,7 +263,7 @@ def _folder(name: str, folder: FolderCounts, kind: str = "") -> HtmlRow:
     most = sorted(folder.labels.items(), key=lambda item: (-item[1], item[0]))[:MOST_HEARD]
     cells = [count(folder.recordings), hours(folder.seconds), count(events), rate]
     cells += [count(folder.faulty), count(folder.failed)]
-    return HtmlRow(name, [*cells, ", ".join(f"{text(label)} {count(number)}" for label, number in most)], kind=kind)
+    return HtmlRow(name, [*cells, "; ".join(f"{text(label)} {count(number)}" for label, number in most)], kind=kind)
 
 
 def _faults(counts: ArchiveCounts, base: Path) -> Iterator[str]:

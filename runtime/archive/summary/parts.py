@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from htsat_edge.runtime.archive.cluster.storage import is_url
 from htsat_edge.runtime.archive.formats.rows import shown_path
 from htsat_edge.runtime.common.text import visible
+from htsat_edge.runtime.common.urls import is_url
 
 SHADES = 9
 """Of a cell with a number; the classes of the style sheet are s1 to s9."""
@@ -34,13 +34,6 @@ def hours(seconds: float) -> str:
     if value >= 10:
         return count(value)
     return f"{value:.1f}" if value >= 0.05 else "&lt;0.1" if value > 0 else ""
-
-
-def clock(seconds: float) -> str:
-    """Return seconds as 1:02:03, without the hours where there are none."""
-    minutes, second = divmod(int(seconds), 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{hour}:{minute:02}:{second:02}" if hour else f"{minute}:{second:02}"
 
 
 def link(path: Path, base: Path, at_s: float | None = None) -> str:

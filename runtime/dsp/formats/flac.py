@@ -77,9 +77,8 @@ def mend(path: Path) -> Mended | None:
     claim += f", but {length.found} samples ({length.found / rate:.3f} s) are there" if rate else ""
     # The checksum of all samples is that of another length.
     note = all_read(claim)
-    return Mended(
-        head[:18] + new + bytes(16), length.start + HEAD, length.end, note, length.declared == 0 and length.whole
-    )
+    is_open, is_cut = length.declared == 0 and length.whole, length.declared > length.found
+    return Mended(head[:18] + new + bytes(16), length.start + HEAD, length.end, note, is_open, is_cut)
 
 
 def measure(path: Path) -> Extent | None:

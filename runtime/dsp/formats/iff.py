@@ -64,7 +64,7 @@ def _mend(content: Content, field: slice, start: int, before: int) -> Mended | N
     head = content[: field.start] + size.to_bytes(width, "big") + content[field.stop : start]
     claim = f"claims {max(0, declared - before)} bytes of samples, but {there - before} are there"
     note = all_read(claim)
-    return Mended(head, start, len(content), note, declared <= before)
+    return Mended(head, start, len(content), note, declared <= before, rest < -start)
 
 
 def _find(content: Content, layout: Layout) -> int | None:

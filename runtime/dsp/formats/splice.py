@@ -22,6 +22,8 @@ class Mended(NamedTuple):
     """What a user should know: "its header claims 10 s, but 27 s are there; all of them are read"."""
     is_open: bool = False
     """Whether the real head leaves the length open, as who writes to a pipe must."""
+    is_cut: bool = False
+    """Whether it promises more than is there, and not just by the size of a head, which some writers count."""
 
 
 def all_read(claim: str) -> str:

@@ -86,7 +86,8 @@ def _mend(content: Content) -> Mended | None:
     claim = f"claims {length(head.declared)}, but {length(found)} are there"
     note = all_read(claim)
     unknown = (head.declared + ROUGHLY) % UNKNOWN_BYTES < 2 * ROUGHLY and not 0 < head.declared < ROUGHLY
-    return Mended(_new_head(head.fmt, found), head.start, head.start + found, note, unknown)
+    is_cut = not unknown and head.declared > found + head.start
+    return Mended(_new_head(head.fmt, found), head.start, head.start + found, note, unknown, is_cut)
 
 
 def _check_bits(head: Header) -> None:

@@ -12,7 +12,10 @@ from htsat_edge.runtime.archive.formats import FORMATS, FileEvents, TableEvent, 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 NAMES = ["north/a.flac", "north/a.wav", "north/b.wav", "south/a.wav"]
-LABELS = ["Dog", "Domestic animals, pets", "it's; mine", "Säge"]
+LABELS = (
+    *("Dog", "Domestic animals, pets", "Change ringing (campanology)", "it's; mine", "Säge", "犬の声", "Whip!"),
+    *('Bang "loud"', "x/y", "sub-bass #2", "A; B", "a|b", "[c]"),
+)
 NEEDS = {"parquet": "pyarrow", "textgrid": "praatio"}
 
 
@@ -65,7 +68,7 @@ def archives(draw):
     """Draw events of each recording: those of a class in a channel do not overlap, as a tracker has them."""
     events = {}
     for name in NAMES:
-        for label in draw(st.lists(st.sampled_from(LABELS), unique=True)):
+        for label in draw(st.lists(st.sampled_from(LABELS), unique=True, max_size=4)):
             edges = draw(st.lists(st.integers(0, 9999), min_size=2, max_size=6, unique=True))
             for onset, offset in zip(sorted(edges)[::2], sorted(edges)[1::2], strict=False):
                 events.setdefault(name, []).append((0, label, onset / 1000, offset / 1000))

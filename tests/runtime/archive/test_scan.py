@@ -101,7 +101,7 @@ def test_spans_that_were_heard_are_not_heard_again(folder, tmp_path):
         with Workers(SETTINGS, 1, fake) as workers:
             for answered in workers.run(agenda.next_job):
                 if answered is not None:
-                    agenda.settle(*answered)
+                    agenda.settle(answered[0].path, answered[1])
                     if isinstance(answered[0], HearSpan) and answered[0].span.number == 1:
                         break
     with Journal.open(out, {}, root) as journal:
@@ -118,7 +118,7 @@ def test_spans_of_a_recording_come_before_the_next_recordings(folder, tmp_path):
         first = agenda.next_job()
         assert isinstance(first, HearFile)
         spans = scan_module._spans_like(scan_module.Span(first.path, 0, 3))
-        agenda.settle(first, Cut(tuple(spans)))
+        agenda.settle(first.path, Cut(tuple(spans)))
         assert [agenda.next_job() for _ in range(3)] == [HearSpan(span) for span in spans]
         assert agenda.next_job().path.name == "b.wav"
 
@@ -140,7 +140,7 @@ def test_what_changes_while_it_is_heard_is_not_kept(folder, tmp_path, change, re
                 if answered is not None:
                     if (root / name).exists():
                         change(root / name)
-                    agenda.settle(*answered)
+                    agenda.settle(answered[0].path, answered[1])
         assert [(one.path.name, one.reason) for one in journal.failures()] == [(name, reason)]
         assert journal.totals().files_todo == 0
 

@@ -92,14 +92,14 @@ def test_what_failed_and_why(journal):
 
 
 def test_a_file_for_each_recording_lies_as_the_recording_does(journal):
-    written = write_tables(journal, ["audacity"])
+    written = write_tables(journal, ["audacity"]).written
     labels = journal.folder / "labels"
     assert sorted(str(path.relative_to(labels)) for path in labels.rglob("*") if path.is_file()) == sorted(
         ["a/1.wav.txt", "a/2.wav.txt", f"{ODD}.txt", "quiet.wav.txt"]
     )
     assert (labels / "a/1.wav.txt").read_text().split("\t")[2] == "Dog\n"
     assert (labels / "quiet.wav.txt").read_bytes() == b""
-    assert written == [journal.folder / name for name in ("failed.csv", "labels", "files.csv")]
+    assert written == [journal.folder / name for name in ("labels", "files.csv", "failed.csv")]
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -134,6 +134,107 @@ def test_files_of_others_stay(journal):
     write_tables(journal, ["audacity", "csv"])
     assert (journal.folder / "labels" / "a" / "1.txt").read_text() == "by hand"
     assert (journal.folder / "notes.txt").read_text() == "by hand"
+
+
+FORMS = ["csv", "audacity", "raven"]
+
+
+def test_what_a_person_has_changed_stays_and_is_counted(journal):
+    write_tables(journal, FORMS)
+    changed = [journal.folder / "labels" / "a" / "1.wav.txt", journal.folder / "raven.txt"]
+    for path in changed:
+        path.write_text("by hand")
+    gone = journal.folder / "labels" / "a" / "2.wav.txt"
+    gone.unlink()
+    journal.finish(BASE / "quiet.wav", FoundInRecording(5.0, 8000, 1, Quality(), (MORE,)))
+    result = write_tables(journal, FORMS)
+    assert (result.kept, result.kept_first) == (2, changed[0])
+    assert [path.read_text() for path in changed] == ["by hand"] * 2
+    assert gone.exists()
+    assert (journal.folder / "labels" / "quiet.wav.txt").read_text().endswith("Dog\n")
+    changed[0].unlink()
+    assert write_tables(journal, FORMS).kept == 1
+    assert changed[0].read_text().endswith("Dog\n")
+
+
+def test_results_that_were_copied_are_still_ours(journal):
+    write_tables(journal, FORMS)
+    for path in content(journal.folder):
+        os.utime(path, (1, 1))
+    assert write_tables(journal, FORMS).kept == 0
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_kill_before_or_behind_the_move_takes_nothing_for_a_persons(journal, monkeypatch, behind):
+    write_tables(journal, ["csv"])
+    journal.finish(BASE / "quiet.wav", FoundInRecording(5.0, 8000, 1, Quality(), (MORE,)))
+    real = Path.replace
+
+    def killed(path, target):
+        if Path(target).name != "events.csv":
+            return real(path, target)
+        if behind:
+            real(path, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_tables(journal, ["csv"])
+    monkeypatch.undo()
+    journal.finish(BASE / "quiet.wav", FoundInRecording(5.0, 8000, 1, Quality(), (MORE, MORE)))
+    assert write_tables(journal, ["csv"]).kept == 0
+    assert len(read(journal.folder / "events.csv")) == 4
+
+
+def test_labels_of_what_can_no_longer_be_heard_go_but_not_a_persons(journal):
+    write_tables(journal, FORMS)
+    labels = journal.folder / "labels" / "a"
+    (labels / "2.wav.Table.1.selections.txt").write_text("by hand")
+    (labels / "1.wav.TextGrid").write_text("by hand")  # there is no such file of ours
+    for name in ("a/1.wav", "a/2.wav"):
+        journal.fail(BASE / name, "has no samples")
+    write_tables(journal, ["csv"])
+    assert {path.name for path in labels.iterdir()} == {"2.wav.Table.1.selections.txt", "1.wav.TextGrid"}
+    assert (journal.folder / "labels" / "quiet.wav.txt").exists()
+
+
+def test_no_format_gets_old_beside_the_others(journal):
+    write_tables(journal, ["csv", "audacity"])
+    (journal.folder / "labels" / "a" / "1.wav.txt").unlink()
+    journal.finish(BASE / "quiet.wav", FoundInRecording(5.0, 8000, 1, Quality(), (MORE,)))
+    written = write_tables(journal, ["desed"]).written
+    assert {path.name for path in written} == {"events.csv", "files.csv", "labels", "desed.tsv", "failed.csv"}
+    assert len(read(journal.folder / "events.csv")) == 3
+    assert {path.name for path in (journal.folder / "labels").rglob("*.txt")} >= {"1.wav.txt", "quiet.wav.txt"}
+    assert not (journal.folder / "raven.txt").exists()
+    (journal.folder / "desed.tsv").unlink()
+    assert journal.folder / "desed.tsv" not in write_tables(journal, ["csv"]).written
+
+
+def test_a_zone_is_that_of_the_tables(journal):
+    """It can be given later, and changes only times that name none."""
+    start = datetime(2026, 5, 1, 6)
+    origin = Origin(start, "name")
+    journal.finish(BASE / "quiet.wav", FoundInRecording(5.0, 8000, 1, Quality(), (MORE,), origin))
+    times = {}
+    for zone in (None, timezone(timedelta(hours=-3))):
+        write_tables(journal, ["csv"], zone=zone)
+        times[zone] = [row["time"] for row in read(journal.folder / "events.csv")]
+        assert read(journal.folder / "files.csv")[3]["start"] == times[zone][2]
+    first, second = times.values()
+    assert first[:2] == second[:2]
+    assert (first[2], second[2]) == ("2026-05-01T06:00:00.000", "2026-05-01T06:00:00.000-03:00")
+
+
+def test_one_table_of_raven_for_all_recordings(journal):
+    write_tables(journal, ["raven"])
+    with (journal.folder / "raven.txt").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    columns = ("Selection", "Begin Time (s)", "End Time (s)", "File Offset (s)", "Begin Path")
+    assert [tuple(row[name] for name in columns) for row in rows] == [
+        ("1", "58.25", "60.0", "58.25", "/archive/a/1.wav"),
+        ("2", "60.0", "62.5", "0.0", "/archive/a/2.wav"),
+    ]
 
 
 def test_a_file_where_a_folder_should_be(journal):

@@ -59,6 +59,7 @@ def test_a_time_of_change_that_no_journal_can_keep(archive):
 def test_hidden_files_our_own_parts_and_folders_of_systems_are_left_out(archive):
     hidden = ("._a.wav", ".hidden.wav", ".git/a.wav", ".htsat-edge-0123456789abcdef.wav.part")
     systems = ("$RECYCLE.BIN/a.wav", "System Volume Information/a.wav", "lost+found/a.wav", "x/@eaDir/a.wav")
+    systems += ("GUANO_BACKUP/a.wav",)
     root = archive("a.wav", *hidden, *systems)
     assert names(root, walk([root])) == ["a.wav"]
 
@@ -200,6 +201,9 @@ def test_patterns_match_what_the_shell_would(tmp_path_factory, pattern):
 def test_a_name_with_brackets_that_exists_is_no_pattern(archive):
     root = archive("[2026]/a.wav", "2/b.wav")
     assert names(root, walk([root / "[2026]"])) == ["[2026]/a.wav"]
+    assert names(root, walk([root / "[2026]" / "*.wav"])) == ["[2026]/a.wav"]
+    with pytest.raises(HtsatEdgeError, match=r"b\.wav: no such file"):
+        walk([root / "[2026]" / "b.wav"])
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from htsat_edge.runtime.commands.arguments import counts, moment, names, seconds, share
+from htsat_edge.runtime.commands.arguments import counts, gpu_share, moment, names, seconds, share
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,8 @@ from htsat_edge.runtime.commands.arguments import counts, moment, names, seconds
         (names, "fp32,int8,fp32", ["fp32", "int8"]),
         (counts, "1,4,1", [1, 4]),
         (share, "0.25", 0.25),
+        (gpu_share, "0.25", 0.25),
+        (gpu_share, "1", 1.0),
         (seconds, "1.28", 1.28),
         (moment, "2026-05-01T21:30:00Z", datetime(2026, 5, 1, 21, 30, tzinfo=timezone.utc)),
         (
@@ -37,6 +39,7 @@ def test_a_time_without_a_zone_stays_so():
         (share, "0", "0 is not between 0 and 1"),
         (share, "1", "1 is not between 0 and 1"),
         (share, "nan", "nan is not between 0 and 1"),
+        (gpu_share, "2", "2 is not between 0 and 1"),
         (seconds, "0", "0 is not a positive number of seconds"),
         (seconds, "inf", "inf is not a positive number of seconds"),
         (seconds, "soon", "'soon' is not a number"),

@@ -83,7 +83,7 @@ def test_a_broken_file_is_reported_and_the_rest_done(detect, tiny_bundle, noise,
     assert broken.startswith(f"htsat-edge: {tmp_path}/broken.wav: is no recording that can be read: ")
     assert missing == [
         f"htsat-edge: {tmp_path}/absent.wav: no such file",
-        f"htsat-edge: {tmp_path}: is a folder; the recordings in it: htsat-edge detect {tmp_path}/*",
+        f"htsat-edge: {tmp_path}: is a folder; all that is in it: htsat-edge scan {tmp_path} --out RESULTS",
     ]
 
 

@@ -100,7 +100,7 @@ def test_channels_have_numbers(detect, farmyard, tmp_path):
     samples, rate = soundfile.read(farmyard)
     both = tmp_path / "both.flac"
     soundfile.write(both, [[one / 2, one] for one in samples[: 8 * rate]], rate)
-    for channel, wanted in (("each", {"1", "2"}), ("2", {"2"}), ("first", {"0"}), ("mix", {"0"})):
+    for channel, wanted in (("each", {"1", "2"}), ("2", {"2"}), ("first", {"1"}), ("mix", {"0"})):
         status, out, _ = detect(both, "--format", "csv", "--channel", channel)
         assert (status, {row["channel"] for row in rows_of(out)}) == (0, wanted)
     assert {row["file"] for row in rows_of(out)} == {str(both)}
@@ -141,6 +141,7 @@ def test_what_cannot_be_is_said_before_any_work(command, farmyard, tmp_path, mon
             ["--format", "csv", "--out", tmp_path / "link"],
             f"--out {tmp_path}/link: is the recording itself; give another",
         ),
+        (["--sounds", tmp_path / "no"], f"--sounds {tmp_path}/no: no such folder"),
         (["--timezone", "Mars"], "--timezone: 'Mars' is no time zone; want a name such as Europe/Berlin"),
     ):
         status, out, err = command("detect", farmyard, *options)

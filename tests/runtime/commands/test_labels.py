@@ -51,6 +51,9 @@ def test_sounds_of_ones_own_are_marked_and_a_model_without_thresholds_says_so(la
     assert columns(out.splitlines()[0]) == ["sound", "threshold"]
     assert columns(out.splitlines()[-3]) == ["Our doorbell (your own)", "0.30"]
     assert "No threshold was measured for 10 of them: they have 0.5." in out
+    missing = tmp_path / "missing"
+    message = f"htsat-edge: --sounds {missing}: no such folder\n"
+    assert labels("--bundle", tiny_bundle, "--sounds", missing) == (2, "", message)
     _, out, _ = labels("--bundle", tiny_bundle, "--sounds", library.folder, "--json", "--search", "bell")
     assert [json.loads(line) for line in out.splitlines()] == [
         {

@@ -4,7 +4,7 @@ from datetime import datetime
 import pytest
 from rich.console import Console
 
-from htsat_edge.runtime.commands.report import Detections, bar, clock, print_events, print_top
+from htsat_edge.runtime.commands.report import Detections, bar, print_events, print_top
 from htsat_edge.runtime.daemon.messages import TopScore
 from htsat_edge.runtime.dsp.events import EventEnd, EventStart
 
@@ -18,21 +18,6 @@ def test_events_are_in_the_order_of_their_onsets():
     duck, dog = events("Fowl", 1.0, 9.0, 0.5), events("Dog", 2.0, 3.0, 0.5)
     found = Detections("x", 10.0, [duck[0], *dog, duck[1]], None)
     assert found.ended == [duck[1], dog[1]]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "digits", "text"),
-    [
-        (0, 2, "0:00.00"),
-        (59.994, 2, "0:59.99"),
-        (59.995, 2, "1:00.00"),
-        (3723.45, 2, "1:02:03.45"),
-        (75.6, 0, "1:16"),
-        (3599.6, 0, "1:00:00"),
-    ],
-)
-def test_seconds_as_a_clock_has_them(seconds, digits, text):
-    assert clock(seconds, digits) == text
 
 
 @pytest.mark.parametrize(("score", "width"), [(0.0, 1), (0.04, 1), (0.5, 5), (1.0, 10)])

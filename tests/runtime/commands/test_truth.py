@@ -31,9 +31,9 @@ def test_no_file_is_no_sound():
         "\ufefflabel;onset;offset\nDog;7;8\nCattle, bovinae;1.5;5\n",
         "onset\toffset\tlabel\n7\t8\tDog\n1.5\t5\tCattle, bovinae\n",
         "onset\toffset\tevent_label\n7\t8\tDog\n1.5\t5\tCattle, bovinae\n",
-        'file,class,onset,offset\na.wav,Dog,7,8\na.wav,"Cattle, bovinae",1.5,5\n',
+        'file,class,onset,offset\nyard.wav,Dog,7,8\n/x/yard.wav,"Cattle, bovinae",1.5,5\nb.wav,Cat,1,2\n',
     ],
-    ids=["with another column", "semicolons, as spreadsheets write", "tabs", "DESED's", "a manifest of scenes"],
+    ids=["with another column", "semicolons, as spreadsheets write", "tabs", "DESED's", "of several recordings"],
 )
 def test_sounds_come_in_the_order_of_their_onsets(text, read):
     assert read(text) == [TrueSound("Cattle, bovinae", 1.5, 5.0), TrueSound("Dog", 7.0, 8.0)]
@@ -50,6 +50,7 @@ def test_sounds_come_in_the_order_of_their_onsets(text, read):
         ("onset,offset,label\n1\n", "line 2: want seconds"),
         ("onset,offset,label\n1,2,\n", "line 2: '' is no label"),
         (f"onset,offset,label\n1,2,{'x' * 200_000}\n", "line 2: is not CSV: field larger than"),
+        ("file,onset,offset,label\na.wav,1,2,Dog\n", "has no row of yard.wav; its column file names a.wav"),
         (b"\xff\xfe\x00", "is no text in UTF-8, want a CSV file"),
     ],
 )

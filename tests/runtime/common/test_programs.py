@@ -1,11 +1,12 @@
 import importlib.util
+import signal
 import subprocess
 import sys
 from typing import get_args
 
 import pytest
 
-from htsat_edge.runtime.common.programs import RUN, Program, command_of, trial_of
+from htsat_edge.runtime.common.programs import RUN, Program, command_of, signal_of, trial_of
 
 
 def test_a_program_runs_in_this_interpreter():
@@ -21,6 +22,14 @@ def test_a_checkout_that_is_not_installed_finds_its_own_parts():
     done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("htsat-edge ")
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGRTMIN + 1, f"signal {signal.SIGRTMIN + 1}")]
+)
+def test_the_signal_that_has_ended_a_process_has_a_name(number, name):
+    kill = subprocess.run([sys.executable, "-c", f"import os; os.kill(os.getpid(), {int(number)})"], check=False)
+    assert signal_of(kill.returncode) == name
 
 
 def test_modules_in_the_working_folder_are_not_imported(tmp_path):

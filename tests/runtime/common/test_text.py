@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from htsat_edge.runtime.common.text import LogFormatter, in_one_line, is_name, listed, shown, visible
+from htsat_edge.runtime.common.text import LogFormatter, clock, in_one_line, is_name, listed, shown, visible
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,18 @@ def test_of_a_long_message_the_beginning_is_in_one_line():
 )
 def test_what_can_stand_as_a_name(text, found):
     assert is_name(text) == found
+
+
+@pytest.mark.parametrize(
+    ("seconds", "digits", "text"),
+    [
+        (0, 2, "0:00.00"),
+        (59.994, 2, "0:59.99"),
+        (59.995, 2, "1:00.00"),
+        (3723.45, 2, "1:02:03.45"),
+        (75.6, 0, "1:16"),
+        (3599.6, 0, "1:00:00"),
+    ],
+)
+def test_seconds_as_a_clock_has_them(seconds, digits, text):
+    assert clock(seconds, digits) == text

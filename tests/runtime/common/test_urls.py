@@ -1,6 +1,29 @@
+from pathlib import Path
+
 import pytest
 
-from htsat_edge.runtime.common.urls import check_host, check_url, user_part, without_user
+from htsat_edge.runtime.common.urls import check_host, check_url, is_url, user_part, whole_url, without_user
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("s3://bucket/x", "s3://bucket/x"),
+        ("s3://bucket/x", Path("s3://bucket/x")),
+        ("s3://bucket/x\ny.wav", Path("s3://bucket/x\ny.wav")),
+        ("file:///data/x.wav", Path("file:///data/x.wav")),
+        ("file:///data/x.wav", "file:///data/x.wav"),
+    ],
+)
+def test_a_url_that_a_path_has_kept_is_whole_again(url, name):
+    assert is_url(name)
+    assert whole_url(name) == url
+
+
+@pytest.mark.parametrize("name", ["/data/x", "data/s3:/x", "x", "a:/x", Path("/s3:/x")])
+def test_other_names_are_no_urls(name):
+    assert not is_url(name)
+    assert whole_url(name) == str(name)
 
 
 @pytest.mark.parametrize(

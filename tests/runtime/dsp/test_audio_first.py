@@ -48,6 +48,16 @@ def test_damage_is_found_where_it_lies_wherever_reading_begins(first, noise, tmp
             list(frames)
 
 
+def test_damage_that_cannot_be_passed_over_is_told_where_reading_begins(noise, tmp_path, write):
+    path = write(tmp_path / "x.flac", noise)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 4 : len(content) * 3 // 4] = bytes(len(content) // 2)
+    path.write_bytes(content)
+    file = AudioFile(path)
+    with pytest.raises(HtsatEdgeError, match=r"is truncated or damaged after 1\.000 s"):
+        list(file.frames(1000, 48_000))
+
+
 def test_all_channels_are_seen_before_one_of_them_is_heard(noise, tmp_path, write):
     file, seen = AudioFile(write(tmp_path / "x.wav", np.stack([noise, -noise], axis=1))), []
     heard = [part for (part,) in file.split(7000, [2], 20_000, seen.append)]

@@ -1,12 +1,12 @@
 """An archive that a small model hears, and clusters of Ray on this machine."""
 
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 
+from htsat_edge.runtime.archive.cluster.scan import hear_on_ray
 from htsat_edge.runtime.archive.journal import Journal, key_of
 from htsat_edge.runtime.archive.records import HearingSettings
 from htsat_edge.runtime.archive.scan import scan
@@ -41,7 +41,7 @@ def sounds(tmp_path_factory):
 @pytest.fixture
 def settings(tiny_bundle):
     detection = Settings(threshold=0.5, early_margin=None)
-    shown = tuple(replace(detection).reported(load_bundle(tiny_bundle).info))
+    shown = tuple(detection.reported(load_bundle(tiny_bundle).info))
     return HearingSettings(
         tiny_bundle, detection, shown, precision="fp32", backend="onnxruntime", span_s=20.0, source="ray"
     )
@@ -78,16 +78,14 @@ def rows(journal):
     return list(journal.recordings()), list(journal.failures())
 
 
-@pytest.fixture
-def start_cluster(monkeypatch):
-    """Start a cluster of nodes with one CPU each; return it."""
+@pytest.fixture(scope="module")
+def start_cluster():
+    """Start a cluster of nodes with one CPU each, and of GPUs, which it need not have, on the first; return it."""
     cluster_utils = pytest.importorskip("ray.cluster_utils")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     started = []
 
-    def start(nodes):
-        options = {"num_cpus": 1, "object_store_memory": MEMORY, "include_dashboard": False}
+    def start(nodes, gpus=0):
+        options = {"num_cpus": 1, "num_gpus": gpus, "object_store_memory": MEMORY, "include_dashboard": False}
         cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=options)
         started.append(cluster)
         for _ in range(nodes - 1):
@@ -95,6 +93,27 @@ def start_cluster(monkeypatch):
         cluster.wait_for_nodes()
         return cluster
 
-    yield start
-    for cluster in started:
-        cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield start
+        for cluster in started:
+            cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(start_cluster):
+    """A cluster of two nodes, which all tests of a file share."""
+    return start_cluster(2)
+
+
+@pytest.fixture
+def hear():
+    """Hear what a journal has to do on a cluster; return all that tables are written from."""
+
+    def run(journal, settings, cluster, folders=(), gpus=None):
+        with ScanProgress(journal.totals()) as progress:
+            hear_on_ray(journal, settings, cluster.address, progress, folders=folders, gpus=gpus)
+        return rows(journal)
+
+    return run

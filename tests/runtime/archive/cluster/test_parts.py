@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from htsat_edge.runtime.archive.cluster.parts import AnswerParts, FileAnswer, table_of
+from htsat_edge.runtime.archive.cluster.parts import AnswerParts, FileAnswer, table_of, take_left
+from htsat_edge.runtime.archive.journal import Journal
 from htsat_edge.runtime.archive.records import (
     ArchiveFile,
     FoundEvent,
@@ -68,6 +69,26 @@ def test_a_part_that_is_being_written_anew_is_left_for_later(parts):
     assert list(parts.take()) == []
     part.write_bytes(content)
     assert list(parts.take()) == ANSWERS
+
+
+def test_what_a_killed_run_has_left_is_taken_over_if_it_is_still_wanted(tmp_path):
+    """Also by a run without Ray."""
+    files = [ArchiveFile(Path(f"/archive/{name}.wav"), 5, 1) for name in ("done", "changed", "failed", "long")]
+    found = FoundInRecording(3.0, 32_000, 1, Quality(), ())
+    parts = AnswerParts(tmp_path)
+    with Journal.open(tmp_path, {}, Path("/archive")) as journal:
+        journal.add_found([files[0], files[1]._replace(size=6), *files[2:]])
+        parts.answers.mkdir(parents=True)
+        parts.checkpoints.mkdir()
+        span = SpanScores(Span(files[3].path, 1, 3), (b"x",), Quality(1), 32_000, 1, 7.5)
+        answers = [found, found, GivenUp("is no audio"), span]
+        write(parts, "a_000", [FileAnswer(file, answer) for file, answer in zip(files, answers, strict=True)])
+        take_left(journal)
+        assert [one.path for one in journal.recordings()] == [files[0].path]
+        assert [one.path for one in journal.todo()] == [files[1].path, files[2].path, files[3].path]
+        assert journal.spans(files[3].path) == [span]
+        assert not parts.folder.exists()
+        take_left(journal)
 
 
 def test_clearing_leaves_nothing(parts, tmp_path):

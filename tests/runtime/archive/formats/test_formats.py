@@ -66,10 +66,10 @@ yard/a.wav,0,"Gunshot, gunfire",0.64,0.96,0.5,2026-05-01T21:30:00.640+02:00
 yard/a.wav,0,Dog,9.28,10.0,0.25,2026-05-01T21:30:09.280+02:00
 """,
     "kaleidoscope": """\
-INDIR,FOLDER,IN FILE,CHANNEL,OFFSET,DURATION,DATE,TIME,HOUR,TOP1MATCH,TOP1DIST
-/field/yard,,a.wav,0,0.32,1.28,2026-05-01,21:30:00,21,Dog,0.0124
-/field/yard,,a.wav,0,0.64,0.32,2026-05-01,21:30:00,21,"Gunshot, gunfire",0.5
-/field/yard,,a.wav,0,9.28,0.72,2026-05-01,21:30:09,21,Dog,0.75
+INDIR,FOLDER,IN FILE,CHANNEL,OFFSET,DURATION,DATE,TIME,HOUR,TOP1MATCH,TOP1DIST,MANUAL ID
+/field/yard,,a.wav,0,0.32,1.28,2026-05-01,21:30:00,21,Dog,0.0124,
+/field/yard,,a.wav,0,0.64,0.32,2026-05-01,21:30:00,21,"Gunshot, gunfire",0.5,
+/field/yard,,a.wav,0,9.28,0.72,2026-05-01,21:30:09,21,Dog,0.75,
 """,
     "desed": """\
 filename\tonset\toffset\tevent_label
@@ -284,7 +284,7 @@ def test_formats_without_libraries_need_none():
 
 
 def test_no_two_formats_have_one_file():
-    names = [name for one in FORMATS.values() for name in (one.file_name, one.files_name) if name]
+    names = [name for one in FORMATS.values() for name in (one.file_name, one.files_name, one.all_name) if name]
     assert len(set(names)) == len(names)
     assert [name for name, one in FORMATS.items() if one.each] == ["raven", "audacity", "textgrid"]
 

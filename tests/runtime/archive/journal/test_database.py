@@ -1,14 +1,26 @@
 """A folder of results is ours, of this version and with this key, or it is left as it is."""
 
+import random
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from htsat_edge.runtime.archive.journal import Journal
+from htsat_edge.runtime.archive.records import (
+    ArchiveFile,
+    FoundEvent,
+    FoundInRecording,
+    Origin,
+    Quality,
+    Span,
+    SpanScores,
+)
+from htsat_edge.runtime.archive.tables import write_tables
 from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError
 
 KEY, BASE = {"hop_s": "1.28", "model": "a" * 64}, Path("/archive")
@@ -71,11 +83,16 @@ def test_the_database_of_another_program_is_left_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"hop_s": "0.32"}, "hop_s (1.28, now 0.32)"),
-        ({"model": "b" * 64}, "model"),
-        ({"hop_s": "0.32", "model": "b" * 64}, "hop_s (1.28, now 0.32), model"),
-        ({"new": "1"}, "new (null, now 1)"),
-        (dict.fromkeys("abcde", "1"), "a (null, now 1), b (null, now 1), c (null, now 1) and 2 more"),
+        ({"hop_s": "0.32"}, "--hop (1.28, now 0.32)"),
+        ({"model": "b" * 64}, "model (--bundle)"),
+        ({"hop_s": "0.32", "model": "b" * 64}, "--hop (1.28, now 0.32), model (--bundle)"),
+        ({"version of htsat-edge": "2"}, "version of htsat-edge (none, now 2)"),
+        ({"shown": '["Dog"]', "labels": '["Dog"]'}, "--labels"),
+        ({"gate_dbfs": "1"}, "gate_dbfs of --config (none, now 1)"),
+        (
+            dict.fromkeys(("channel", "scores", "start", "source", "groups"), "1"),
+            "--channel (none, now 1), --scores (none, now 1), --start (none, now 1) and 2 more",
+        ),
     ],
 )
 def test_another_key_is_refused_and_what_differs_is_named(tmp_path, changed, said):
@@ -101,6 +118,44 @@ def test_a_damaged_journal_is_named(tmp_path):
     content = journal.read_bytes()
     journal.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
     assert f"{journal}: is damaged (" in refused(tmp_path)
+
+
+def use(folder):
+    """All that a run does with a journal that it goes on with."""
+    with begin(folder) as journal:
+        journal.add_found([ArchiveFile(BASE / f"{number}.wav", 10, 1) for number in range(3)])
+        for file in journal.todo():
+            journal.spans(file.path)
+        journal.totals()
+        write_tables(journal, ["csv", "desed"], 2.0)
+
+
+def test_damage_anywhere_is_one_line_or_none(tmp_path):
+    origin = Origin(datetime(2026, 5, 1), "name", 52.5, 13.25, "SM4 S4A00123")
+    with begin(tmp_path / "whole") as journal:
+        journal.add_found([ArchiveFile(BASE / f"{number}.wav", 10, 1) for number in range(3)])
+        for number in range(2):
+            events = FoundEvent(0, "Dog", 0.0, 1.5, 0.5), FoundEvent(0, "Rain", 0.5, 60.0, 0.25)
+            found = FoundInRecording(60.0, 8000, 1, Quality(5, 0.5, 0.5), events, origin)
+            journal.finish(BASE / f"{number}.wav", found)
+        span = Span(BASE / "2.wav", 0, 2)
+        journal.keep_span(span.path, SpanScores(span, (b"12", b"3"), Quality(5, 0.1), 8000, 2, 30.5))
+    content = (tmp_path / "whole" / "journal.sqlite").read_bytes()
+    used = [at for at, byte in enumerate(content) if byte]
+    chance, refused = random.Random(0), 0
+    for run in range(150):
+        folder = tmp_path / str(run)
+        folder.mkdir()
+        damaged = bytearray(content)
+        for _ in range(chance.choice([1, 1, 20])):
+            damaged[chance.choice(used)] = chance.randrange(256)
+        damaged[:100] = content[:100]  # else it is none of ours
+        (folder / "journal.sqlite").write_bytes(damaged)
+        with suppress(HtsatEdgeError):
+            use(folder)
+            continue
+        refused += 1
+    assert 20 < refused < 150
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):

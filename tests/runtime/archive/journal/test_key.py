@@ -22,7 +22,6 @@ CHANGED = {
     "gate_dbfs": -60.0,
     "rules": RulesConfig(cooldown_s=3.0),
     "source": "yard",
-    "zone": "+02:00",
     "start": datetime(2026, 5, 1),
     "span_s": 60.0,
     "scores": True,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htsat_edge.runtime.archive.recorded.zones import parse_moment, parse_offset, parse_zone, place
+from htsat_edge.runtime.archive.recorded.zones import parse_moment, parse_offset, parse_zone, with_zone
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 
@@ -55,7 +55,7 @@ def test_what_is_no_zone_is_told_in_one_line(text):
 
 @pytest.mark.parametrize(("month", "hours"), [(1, 1), (7, 2)])
 def test_local_is_the_zone_of_this_device_as_it_is_then(in_berlin, month, hours):
-    there = place(datetime(2026, month, 1, 12), parse_zone("local"))
+    there = with_zone(datetime(2026, month, 1, 12), parse_zone("local"))
     assert there.tzinfo == timezone(timedelta(hours=hours))
     assert there.hour == 12
 
@@ -75,19 +75,19 @@ def test_local_is_the_zone_of_this_device_as_it_is_then(in_berlin, month, hours)
 )
 def test_when_the_clocks_change(in_berlin, zone, moment, hours):
     """A time that comes twice is the first, one that never comes that of a clock that was not set yet."""
-    assert place(moment, parse_zone(zone)).isoformat() == f"{moment.isoformat()}+0{hours}:00"
+    assert with_zone(moment, parse_zone(zone)).isoformat() == f"{moment.isoformat()}+0{hours}:00"
 
 
 def test_a_time_with_a_zone_keeps_it_as_a_fixed_offset():
     """Else, seconds that are added to it would be those of the clock on the wall."""
-    summer = place(datetime(2026, 10, 24, 12, tzinfo=ZoneInfo("Europe/Berlin")), timezone.utc)
+    summer = with_zone(datetime(2026, 10, 24, 12, tzinfo=ZoneInfo("Europe/Berlin")), timezone.utc)
     assert summer.isoformat() == "2026-10-24T12:00:00+02:00"
     assert (summer + timedelta(days=1)).timestamp() - summer.timestamp() == 86400
     assert (summer + timedelta(days=1)).isoformat() == "2026-10-25T12:00:00+02:00"
 
 
 def test_without_a_zone_a_time_stays_without():
-    assert place(datetime(2026, 5, 1), None) == datetime(2026, 5, 1)
+    assert with_zone(datetime(2026, 5, 1), None) == datetime(2026, 5, 1)
 
 
 @pytest.mark.parametrize(

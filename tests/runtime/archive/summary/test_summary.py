@@ -189,9 +189,11 @@ def test_links_lead_to_the_recordings(write, farmyard, tmp_path, name):
 
 def test_it_links_to_the_tables_that_are_there(write, tmp_path):
     write()
-    for name in ("events.csv", "files.parquet", "failed.csv", "other.csv"):
+    there = ["events.csv", "files.parquet", "raven.txt", "failed.csv"]
+    for name in (*there, "other.csv"):
         (tmp_path / "RESULTS" / name).touch()
-    assert [attrs["href"] for attrs in write().of("a")] == ["events.csv", "files.parquet", "failed.csv"]
+    (tmp_path / "RESULTS" / "labels").mkdir()
+    assert [attrs["href"] for attrs in write().of("a")] == [*there, "labels"]
 
 
 def test_a_recording_that_is_gone_leaves_a_note(write, farmyard, tmp_path):
@@ -241,7 +243,7 @@ def test_folders_are_named_from_what_they_share(write):
     folders = {
         ("/x/y/1/a.wav",): ["1"],
         ("/x/1/a.wav", "/x/a.wav"): [".", "1"],
-        ("/x/a.wav", "s3:/bucket/a.wav"): ["/x", "s3:/bucket"],
+        ("/x/a.wav", "s3:/bucket/a.wav"): ["/x", "s3://bucket"],
     }
     for paths, names in folders.items():
         rows = write([heard(path) for path in paths]).tables["folders-table"][1:]

@@ -56,8 +56,10 @@ def test_a_copy_that_broke_off_is_read_to_its_last_sample(name, cut, made, caplo
     wanted = read(path)
     path.write_bytes(path.read_bytes()[:-cut])
     np.testing.assert_array_equal(read(path), wanted[: (1_152_000 - cut) // 2])
-    claim = f"claims 1152000 bytes of samples, but {1_152_000 - cut} are there"
-    assert caplog.messages[0] == f"{path}: its header {claim}; all of them are read"
+    claim = f"its header claims 1152000 bytes of samples, but {1_152_000 - cut} are there; all of them are read"
+    assert caplog.messages[0] == f"{path}: {claim}"
+    if cut < 4 or cut > 5000:  # as much as a head, which some writers count, or samples
+        assert AudioFile(path).missing == ("" if cut < 4 else claim)
 
 
 @pytest.mark.parametrize("name", ["x.aiff", "x.caf"])

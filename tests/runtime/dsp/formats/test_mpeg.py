@@ -3,6 +3,7 @@ import pytest
 
 from htsat_edge.runtime.dsp.audio import AudioFile
 from htsat_edge.runtime.dsp.formats import mpeg
+from htsat_edge.runtime.dsp.formats.splice import Mended
 
 MPEG_1, MPEG_2, MPEG_2_5 = 3, 2, 0
 """Bits of a header's version (ISO 11172-3 and 13818-3, section 2.4.2.3)."""
@@ -98,7 +99,7 @@ def test_the_decoder_sees_no_tags(before, after, noise, tmp_path, write, capfd):
     path.write_bytes(before + content + after)
     mended = mpeg.mend(path, mpeg.measure(path))
     start = len(before)
-    assert mended == (None if start == len(after) == 0 else (b"", start, start + len(content), None, False))
+    assert mended == (None if start == len(after) == 0 else Mended(b"", start, start + len(content)))
     np.testing.assert_array_equal(np.concatenate(list(AudioFile(path).blocks(1000))), wanted)
     assert capfd.readouterr().err == ""
 

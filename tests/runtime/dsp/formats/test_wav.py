@@ -107,6 +107,7 @@ def test_an_rf64_that_was_never_finished(declared, size, trailer, original, capl
     path.write_bytes(rf64(fmt, samples, declared, TRAILERS[trailer], size))
     np.testing.assert_array_equal(read(path), wanted)
     assert f"claims {declared} bytes" in caplog.text
+    assert AudioFile(path).missing == ""
 
 
 @pytest.mark.parametrize("make", [riff, rf64])
@@ -117,6 +118,8 @@ def test_a_copy_that_broke_off_is_read_to_its_last_sample(cut, make, original, c
     np.testing.assert_array_equal(read(path), wanted[: (len(samples) - cut) // 2])
     (line,) = caplog.messages
     assert "its header claims 192000 bytes of samples (2.000 s), but " in line
+    missing = AudioFile(path).missing
+    assert missing == (line.partition(": ")[2] if cut > 1000 else "" if cut < 45 else missing)  # a head, or samples
 
 
 @pytest.mark.parametrize("trailer", TRAILERS)
