@@ -58,8 +58,10 @@ CASES = {
     "left out: 1 no label",
     "label-studio": "3 recordings, 2 classes (Cat, Dog), 1 of background; no splits; left out: 1 skipped by the "
     "annotator, 1 no label",
+    "kaleidoscope": "3 recordings, 2 classes (Robin, Wren), 1 of background; no splits; left out: 1 no label",
     "raven": "2 recordings, 2 classes (Robin, Wren), 1 of background; no splits; left out: 1 no label",
     "audacity": "3 recordings, 2 classes (Cat, Dog), 1 of background; no splits; left out: 1 no label",
+    "textgrid": '2 recordings, 2 classes (Dog "Rex" barks, Robin), 1 of background; no splits; left out: 1 no label',
     "folders": "22 recordings, 1 class (Dog), 11 of background; 12 train, 4 val, 6 test; left out: 3 no label",
     "manifest": "18 recordings, 2 classes (Dog, Rain); no splits; left out: 1 not decodable, 1 missing",
 }

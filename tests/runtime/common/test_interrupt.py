@@ -31,6 +31,7 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 """Runs a program and interrupts it at the import of a module, which turns that into an error, as pybind11 does."""
 WITHOUT = {
     "htsat_edge.export.baselines",
+    "htsat_edge.runtime.archive.worker",
     "htsat_edge.runtime.commands.bench.worker",
     "htsat_edge.runtime.common.lifeline",
 }
