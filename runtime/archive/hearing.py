@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -84,6 +85,8 @@ class SpanHearer:
 
         Raise an HtsatEdgeError, which does not name it, where nothing of it can be read.
         """
+        if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113  a Path raises for a long name
+            raise HtsatEdgeError("is no file any more")  # a pipe would be waited for without end
         with _unnamed(path):
             file = AudioFile(path)
         self._opened = path, file.scale, file

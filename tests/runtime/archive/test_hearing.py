@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -231,3 +232,9 @@ def test_a_model_that_fails_is_no_end_of_a_recording(seconds, bundle, info, nois
     last = backend.windows - 1
     with pytest.raises(HtsatEdgeError, match=r"^the GPU is gone$"):
         hear(SpanHearer(how, backend=Failing(info)), path)
+
+
+def test_a_recording_that_has_become_a_pipe_is_not_waited_for(bundle, info, tmp_path):
+    os.mkfifo(tmp_path / "x.wav")
+    with pytest.raises(HtsatEdgeError, match=r"^is no file any more$"):
+        SpanHearer(hearing(bundle, Settings(), info), backend=Sensitive(info)).plan(tmp_path / "x.wav")
