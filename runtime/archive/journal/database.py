@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from htsat_edge.runtime.archive.journal.key import differences
 from htsat_edge.runtime.archive.journal.rows import TABLES
 from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError
 from htsat_edge.runtime.common.files import is_part, replacing
+from htsat_edge.runtime.common.lock_file import FLAGS, lock, read_holder, sign
 from htsat_edge.runtime.common.text import visible
 
 JOURNAL_FILE, LOCK_FILE = "journal.sqlite", ".lock"
@@ -46,25 +46,16 @@ def take_folder(folder: Path) -> int:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(folder)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-        lock = os.open(folder / LOCK_FILE, flags, 0o666)
+        descriptor = os.open(folder / LOCK_FILE, FLAGS | os.O_CREAT, 0o666)
     except OSError as error:
         raise HtsatEdgeError(f"{folder}: no results can be written there: {error.strerror}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        writer = os.pread(lock, 20, 0).decode(errors="replace").strip()
-        os.close(lock)
-        process = f", process {writer} (kill {writer} ends it)" if writer.isdecimal() else ""
-        raise NotReadyError(
-            f"{folder}: another scan writes there{process}; wait for it, or give another --out"
-        ) from None
-    except OSError:  # this file system knows no locks
-        pass
-    with suppress(OSError):  # the disk is full
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    return lock
+    if not lock(descriptor):
+        writer = read_holder(descriptor)
+        os.close(descriptor)
+        process = f", process {writer} (kill {writer} ends it)" if writer else ""
+        raise NotReadyError(f"{folder}: another scan writes there{process}; wait for it, or give another --out")
+    sign(descriptor)
+    return descriptor
 
 
 def open_database(folder: Path, key: Mapping[str, str], base: Path) -> sqlite3.Connection:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from htsat_edge.runtime.common.errors import NotReadyError
-
-FLAGS = os.O_RDWR | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+from htsat_edge.runtime.common.lock_file import FLAGS, lock, read_holder, sign
 
 
 @dataclass
@@ -38,23 +35,21 @@ def hold(key: str, database: Path, holder: str) -> None:
             descriptor = os.open(file, FLAGS | os.O_CREAT, 0o666)
         except OSError:
             return
-        if not _lock(descriptor):
+        if not lock(descriptor):
             writer = _name(descriptor)
             os.close(descriptor)
             raise NotReadyError(f"{key}: {database}: {writer}")
         HELD[file] = HeldLock(descriptor)
-        with suppress(OSError):  # the disk is full
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        sign(descriptor)
     HELD[file].holders.add(holder)
 
 
 def release(database: Path, holder: str) -> None:
     """Let others write a database, where nobody else in this process holds it."""
     file = _lock_of(database)
-    if (lock := HELD.get(file)) is not None:
-        lock.holders.discard(holder)
-        if not lock.holders:
+    if (held := HELD.get(file)) is not None:
+        held.holders.discard(holder)
+        if not held.holders:
             os.close(HELD.pop(file).descriptor)
 
 
@@ -68,7 +63,7 @@ def refuse_written(key: str, database: Path) -> None:
     except OSError:
         return
     try:
-        if not _lock(descriptor):
+        if not lock(descriptor):
             raise NotReadyError(f"{key}: {database}: {_name(descriptor)}")
     finally:
         os.close(descriptor)
@@ -79,20 +74,9 @@ def _lock_of(database: Path) -> Path:
     return real.with_name(f"{real.name}.lock")
 
 
-def _lock(descriptor: int) -> bool:
-    """Lock a file; return whether no other process has it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # this file system knows no locks
-        return True
-    return True
-
-
 def _name(descriptor: int) -> str:
     """Return which process has locked a file, and what to do."""
-    text = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-    if not text.isdecimal():  # it has only just begun
+    number = read_holder(descriptor)
+    if not number:
         return "is written by another `htsat-edge listen`; end that or give another path"
-    return f"is written by `htsat-edge listen`, process {text}; end that (kill {text}) or give another path"
+    return f"is written by `htsat-edge listen`, process {number}; end that (kill {number}) or give another path"
