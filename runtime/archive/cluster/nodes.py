@@ -7,12 +7,12 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.libraries import needing
+from htsat_edge.runtime.common.machine import installed_versions
 from htsat_edge.runtime.common.text import in_one_line
 
 QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -126,7 +126,4 @@ def _look(paths: list[str]) -> tuple[str, list[str]]:
 
 
 def _version() -> str:
-    try:
-        return version("htsat-edge")
-    except PackageNotFoundError:
-        return "from a checkout"
+    return installed_versions("htsat-edge").get("htsat-edge", "from a checkout")

@@ -16,7 +16,7 @@ from htsat_edge.runtime.archive.journal.rows import (
     AWAY,
     DONE,
     FAILED,
-    TODO,
+    WAITING,
     KeptEvent,
     KeptRecording,
     event_of_row,
@@ -190,7 +190,7 @@ class Journal:
         """Keep the scores of a part of a recording until all of it is heard; later they change nothing."""
         row = scores.span.number, *scores_as_row(scores), self._number(path)
         with self._writing():
-            query = f"INSERT OR REPLACE INTO spans SELECT id, ?, ?, ? FROM files WHERE id = ? AND state = {TODO}"
+            query = f"INSERT OR REPLACE INTO spans SELECT id, ?, ?, ? FROM files WHERE id = ? AND state = {WAITING}"
             self._database.execute(query, row)
 
     def spans(self, path: Path) -> list[SpanScores]:
@@ -208,7 +208,7 @@ class Journal:
 
     def totals(self) -> JournalTotals:
         """Return how far the scan is; all rows are looked at, 50 ms for 100 000."""
-        todo, done = f"state = {TODO}", f"state = {DONE}"
+        todo, done = f"state = {WAITING}", f"state = {DONE}"
         row = self._one(
             f"SELECT total({todo}), total(size * ({todo})), total({done}), total(size * ({done})), "
             f"total(duration_s * ({done})), total({done} AND failure != ''), total(state = {FAILED}), "
@@ -297,7 +297,7 @@ class Journal:
             self._empty(number)
         if changed or state in (FAILED, AWAY):
             found = {"size": file.size, "mtime_ns": file.mtime_ns}
-            self._update(number, {**found, "state": TODO, "failure": "", "found": None, "events": 0})
+            self._update(number, {**found, "state": WAITING, "failure": "", "found": None, "events": 0})
         self._update(number, {"walk": walk})
 
     def _update(self, number: int, columns: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from htsat_edge.runtime.archive.recorded import with_zone
 from htsat_edge.runtime.archive.records import FoundEvent, FoundInRecording, Origin, Quality, Span, SpanScores
 from htsat_edge.runtime.common.text import visible
 
-TODO, DONE, FAILED, AWAY = 0, 1, 2, 3
+WAITING, DONE, FAILED, AWAY = 0, 1, 2, 3
 """State of a file; AWAY: heard in part, but not found by the last walk."""
 TABLES = (
     "CREATE TABLE about (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",

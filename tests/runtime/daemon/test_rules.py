@@ -1,7 +1,5 @@
 """Rules between sounds: on events that the test makes up, and beside a twin that looks at all of them."""
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -105,13 +103,9 @@ def test_of_ends_that_come_in_another_order_the_latest_counts():
 
 
 @pytest.fixture
-def local(monkeypatch):
+def local(in_zone):
     """Has the local time be two hours later than UTC."""
-    monkeypatch.setenv("TZ", "HERE-2")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+    in_zone("HERE-2")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,3 @@
-import time
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -11,12 +10,8 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 
 
 @pytest.fixture
-def in_berlin(monkeypatch):
-    monkeypatch.setenv("TZ", "Europe/Berlin")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+def in_berlin(in_zone):
+    in_zone("Europe/Berlin")
 
 
 @pytest.mark.parametrize(
