@@ -114,7 +114,7 @@ def _refuse_foreign(folder: Path) -> None:
     """Raise an HtsatEdgeError where a folder holds something, but no journal of ours; nothing is opened by SQLite."""
     journal = folder / JOURNAL_FILE
     if not journal.is_file():
-        if all(path.name == LOCK_FILE or is_part(path) for path in folder.iterdir()):  # what a kill may have left
+        if all(_is_left(path) for path in folder.iterdir()):
             return
         raise HtsatEdgeError(
             f"{folder}: is not empty, and holds no results of a scan; give --out an empty or a new folder"
@@ -123,6 +123,13 @@ def _refuse_foreign(folder: Path) -> None:
         head = file.read(APPLICATION_ID_AT + 4)
     if not head.startswith(HEADER) or head[APPLICATION_ID_AT:] != APPLICATION_ID.to_bytes(4, "big"):
         raise HtsatEdgeError(f"{journal}: is no journal of a scan; give another --out")
+
+
+def _is_left(path: Path) -> bool:
+    """Return whether a file is what a run that was killed may have left: its lock, or what it had not finished."""
+    if path.name == LOCK_FILE:
+        return path.is_file() and not path.is_symlink() and not path.read_bytes().strip(b"0123456789\n")
+    return is_part(path)
 
 
 def _make(path: Path, key: Mapping[str, str], base: Path) -> None:

@@ -53,6 +53,12 @@ def test_a_folder_is_made_and_gone_on_with(tmp_path):
     assert sorted(path.name for path in (tmp_path / "new" / "results").iterdir()) == [".lock", "journal.sqlite"]
 
 
+def test_a_foreign_file_with_the_name_of_the_lock_is_left_as_it_is(tmp_path):
+    (tmp_path / ".lock").write_text("of another program\n")
+    assert "is not empty, and holds no results of a scan" in refused(tmp_path)
+    assert (tmp_path / ".lock").read_text() == "of another program\n"
+
+
 def test_what_a_kill_has_left_is_no_foreign_file(tmp_path):
     (tmp_path / ".lock").write_text("1\n")
     (tmp_path / ".htsat-edge-0123456789abcdef.sqlite.part").write_bytes(b"SQLite")
