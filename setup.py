@@ -16,6 +16,10 @@ SCORING = ["matplotlib>=3.8", "sed_scores_eval>=0.0.4", "pandas>=2.1,<3", "setup
 WEB = ["fastapi>=0.116", "starlette>=0.49.1", "uvicorn>=0.34"]
 
 ARCHIVE = ["pyarrow>=17", "praatio>=6.2"]
+MQTT = ["paho-mqtt>=2"]
+NOTIFY = ["apprise>=1.9"]
+REMOTE = ["tritonclient[grpc,http]>=2.50"]
+FLEET = [*MQTT, "psycopg[binary]>=3.2", *WEB]
 CLUSTER = ["ray[data]>=2.60", "pyarrow>=17", "fsspec>=2024.6"]
 
 RTX = [
@@ -79,7 +83,10 @@ setup(
     extras_require={
         "export": ["torch>=2.9", "onnx>=1.18", "safetensors>=0.4"],
         "calibration": ["onnx>=1.18", *SCORING],
-        "mqtt": ["paho-mqtt>=2"],
+        "mqtt": MQTT,
+        "notify": NOTIFY,
+        "remote": REMOTE,
+        "fleet": FLEET,
         "metrics": ["prometheus-client>=0.20"],
         "web": WEB,
         # TensorRT and CUDA come with JetPack. pycuda takes numpy 2 from 2024.1.2 on, CUDA 13 from 2025.1.2 on.
@@ -95,12 +102,15 @@ setup(
             "hypothesis>=6.100",
             "ruff>=0.9",
             "mypy>=1.14",
-            "paho-mqtt>=2",
             "prometheus-client>=0.20",
             "types-PyYAML>=6.0.12",
-            *WEB,
+            *FLEET,
+            *NOTIFY,
+            *REMOTE,
             *ARCHIVE,
             *CLUSTER,
+            # A mail server, so that notifications by mail are sent to a real one.
+            "aiosmtpd>=1.4.6",
             # Read or write what `scan` writes or reads, so that not only our own code has judged it.
             "crowsetta>=5.1",
             "guano>=1.0.16",

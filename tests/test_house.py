@@ -11,7 +11,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = ("configs", "runtime", "evaluation", "calibration", "htsat", "export")
 """From the ground up: each may import those before it."""
-ROOMS = ("common", "dsp", "models", "detector", "enrolment", "store", "daemon", "tuning", "web", "archive", "commands")
+ROOMS = (
+    "common",
+    "dsp",
+    "models",
+    "detector",
+    "enrolment",
+    "store",
+    "daemon",
+    "tuning",
+    "fleet",
+    "web",
+    "archive",
+    "commands",
+)
 """The same within runtime/."""
 SOURCES = {
     ".".join(["htsat_edge", *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__"): path
@@ -19,7 +32,7 @@ SOURCES = {
     for path in sorted((ROOT / floor).rglob("*.py"))
 }
 """Every module by name."""
-MOST_LINES, MOST_FUNCTION_LINES, MOST_ENTRIES = 350, 50, 14
+MOST_LINES, MOST_FUNCTION_LINES, MOST_ENTRIES = 350, 50, 15
 
 
 def imports(name, path):

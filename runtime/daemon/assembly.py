@@ -199,7 +199,7 @@ def make_outputs(
     if config.store is not None:
         outputs.append(StoreOutput(config.store))
     if config.mqtt is not None:
-        from htsat_edge.runtime.daemon.outputs.mqtt import Mqtt
+        from htsat_edge.runtime.daemon.outputs.mqtt.output import Mqtt
 
         outputs.append(Mqtt(config.mqtt, {source: sorted(own) for source, own in labels.items()}, levels))
     if config.webhook is not None:

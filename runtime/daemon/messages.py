@@ -93,6 +93,18 @@ class SourceFailed(SourceNotice):
     state: Literal["source_failed"] = "source_failed"
 
 
+class SourcePaused(SourceNotice):
+    """A source is not listened to until somebody wants it again; meanwhile it has a gap."""
+
+    state: Literal["source_paused"] = "source_paused"
+
+
+class SourceResumed(SourceNotice):
+    """A source that was paused is listened to again."""
+
+    state: Literal["source_resumed"] = "source_resumed"
+
+
 class InputFault(SourceStatus):
     """Something is wrong with a source's sound: it is muted, clipped, humming."""
 
@@ -158,6 +170,23 @@ class ConfigRejected(DaemonStatus):
     text: str
 
 
+class CommandRejected(DaemonStatus):
+    """A command that came by MQTT cannot be carried out; nothing has changed."""
+
+    state: Literal["command_rejected"] = "command_rejected"
+    text: str
+
+
+class BackendChanged(DaemonStatus):
+    """Something else runs the model from now on; no window is lost by it."""
+
+    state: Literal["backend_changed"] = "backend_changed"
+    backend: str
+    """What runs it now."""
+    text: str
+    """Why."""
+
+
 class Enrolled(DaemonStatus):
     """The sounds that were enrolled on this device have changed, or some of them cannot be heard."""
 
@@ -210,6 +239,8 @@ AnyMessage = (
     | SourceLost
     | SourceBack
     | SourceFailed
+    | SourcePaused
+    | SourceResumed
     | InputFault
     | InputOk
     | CoverageStatus
@@ -217,6 +248,8 @@ AnyMessage = (
     | ClockSet
     | ConfigLoaded
     | ConfigRejected
+    | CommandRejected
+    | BackendChanged
     | Enrolled
     | OutputFailed
     | OutputBack

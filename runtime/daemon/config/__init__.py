@@ -8,8 +8,15 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from htsat_edge.runtime.daemon.config.detection import DetectionConfig, ModelConfig, SourceDetectionConfig
+from htsat_edge.runtime.daemon.config.broker import BrokerConfig
+from htsat_edge.runtime.daemon.config.detection import (
+    DetectionConfig,
+    ModelConfig,
+    RemoteConfig,
+    SourceDetectionConfig,
+)
 from htsat_edge.runtime.daemon.config.level import LevelConfig, LevelEventConfig, SourceLevelConfig
+from htsat_edge.runtime.daemon.config.notify import NotifyConfig
 from htsat_edge.runtime.daemon.config.outputs import (
     ClipsConfig,
     JsonLinesConfig,
@@ -36,6 +43,7 @@ from htsat_edge.runtime.daemon.config.web import WebConfig
 
 __all__ = [
     "PASSWORD",
+    "BrokerConfig",
     "ClipsConfig",
     "DaemonConfig",
     "DetectionConfig",
@@ -47,8 +55,10 @@ __all__ = [
     "MicrophoneConfig",
     "ModelConfig",
     "MqttConfig",
+    "NotifyConfig",
     "OutputsConfig",
     "PcmConfig",
+    "RemoteConfig",
     "RulesConfig",
     "ScoresConfig",
     "Secret",

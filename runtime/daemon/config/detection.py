@@ -5,19 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from htsat_edge.runtime.daemon.config.section import Seconds, Section, Share, one_of_several
+from htsat_edge.runtime.daemon.config.secret import Secret
+from htsat_edge.runtime.daemon.config.section import Seconds, Section, Share, matching, one_of_several
 from htsat_edge.runtime.models.groups import Group
 from htsat_edge.runtime.models.levels import BALANCED, Sensitivity
 
 GROUPS = "want the name of a file, or groups such as {Dog: [Dog, Bark]} or {Dog: {labels: [Dog, Bark], threshold: 0.5}}"
 
 
+SERVER_URL = r"^(https?|grpcs?)://[^\s/@]+$"
+SERVER = "want http://HOST:PORT, or with https, grpc or grpcs; without a user and a path"
 Groups = Annotated[str | dict[str, Group], one_of_several(GROUPS)]
 Length = Annotated[float, Field(ge=0, le=3600)]
 THRESHOLDS = ("sensitivity", "threshold", "thresholds")
 """Keys of a section `detection` that a running daemon takes over by itself."""
+
+
+class RemoteConfig(Section):
+    """A server that speaks KServe v2, such as Triton, with the same model (export/to_triton.py)."""
+
+    url: Annotated[str, Field(json_schema_extra={"pattern": SERVER_URL}), matching(SERVER_URL, SERVER)]
+    """http, https, grpc or grpcs, with the port."""
+    model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Its name there; by default that of the bundle's model."""
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 0.5
+    """For an answer, after which this device scores the windows itself; at most the hop."""
+    token: Secret | None = None
+    """Sent as `Authorization: Bearer …`."""
+    ca_file: Path | None = None
+    """Certificates (PEM) of who has signed the server's; null: those of the system."""
 
 
 class ModelConfig(Section):
@@ -27,13 +45,22 @@ class ModelConfig(Section):
     """Folder of the model; the bundled one by default."""
     precision: str | None = None
     """Of its graphs or engines; by default the one that was measured to be best here."""
-    backend: Literal["auto", "onnxruntime", "tensorrt"] = "auto"
+    backend: Literal["auto", "onnxruntime", "tensorrt", "remote"] = "auto"
+    """remote: a server runs it, and this device only while that is slow or gone."""
+    remote: RemoteConfig | None = None
+    """The server, where `backend` is remote."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """Of onnxruntime; by default one fewer than there are cores, so that one is free for the sound card."""
     build: bool = True
     """Build an engine in the background where TensorRT is there but no engine fits."""
     sounds: Path | None = None
     """Folder of the sounds that were enrolled on this device; `sounds` in the bundle by default."""
+
+    @model_validator(mode="after")
+    def _remote(self) -> ModelConfig:
+        if (self.backend == "remote") != (self.remote is not None):
+            raise ValueError("backend: remote needs a section `remote`, which is used only with it")
+        return self
 
 
 class SourceDetectionConfig(Section):

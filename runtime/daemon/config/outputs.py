@@ -5,20 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from htsat_edge.runtime.common.urls import check_host, check_url, user_part
+from htsat_edge.runtime.common.urls import check_url, user_part
+from htsat_edge.runtime.daemon.config.broker import BrokerConfig, Topic
+from htsat_edge.runtime.daemon.config.notify import NotifyConfig
 from htsat_edge.runtime.daemon.config.secret import Secret
-from htsat_edge.runtime.daemon.config.section import Port, Seconds, Section, Share, matching
+from htsat_edge.runtime.daemon.config.section import OneLine, Port, Seconds, Section, Share, matching
 
-TOPIC = r"^[^#+\s/$\x00-\x1f]([^#+\x00-\x1f]*[^#+/\s\x00-\x1f])?$"
 WEB_URL = r"^https?://.+$"
-Topic = Annotated[
-    str,
-    Field(max_length=1000, json_schema_extra={"pattern": TOPIC}),
-    matching(TOPIC, "want text without #, + and control characters, no / or space at its ends, no $ at its beginning"),
-]
-"""Of MQTT, to publish under: without wildcards, and with no level left empty at its ends."""
+WebUrl = Annotated[str, Field(json_schema_extra={"pattern": WEB_URL}), matching(WEB_URL, "want http://… or https://…")]
 
 
 class JsonLinesConfig(Section):
@@ -48,26 +44,31 @@ class StoreConfig(Section):
     """null: none are stored."""
 
 
-class MqttConfig(Section):
-    """An MQTT broker, and Home Assistant."""
+class MqttConfig(BrokerConfig):
+    """An MQTT broker, Home Assistant, and what a fleet needs to know."""
 
-    host: Annotated[str, AfterValidator(check_host)]
-    port: Port = 1883
-    tls: bool = False
-    username: str | None = None
-    password: Secret | None = None
     topic: Topic = "htsat-edge"
-    """What all topics begin with."""
+    """What all topics begin with; each device has another one."""
     discovery: Topic | None = "homeassistant"
     """Home Assistant's prefix; null: nothing is announced."""
     off_delay_s: Annotated[float, Field(ge=0, le=3600)] = 5.0
     """A class is ON for at least so long after each start, since nobody sees a bark of half a second."""
+    commands: bool = False
+    """Whether who may publish to the broker may pause sources and set thresholds."""
+    device: OneLine | None = None
+    """What people call this device; by default its topic."""
+    place: OneLine | None = None
+    """Where it is, such as Barn."""
+    page: WebUrl | None = None
+    """Address of this device's page as a collector reaches it, which fetches clips from there."""
+    health_s: Annotated[float, Field(ge=5, le=3600)] = 60.0
+    """How often it says how it gets on."""
 
 
 class WebhookConfig(Section):
     """An HTTP endpoint that gets each message as JSON, by POST."""
 
-    url: Annotated[str, Field(json_schema_extra={"pattern": WEB_URL}), matching(WEB_URL, "want http://… or https://…")]
+    url: WebUrl
     token: Secret | None = None
     """Sent as `Authorization: Bearer …`."""
     timeout_s: Seconds = 10.0
@@ -117,13 +118,14 @@ class OutputsConfig(Section):
     store: StoreConfig | None = None
     mqtt: MqttConfig | None = None
     webhook: WebhookConfig | None = None
+    notify: NotifyConfig | None = None
     clips: ClipsConfig | None = None
     metrics: MetricsConfig | None = None
 
     @property
     def others(self) -> bool:
         """Whether there is another output than stdout."""
-        return any((self.json_lines, self.store, self.mqtt, self.webhook, self.clips, self.metrics))
+        return any((self.json_lines, self.store, self.mqtt, self.webhook, self.notify, self.clips, self.metrics))
 
     @property
     def keeps_events(self) -> bool:

@@ -53,6 +53,14 @@ def one_of_several(wanted: str) -> WrapValidator:
     return WrapValidator(check)
 
 
+OneLine = Annotated[
+    str,
+    Field(min_length=1, max_length=200),
+    matching(r"\S(.*\S)?", "want text of one line, without spaces at its ends"),
+]
+"""A name for people."""
+
+
 def slug(text: str) -> str:
     """Return a text as it may stand in a topic and in an id: "Cattle, bovinae" is cattle_bovinae."""
     return re.sub(r"[\W_]+", "_", text.casefold()).strip("_") or "_"

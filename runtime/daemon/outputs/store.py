@@ -58,11 +58,11 @@ class StoreOutput(Output[Received]):
     along. So a device without a battery, which starts in 1970, knows how old its events are.
     """
 
-    def __init__(self, settings: StoreConfig) -> None:
-        """Prepare to write the database that the settings name."""
+    def __init__(self, settings: StoreConfig, session: str | None = None) -> None:
+        """Prepare to write the database that the settings name; `session` is the id of this one, by default new."""
         super().__init__(f"store {settings.path}", QUEUED)
         self._settings = settings
-        self._uid, self._offset = uuid.uuid4().hex, clock_offset()
+        self._uid, self._offset = session or uuid.uuid4().hex, clock_offset()
         self._begun = time.time() - self._offset
         self._count = 0
         self._setups: dict[tuple[str, float], SourceSetup] = {}

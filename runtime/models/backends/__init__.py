@@ -14,7 +14,7 @@ from htsat_edge.runtime.models.bundle import CPU_FP32, Bundle
 if TYPE_CHECKING:
     from htsat_edge.runtime.models.engines import Flavour
 
-Kind = Literal["auto", "onnxruntime", "tensorrt"]
+Kind = Literal["auto", "onnxruntime", "tensorrt", "remote"]
 logger = logging.getLogger(__name__)
 
 

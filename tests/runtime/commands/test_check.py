@@ -13,7 +13,7 @@ import pytest
 from htsat_edge.runtime.commands.check import attempt, check, check_model, check_page
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import DaemonConfig
-from htsat_edge.runtime.daemon.outputs.mqtt import Mqtt
+from htsat_edge.runtime.daemon.outputs.mqtt.output import Mqtt
 from htsat_edge.runtime.models.bundle import load_bundle
 from htsat_edge.runtime.models.settings import Settings
 

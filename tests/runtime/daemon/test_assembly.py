@@ -34,7 +34,7 @@ from htsat_edge.runtime.daemon.loop import Daemon
 from htsat_edge.runtime.daemon.notify import Notifier
 from htsat_edge.runtime.daemon.outputs.clips import Clip
 from htsat_edge.runtime.daemon.outputs.lines import JsonLinesFile, Stdout
-from htsat_edge.runtime.daemon.outputs.mqtt import Mqtt
+from htsat_edge.runtime.daemon.outputs.mqtt.output import Mqtt
 from htsat_edge.runtime.daemon.outputs.store import StoreOutput
 from htsat_edge.runtime.daemon.outputs.webhook import Webhook
 from htsat_edge.runtime.daemon.settings import prepare

@@ -3,7 +3,7 @@
 import pytest
 
 from htsat_edge.runtime.daemon.config import MqttConfig
-from htsat_edge.runtime.daemon.outputs.mqtt import Mqtt
+from htsat_edge.runtime.daemon.outputs.mqtt.output import Mqtt
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from htsat_edge.runtime.daemon.outputs.topics import Topics, distinct, identifier
+from htsat_edge.runtime.daemon.outputs.mqtt.topics import Topics, distinct, identifier
 
 
 def test_ids_are_ascii_and_differ_where_the_names_do():

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from htsat_edge.runtime.daemon.config import MqttConfig, Secret
-from htsat_edge.runtime.daemon.outputs.mqtt import Mqtt
+from htsat_edge.runtime.daemon.outputs.mqtt.output import Mqtt
 
 pytestmark = [
     pytest.mark.usefixtures("short_pauses"),
@@ -193,7 +193,7 @@ def test_a_greeting_that_fails_is_sent_again(broker, connect, wait_for, monkeypa
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_error_that_ends_the_thread_of_paho_is_no_end(run_broker, make_events, wait_for, monkeypatch):
-    monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.mqtt.RESTART_S", 0.05)
+    monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.mqtt.output.RESTART_S", 0.05)
     output = Mqtt(MqttConfig(host="127.0.0.1", port=run_broker("allow_anonymous true")), {"yard": ["Dog"]})
     connect, tries = output._client._create_socket, []
 

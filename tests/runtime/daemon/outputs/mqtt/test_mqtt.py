@@ -8,7 +8,7 @@ import pytest
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import DetectionConfig, MqttConfig, Secret
 from htsat_edge.runtime.daemon.messages import ClockSet, GapMessage, LevelStatus, SourceBack, SourceLost
-from htsat_edge.runtime.daemon.outputs.mqtt import MOST_SENSORS, Mqtt
+from htsat_edge.runtime.daemon.outputs.mqtt.output import MOST_SENSORS, Mqtt
 
 pytestmark = pytest.mark.usefixtures("short_pauses")
 

@@ -17,8 +17,8 @@ from htsat_edge.runtime.common.libraries import needing
 from htsat_edge.runtime.common.message import Message
 from htsat_edge.runtime.daemon.config import MqttConfig
 from htsat_edge.runtime.daemon.messages import LevelStatus, SourceBack, SourceLost
+from htsat_edge.runtime.daemon.outputs.mqtt.topics import Topics, identifier
 from htsat_edge.runtime.daemon.outputs.sender import MessageSender
-from htsat_edge.runtime.daemon.outputs.topics import Topics, identifier
 from htsat_edge.runtime.dsp.events import Event, EventStart
 
 MOST_SENSORS = 40
