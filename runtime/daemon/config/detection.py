@@ -58,8 +58,8 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _remote(self) -> ModelConfig:
-        if (self.backend == "remote") != (self.remote is not None):
-            raise ValueError("backend: remote needs a section `remote`, which is used only with it")
+        if self.backend == "remote" and self.remote is None:
+            raise ValueError("backend: remote needs a section `remote` with the server's url")
         return self
 
 

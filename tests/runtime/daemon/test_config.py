@@ -104,7 +104,7 @@ def read(tmp_path, text):
         ("outputs: {json_lines: {path: x, rotate_mb: 0}}", "rotate_mb: Input should be greater than 0"),
         ("outputs: {json_lines: {path: x, keep: -1}}", "keep: Input should be greater than or equal to 0"),
         ("outputs: {store: events.db}", "outputs.store: wants keys: store: {path: 'events.db'}"),
-        ("outputs: {mqtt: 'mqtt://me:hunter2@x'}", "wants keys (host, port, tls, username and 4 more), not 'mqtt://x'"),
+        ("outputs: {mqtt: 'mqtt://me:hunter2@x'}", "wants keys (host, port, tls, ca_file and 10 more), not 'mqtt://x'"),
         ("detection: 0.5", "detection: wants keys (hop_s, look_ahead_s, early_margin, mirror_s and "),
         ("sources: [yard]", "sources.0: wants keys (name, microphone, "),
         ("[1, 2]", "detector.yaml: wants keys (model, detection, sources, health and "),
