@@ -2,6 +2,7 @@
 # make test: set up, lint, check types, run the tests but the slow ones
 # make test-slow: run the tests that make test leaves out, because they take long
 # make test-jetpack6, test-oldest, test-device: test with other versions, each in an environment of its own
+# make test-triton, test-homeassistant: test against a real Triton Inference Server and a real Home Assistant
 # make model: train the bundled model again, from the recordings of public packages
 # make aarch64: run the detector and its tests on an emulated aarch64
 
@@ -25,7 +26,7 @@ EXTRAS := export,calibration,plot,train,web,test
 CONSTRAINTS :=
 CONSTRAINED := $(CONSTRAINTS:%=--constraint %)
 
-.PHONY: demo test suite test-slow test-jetpack6 test-oldest test-device lint model aarch64 clean compiler programs
+.PHONY: demo test suite test-slow test-jetpack6 test-oldest test-device test-triton test-homeassistant lint model aarch64 clean compiler programs
 
 demo: COST := about 110 MB to download, 460 MB on disk, one to two minutes
 demo: $(VENV)/.demo $(TREE)
@@ -61,7 +62,32 @@ test-device:
 	$(MAKE) suite VENV=.venv-device$(RELEASE) TORCH= EXTRAS=calibration,plot,web,test \
 		COST="1.3 GB on disk, two minutes or more"
 
-test suite test-slow lint model aarch64: COST := 2.3 GB on disk or more, five minutes or more
+# The server of nvidia-pytriton has Python's backend only, for the system's own python3 and numpy 1.
+TRITON := .venv-triton
+test-triton: $(VENV)/.test $(TREE) $(TRITON)/.ready
+	HTSAT_EDGE_TRITON=$(TRITON) $(BIN)/python -m pytest tests/export/triton tests/runtime/models/backends/test_remote_triton.py
+
+$(TRITON)/.ready:
+	@echo "==> Triton Inference Server in $(TRITON): about 700 MB on disk"
+	@/usr/bin/python3 -m venv $(TRITON)
+	@$(TRITON)/bin/python -u -m pip --disable-pip-version-check install --progress-bar off nvidia-pytriton==0.7.0 \
+		"numpy<2" scipy soxr soundfile sounddevice "onnxruntime>=1.23,<1.24" "pydantic>=2.7" PyYAML "rich>=14.3" $(BRIEFLY)
+	@touch $@
+
+# Home Assistant wants fixed versions of much, and a new Python.
+HOMEASSISTANT := .venv-homeassistant
+HOMEASSISTANT_PYTHON ?= python3.13
+test-homeassistant: $(VENV)/.test $(TREE) programs $(HOMEASSISTANT)/.ready
+	HTSAT_EDGE_HOMEASSISTANT=$(HOMEASSISTANT) $(BIN)/python -m pytest tests/homeassistant
+
+$(HOMEASSISTANT)/.ready:
+	@echo "==> Home Assistant in $(HOMEASSISTANT)"
+	@$(HOMEASSISTANT_PYTHON) -m venv $(HOMEASSISTANT)
+	@$(HOMEASSISTANT)/bin/python -u -m pip --disable-pip-version-check install --progress-bar off homeassistant==2025.4.4 \
+		paho-mqtt==2.1.0 $(BRIEFLY)
+	@touch $@
+
+test suite test-slow lint test-triton test-homeassistant model aarch64: COST := 2.3 GB on disk or more, five minutes or more
 lint: $(VENV)/.test $(TREE)
 	$(BIN)/ruff format --check .
 	@echo "ruff checks $$($(BIN)/ruff check --show-files . | wc -l) files"
@@ -100,7 +126,7 @@ aarch64: $(VENV)/.test $(TREE)
 	$(BIN)/python tests/aarch64/emulate.py
 
 clean:
-	rm -rf $(VENV) .venv-jetpack6-* .venv-oldest-* .venv-device-* build *.egg-info
+	rm -rf $(VENV) $(TRITON) $(HOMEASSISTANT) .venv-jetpack6-* .venv-oldest-* .venv-device-* build *.egg-info
 
 # A stamp a set of packages: done once, and again when setup.py changes.
 $(VENV)/.demo: setup.py | $(BIN)/python
@@ -136,13 +162,14 @@ compiler:
 		elif sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo apt-get install -qy gcc python3-dev; \
 		else echo "please install a C compiler first: sudo apt-get install gcc python3-dev" >&2; exit 2; fi
 
-# Some tests need a virtual microphone, a broker, ffmpeg and a browser. Where these cannot be installed, those tests are
-# skipped and say so. The browser is by itself: not every system has a package of it.
+# Some tests need a virtual microphone, a broker, ffmpeg, a PostgreSQL server and a browser. Where these cannot be
+# installed, those tests are skipped and say so. The browser is by itself: not every system has a package of it.
 PROGRAMS := pulseaudio mosquitto ffmpeg
-PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2 mosquitto ffmpeg
+PACKAGES := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2 mosquitto ffmpeg postgresql
 programs:
 	@PATH=$$PATH:/usr/sbin; for program in $(PROGRAMS); do command -v $$program >/dev/null || missing=1; done; \
 		ldconfig -p 2>/dev/null | grep -q libportaudio || missing=1; \
+		ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing=1; \
 		command -v chromium >/dev/null || browser=chromium; \
 		if [ -z "$$missing$$browser" ]; then exit 0; fi; \
 		sudo=; if [ "$$(id -u)" != 0 ]; then sudo="sudo -n"; fi; \

@@ -28,8 +28,8 @@ from htsat_edge.runtime.models.backends import open_backend
 from htsat_edge.runtime.models.backends.backend import Backend
 from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
 from htsat_edge.runtime.models.model import sounds_folder
-from htsat_edge.runtime.store.connect import StoreError
 from htsat_edge.runtime.store.cuttings import cut_backgrounds, cut_events, cut_false_alarms
+from htsat_edge.runtime.store.problems import StoreError
 from htsat_edge.runtime.store.reader import StoreReader
 
 PROGRAM = "htsat-edge"
@@ -57,7 +57,7 @@ class Workplace:
         model, screen = self.config.model, Console(stderr=True)
         with (
             closing(
-                open_backend(self.library.bundle, model.precision, model.backend, threads=model.threads)
+                open_backend(self.library.bundle, model.precision, model.local_backend, threads=model.threads)
             ) as backend,
             screen.status("learning …"),
         ):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from htsat_edge.runtime.store.engine import StoreConnection
 from htsat_edge.runtime.store.in_force import InForce, SetupsInForce
 from htsat_edge.runtime.store.runs import LONGEST_ROW_S
 from htsat_edge.runtime.store.score_codes import ScoreCodes, unpack
@@ -32,17 +32,17 @@ class CodedRow(NamedTuple):
     scores: ScoreCodes
 
 
-def read_places(database: sqlite3.Connection, source: str, from_at: float, to_at: float) -> list[RowPlace]:
+def read_places(database: StoreConnection, source: str, from_at: float, to_at: float) -> list[RowPlace]:
     """Return where the rows are that overlap a span; in the order of sessions, and of time in each."""
     rows = database.execute(
         "SELECT id, session, onset, at, steps FROM scores "
-        "WHERE source = ? AND at < ? AND at > ? AND at + (offset - onset) > ? ORDER BY session, onset",
+        'WHERE source = ? AND at < ? AND at > ? AND at + ("offset" - onset) > ? ORDER BY session, onset',
         (source, to_at, from_at - LONGEST_ROW_S, from_at),
     )
     return [RowPlace(*row) for row in rows.fetchall()]
 
 
-def read_coded(database: sqlite3.Connection, places: Sequence[RowPlace], setups: SetupsInForce) -> Iterator[CodedRow]:
+def read_coded(database: StoreConnection, places: Sequence[RowPlace], setups: SetupsInForce) -> Iterator[CodedRow]:
     """Yield rows; those are left out that were deleted meanwhile.
 
     Raises

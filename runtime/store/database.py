@@ -6,24 +6,35 @@ import sqlite3
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.dsp.events import Event
 from htsat_edge.runtime.store.connect import BUSY_S
-from htsat_edge.runtime.store.filters import OF_EVENT
+from htsat_edge.runtime.store.engine import PostgresUrl, SqliteConnection, StoreConnection, StorePlace
+from htsat_edge.runtime.store.filters import LOCKED, OF_EVENT
+from htsat_edge.runtime.store.postgres import WRITE_S, PostgresConnection
 from htsat_edge.runtime.store.schema import migrate
+from htsat_edge.runtime.store.schema_postgres import make_tables
 from htsat_edge.runtime.store.score_codes import encode
 from htsat_edge.runtime.store.writes import LeftOut, RemovedClip, SavedClip, ScoreRow, SourceSetup, StoreWrite
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MESSAGES = ("events", "gaps", "statuses")
 """Tables of what outputs get."""
 DATED = (*MESSAGES, "left_out", "clips", "scores")
 """Tables whose rows have `session`, `time` and `stored_at`."""
-LOCKED = {
-    "events": "id IN (SELECT event FROM verdicts WHERE locked)",
-    "clips": f"EXISTS (SELECT 1 FROM events JOIN verdicts ON event = events.id WHERE locked AND {OF_EVENT})",
+KEPT = {
+    "events": f"id IN ({LOCKED})",
+    "clips": f"EXISTS (SELECT 1 FROM events JOIN verdicts ON event = events.id WHERE locked = 1 AND {OF_EVENT})",
 }
 """Which rows of a table a verdict has locked."""
+OF_SAME_DEVICE = (
+    "session IN (SELECT id FROM sessions WHERE coalesce(device, '') = "
+    "(SELECT coalesce(device, '') FROM sessions WHERE id = ?))"
+)
 ROW_BYTES = 200
 """Of a row of scores beside its codes, on pages that are not quite full (measured with tests/page_load.py)."""
 MINUTE_S = 60.0
@@ -32,7 +43,7 @@ MINUTE_S = 60.0
 class Database:
     """A database, open for writing; a context, at whose end all changes within it are on the disk, or none is."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: StorePlace) -> None:
         """Open a database, and make or migrate its tables.
 
         Raises
@@ -41,33 +52,23 @@ class Database:
             It cannot be opened at present: it is locked, the disk is full, there is no folder.
         sqlite3.DatabaseError
             It is damaged, or no database.
+        StoreError
+            The PostgreSQL server does not answer, or refuses.
         ForeignDatabaseError
             It belongs to another program or to a newer version.
         """
-        self._connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        try:
-            # FULL: what is committed is on the disk. Write-ahead logging: readers do not lock; it comes after the
-            # check whose database this is, since the file keeps that mode.
-            self._connection.execute("PRAGMA synchronous = FULL")
-            migrate(self._connection)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA foreign_keys = ON")  # a verdict goes with its event
-            self._connection.create_function("moved_time", 2, moved_time, deterministic=True)
-        except BaseException:
-            self._connection.close()
-            raise
+        self._connection: StoreConnection = _open_file(place) if isinstance(place, Path) else _open_url(place)
 
-    def __enter__(self) -> Database:
-        self._connection.execute("BEGIN IMMEDIATE")
+    def __enter__(self) -> Self:
+        self._connection.begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
-                self._connection.execute("COMMIT")
+                self._connection.commit()
         finally:
-            if self._connection.in_transaction:  # SQLite has rolled back by itself where the disk is full
-                self._connection.execute("ROLLBACK")
+            self._connection.roll_back()
 
     def close(self) -> None:
         """Close the database."""
@@ -75,16 +76,24 @@ class Database:
 
     def session(self, uid: str, started_at: float) -> int:
         """Return the number of a session, which is added where it is not there."""
-        self._connection.execute("INSERT OR IGNORE INTO sessions (uid, started_at) VALUES (?, ?)", (uid, started_at))
-        (row,) = self._connection.execute("SELECT id FROM sessions WHERE uid = ?", (uid,))
-        return int(row[0])
+        return self._find_session(uid, started_at, None)[0]
+
+    def _find_session(self, uid: str, started_at: float, device: str | None) -> tuple[int, str | None]:
+        """Return the number of a session and its device; it is added where it is not there."""
+        ask = "SELECT id, device FROM sessions WHERE uid = ?"
+        if (row := self._connection.execute(ask, (uid,)).fetchone()) is None:
+            self._connection.execute(
+                "INSERT INTO sessions (uid, started_at, device) VALUES (?, ?, ?)", (uid, started_at, device)
+            )
+            row = self._connection.execute(ask, (uid,)).fetchone()
+        return int(row[0]), row[1]
 
     def put_event(self, session: int, event: Event, stored_at: float) -> None:
         """Add an event, or what its end says of it; the same message again changes nothing."""
         self._connection.execute(
-            "INSERT INTO events (session, source, number, label, onset, offset, time, score, stored_at) "
+            'INSERT INTO events (session, source, number, label, onset, "offset", time, score, stored_at) '
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (session, source, number) DO UPDATE SET "
-            "onset = excluded.onset, offset = excluded.offset, time = excluded.time, score = excluded.score "
+            'onset = excluded.onset, "offset" = excluded.offset, time = excluded.time, score = excluded.score '
             "WHERE excluded.offset IS NOT NULL",
             (
                 session,
@@ -113,8 +122,8 @@ class Database:
     ) -> None:
         """Add a gap, unless it is there."""
         self._connection.execute(
-            "INSERT OR IGNORE INTO gaps (session, number, source, onset, offset, time, reason, stored_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            'INSERT INTO gaps (session, number, source, onset, "offset", time, reason, stored_at) '
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (session, number, source, onset, offset, time, reason, stored_at),
         )
 
@@ -131,8 +140,8 @@ class Database:
     ) -> None:
         """Add a status, unless it is there; `message` is all of it, as JSON."""
         self._connection.execute(
-            "INSERT OR IGNORE INTO statuses (session, number, source, state, time, message, stored_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO statuses (session, number, source, state, time, message, stored_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (session, number, source, state, time, message, stored_at),
         )
 
@@ -148,11 +157,13 @@ class Database:
             case SavedClip():
                 self._put_clip(session, write, stored_at)
             case RemovedClip():
-                self._connection.execute("DELETE FROM clips WHERE name = ?", (write.name,))
+                self._connection.execute(
+                    f"DELETE FROM clips WHERE name = ? AND {OF_SAME_DEVICE}", (write.name, session)
+                )
 
     def _put_setup(self, session: int, write: SourceSetup) -> None:
         setup = write.setup.model_dump_json()
-        self._connection.execute("INSERT OR IGNORE INTO setups (setup) VALUES (?)", (setup,))
+        self._connection.execute("INSERT INTO setups (setup) VALUES (?) ON CONFLICT DO NOTHING", (setup,))
         self._connection.execute(
             "INSERT INTO in_force (session, source, onset, setup) SELECT ?, ?, ?, id FROM setups WHERE setup = ? "
             "ON CONFLICT (session, source, onset) DO UPDATE SET setup = excluded.setup",
@@ -163,17 +174,17 @@ class Database:
         steps, codes = len(row.scores), encode(row.scores, row.limits)
         onset, offset = round(row.onset, DECIMALS), round(row.onset + steps * row.step_s, DECIMALS)
         self._connection.execute(
-            "INSERT OR IGNORE INTO scores (session, source, onset, offset, time, steps, size, codes, stored_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            'INSERT INTO scores (session, source, onset, "offset", time, steps, size, codes, stored_at) '
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (session, row.source, onset, offset, row.time, steps, len(codes) + ROW_BYTES, codes, stored_at),
         )
 
     def _put_left_out(self, session: int, write: LeftOut, stored_at: float) -> None:
         event = write.event
         self._connection.execute(
-            "INSERT INTO left_out (session, source, number, label, onset, offset, time, score, rule, stored_at) "
+            'INSERT INTO left_out (session, source, number, label, onset, "offset", time, score, rule, stored_at) '
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (session, source, number) DO UPDATE SET "
-            "offset = excluded.offset WHERE excluded.offset IS NOT NULL",
+            '"offset" = excluded.offset WHERE excluded.offset IS NOT NULL',
             (
                 session,
                 event.source,
@@ -190,7 +201,11 @@ class Database:
 
     def _put_clip(self, session: int, clip: SavedClip, stored_at: float) -> None:
         self._connection.execute(
-            "INSERT OR REPLACE INTO clips (session, source, number, name, onset, offset, time, stored_at) "
+            f"DELETE FROM clips WHERE (session, source, number) = (?, ?, ?) OR (name = ? AND {OF_SAME_DEVICE})",
+            (session, clip.source, clip.number, clip.name, session),
+        )
+        self._connection.execute(
+            'INSERT INTO clips (session, source, number, name, onset, "offset", time, stored_at) '
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (session, clip.source, clip.number, clip.name, clip.onset, clip.offset, clip.time, stored_at),
         )
@@ -214,7 +229,7 @@ class Database:
     def newest(self, but: int) -> float | None:
         """Return when the last message was stored, in seconds since 1970, in any session but one; None without one."""
         rows = " UNION ALL ".join(f"SELECT session, stored_at FROM {table}" for table in MESSAGES)
-        (row,) = self._connection.execute(f"SELECT max(stored_at) FROM ({rows}) WHERE session != ?", (but,))
+        (row,) = self._connection.execute(f"SELECT max(stored_at) FROM ({rows}) AS found WHERE session != ?", (but,))
         return None if row[0] is None else float(row[0])
 
     def adopt(self, earliest: float, latest: float, now: float) -> set[int]:
@@ -227,7 +242,7 @@ class Database:
         for wrong, limit in (("stored_at < ?", earliest), ("stored_at > ?", latest)):
             rows = " UNION ALL ".join(f"SELECT session, stored_at FROM {table} WHERE {wrong}" for table in DATED)
             found = self._connection.execute(
-                f"SELECT session, max(stored_at) FROM ({rows}) GROUP BY session", (limit,) * len(DATED)
+                f"SELECT session, max(stored_at) FROM ({rows}) AS found GROUP BY session", (limit,) * len(DATED)
             )
             for session, newest in found.fetchall():
                 adopted.add(int(session))
@@ -245,7 +260,7 @@ class Database:
         none.
         """
         for table in (*MESSAGES, "left_out", "clips"):
-            locked = LOCKED.get(table, "0")
+            locked = KEPT.get(table, "1 = 0")
             self._connection.execute(f"DELETE FROM {table} WHERE stored_at < ? AND NOT ({locked})", (before,))
         unused = " AND ".join(
             f"NOT EXISTS (SELECT 1 FROM {table} WHERE {table}.session = sessions.id)" for table in DATED
@@ -265,6 +280,34 @@ class Database:
         with closing(self._connection.execute("SELECT stored_at, size FROM scores ORDER BY stored_at")) as rows:
             oldest = next(stored_at for stored_at, size in rows if (used := used - size) <= most_bytes)
         self._connection.execute("DELETE FROM scores WHERE stored_at <= ?", (oldest,))
+
+
+def _open_file(path: Path) -> SqliteConnection:
+    connection = sqlite3.connect(
+        path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, factory=SqliteConnection
+    )
+    try:
+        # FULL: what is committed is on the disk. Write-ahead logging: readers do not lock; it comes after the
+        # check whose database this is, since the file keeps that mode.
+        connection.execute("PRAGMA synchronous = FULL")
+        migrate(connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA foreign_keys = ON")  # a verdict goes with its event
+        connection.create_function("moved_time", 2, moved_time, deterministic=True)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open_url(url: PostgresUrl) -> PostgresConnection:
+    connection = PostgresConnection(url, to_write=True, longest_s=WRITE_S)
+    try:
+        make_tables(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def moved_time(time: str, by_s: float) -> str:

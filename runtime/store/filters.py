@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.store.engine import StoreConnection
 from htsat_edge.runtime.store.records import EventFilter, EventPage, StoredClip, StoredEvent, Verdict
 
 OF_EVENT = "(clips.session, clips.source, clips.number) = (events.session, events.source, events.number)"
 SELECT = (
     "SELECT events.id, events.session, events.source, events.number, events.label, events.onset, events.offset, "
     "events.time, events.score, events.at, clips.name, clips.onset, clips.offset, clips.at, "
-    "verdicts.event, verdicts.decision, verdicts.label, verdicts.note, verdicts.locked FROM events "
-    f"LEFT JOIN clips ON {OF_EVENT} LEFT JOIN verdicts ON verdicts.event = events.id"
+    "verdicts.event, verdicts.decision, verdicts.label, verdicts.note, verdicts.locked, sessions.device FROM events "
+    f"JOIN sessions ON sessions.id = events.session LEFT JOIN clips ON {OF_EVENT} "
+    "LEFT JOIN verdicts ON verdicts.event = events.id"
 )
 CURSOR = re.compile(r"(-?\d+(?:\.\d+)?)_(\d{1,18})", re.ASCII)
 LONGEST_EVENT_S = 86_400.0
 """What began before is not looked at, so that few events are."""
+
+LOCKED = "SELECT event FROM verdicts WHERE locked = 1"
+AT_PLACE = "SELECT device FROM devices WHERE place"
 
 Condition = tuple[str, list[Any]]
 """What stands behind WHERE, with the values for its question marks."""
@@ -27,13 +31,13 @@ Condition = tuple[str, list[Any]]
 
 def condition_of(wanted: EventFilter) -> Condition:
     """Return what is true of the events that a filter lets through."""
-    parts: list[tuple[str, Sequence[Any]]] = [("1", ())]
+    parts: list[tuple[str, Sequence[Any]]] = [("1 = 1", ())]
     for operator, at in ((">=", wanted.from_at), ("<", wanted.to_at)):
         if at is not None:
             parts.append((f"events.at {operator} ?", (at,)))
     for column, values in (("source", wanted.sources), ("label", wanted.labels)):
         if values:
-            parts.append((f"events.{column} IN ({', '.join('?' * len(values))})", values))
+            parts.append((f"events.{column} IN ({_marks(values)})", values))
     if wanted.decision == "none":
         parts.append(("events.id NOT IN (SELECT event FROM verdicts WHERE decision IS NOT NULL)", ()))
     elif wanted.decision is not None:
@@ -41,13 +45,25 @@ def condition_of(wanted: EventFilter) -> Condition:
     if wanted.min_score is not None:
         parts.append(("events.score >= ?", (wanted.min_score,)))
     if wanted.locked is not None:
-        parts.append((f"events.id {'' if wanted.locked else 'NOT '}IN (SELECT event FROM verdicts WHERE locked)", ()))
+        parts.append((f"events.id {'' if wanted.locked else 'NOT '}IN ({LOCKED})", ()))
     if wanted.has_clip is not None:
         parts.append((f"{'' if wanted.has_clip else 'NOT '}EXISTS (SELECT 1 FROM clips WHERE {OF_EVENT})", ()))
+    if wanted.devices:
+        parts.append((_of_devices(f"IN ({_marks(wanted.devices)})"), wanted.devices))
+    if wanted.places:
+        parts.append((_of_devices(f"IN ({AT_PLACE} IN ({_marks(wanted.places)}))"), wanted.places))
     return " AND ".join(text for text, _ in parts), [value for _, values in parts for value in values]
 
 
-def read_page(database: sqlite3.Connection, wanted: EventFilter, limit: int, after: str | None) -> EventPage:
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _of_devices(which: str) -> str:
+    return f"events.session IN (SELECT id FROM sessions WHERE device {which})"
+
+
+def read_page(database: StoreConnection, wanted: EventFilter, limit: int, after: str | None) -> EventPage:
     """Return at most so many events, the newest first, from where a page has ended.
 
     Raises
@@ -72,13 +88,13 @@ def read_page(database: sqlite3.Connection, wanted: EventFilter, limit: int, aft
     )
 
 
-def read_event(database: sqlite3.Connection, key: int) -> StoredEvent | None:
+def read_event(database: StoreConnection, key: int) -> StoredEvent | None:
     """Return an event; None where there is none."""
     row = database.execute(f"{SELECT} WHERE events.id = ?", (key,)).fetchone()
     return None if row is None else as_event(row)
 
 
-def read_within(database: sqlite3.Connection, source: str, from_at: float, to_at: float) -> list[StoredEvent]:
+def read_within(database: StoreConnection, source: str, from_at: float, to_at: float) -> list[StoredEvent]:
     """Return the events of a source that overlap a span, the oldest first.
 
     One whose end is not known goes on if its session is the newest, else it counts as a moment.
@@ -96,7 +112,7 @@ def read_within(database: sqlite3.Connection, source: str, from_at: float, to_at
 def as_event(row: Sequence[Any]) -> StoredEvent:
     """Return the event of a row of SELECT."""
     key, session, source, number, label, onset, offset, time, score, at, *more = row
-    name, clip_onset, clip_offset, clip_at, judged, decision, real, note, locked = more
+    name, clip_onset, clip_offset, clip_at, judged, decision, real, note, locked, device = more
     return StoredEvent(
         key=key,
         session=session,
@@ -112,4 +128,5 @@ def as_event(row: Sequence[Any]) -> StoredEvent:
         verdict=None
         if judged is None
         else Verdict(event=key, decision=decision, label=real, note=note, locked=bool(locked)),
+        device=device,
     )

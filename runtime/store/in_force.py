@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from bisect import bisect_right
 from typing import NamedTuple
 
+from htsat_edge.runtime.store.engine import StoreConnection
 from htsat_edge.runtime.store.setup import Setup
 
 EXACT_S = 0.001
@@ -22,7 +22,7 @@ class InForce(NamedTuple):
 class SetupsInForce:
     """What was in force for a source; what is asked for is read, each setup once."""
 
-    def __init__(self, database: sqlite3.Connection, source: str) -> None:
+    def __init__(self, database: StoreConnection, source: str) -> None:
         """Prepare to read."""
         self._database, self._source = database, source
         self._sessions: dict[int, list[tuple[float, int]]] = {}
@@ -69,7 +69,7 @@ class SetupsInForce:
         return self._setups[number]
 
 
-def read_setup(database: sqlite3.Connection, source: str, at: float) -> Setup | None:
+def read_setup(database: StoreConnection, source: str, at: float) -> Setup | None:
     """Return what was in force for a source at a time, or else first after it; None where that is not known."""
     row = database.execute(
         "SELECT session FROM in_force JOIN sessions ON sessions.id = session WHERE source = ? "
@@ -81,7 +81,7 @@ def read_setup(database: sqlite3.Connection, source: str, at: float) -> Setup | 
     return SetupsInForce(database, source).at(row[0], _position(database, row[0], source, at))
 
 
-def _position(database: sqlite3.Connection, session: int, source: str, at: float) -> float:
+def _position(database: StoreConnection, session: int, source: str, at: float) -> float:
     """Return which second of a source a time was, by the nearest of what is stored; infinity where nothing is."""
     found = [
         database.execute(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
+from htsat_edge.runtime.store.engine import StoreConnection
 from htsat_edge.runtime.store.in_force import SetupsInForce
 
 Place = tuple[int, str]
@@ -41,7 +41,7 @@ class ClipContent:
     """
 
 
-def read_judged(database: sqlite3.Connection) -> tuple[list[ClipContent], int]:
+def read_judged(database: StoreConnection) -> tuple[list[ClipContent], int]:
     """Return the clips in which there is an event with a decision, and how many such events are in no clip."""
     places = database.execute(
         "SELECT DISTINCT session, source FROM verdicts JOIN events ON events.id = event "
@@ -62,25 +62,25 @@ def read_judged(database: sqlite3.Connection) -> tuple[list[ClipContent], int]:
     return found, without
 
 
-def _clips_of(database: sqlite3.Connection, place: Place) -> list[ClipContent]:
+def _clips_of(database: StoreConnection, place: Place) -> list[ClipContent]:
     left_out = (
         "EXISTS (SELECT 1 FROM left_out WHERE (left_out.session, left_out.source) = (clips.session, clips.source) "
-        "AND left_out.onset < clips.offset AND coalesce(left_out.offset > clips.onset, 1))"
+        "AND left_out.onset < clips.offset AND (left_out.offset IS NULL OR left_out.offset > clips.onset))"
     )
     rows = database.execute(
-        f"SELECT name, onset, offset, {left_out} FROM clips WHERE (session, source) = (?, ?) ORDER BY onset, name",
+        f'SELECT name, onset, "offset", {left_out} FROM clips WHERE (session, source) = (?, ?) ORDER BY onset, name',
         place,
     )
     return [ClipContent(name, place, onset, offset, rules_left_out=bool(rules)) for name, onset, offset, rules in rows]
 
 
-def _events_of(database: sqlite3.Connection, place: Place) -> list[JudgedEvent]:
+def _events_of(database: StoreConnection, place: Place) -> list[JudgedEvent]:
     """Return the events of a place, without those of no class of its model, such as that of a high sound level."""
     session, source = place
     first = SetupsInForce(database, source).first(session)
     labels = None if first is None else set(first.labels)
     rows = database.execute(
-        "SELECT events.label, onset, offset, decision, verdicts.label FROM events "
+        'SELECT events.label, onset, "offset", decision, verdicts.label FROM events '
         "LEFT JOIN verdicts ON event = events.id WHERE (session, source) = (?, ?) ORDER BY onset",
         place,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,16 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from htsat_edge.runtime.store.coded import CodedRow, read_coded, read_places
-from htsat_edge.runtime.store.connect import explained, limited, open_store
+from htsat_edge.runtime.store.connect import limited, open_store
+from htsat_edge.runtime.store.engine import StorePlace
 from htsat_edge.runtime.store.figures import read_days, read_figures
 from htsat_edge.runtime.store.filters import OF_EVENT, read_event, read_page, read_within
+from htsat_edge.runtime.store.fleet import read_devices, read_place_counts
 from htsat_edge.runtime.store.in_force import SetupsInForce, read_setup
 from htsat_edge.runtime.store.judged import ClipContent, read_judged
+from htsat_edge.runtime.store.problems import explained
 from htsat_edge.runtime.store.records import (
     DayCount,
     EventFilter,
     EventPage,
     Figures,
+    FleetDevice,
+    PlaceCount,
     StoredClip,
     StoredEvent,
     StoredGap,
@@ -73,9 +79,9 @@ class StoreReader:
     Every method raises a StoreError where the store is locked or damaged, or the answer takes too long.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: StorePlace) -> None:
         """Open a store; raise a StoreError where it is missing, locked, damaged, or not of the present version."""
-        self._path, self._database = path, open_store(path)
+        self._place, self._database = place, open_store(place)
 
     def __enter__(self) -> Self:
         return self
@@ -149,16 +155,19 @@ class StoreReader:
         with self._asking():
             return read_edges(self._database, source, at)
 
-    def gaps(self, from_at: float, to_at: float, source: str | None = None, limit: int = 1000) -> list[StoredGap]:
-        """Return the gaps that overlap a span, the newest first."""
-        where, values = ("source = ? AND ", [source]) if source is not None else ("", [])
+    def gaps(
+        self, from_at: float, to_at: float, source: str | None = None, limit: int = 1000, device: str | None = None
+    ) -> list[StoredGap]:
+        """Return the gaps that overlap a span, the newest first; of all sources and devices, or of one."""
+        chosen = _chosen(source=source, device=device)
         with self._asking():
             rows = self._database.execute(
-                f"SELECT source, onset, offset, at, reason FROM gaps WHERE {where}at < ? "
-                "AND at + (offset - onset) >= ? ORDER BY at DESC, id DESC LIMIT ?",
-                [*values, to_at, from_at, limit],
+                'SELECT source, onset, "offset", at, reason, device FROM gaps JOIN sessions ON sessions.id = session '
+                f'WHERE at < ? AND at + ("offset" - onset) >= ?{"".join(chosen)} '
+                "ORDER BY at DESC, gaps.id DESC LIMIT ?",
+                [to_at, from_at, *chosen.values(), limit],
             ).fetchall()
-            names = ("source", "onset", "offset", "at", "reason")
+            names = ("source", "onset", "offset", "at", "reason", "device")
             return [StoredGap.model_validate(dict(zip(names, row, strict=True))) for row in rows]
 
     def statuses(
@@ -168,22 +177,22 @@ class StoreReader:
         states: Sequence[str] | None = None,
         source: str | None = None,
         limit: int = 1000,
+        device: str | None = None,
     ) -> list[StoredStatus]:
-        """Return the statuses of a span, the newest first."""
-        where, values = "at >= ? AND at < ?", [from_at, to_at]
-        more: list[str] = []
-        if states is not None:
-            where, more = f"{where} AND state IN ({', '.join('?' * len(states))})", [*states]
-        if source is not None:
-            where, more = f"{where} AND source = ?", [*more, source]
+        """Return the statuses of a span, the newest first; of all sources and devices, or of one."""
+        chosen = _chosen(source=source, device=device)
+        if states is not None and not states:
+            return []
+        among = "" if states is None else f" AND state IN ({', '.join('?' * len(states))})"
         with self._asking():
             rows = self._database.execute(
-                f"SELECT source, state, at, message FROM statuses WHERE {where} ORDER BY at DESC, id DESC LIMIT ?",
-                [*values, *more, limit],
+                "SELECT source, state, at, message, device FROM statuses JOIN sessions ON sessions.id = session "
+                f"WHERE at >= ? AND at < ?{among}{''.join(chosen)} ORDER BY at DESC, statuses.id DESC LIMIT ?",
+                [from_at, to_at, *(states or ()), *chosen.values(), limit],
             ).fetchall()
             return [
-                StoredStatus(source=name, state=state, at=at, message=json.loads(message))
-                for name, state, at, message in rows
+                StoredStatus(source=name, state=state, at=at, message=json.loads(message), device=device)
+                for name, state, at, message, device in rows
             ]
 
     def left_out(self, source: str, from_at: float, to_at: float) -> list[StoredLeftOut]:
@@ -196,19 +205,34 @@ class StoreReader:
             ).fetchall()
             return [StoredLeftOut(*row) for row in rows]
 
-    def clip(self, name: str) -> StoredClip | None:
-        """Return the clip of this name; None where there is none."""
+    def clip(self, name: str, device: str | None = None) -> StoredClip | None:
+        """Return the clip of this name, in a fleet that of a device; None where there is none."""
+        chosen = _chosen(device=device)
         with self._asking():
-            row = self._database.execute("SELECT onset, offset, at FROM clips WHERE name = ?", (name,)).fetchone()
+            row = self._database.execute(
+                'SELECT onset, "offset", at FROM clips JOIN sessions ON sessions.id = session '
+                f"WHERE name = ?{''.join(chosen)} ORDER BY at DESC",
+                [name, *chosen.values()],
+            ).fetchone()
             return None if row is None else StoredClip(name=name, onset=row[0], offset=row[1], at=row[2])
 
     def locked_clips(self) -> set[str]:
         """Return the names of the clips that verdicts have locked."""
         with self._asking():
             rows = self._database.execute(
-                f"SELECT name FROM verdicts JOIN events ON events.id = event JOIN clips ON {OF_EVENT} WHERE locked"
+                f"SELECT name FROM verdicts JOIN events ON events.id = event JOIN clips ON {OF_EVENT} WHERE locked = 1"
             )
             return {name for (name,) in rows.fetchall()}
+
+    def devices(self, now: float | None = None) -> list[FleetDevice]:
+        """Return the devices of a fleet, by their topics."""
+        with self._asking():
+            return read_devices(self._database, time.time() if now is None else now)
+
+    def places(self, from_at: float, to_at: float) -> list[PlaceCount]:
+        """Return how many events of each class began in a span at each place of a fleet, the most frequent first."""
+        with self._asking():
+            return read_place_counts(self._database, from_at, to_at)
 
     def judged(self) -> tuple[list[ClipContent], int]:
         """Return the clips in which there is an event with a decision, and how many such events are in no clip."""
@@ -220,16 +244,25 @@ class StoreReader:
         with self._asking():
             events, oldest_at = self._one("SELECT (SELECT count(*) FROM events), (SELECT min(at) FROM events)")
             score_rows, score_bytes = self._one("SELECT count(*), coalesce(sum(size), 0) FROM scores")
-        files = (self._path.with_name(self._path.name + suffix) for suffix in ("", "-wal"))
+        size_bytes, free_bytes = self._room()
         return StoreInfo(
-            path=str(self._path),
-            size_mb=sum(file.stat().st_size for file in files if file.exists()) / 1e6,
-            free_mb=shutil.disk_usage(self._path.parent).free / 1e6,
+            path=str(self._place),
+            size_mb=size_bytes / 1e6,
+            free_mb=None if free_bytes is None else free_bytes / 1e6,
             events=events,
             score_rows=score_rows,
             score_mb=score_bytes / 1e6,
             oldest_at=oldest_at,
         )
+
+    def _room(self) -> tuple[int, int | None]:
+        """Return the size of the store and the room for more, in bytes; None where a server does not tell."""
+        if not isinstance(self._place, Path):
+            with self._asking():
+                return self._one("SELECT pg_database_size(current_database())")[0], None
+        files = (self._place.with_name(self._place.name + suffix) for suffix in ("", "-wal"))
+        size = sum(file.stat().st_size for file in files if file.exists())
+        return size, shutil.disk_usage(self._place.parent).free
 
     def _names(self, table: str) -> list[str]:
         """Return the sources of a table, each found by a step in its index."""
@@ -258,5 +291,10 @@ class StoreReader:
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
-        with explained(self._path), limited(self._database):
+        with explained(self._place), limited(self._database):
             yield
+
+
+def _chosen(**columns: str | None) -> dict[str, str]:
+    """Return conditions for the columns that are to have a value, with it."""
+    return {f" AND {name} = ?": value for name, value in columns.items() if value is not None}

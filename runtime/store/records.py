@@ -101,6 +101,8 @@ class StoredEvent(Record):
     """Of the onset; where that is unknown, when it was stored."""
     clip: StoredClip | None
     verdict: Verdict | None
+    device: str | None = None
+    """Topic of the device that has heard it; None in a device's own store."""
 
 
 class EventFilter(Record):
@@ -114,6 +116,8 @@ class EventFilter(Record):
     min_score: Annotated[float, Field(ge=0, le=1)] | None = None
     locked: bool | None = None
     has_clip: bool | None = None
+    devices: list[str] = []
+    places: list[str] = []
 
 
 class EventPage(Record):
@@ -169,8 +173,8 @@ class StoreInfo(Record):
 
     path: str
     size_mb: float
-    free_mb: float
-    """On its disk."""
+    free_mb: float | None
+    """On its disk; None where that is a server's, which does not tell."""
     events: int
     score_rows: int
     score_mb: float
@@ -186,6 +190,7 @@ class StoredGap(Record):
     offset: float
     at: float
     reason: str
+    device: str | None = None
 
 
 class StoredStatus(Record):
@@ -196,6 +201,46 @@ class StoredStatus(Record):
     at: float
     message: dict[str, object]
     """All of it."""
+    device: str | None = None
+
+
+class FleetDevice(Record):
+    """A device of a fleet, as it was heard of last."""
+
+    device: str
+    """Its topic."""
+    place: str | None
+    """Where it is, as it says itself."""
+    info: dict[str, object] | None
+    """What it has said that it is (`DeviceProfile`); None where it has not."""
+    info_at: float | None
+    health: dict[str, object] | None
+    """How it gets on (`DeviceStatus`)."""
+    health_at: float | None
+    online: bool | None
+    """None where its broker has not said."""
+    online_at: float | None
+    """Since when that is so."""
+    last_at: float | None
+    """When the last message of it was stored."""
+    events_today: int
+    """Since midnight here."""
+    coverage: float | None
+    """Share of the last 24 hours that its sources were heard, by what it has said of each hour.
+
+    Hours of which it said nothing count as not heard; None where it said nothing of any.
+    """
+    lost: int
+    """Messages that never came."""
+
+
+class PlaceCount(Record):
+    """How many events of a class there are at a place."""
+
+    place: str | None
+    """None: of devices that have said none."""
+    label: str
+    count: int
 
 
 class ScorePart(Record):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass, replace
 from math import ceil, floor
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.store.engine import StoreConnection
 from htsat_edge.runtime.store.in_force import SetupsInForce
 from htsat_edge.runtime.store.score_codes import decode
 from htsat_edge.runtime.store.setup import Setup
@@ -65,7 +65,7 @@ class ScoreRun:
         return replace(self, onset=self.onset + begin_s, at=self.at + begin_s, scores=self.scores[first:last])
 
 
-def read_runs(database: sqlite3.Connection, source: str, from_at: float, to_at: float) -> list[ScoreRun]:
+def read_runs(database: StoreConnection, source: str, from_at: float, to_at: float) -> list[ScoreRun]:
     """Return the runs of scores that overlap a span, with all of the minutes that do, the oldest first.
 
     Raises
@@ -78,8 +78,8 @@ def read_runs(database: sqlite3.Connection, source: str, from_at: float, to_at: 
     if to_at - from_at > MOST_S:
         raise HtsatEdgeError(f"scores of {(to_at - from_at) / 3600:.0f} h are too many at once; ask for a day at most")
     rows = database.execute(
-        "SELECT scores.session, onset, offset, steps, codes, at FROM scores "
-        "WHERE source = ? AND at < ? AND at > ? AND at + (offset - onset) > ? ORDER BY session, onset",
+        'SELECT scores.session, onset, "offset", steps, codes, at FROM scores '
+        'WHERE source = ? AND at < ? AND at > ? AND at + ("offset" - onset) > ? ORDER BY session, onset',
         (source, to_at, from_at - LONGEST_ROW_S, from_at),
     )
     setups = SetupsInForce(database, source)
@@ -97,14 +97,14 @@ def read_runs(database: sqlite3.Connection, source: str, from_at: float, to_at: 
     return sorted(joined, key=lambda run: run.at)
 
 
-def read_edges(database: sqlite3.Connection, source: str, at: float) -> tuple[Edge | None, Edge | None]:
+def read_edges(database: StoreConnection, source: str, at: float) -> tuple[Edge | None, Edge | None]:
     """Return where the last minute of scores that began by a time ends, and where the next begins, if there is one."""
     edges = [
         database.execute(
             f"SELECT session, {edge} FROM scores WHERE source = ? AND {which} LIMIT 1", (source, at)
         ).fetchone()
         for edge, which in (
-            ("at + (offset - onset)", "at <= ? ORDER BY at DESC"),
+            ('at + ("offset" - onset)', "at <= ? ORDER BY at DESC"),
             ("at", "at > ? ORDER BY at"),
         )
     ]

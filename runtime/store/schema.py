@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from htsat_edge.runtime.store.tables import FIRST, SECOND, THIRD
+from htsat_edge.runtime.store.tables import FIRST, FOURTH, SECOND, THIRD
 
 APPLICATION_ID = 0x68747361
 """`PRAGMA application_id` of our databases: "htsa"."""
@@ -243,4 +243,15 @@ def _date_setups(database: sqlite3.Connection) -> None:
         database.execute(statement)
 
 
-MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (_create, _add_scores_and_verdicts, _date_setups)
+def _add_devices(database: sqlite3.Connection) -> None:
+    """Add what a fleet needs: which device a session is of, and what each has said of itself."""
+    for statement in FOURTH:
+        database.execute(statement)
+
+
+MIGRATIONS: Sequence[Callable[[sqlite3.Connection], None]] = (
+    _create,
+    _add_scores_and_verdicts,
+    _date_setups,
+    _add_devices,
+)

@@ -170,3 +170,46 @@ THIRD = (
     "CREATE INDEX in_force_by_source ON in_force (source)",
     "CREATE INDEX in_force_by_setup ON in_force (setup)",
 )
+
+FOURTH = (
+    "ALTER TABLE sessions ADD COLUMN device TEXT",  # topic of a fleet's device; NULL in a device's own store
+    "ALTER TABLE sessions ADD COLUMN first_number INTEGER",  # of a fleet's numbered messages, since it is counted
+    "ALTER TABLE sessions ADD COLUMN last_number INTEGER",  # the highest of them
+    "ALTER TABLE sessions ADD COLUMN missing TEXT",  # numbers below it that have not come, as JSON (numbers.py)
+    "CREATE INDEX sessions_by_device ON sessions (device)",
+    """
+    CREATE TABLE devices (              -- of a fleet
+        device TEXT PRIMARY KEY,        -- its topic
+        first_at REAL NOT NULL,         -- since when it is known, seconds since 1970
+        place TEXT,                     -- where it is, as it says itself
+        info TEXT,                      -- what it is, as JSON (DeviceProfile)
+        info_at REAL,                   -- when it has said so, seconds since 1970
+        health TEXT,                    -- how it gets on, as JSON (DeviceStatus)
+        health_at REAL,
+        online INTEGER,                 -- 1, 0, or NULL where the broker has not said
+        online_at REAL,                 -- since when
+        last_at REAL,                   -- when the last message of it was stored
+        lost INTEGER NOT NULL DEFAULT 0 -- messages that never came
+    ) WITHOUT ROWID
+    """,
+    f"""
+    CREATE TABLE clips_of_devices (     -- two devices may have clips of one name
+        session INTEGER NOT NULL REFERENCES sessions (id),
+        source TEXT NOT NULL,
+        number INTEGER NOT NULL,        -- the event's id
+        name TEXT NOT NULL,             -- of the file
+        onset REAL NOT NULL,            -- of the first sample
+        offset REAL NOT NULL,
+        time TEXT,
+        stored_at REAL NOT NULL,
+        {AT},
+        UNIQUE (session, source, number)
+    )
+    """,
+    "INSERT INTO clips_of_devices (session, source, number, name, onset, offset, time, stored_at) "
+    "SELECT session, source, number, name, onset, offset, time, stored_at FROM clips",
+    "DROP TABLE clips",
+    "ALTER TABLE clips_of_devices RENAME TO clips",
+    "CREATE INDEX clips_by_name ON clips (name)",
+    "CREATE INDEX clips_by_stored_at ON clips (stored_at)",
+)

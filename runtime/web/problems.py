@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.text import in_one_line, shown
-from htsat_edge.runtime.store.connect import StoreError
+from htsat_edge.runtime.store.problems import StoreError
 from htsat_edge.runtime.web.schemas import ApiProblem
 
 Responses = dict[int | str, dict[str, Any]]
@@ -27,7 +27,9 @@ TEXTS = {
     416: "The file has no such range",
     429: "Too many tries",
     500: "The page has failed",
+    502: "The device does not give it",
     503: "The store cannot be read or written at present",
+    504: "The device does not answer in time",
 }
 
 

@@ -1,5 +1,6 @@
 """Databases of earlier versions, eyes for databases, and a hand that fills one."""
 
+import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -11,11 +12,16 @@ import pytest
 
 from htsat_edge.runtime.common.message import format_time
 from htsat_edge.runtime.dsp.events import EventEnd, EventStart
+from htsat_edge.runtime.store.connect import open_store
 from htsat_edge.runtime.store.database import Database
+from htsat_edge.runtime.store.engine import PostgresUrl
+from htsat_edge.runtime.store.fleet_database import FleetDatabase
 from htsat_edge.runtime.store.reader import StoreReader
 from htsat_edge.runtime.store.setup import Setup
 from htsat_edge.runtime.store.writes import LeftOut, SavedClip, ScoreRow, SourceSetup
 
+ON_BOTH = ("test_filters", "test_figures", "test_fleet", "test_fleet_database", "test_reader", "test_verdicts")
+"""Files of tests that run on SQLite and on PostgreSQL: what the pages ask, and what a collector writes."""
 STORES = Path(__file__).parents[2] / "data" / "store"
 AT = 1_777_663_800.0
 """2026-05-01 21:30 in Berlin."""
@@ -75,11 +81,11 @@ class StoreFiller:
         if offset is not None:
             self.put(LeftOut(EventEnd(**common, score=0.9, offset=offset), rule), at=offset)
 
-    def gap(self, onset, offset, source="yard", reason="overrun"):
+    def gap(self, onset, offset, source="yard", reason="overrun", **session):
         self.count += 1
         with self.database:
             self.database.add_gap(
-                self.session(),
+                self.session(**session),
                 self.count,
                 AT + offset,
                 source=source,
@@ -89,23 +95,69 @@ class StoreFiller:
                 reason=reason,
             )
 
-    def status(self, state, onset, source="yard"):
+    def status(self, state, onset, source="yard", more=None, **session):
         self.count += 1
-        row = {"source": source, "state": state, "time": time_of(onset), "message": f'{{"state": "{state}"}}'}
+        message = json.dumps({"state": state, **(more or {})})
+        row = {"source": source, "state": state, "time": time_of(onset), "message": message}
         with self.database:
-            self.database.add_status(self.session(), self.count, AT + onset, **row)
+            self.database.add_status(self.session(**session), self.count, AT + onset, **row)
 
 
 def time_of(onset):
     return format_time(datetime.fromtimestamp(AT + onset, timezone.utc))
 
 
+def pytest_generate_tests(metafunc):
+    """Run the tests of some files on both engines."""
+    if "place" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in ON_BOTH:
+        metafunc.parametrize("place", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture
-def filler(tmp_path):
+def place(request, tmp_path):
+    """Where a new store is."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return tmp_path / "store.db"
+    return PostgresUrl(request.getfixturevalue("postgres").url())
+
+
+@pytest.fixture
+def filler(place):
     """Writes a new store."""
-    filler = StoreFiller(tmp_path / "store.db")
+    filler = StoreFiller(place)
     with closing(filler.database):
         yield filler
+
+
+class FleetFiller(StoreFiller):
+    """Writes a store of a fleet; each session is of the device that is before its `/`."""
+
+    def __init__(self, path):
+        self.path, self.database = path, FleetDatabase(path)
+        self.count = 0
+
+    def session(self, uid="barn/one"):
+        return self.database.device_session(uid.partition("/")[0], uid, AT)
+
+    def take(self, *numbers, uid="barn/one", at=AT):
+        """Take numbered messages in one transaction; return which of them are to be stored."""
+        with self.database:
+            return [number for number in numbers if self.database.take(self.session(uid), number, at)]
+
+
+@pytest.fixture
+def fleet(place):
+    """Writes a new store of a fleet."""
+    filler = FleetFiller(place)
+    with closing(filler.database):
+        yield filler
+
+
+@pytest.fixture
+def fleet_reader(fleet):
+    """Reads what the fleet writes."""
+    with StoreReader(fleet.path) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -132,7 +184,8 @@ def query():
     """The rows of a query on a database that others may have open."""
 
     def rows(path, statement, *values):
-        with closing(sqlite3.connect(path)) as database:
+        opened = open_store(path) if isinstance(path, PostgresUrl) else sqlite3.connect(path)
+        with closing(opened) as database:
             return database.execute(statement, values).fetchall()
 
     return rows

@@ -51,7 +51,7 @@ def test_an_empty_database_gets_the_tables(tmp_path, query):
     open_and_close(path)
     tables = [name for (name,) in query(path, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
     messages = ["events", "gaps", "sessions", "statuses"]
-    assert tables == sorted([*messages, "clips", "in_force", "left_out", "scores", "setups", "verdicts"])
+    assert tables == sorted([*messages, "clips", "devices", "in_force", "left_out", "scores", "setups", "verdicts"])
     assert query(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
     assert query(path, "PRAGMA application_id") == [(APPLICATION_ID,)]
     assert path.read_bytes()[68:72] == b"htsa"  # where sqlite keeps it, and the program `file` reads it
@@ -151,25 +151,6 @@ def test_nothing_is_left_of_the_old_tables(v0, tmp_path, query):
     schema = "SELECT type, name, sql FROM sqlite_schema ORDER BY type, name"
     assert query(v0, schema) == query(tmp_path / "new.db", schema)
     assert query(v0, "PRAGMA user_version") == [(len(MIGRATIONS),)]
-
-
-def test_a_setup_of_version_2_is_in_force_from_the_beginning_of_its_session(tmp_path, query):
-    path = tmp_path / "v2.db"
-    with closing(sqlite3.connect(path, isolation_level=None)) as database:
-        for migration in MIGRATIONS[:2]:
-            migration(database)
-        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        database.execute("PRAGMA user_version = 2")
-        database.execute("INSERT INTO sessions (uid, started_at) VALUES ('one', 1.0), ('two', 2.0)")
-        database.execute("INSERT INTO setups (setup) VALUES ('{}'), ('[]')")
-        database.execute("INSERT INTO in_force VALUES (1, 'yard', 1), (1, 'gate', 2), (2, 'yard', 2)")
-    open_and_close(path)
-    rows = query(path, "SELECT session, source, onset, setup FROM in_force ORDER BY session, source")
-    assert rows == [(1, "gate", 0.0, 2), (1, "yard", 0.0, 1), (2, "yard", 0.0, 2)]
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA foreign_keys = ON")
-        database.execute("DELETE FROM sessions WHERE id = 1")
-        assert database.execute("SELECT session FROM in_force").fetchall() == [(2,)]
 
 
 def test_an_old_database_without_a_line(v0, query):

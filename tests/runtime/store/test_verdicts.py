@@ -58,11 +58,16 @@ def test_of_several_on_one_event_the_last_counts(verdicts):
     assert verdicts() == []
 
 
+FAILS = {
+    "SqliteConnection": "CREATE TRIGGER fails BEFORE INSERT ON verdicts WHEN new.event = 2 "
+    "BEGIN SELECT RAISE (ABORT, 'no'); END",
+    "PostgresConnection": "ALTER TABLE verdicts ADD CHECK (event != 2)",
+}
+
+
 def test_all_or_none(verdicts, filler):
-    with filler.database:
-        filler.database._connection.execute(
-            "CREATE TRIGGER fails BEFORE INSERT ON verdicts WHEN new.event = 2 BEGIN SELECT RAISE (ABORT, 'no'); END"
-        )
+    connection = filler.database._connection
+    connection.execute(FAILS[type(connection).__name__])
     with pytest.raises(StoreError):
         verdicts(WRONG, Verdict(event=2, decision="correct"))
     assert verdicts() == []

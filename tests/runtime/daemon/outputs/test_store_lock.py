@@ -38,7 +38,7 @@ def started(path):
 
 
 @pytest.mark.parametrize(
-    ("pid", "said"), [("31058\n", "process 31058; end that (kill 31058) or"), ("", "another `htsat-edge listen`; end")]
+    ("pid", "said"), [("31058\n", "process 31058; end that (kill 31058) or"), ("", "another htsat-edge; end")]
 )
 def test_what_another_process_writes_is_left_to_it_and_it_is_named(pid, said, path, lock, started):
     with lock.open("w+") as file:  # a lock of another descriptor is as one of another process

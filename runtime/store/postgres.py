@@ -1,0 +1,182 @@
+"""A connection to a PostgreSQL server; psycopg, which base installations lack, is imported only here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from htsat_edge.runtime.common.libraries import needing
+from htsat_edge.runtime.common.text import in_one_line
+from htsat_edge.runtime.store.engine import PostgresUrl, Rows
+from htsat_edge.runtime.store.problems import TOO_LONG, ContentError, StoreError
+
+if TYPE_CHECKING:
+    import psycopg
+
+CONNECT_S = 5
+"""How long to wait for a server that does not answer."""
+WRITE_S = 60.0
+"""What takes longer to write is given up, such as to delete what is too old."""
+SETTINGS = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+"""So that a server that is gone without a word, as in a power cut, is noticed within half a minute."""
+KEEP_ALIVE = "; ".join(f"SET tcp_{name.removeprefix('tcp_')} = {value}" for name, value in SETTINGS.items())
+"""So that the server notices the same of us, and lets others write; by itself it would take two hours."""
+ONE_WRITER = 0x68747361
+"""Of a lock of the database: "htsa"."""
+CAUSES = {
+    "password": "the server refuses the user or the password ({}); mend the URL",
+    "does not exist": "the server refuses ({}); `createdb --owner USER DATABASE` on the server makes a database",
+    "permission denied": "this user may not use its tables ({}); make it the owner of the database",
+    "read-only": "cannot be written to ({}); is this the main server?",
+    "No space left": "the server's disk is full; make room",
+}
+"""By what the server says, in English; else that itself."""
+
+
+class PostgresConnection:
+    """A connection in autocommit mode, whose errors are StoreErrors of one line."""
+
+    def __init__(self, url: PostgresUrl, *, to_write: bool, longest_s: float) -> None:
+        """Connect; what takes longer than `longest_s` is given up.
+
+        Raises
+        ------
+        HtsatEdgeError
+            psycopg is not installed.
+        StoreError
+            The server does not answer, or refuses.
+        """
+        with needing("a store at a postgresql:// URL", "psycopg", 'pip install "htsat-edge[fleet]"'):
+            import psycopg
+        self._url, self._error = url, psycopg.Error
+        self._kinds = psycopg.errors
+        self._pipeline = psycopg.Pipeline.is_supported()
+        self._begun = ExitStack()
+        self._too_long = (
+            f"the server takes longer than {longest_s:g} s, or somebody else writes; try again"
+            if to_write
+            else TOO_LONG
+        )
+        with self._explained():
+            self._connection = psycopg.connect(url.url, autocommit=True, **self._settings(psycopg))
+        try:
+            self.execute(
+                f"SET statement_timeout = {longest_s * 1000:.0f}; SET client_min_messages = warning; "
+                f"{KEEP_ALIVE}; SET default_transaction_read_only = {'off' if to_write else 'on'}"
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def execute(self, statement: str, values: Sequence[Any] = (), /) -> Rows:
+        """Run a statement with question marks for the values."""
+        with self._explained():
+            if not values:
+                rows = self._connection.execute(statement.encode())
+            else:
+                rows = self._connection.execute(_translated(statement), values)
+            return PostgresRows(rows, self._explained)
+
+    def floor(self, expression: str) -> str:
+        """Return SQL for a positive number without its fraction; PostgreSQL's CAST would round it."""
+        return f"CAST(floor({expression}) AS BIGINT)"
+
+    def begin(self) -> None:
+        """Begin to write; nobody else can until this has ended, as with SQLite.
+
+        From then on no statement waits for the one before, and so an error may be raised by a later one, at the latest
+        by `commit`: on a network, most of the time is that of waiting.
+        """
+        try:
+            self.execute("BEGIN")
+            self.execute(f"SELECT pg_advisory_xact_lock({ONE_WRITER})")
+            if self._pipeline:
+                with self._explained():
+                    self._begun.enter_context(self._connection.pipeline())
+        except BaseException:
+            self.roll_back()
+            raise
+
+    def commit(self) -> None:
+        """Have all that was written since `begin` on the disk."""
+        with self._explained():
+            self._begun.close()
+        if self._connection.info.transaction_status.name == "INERROR":  # where COMMIT would silently undo it all
+            raise StoreError(f"{self._url}: a statement has failed, and so nothing of its transaction is stored")
+        self.execute("COMMIT")
+
+    def roll_back(self) -> None:
+        """Undo what was written since `begin`; a server that is gone does so by itself."""
+        with suppress(self._error):
+            self._begun.close()
+        if self._connection.info.transaction_status.name != "IDLE":
+            with suppress(StoreError):
+                self.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close it."""
+        with suppress(self._error):
+            self._connection.close()
+
+    def _settings(self, library: Any) -> dict[str, Any]:
+        """Return what the URL does not say itself."""
+        given = library.conninfo.conninfo_to_dict(self._url.url)
+        ours = {"connect_timeout": CONNECT_S, "application_name": "htsat-edge", **SETTINGS}
+        return {name: value for name, value in ours.items() if name not in given}
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except self._error as error:
+            raise self._problem(error) from None
+
+    def _problem(self, error: psycopg.Error) -> StoreError:
+        said = _essence(self._url.without_secrets(in_one_line(error.diag.message_primary or error, 1000)))
+        if isinstance(error, self._kinds.DataError | self._kinds.IntegrityError):
+            return ContentError(f"{self._url}: cannot hold what was to be stored ({said})")
+        if isinstance(error, self._kinds.QueryCanceled):
+            return StoreError(f"{self._url}: {self._too_long}")
+        cause = next((cause for word, cause in CAUSES.items() if word in said), "cannot be used at present ({})")
+        return StoreError(f"{self._url}: {cause.format(said)}")
+
+
+class PostgresRows:
+    """What a statement has found, on its way from the server."""
+
+    def __init__(self, rows: psycopg.Cursor[Any], explained: Callable[[], AbstractContextManager[None]]) -> None:
+        """Prepare to fetch; what goes wrong is explained."""
+        self._rows, self._explained = rows, explained
+
+    def fetchone(self) -> Any:
+        """Return the next row; None where there is none."""
+        with self._explained():
+            return self._rows.fetchone()
+
+    def fetchall(self) -> list[Any]:
+        """Return the rows that are left."""
+        with self._explained():
+            return self._rows.fetchall()
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield them."""
+        return iter(self.fetchall())
+
+    def close(self) -> None:
+        """Forget those that are left."""
+        self._rows.close()
+
+
+def _essence(said: str) -> str:
+    """Return what libpq says without where, which stands before it, and without its guesses."""
+    for guess in (" Is the server running", " This probably means"):
+        said = said.partition(guess)[0]
+    return said.rpartition(" failed: ")[2].removeprefix("FATAL: ")[:200]
+
+
+@lru_cache(maxsize=1000)
+def _translated(statement: str) -> bytes:
+    """Return a statement with psycopg's places for values."""
+    return statement.replace("%", "%%").replace("?", "%s").encode()
