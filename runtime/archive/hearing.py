@@ -69,7 +69,9 @@ class SpanHearer:
         self.detection = replace(settings.detection, early_margin=None)
         self.detection.validate(self.info)
         self.classes, self.rule = self.detection.classes(self.info), self.detection.rule(self.info)
-        self._backend = backend or model.open(settings.precision, settings.backend, threads=threads)
+        self._backend = backend or model.open(
+            settings.precision, settings.backend, threads=threads, server=settings.server
+        )
         self.scorer = Scorer(self._backend, self.info.front_end, settings.gate_dbfs)
         inner = self._backend.inner if isinstance(self._backend, SoundsBackend) else self._backend
         self.at_once = 1 if isinstance(inner, OrtBackend) else MOST_WINDOWS

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from htsat_edge.runtime.daemon.config.rules import RulesConfig
 from htsat_edge.runtime.dsp.channels import Channel
+from htsat_edge.runtime.models.backends.kserve import RemoteServer
 from htsat_edge.runtime.models.settings import Settings
 
 SPAN_S = 1800.0
@@ -29,7 +30,9 @@ class HearingSettings:
     """Folder of enrolled sounds; None: the bundle's own."""
     precision: str | None = None
     """Of the graph or engine; None: the best by measurement."""
-    backend: Literal["auto", "onnxruntime", "tensorrt"] = "auto"
+    backend: Literal["auto", "onnxruntime", "tensorrt", "remote"] = "auto"
+    server: RemoteServer | None = None
+    """What runs the model, where `backend` is remote."""
     channel: Channel | Literal["each"] = "mix"
     gate_dbfs: float | None = None
     """The model does not run where nothing is louder; None: it runs everywhere."""

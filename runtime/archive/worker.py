@@ -29,7 +29,7 @@ from htsat_edge.runtime.archive.workers import (
     SecondsHeard,
     Unable,
 )
-from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError
 from htsat_edge.runtime.common.text import in_one_line
 
 Report = Callable[[float], None]
@@ -94,6 +94,8 @@ def answer(job: Job, hearer: Hearer, report: Report) -> Answer | Unable:
         if len(spans) > 1:
             return Cut(tuple(spans))
         return _finish(job.path, [hearer.hear(spans[0], report)], job.scores, hearer)
+    except NotReadyError as error:  # the server that runs the model is gone, for all others, too
+        return Unable(_reason(error))
     except Exception as error:
         return GivenUp(_reason(error))
 

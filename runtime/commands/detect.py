@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         hearings = Hearings(args, config, model.info)
         heard = [hearings.of(path) for path in args.files]
         wanted = config.model
-        opened = model.open(wanted.precision, wanted.backend, threads=wanted.threads)
+        opened = model.open(wanted.precision, wanted.backend, threads=wanted.threads, server=wanted.server)
     if output is not None:  # what is kept has no use of early starts, as in `scan`
         heard = [replace(one, settings=replace(one.settings, early_margin=None)) for one in heard]
     with closing(opened) as backend:

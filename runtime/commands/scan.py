@@ -129,17 +129,19 @@ def settings_of(args: argparse.Namespace, config: DaemonConfig, model: Model) ->
     """
     wanted = config.model
     hearing = Hearings(args, config, model.info).of(NO_CLIP)
-    with closing(model.open(wanted.precision, wanted.backend, threads=1)) as opened:
+    with closing(model.open(wanted.precision, wanted.backend, threads=1, server=wanted.server)) as opened:
         inner = opened.inner if isinstance(opened, SoundsBackend) else opened
         engine = inner.manifest if isinstance(inner, TrtBackend) else None
     precision = engine.recipe.precision if engine else wanted.precision or model.bundle.recommended()
+    on_server = wanted.backend == "remote"  # which has the bundle with this fp32.onnx
     return HearingSettings(
         bundle=model.bundle.path.absolute(),
         detection=replace(hearing.settings, early_margin=None, hop_s=hearing.settings.hop_s or model.info.step_s),
         shown=tuple(hearing.shown),
         sounds=wanted.sounds and wanted.sounds.absolute(),
-        precision=precision,
-        backend="tensorrt" if engine else "onnxruntime",
+        precision="fp32" if on_server else precision,
+        backend="remote" if on_server else "tensorrt" if engine else "onnxruntime",
+        server=wanted.server,
         channel=args.channel,
         gate_dbfs=config.detection.gate_dbfs,
         rules=config.rules,

@@ -77,7 +77,8 @@ def control_hop(sessions: Sequence[SourceSession], scorer: Scorer, backend: Back
 
 def load_of(scorer: Scorer, sessions: Sequence[SourceSession]) -> float:
     """Return the share of the time that the model needs at present; above 1 it is too slow for its sources."""
-    return scorer.window_s * sum(1 / session.hop_s for session in sessions if not session.feed.ended)
+    heard = [session for session in sessions if not (session.feed.ended or session.paused)]
+    return scorer.window_s * sum(1 / session.hop_s for session in heard)
 
 
 class Lasting:

@@ -10,6 +10,8 @@ from htsat_edge.runtime.daemon.level import with_level_label
 from htsat_edge.runtime.daemon.live.status import StatusReader
 from htsat_edge.runtime.daemon.session import SourceSession
 from htsat_edge.runtime.dsp.sound_level import SoundLevel
+from htsat_edge.runtime.models.backends.changing import backend_name, fallbacks_of
+from htsat_edge.runtime.models.model import find_remote
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -22,6 +24,7 @@ SOURCE_COUNTERS: tuple[tuple[str, str, Callable[[SourceSession], float]], ...] =
 SOURCE_GAUGES: tuple[tuple[str, str, Callable[[SourceSession], float]], ...] = (
     ("level_dbfs", "Level of the last second", lambda session: session.level_dbfs),
     ("input_fault", "1 where something is wrong with the sound", lambda session: float(bool(session.faults))),
+    ("paused", "1 where somebody has asked not to listen to it", lambda session: float(session.paused)),
     ("hop_seconds", "From one run of the model to the next", lambda session: session.hop_s),
     (
         "expected_latency_seconds",
@@ -59,7 +62,7 @@ class Collector:
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Return whether every source is heard without fault and every output works, and the details as JSON."""
         sources = {
-            source.name: source.model_dump(include={"heard", "problems", "coverage", "suppressed"})
+            source.name: source.model_dump(include={"heard", "paused", "problems", "coverage", "suppressed"})
             for source in self._status.sources()
         }
         names = {sender.name for sender in self._publisher.senders}
@@ -74,6 +77,7 @@ class Collector:
     def collect(self) -> Iterator[Metric]:
         """Yield the figures, as prometheus_client wants them of a collector."""
         yield from self._model()
+        yield from self._backend()
         yield from self._sources()
         yield from self._outputs()
         yield self._device()
@@ -90,6 +94,19 @@ class Collector:
         yield GaugeMetricFamily("htsat_edge_load", "Share of the time that the model needs at this hop", value=load)
         yield CounterMetricFamily("htsat_edge_windows", "Windows that were scored", value=scorer.windows)
         yield CounterMetricFamily("htsat_edge_windows_gated", "Windows that were too quiet", value=scorer.gated)
+
+    def _backend(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        backend = self._scorer.backend
+        present = GaugeMetricFamily("htsat_edge_backend_info", "What runs the model at present", labels=["backend"])
+        present.add_metric([backend_name(backend)], 1)
+        yield present
+        text = "Times that this device took over from a server, or onnxruntime from an engine"
+        yield CounterMetricFamily("htsat_edge_backend_fallbacks", text, value=fallbacks_of(backend))
+        if (remote := find_remote(backend)) is not None:
+            text = "1 where the server runs the model, 0 where this device does"
+            yield GaugeMetricFamily("htsat_edge_remote_ready", text, value=float(remote.ready))
 
     def _sources(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import sha256_of
 from htsat_edge.runtime.common.text import is_name, listed
 from htsat_edge.runtime.models.backends.backend import Backend, Scores
+from htsat_edge.runtime.models.backends.changing import BackendChange, fallbacks_of, notices_of
 from htsat_edge.runtime.models.bundle import Bundle, ModelInfo
 
 SOUNDS_FOLDER = "sounds"
@@ -275,6 +277,20 @@ class SoundsBackend:
         self._columns = len(names)
         self._heads = {names.index(sound.name): sound for sound in sounds.usable}
         self._warned = False
+
+    @property
+    def present(self) -> Backend:
+        """What runs the model."""
+        return self.inner
+
+    @property
+    def fallbacks(self) -> int:
+        """How often something else has had to take over."""
+        return fallbacks_of(self.inner)
+
+    def notices(self) -> Iterator[BackendChange]:
+        """Yield what has changed since the last time."""
+        return notices_of(self.inner)
 
     def infer(self, log_mel: FloatArray) -> Scores:
         """Score windows, log_mel (B, T, F) in dB; a sound that is stale, or has nothing to go by, scores 0."""

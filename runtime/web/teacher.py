@@ -189,7 +189,9 @@ class Teacher:
         """Run the model, as the daemon does, without any sounds."""
         assert self._settings.config is not None
         model = self._settings.config.model
-        with closing(open_backend(self.library.bundle, model.precision, model.backend, threads=THREADS)) as backend:
+        with closing(
+            open_backend(self.library.bundle, model.precision, model.local_backend, threads=THREADS)
+        ) as backend:
             yield backend
 
 

@@ -19,8 +19,8 @@ from htsat_edge.runtime.models.sounds import SOUNDS_FOLDER
 
 SHOWN_LETTERS = 24
 """Longer values are not shown where they differ."""
-PATHS = ("bundle", "sounds")
-"""Settings of which the content counts, not where it lies."""
+PATHS = ("bundle", "sounds", "server")
+"""Settings of which the content counts, not where it lies; a server's token must not be kept."""
 VERSION, MODEL, SOUNDS = "version of htsat-edge", "model", "enrolled sounds"
 OPTIONS = {
     MODEL: f"{MODEL} (--bundle)",

@@ -7,15 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from htsat_edge.runtime.common.urls import check_url
 from htsat_edge.runtime.daemon.config.secret import Secret
 from htsat_edge.runtime.daemon.config.section import Seconds, Section, Share, matching, one_of_several
+from htsat_edge.runtime.models.backends import Kind
+from htsat_edge.runtime.models.backends.kserve import RemoteServer
 from htsat_edge.runtime.models.groups import Group
 from htsat_edge.runtime.models.levels import BALANCED, Sensitivity
 
 GROUPS = "want the name of a file, or groups such as {Dog: [Dog, Bark]} or {Dog: {labels: [Dog, Bark], threshold: 0.5}}"
-
-
-SERVER_URL = r"^(https?|grpcs?)://[^\s/@]+$"
+SERVER_URL = r"^(https?|grpcs?)://[^\s/@?#]+:[0-9]+$"
 SERVER = "want http://HOST:PORT, or with https, grpc or grpcs; without a user and a path"
 Groups = Annotated[str | dict[str, Group], one_of_several(GROUPS)]
 Length = Annotated[float, Field(ge=0, le=3600)]
@@ -36,6 +37,18 @@ class RemoteConfig(Section):
     """Sent as `Authorization: Bearer …`."""
     ca_file: Path | None = None
     """Certificates (PEM) of who has signed the server's; null: those of the system."""
+
+    @model_validator(mode="after")
+    def _reachable(self) -> RemoteConfig:
+        check_url(self.url)
+        if self.ca_file is not None and not self.url.startswith(("https:", "grpcs:")):
+            raise ValueError("ca_file: is used only with https and grpcs")
+        return self
+
+    def server(self) -> RemoteServer:
+        """Return where the model is, with the token; raise an HtsatEdgeError where that cannot be read."""
+        token = None if self.token is None else self.token.read()
+        return RemoteServer(self.url, self.model, self.timeout_s, token, self.ca_file)
 
 
 class ModelConfig(Section):
@@ -61,6 +74,16 @@ class ModelConfig(Section):
         if self.backend == "remote" and self.remote is None:
             raise ValueError("backend: remote needs a section `remote` with the server's url")
         return self
+
+    @property
+    def local_backend(self) -> Kind:
+        """What runs the model on this device, for what no server is to do."""
+        return "auto" if self.backend == "remote" else self.backend
+
+    @property
+    def server(self) -> RemoteServer | None:
+        """The server, where it is to run the model; raise an HtsatEdgeError where its token cannot be read."""
+        return self.remote.server() if self.backend == "remote" and self.remote is not None else None
 
 
 class SourceDetectionConfig(Section):

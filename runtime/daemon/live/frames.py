@@ -55,6 +55,8 @@ class LiveSource(BaseModel):
 
     name: str
     heard: bool
+    paused: bool = False
+    """Whether somebody has asked not to listen to it, which is no fault."""
     problems: list[str]
     """Input faults at present."""
     failure: str | None

@@ -13,9 +13,7 @@ from htsat_edge.runtime.daemon.live.frames import DeviceStatus, LiveOutput, Live
 from htsat_edge.runtime.daemon.publisher import Publisher
 from htsat_edge.runtime.daemon.scorer import Scorer
 from htsat_edge.runtime.daemon.session import SourceSession
-from htsat_edge.runtime.models.backends.backend import Backend
-from htsat_edge.runtime.models.backends.fallback import FallbackBackend
-from htsat_edge.runtime.models.sounds import SoundsBackend
+from htsat_edge.runtime.models.backends.changing import backend_name, present_backend
 
 TEMPERATURES = Path("/sys/class/thermal")
 
@@ -61,8 +59,8 @@ class StatusReader:
 
     @property
     def healthy(self) -> bool:
-        """Whether every source is heard without fault, and every output works; the page is for people."""
-        faulty = any(session.lost or session.faults for session in self.sessions)
+        """Whether every source is heard without fault, or paused, and every output works; the page is for people."""
+        faulty = any((session.lost or session.faults) and not session.paused for session in self.sessions)
         return not faulty and not any(self.publisher.failing(each) for each in self.publisher.reporters if each.vital)
 
     def temperatures(self) -> dict[str, float]:
@@ -79,7 +77,7 @@ class StatusReader:
             uptime_s=round(time.monotonic() - self._begun_s, 1),
             healthy=self.healthy,
             model=self.sessions[0].info.name,
-            backend=getattr(backend, "name", type(backend).__name__),
+            backend=backend_name(backend),
             engine=None if engine is None else engine.model_dump(mode="json"),
             load=round(load_of(scorer, self.sessions), 4),
             inference_ms=round(1000 * scorer.window_s, 2),
@@ -98,19 +96,13 @@ class StatusReader:
                 continue
 
 
-def present_backend(backend: Backend) -> Backend:
-    """Return what runs the model at present, where a backend changes as it goes, or adds enrolled sounds."""
-    if isinstance(backend, SoundsBackend):
-        backend = backend.inner
-    return backend.present if isinstance(backend, FallbackBackend) else backend
-
-
 def source_status(session: SourceSession) -> LiveSource:
     """Return how a source gets on."""
     coverage, level = session.all_time, session.level_dbfs
     return LiveSource(
         name=session.feed.name,
         heard=not session.lost,
+        paused=session.paused,
         problems=sorted(session.faults.copy()),
         failure=session.failure,
         coverage=coverage.share,

@@ -14,7 +14,8 @@ from htsat_edge.runtime.models.bundle import CPU_FP32, Bundle
 if TYPE_CHECKING:
     from htsat_edge.runtime.models.engines import Flavour
 
-Kind = Literal["auto", "onnxruntime", "tensorrt", "remote"]
+Kind = Literal["auto", "onnxruntime", "tensorrt"]
+"""What runs a model on this device."""
 logger = logging.getLogger(__name__)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import subprocess
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import IO
 
@@ -13,6 +14,7 @@ from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.programs import command_of
 from htsat_edge.runtime.models.backends.backend import Backend, Scores
+from htsat_edge.runtime.models.backends.changing import BackendChange, backend_name
 from htsat_edge.runtime.models.bundle import Bundle
 from htsat_edge.runtime.models.engines import Flavour, read_manifests
 
@@ -49,11 +51,19 @@ class FallbackBackend:
         self._backend, self._on_cpu, self._on_gpu, self._builder = backend, on_cpu, on_gpu, builder
         self._on_engine = builder is None
         self._stop_s = stop_s
+        self.fallbacks = 0
+        """How often the GPU has failed."""
+        self._changes: deque[BackendChange] = deque()
 
     @property
     def present(self) -> Backend:
         """What runs the model at present."""
         return self._backend
+
+    def notices(self) -> Iterator[BackendChange]:
+        """Yield what has changed since the last time."""
+        while self._changes:
+            yield self._changes.popleft()
 
     def infer(self, log_mel: FloatArray) -> Scores:
         """Score windows, log_mel (B, T, F) in dB; between two calls the backend may change."""
@@ -66,7 +76,7 @@ class FallbackBackend:
             if not self._on_engine:
                 raise
             logger.error("%s; onnxruntime runs the model from now on", error)
-        self._leave_engine()
+            self._leave_engine(str(error))
         return self._backend.infer(log_mel)
 
     def close(self) -> None:
@@ -88,12 +98,18 @@ class FallbackBackend:
             return
         self._backend.close()
         self._backend, self._on_engine = engine, True
+        self._note("an engine was built and validated")
         logger.warning("an engine was built and validated; it runs the model from now on")
 
-    def _leave_engine(self) -> None:
+    def _leave_engine(self, reason: str) -> None:
         with suppress(HtsatEdgeError):  # a GPU that failed may fail at this, too
             self._backend.close()
         self._backend, self._on_engine = self._on_cpu(), False
+        self.fallbacks += 1
+        self._note(reason)
+
+    def _note(self, reason: str) -> None:
+        self._changes.append(BackendChange(backend_name(self._backend), reason))
 
 
 def start_build(bundle: Bundle, flavour: Flavour, precision: str | None) -> subprocess.Popen[bytes]:
