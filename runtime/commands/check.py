@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -35,8 +35,8 @@ from htsat_edge.runtime.daemon.clock import CLOCK_SET
 from htsat_edge.runtime.daemon.config import ClipsConfig, DaemonConfig, MicrophoneConfig, OutputsConfig, SourceConfig
 from htsat_edge.runtime.daemon.hop import BUSY, choose_hop, time_window
 from htsat_edge.runtime.daemon.live.server import check_socket
-from htsat_edge.runtime.daemon.live.status import present_backend
 from htsat_edge.runtime.daemon.outputs.clips import ClipWriter
+from htsat_edge.runtime.daemon.scorer import MOST_WINDOWS
 from htsat_edge.runtime.daemon.settings import notes_of, prepare, settings_of
 from htsat_edge.runtime.daemon.sources.devices import measure_level
 from htsat_edge.runtime.daemon.sources.feed import Source
@@ -46,6 +46,7 @@ from htsat_edge.runtime.daemon.supervision import describe
 from htsat_edge.runtime.dsp.blocks import AudioBlock
 from htsat_edge.runtime.dsp.level import deviation_dbfs
 from htsat_edge.runtime.models.backends import why_no_engine
+from htsat_edge.runtime.models.backends.changing import backend_name, present_backend
 from htsat_edge.runtime.models.backends.ort import OrtBackend
 from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo, load_bundle
 from htsat_edge.runtime.models.model import Model, load_model
@@ -71,9 +72,14 @@ class CheckResult:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; return 1 where something is not ready."""
+    return print_results(check(read_config(args)))
+
+
+def print_results(found: Iterable[CheckResult]) -> int:
+    """Print each result as it comes; return 1 where something is not ready."""
     console = Console()
     results = []
-    for result in check(read_config(args)):
+    for result in found:
         mark = ("ok   ", "green") if result.ok else ("fix  ", "red")
         console.print(Text.assemble(mark, (shown(result.name), "bold"), f": {shown(result.text)}"), soft_wrap=True)
         results.append(result)
@@ -83,9 +89,11 @@ def run(args: argparse.Namespace) -> int:
 def check(config: DaemonConfig) -> Iterator[CheckResult]:
     """Yield a result for everything that the configuration needs."""
     yield CheckResult("machine", True, str(read_machine()))
-    yield (opened := attempt("bundle", partial(check_bundle, config)))
+    yield (opened := attempt("bundle", partial(check_bundle, on_this_device(config))))
     if opened.ok:
-        yield attempt("model", partial(check_model, config))
+        yield attempt("model", partial(check_model, on_this_device(config)))
+    if config.model.backend == "remote":
+        yield attempt("server", partial(check_server, config))
     if (sounds := attempt("sounds", partial(check_sounds, config))).text:
         yield sounds
     info, usable = model_of(config)
@@ -170,6 +178,28 @@ def check_model(config: DaemonConfig) -> str:
     )
 
 
+def on_this_device(config: DaemonConfig) -> DaemonConfig:
+    """Return the configuration without a server, which may be gone."""
+    model = config.model.model_copy(update={"backend": config.model.local_backend})
+    return config.model_copy(update={"model": model})
+
+
+def check_server(config: DaemonConfig) -> str:
+    """Return how fast the server is that runs the model; raise where it is gone, or too slow to be used."""
+    model, remote = read_model(config), config.model.remote
+    assert remote is not None
+    sources = count_feeds(config, model.info)
+    with closing(model.open(kind="remote", server=remote.server())) as backend:
+        window_s = time_window(backend, model.info, sources)
+        text = f"{backend_name(backend)}: is ready, {1000 * window_s:.1f} ms a window"
+    if (answer_s := window_s * min(sources, MOST_WINDOWS)) > remote.timeout_s:
+        raise HtsatEdgeError(
+            f"{text}, {answer_s:.2g} s for an answer, more than model.remote.timeout_s ({remote.timeout_s:g}): "
+            "it would not be used"
+        )
+    return text
+
+
 def count_feeds(config: DaemonConfig, info: ModelInfo) -> int:
     """Return how many sources there are, where a microphone may be several; one that cannot be opened is one."""
     count = 0
@@ -242,6 +272,11 @@ def check_outputs(
         if (section := getattr(config, name)) is not None:
             alone = OutputsConfig.model_validate({"stdout": False, name: section})
             yield attempt(name, partial(check_sender, alone, labels))
+    if config.notify is not None:
+        from htsat_edge.runtime.daemon.outputs.notify.output import open_services
+
+        for service in open_services(config.notify).values():
+            yield attempt(service.name, service.check)
     if config.clips is not None:
         yield attempt("clips", partial(check_clips, config.clips, info, [*settings.values()]))
     if config.metrics is not None:

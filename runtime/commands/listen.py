@@ -38,15 +38,26 @@ def run(args: argparse.Namespace) -> int:
     log = logging.StreamHandler(sys.stderr)
     log.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s"))
     read, file = partial(read_config, args, again=True), watchable(args.config)
+    write = None if file is None else partial(write_threshold, file)
     if args.json or not config.outputs.stdout or not is_screen():
         logging.basicConfig(level=logging.INFO, handlers=[log])
-        return serve(config, read, file)
+        return serve(config, read, file, write=write)
     gone = end_unheard if not config.outputs.others else lambda: None
     advice = advise(config, args.config)
     # Where rich looked by itself, it would draw nothing any more once the terminal is gone, and not say so.
     with LiveView(Console(force_terminal=True), gone, advice) as view:
         logging.basicConfig(level=logging.INFO, handlers=[view.handler, *([] if sys.stderr.isatty() else [log])])
-        return serve(without_stdout(config), lambda: without_stdout(read()), file, view.watch)
+        return serve(without_stdout(config), lambda: without_stdout(read()), file, view.watch, write)
+
+
+def write_threshold(file: Path, source: str, label: str, threshold: float) -> None:
+    """Write the threshold of a source's class into the configuration, unless it is there already."""
+    from htsat_edge.runtime.tuning.configuration import plan
+    from htsat_edge.runtime.tuning.records import ThresholdChange
+
+    planned = plan(file, [ThresholdChange(source=source, label=label, threshold=threshold)])
+    if planned.after != planned.before:
+        planned.write()
 
 
 def advise(config: DaemonConfig, file: Path | None) -> str:

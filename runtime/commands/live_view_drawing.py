@@ -143,7 +143,7 @@ def _level(source: SourceView, live: LiveSource | None, name_width: int, width: 
 
 def _fault(source: SourceView, live: LiveSource | None) -> str:
     """Return why a source is not heard, or what is wrong with its sound and how to mend it."""
-    if live is None:
+    if live is None or live.paused:
         return ""
     if not live.heard:
         reason = live.failure or source.lost
@@ -153,6 +153,8 @@ def _fault(source: SourceView, live: LiveSource | None) -> str:
 
 def _aside(source: SourceView, live: LiveSource | None) -> str:
     """Return what a source is, and what is to be known of it."""
+    if live is not None and live.paused:
+        return "paused: it is not listened to until somebody wants it again"
     if source.sample_rate is None:
         return visible(f"{source.what or source.name}: waits for its first samples")
     parts = [visible(source.what), f"{source.sample_rate / 1000:g} kHz"]

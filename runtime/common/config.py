@@ -127,12 +127,17 @@ def _describe(error: Any, model: type[BaseModel]) -> str:
             return "key is missing"
         case "value_error":
             return str(error["ctx"]["error"])
-        case _ if any(key in ("password", "token") for key in error["loc"]):
+        case _ if any(key in ("password", "token") for key in error["loc"]) or _is_secret(error):
             return f"{error['msg']}: want env or file, and never the secret itself"
         case "model_type":
             return _wanted_keys(error, model)
         case _:
             return f"{error['msg']}, not {_shown(error['input'])}"
+
+
+def _is_secret(error: Any) -> bool:
+    """Return whether what is wrong may be a secret itself, in place of where it is kept (daemon/config/)."""
+    return error["type"] == "model_type" and error["ctx"]["class_name"] in ("Secret", "ServiceConfig")
 
 
 def _wanted_keys(error: Any, model: type[BaseModel]) -> str:

@@ -17,6 +17,7 @@ Program = Literal[
     "htsat_edge.runtime.commands.bench.worker",
     "htsat_edge",
     "htsat_edge.runtime.common.lifeline",
+    "htsat_edge.runtime.daemon.outputs.notify.deliver",
 ]
 """What may be started; each is a module with a command line."""
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.machine import cores
 from htsat_edge.runtime.daemon.clock import SystemClock
-from htsat_edge.runtime.daemon.config import DaemonConfig, OutputsConfig, SourceConfig
+from htsat_edge.runtime.daemon.config import DaemonConfig, MqttConfig, OutputsConfig, SourceConfig
+from htsat_edge.runtime.daemon.control import Command
 from htsat_edge.runtime.daemon.hop import control_hop
 from htsat_edge.runtime.daemon.level import with_level_label
-from htsat_edge.runtime.daemon.live.status import StatusReader, present_backend
+from htsat_edge.runtime.daemon.live.status import StatusReader
 from htsat_edge.runtime.daemon.outputs.clip_names import ClipNamer
-from htsat_edge.runtime.daemon.outputs.clips import ClipRecorder, ClipWriter
+from htsat_edge.runtime.daemon.outputs.clips import ClipListener, ClipRecorder, ClipWriter
 from htsat_edge.runtime.daemon.outputs.lines import JsonLinesFile, Stdout
 from htsat_edge.runtime.daemon.outputs.sender import Output
 from htsat_edge.runtime.daemon.outputs.store import StoreOutput
@@ -34,9 +37,11 @@ from htsat_edge.runtime.daemon.settings import notes_of, settings_of
 from htsat_edge.runtime.daemon.sources.feed import Feed, Source
 from htsat_edge.runtime.daemon.watch import sign_sounds
 from htsat_edge.runtime.models.backends.backend import Backend
-from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo, load_bundle
-from htsat_edge.runtime.models.model import Model, load_model, sounds_folder
+from htsat_edge.runtime.models.backends.changing import backend_name, present_backend
+from htsat_edge.runtime.models.bundle import BUNDLED, Bundle, ModelInfo, load_bundle
+from htsat_edge.runtime.models.model import Model, find_remote, load_model, sounds_folder
 from htsat_edge.runtime.models.settings import Settings
+from htsat_edge.runtime.store.writes import RemovedClip, SavedClip
 
 logger = logging.getLogger(__name__)
 
@@ -102,28 +107,80 @@ def open_parts(
     check_names([feed.name for feed in feeds])
     settings = {feed.name: settings_of(feed.name, info, config) for feed in feeds}
     labels = {name: with_level_label(own.reported(info), config.level) for name, own in settings.items()}
-    outputs = make_outputs(config.outputs, labels, config.calibrated([*labels]))
+    uid = uuid.uuid4().hex
+    outputs = make_outputs(config.outputs, labels, config.calibrated([*labels]), uid)
+    if config.outputs.notify is not None:
+        from htsat_edge.runtime.daemon.outputs.notify.output import make_notifier
+
+        outputs += make_notifier(config, info, settings)
     store = next((output for output in outputs if isinstance(output, StoreOutput)), None)
-    writer = make_writer(config.outputs, store)
+    listeners = [output for output in outputs if isinstance(output, ClipListener)]
+    writer = make_writer(config.outputs, store, listeners)
     publisher = Publisher(outputs, system, writer)
     sessions = [make_session(feed, info, settings[feed.name], config, system, writer, carried) for feed in feeds]
+    if (remote := find_remote(backend)) is not None:
+        remote.hop_s = lambda: min(session.hop_s for session in sessions)
     hop = control_hop(sessions, scorer, backend) if config.detection.hop_s == "auto" else None
     record_scores(store, sessions, config.outputs)
+    status = StatusReader(sessions, scorer, publisher)
+    if config.outputs.mqtt is not None:
+        complete_mqtt(config.outputs.mqtt, outputs, model.bundle, uid, status, system, carried.commands, news)
+    start_senders(outputs, listeners, writer, opened)
+    page = open_servers(config, status, opened, carried, config_file)
     for sender in publisher.senders:
-        sender.start()
-        opened.callback(sender.close)
-    page = open_servers(config, StatusReader(sessions, scorer, publisher), opened, carried, config_file)
-    for sender in publisher.senders:
-        if sender is not store or writer is None:  # the store is told of the last clips, and ends after them
+        if writer is None or sender not in listeners:  # these get the last clips, and end after them
             opened.callback(sender.end)  # all at once, and first
     return Parts(sources, sessions, scorer, publisher, system, news, hop=hop, config=config, carried=carried, page=page)
 
 
-def make_writer(config: OutputsConfig, store: StoreOutput | None) -> ClipWriter | None:
-    """Return what writes clips, where they are wanted; the store is told of them, and knows which are locked."""
+def start_senders(
+    outputs: Sequence[Output[Any]], listeners: Sequence[Output[Any]], writer: ClipWriter | None, opened: ExitStack
+) -> None:
+    """Start the outputs and what writes clips; `opened` closes that first, then ends its listeners all at once."""
+    for output in outputs:
+        output.start()
+        opened.callback(output.close)
+    if writer is not None:
+        for listener in listeners:
+            opened.callback(listener.end)
+        writer.start()
+        opened.callback(writer.close)
+
+
+def make_writer(
+    config: OutputsConfig, store: StoreOutput | None, listeners: Sequence[ClipListener]
+) -> ClipWriter | None:
+    """Return what writes clips, where they are wanted; `listeners` get them, and the store knows which are locked."""
     if config.clips is None:
         return None
-    return ClipWriter(config.clips) if store is None else ClipWriter(config.clips, store.record, store.locked_clips)
+
+    def record(clip: SavedClip | RemovedClip) -> None:
+        for listener in listeners:
+            listener.record(clip)
+
+    return ClipWriter(config.clips, record) if store is None else ClipWriter(config.clips, record, store.locked_clips)
+
+
+def complete_mqtt(
+    config: MqttConfig,
+    outputs: Sequence[Output[Any]],
+    bundle: Bundle,
+    uid: str,
+    status: StatusReader,
+    system: SystemClock,
+    commands: SimpleQueue[Command],
+    news: threading.Event,
+) -> None:
+    """Have MQTT say what the device is and how it gets on, and take commands where it may."""
+    from htsat_edge.runtime.daemon.outputs.mqtt.fleet import DeviceReport, ProfileReader
+    from htsat_edge.runtime.daemon.outputs.mqtt.output import Mqtt
+
+    for output in outputs:
+        if isinstance(output, Mqtt):
+            profile = ProfileReader(config, bundle, uid, status, system)
+            output.report = DeviceReport(profile, status, config.health_s)
+            if config.commands:
+                output.accept({session.feed.name: not session.paused for session in status.sessions}, commands, news)
 
 
 def record_scores(store: StoreOutput | None, sessions: Sequence[SourceSession], config: OutputsConfig) -> None:
@@ -146,16 +203,17 @@ def open_model(model: Model, config: DaemonConfig, build: bool) -> Backend:
     """Open the backend that the configuration wants; with `build` an engine is built where none fits."""
     wanted = config.model
     threads = wanted.threads or max(1, cores() - 1)
-    return model.open(wanted.precision, wanted.backend, build, threads)
+    if (server := wanted.server) is not None:
+        return model.open_lasting(server, wanted.precision, build, threads)
+    return model.open(wanted.precision, wanted.local_backend, build, threads)
 
 
 def describe_model(model: Model, backend: Backend) -> str:
     """Return what listens, in a line: the bundle, its classes, and what runs which of its graphs or engines."""
-    present = present_backend(backend)
-    runs = getattr(present, "name", type(present).__name__)
-    engine = getattr(present, "manifest", None)
+    engine = getattr(present_backend(backend), "manifest", None)
     precision = "" if engine is None else f", {engine.recipe.precision}"
-    return f"{model.bundle.path}: {model.info.name}, {len(model.info.labels)} classes, on {runs}{precision}"
+    runs = f"{backend_name(backend)}{precision}"
+    return f"{model.bundle.path}: {model.info.name}, {len(model.info.labels)} classes, on {runs}"
 
 
 def make_sources(config: DaemonConfig, info: ModelInfo, news: threading.Event, carried: Carried) -> dict[str, Source]:
@@ -185,23 +243,28 @@ def make_source(config: SourceConfig, info: ModelInfo, news: threading.Event) ->
 
 
 def make_outputs(
-    config: OutputsConfig, labels: Mapping[str, Sequence[str]], levels: Mapping[str, bool] = {}
+    config: OutputsConfig,
+    labels: Mapping[str, Sequence[str]],
+    levels: Mapping[str, bool] = {},
+    session: str | None = None,
 ) -> list[Output[Any]]:
     """Return the outputs that the configuration names, for events of these classes by source.
 
-    `levels` has the sources whose level is published, and whether it is calibrated.
+    `levels` has the sources whose level is published, and whether it is calibrated; `session` is the id of this one
+    in the store and for a fleet, by default new.
     """
+    session = session or uuid.uuid4().hex
     outputs: list[Output[Any]] = []
     if config.stdout:
         outputs.append(Stdout())
     if config.json_lines is not None:
         outputs.append(JsonLinesFile(config.json_lines))
     if config.store is not None:
-        outputs.append(StoreOutput(config.store))
+        outputs.append(StoreOutput(config.store, session))
     if config.mqtt is not None:
         from htsat_edge.runtime.daemon.outputs.mqtt.output import Mqtt
 
-        outputs.append(Mqtt(config.mqtt, {source: sorted(own) for source, own in labels.items()}, levels))
+        outputs.append(Mqtt(config.mqtt, {source: sorted(own) for source, own in labels.items()}, levels, session))
     if config.webhook is not None:
         from htsat_edge.runtime.daemon.outputs.webhook import Webhook
 
@@ -219,6 +282,9 @@ def make_session(
     carried: Carried,
 ) -> SourceSession:
     """Return the session of a source, which goes on where the one before has ended."""
+    progress = carried.progress.get(feed.name) or SourceProgress()
+    if feed.name in carried.paused and progress.paused_s is None:
+        progress.paused_s = progress.end_s
     return SourceSession(
         feed,
         info,
@@ -228,7 +294,7 @@ def make_session(
         make_recorders(writer, feed.name, info, settings),
         carried.rules.get(feed.name) or Rules(config.rules, feed.name),
         config.level_of(feed.name),
-        carried.progress.get(feed.name) or SourceProgress(),
+        progress,
         None if writer is None else ClipNamer(writer.settings.format),
     )
 

@@ -10,8 +10,9 @@ from contextlib import ExitStack
 
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.daemon.commander import Commander, ThresholdWriter
 from htsat_edge.runtime.daemon.config import DaemonConfig
-from htsat_edge.runtime.daemon.messages import ClockSet, ConfigLoaded, ConfigRejected, Enrolled
+from htsat_edge.runtime.daemon.messages import BackendChanged, ClockSet, ConfigLoaded, ConfigRejected, Enrolled
 from htsat_edge.runtime.daemon.notify import Notifier
 from htsat_edge.runtime.daemon.parts import Parts
 from htsat_edge.runtime.daemon.scorer import MOST_WINDOWS
@@ -22,6 +23,7 @@ from htsat_edge.runtime.daemon.thresholds import take_over
 from htsat_edge.runtime.daemon.watch import FileWatch
 from htsat_edge.runtime.dsp.blocks import Gap
 from htsat_edge.runtime.dsp.windows import Window
+from htsat_edge.runtime.models.backends.changing import notices_of
 
 WAIT_S = 0.25
 """For news, so that the watchdog is fed often enough."""
@@ -49,13 +51,15 @@ class Daemon:
         control: Control | None = None,
         reread: Callable[[], DaemonConfig | None] | None = None,
         watch: FileWatch | None = None,
+        writer: ThresholdWriter | None = None,
     ) -> None:
         """Take over the parts; where `control` asks for it, `reread` reads the configuration again, unless it ends.
 
-        `watch` notices changes of which nobody says anything.
+        `watch` notices changes of which nobody says anything; `writer` writes thresholds that somebody asks for.
         """
         self.parts, self._notifier = parts, notifier
         self._control, self._reread, self._watch = control or Control(), reread, watch
+        self._commander = Commander(parts, self._finish, writer)
         self.wanted: DaemonConfig | None = None
         """A new configuration, or that in force with other sounds, for which `run` has returned."""
         self.enrolled = False
@@ -93,6 +97,9 @@ class Daemon:
                 pass
             for session in sessions:
                 self._finish(session)
+                if session.feed.name not in self.parts.carried.progress:
+                    self.parts.publisher.publish(session.end_skipping())
+            self._publish_changes()
             self.parts.publisher.publish_notices()
 
     def stop(self) -> None:
@@ -156,6 +163,8 @@ class Daemon:
         """Take what sources have, each at its turn; return whether there was anything."""
         self._report_alive()
         self._look_at_clock()
+        self._commander.update()
+        self._publish_changes()
         if self.parts.hop is not None:
             self.parts.publisher.publish(self.parts.hop.update())
         self.parts.publisher.publish_notices()
@@ -180,11 +189,18 @@ class Daemon:
         It has failed where it works for none of the sources that give something.
         """
         now = time.monotonic()
-        heard = [session for session in self.parts.sessions if not (session.feed.ended or session.feed.lost)]
+        sessions = [session for session in self.parts.sessions if not session.paused]
+        heard = [session for session in sessions if not (session.feed.ended or session.feed.lost)]
         if not heard or any(session.failure is None for session in heard):
             self._worked_s = now
         if now - self._worked_s < HOPELESS_S:
             self._notifier.alive()
+
+    def _publish_changes(self) -> None:
+        """Publish what else runs the model now."""
+        now = self.parts.publisher.now()
+        changes = notices_of(self.parts.scorer.backend)
+        self.parts.publisher.publish(BackendChanged(time=now, backend=one.backend, text=one.text) for one in changes)
 
     def _look_at_clock(self) -> None:
         if moved := self.parts.system.update(time.time(), time.monotonic()):
@@ -202,6 +218,9 @@ class Daemon:
             if item is None:
                 return [], None, count > 0
             self.parts.news.set()  # there may be more
+            if session.paused:
+                self.parts.publisher.publish(session.skip(item))
+                continue
             if isinstance(item, Gap):
                 return [], item, True
             try:

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from types import TracebackType
 
 from htsat_edge.runtime.daemon.clock import SystemClock
 from htsat_edge.runtime.daemon.config import DaemonConfig, SourceConfig
+from htsat_edge.runtime.daemon.control import Command
 from htsat_edge.runtime.daemon.hop import HopControl
 from htsat_edge.runtime.daemon.page import Page
 from htsat_edge.runtime.daemon.progress import SourceProgress
@@ -38,6 +40,10 @@ class Carried:
     rules: dict[str, Rules] = field(default_factory=dict)
     """By feed, where the next daemon has the same."""
     page: Page | None = None
+    paused: set[str] = field(default_factory=set)
+    """Feeds that are not listened to, as somebody has asked; they stay so where their source begins anew."""
+    commands: SimpleQueue[Command] = field(default_factory=SimpleQueue)
+    """What others ask of whichever daemon runs."""
 
     def holds(self, source: Source) -> bool:
         """Return whether a source goes on."""
@@ -45,7 +51,7 @@ class Carried:
 
     def clear(self) -> None:
         """Forget all of it, since a daemon has taken it over."""
-        self.sources, self.progress, self.rules, self.page = {}, {}, {}, None
+        self.sources, self.progress, self.rules, self.page, self.paused = {}, {}, {}, None, set()
 
     def stop(self) -> None:
         """End all of it, since no daemon takes it over."""
@@ -91,6 +97,11 @@ class Parts:
     ) -> None:
         self.opened.close()
 
+    @property
+    def commands(self) -> SimpleQueue[Command]:
+        """What others ask of the daemon; set `news` when one is put there."""
+        return self.carried.commands
+
     def carry_on(self, wanted: DaemonConfig, lost_too: bool) -> None:
         """Choose what goes on in a daemon with another configuration: what is the same there.
 
@@ -104,6 +115,7 @@ class Parts:
             if lost_too or not any(feed.lost for feed in source.feeds):
                 self.carried.sources[old.name] = source
         feeds = {feed.name for source in self.carried.sources.values() for feed in source.feeds}
+        self.carried.paused = {session.feed.name for session in self.sessions if session.paused}
         kept = {session.feed.name: session for session in self.sessions if session.feed.name in feeds}
         self.carried.progress = {name: session.progress for name, session in kept.items()}
         if self.config.rules == wanted.rules:

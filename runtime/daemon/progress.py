@@ -38,6 +38,8 @@ class SourceProgress:
     """What looks for input faults."""
     failure: str | None = None
     """Why detection does not work at present."""
+    paused_s: float | None = None
+    """Since when it is not listened to, in seconds since it began, because somebody has asked for it."""
     _hour_s: float = HOUR_S
     """When the present hour is over."""
 

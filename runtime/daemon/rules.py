@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.suggest import suggest
 from htsat_edge.runtime.daemon.clock import CLOCK_SET
-from htsat_edge.runtime.daemon.config.rules import DAYS, QuietHoursConfig, RulesConfig
+from htsat_edge.runtime.daemon.config.notify import NotifyConfig
+from htsat_edge.runtime.daemon.config.rules import DAYS, HoursConfig, RulesConfig
 from htsat_edge.runtime.daemon.config.sources import names_of
 from htsat_edge.runtime.dsp.events import Event, EventEnd, EventStart
 
@@ -32,10 +33,24 @@ def check_labels(config: RulesConfig, labels: Collection[str]) -> None:
     named: dict[str, Iterable[str]] = {"suppress": config.suppress, "cooldown_s": cooldown_s}
     named.update({f"suppress.{label}.while": rule.while_ for label, rule in config.suppress.items()})
     named.update({f"quiet_hours.{i}.labels": hours.labels or () for i, hours in enumerate(config.quiet_hours)})
+    _check_named({f"rules.{where}": names for where, names in named.items()}, labels)
+
+
+def check_notified(config: NotifyConfig, labels: Collection[str]) -> None:
+    """Raise an HtsatEdgeError where a rule of notifications names a class that is not among `labels`."""
+    named: dict[str, Iterable[str]] = {}
+    for number, rule in enumerate(config.rules):
+        where = f"outputs.notify.rules.{number}"
+        named[f"{where}.labels"] = rule.labels or ()
+        named |= {f"{where}.quiet_hours.{i}.labels": hours.labels or () for i, hours in enumerate(rule.quiet_hours)}
+    _check_named(named, labels)
+
+
+def _check_named(named: Mapping[str, Iterable[str]], labels: Collection[str]) -> None:
     for where, names in named.items():
         for name in sorted(set(names) - set(labels)):
             hint = suggest(name, labels, f"; those are {'; '.join(sorted(labels)[:30])}: see detection.labels")
-            raise HtsatEdgeError(f"rules.{where}: {name!r} is no class that is reported{hint}")
+            raise HtsatEdgeError(f"{where}: {name!r} is no class that is reported{hint}")
 
 
 class ClassActivity:
@@ -127,8 +142,8 @@ class Rules:
         return "quiet_hours" if start.time and any(is_quiet(start.time, hours) for hours in wanted) else None
 
 
-def is_quiet(time: str, hours: QuietHoursConfig) -> bool:
-    """Return whether a time of day, ISO 8601 with an offset, is within quiet hours here; not while no clock was set."""
+def is_quiet(time: str, hours: HoursConfig) -> bool:
+    """Return whether a time of day, ISO 8601 with an offset, is within these hours here; not while no clock was set."""
     moment = datetime.fromisoformat(time).astimezone()
     if moment.timestamp() < CLOCK_SET:
         return False

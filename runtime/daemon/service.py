@@ -12,6 +12,7 @@ from typing import Any
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.text import listed
 from htsat_edge.runtime.daemon.assembly import assemble
+from htsat_edge.runtime.daemon.commander import ThresholdWriter, WriteThreshold
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.loop import Control, Daemon
 from htsat_edge.runtime.daemon.notify import Notifier
@@ -36,14 +37,17 @@ class Service:
         read: Callable[[], DaemonConfig],
         config_file: Path | None = None,
         attach: Callable[[Parts], None] = lambda _: None,
+        write: WriteThreshold | None = None,
     ) -> None:
         """Prepare to run with a configuration; where it has changed, `read` returns the new one.
 
         `config_file` is watched, and its thresholds are taken over; None: it is only read when a signal asks for it.
-        `attach` gets the parts of each daemon before it runs, to watch them.
+        `attach` gets the parts of each daemon before it runs, to watch them. `write` writes a threshold that somebody
+        asks for into that file.
         """
         self._config, self._read, self._config_file, self._attach = config, read, config_file, attach
         self._carried = Carried()
+        self._writer = None if write is None else ThresholdWriter(write, self._carried.commands, self._carried.news)
         self._refresh: SoundsRefresh | None = None
         self._control, self._notifier = Control(), Notifier()
         self._waiting = False
@@ -59,6 +63,8 @@ class Service:
         """Run until SIGTERM, Ctrl-C or the end of every source."""
         with self._handling_signals():
             try:
+                if self._writer is not None:
+                    self._writer.start()
                 daemon: Daemon | None = self._start()
                 while daemon is not None:
                     self._run(daemon)
@@ -73,6 +79,8 @@ class Service:
                 self._carried.stop()
                 if self._refresh is not None:
                     self._refresh.close()
+                if self._writer is not None:
+                    self._writer.close()
                 warnings.close()
 
     def _start(self) -> Daemon:
@@ -121,7 +129,7 @@ class Service:
         folder = None if parts.sounds is None else parts.sounds.folder
         watch = FileWatch(self._read, self._config_file, folder, parts.sounds_seen)
         self._attach(parts)
-        return Daemon(parts, self._notifier, self._control, self._reread, watch)
+        return Daemon(parts, self._notifier, self._control, self._reread, watch, self._writer)
 
     def _run(self, daemon: Daemon) -> None:
         try:
@@ -185,15 +193,17 @@ def serve(
     read: Callable[[], DaemonConfig],
     config_file: Path | None = None,
     attach: Callable[[Parts], None] = lambda _: None,
+    write: WriteThreshold | None = None,
 ) -> int:
     """Run the daemon with a configuration, until SIGTERM, Ctrl-C or the end of every source.
 
     SIGHUP has `read` return it anew; one with an error is rejected, and the previous one stays in force. The thresholds
     of `config_file` are taken over without that. `attach` gets the parts of each daemon before it runs, to watch them.
-    Return the exit status: 2 where the sources have ended it, and one had failed; 1 where messages were not delivered
-    at the end, beside those that an output had to drop before.
+    `write` writes a threshold that somebody asks for into that file; without it, such a threshold is in force until
+    the configuration is read again. Return the exit status: 2 where the sources have ended it, and one had failed; 1
+    where messages were not delivered at the end, beside those that an output had to drop before.
     """
-    service = Service(config, read, config_file, attach)
+    service = Service(config, read, config_file, attach, write)
     service.run()
     if service.failed:
         return 2

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from operator import methodcaller
 
 from htsat_edge.runtime.common.arrays import FloatArray
@@ -15,24 +13,22 @@ from htsat_edge.runtime.common.message import DECIMALS, Message
 from htsat_edge.runtime.daemon.clock import SystemClock
 from htsat_edge.runtime.daemon.config import HealthConfig, LevelConfig
 from htsat_edge.runtime.daemon.coverage import Coverage
-from htsat_edge.runtime.daemon.health import HealthChange, HealthMonitor
+from htsat_edge.runtime.daemon.health import HealthMonitor
 from htsat_edge.runtime.daemon.level import LevelReporter
 from htsat_edge.runtime.daemon.messages import (
-    CoverageStatus,
-    GapMessage,
     HopChanged,
-    InputFault,
     InputOk,
     Listening,
     SourceBack,
     SourceLost,
-    Status,
-    format_time,
+    SourcePaused,
+    SourceResumed,
 )
 from htsat_edge.runtime.daemon.observers import SessionObserver
 from htsat_edge.runtime.daemon.outputs.clip_names import ClipNamer
-from htsat_edge.runtime.daemon.progress import HOUR_S, SourceProgress
+from htsat_edge.runtime.daemon.progress import SourceProgress
 from htsat_edge.runtime.daemon.rules import Rules
+from htsat_edge.runtime.daemon.source_messages import SourceMessages
 from htsat_edge.runtime.daemon.sources.feed import Feed, Notice
 from htsat_edge.runtime.daemon.supervision import describe, kind_of, warnings
 from htsat_edge.runtime.detector import EventStream, WindowStream
@@ -42,6 +38,8 @@ from htsat_edge.runtime.dsp.windows import Window
 from htsat_edge.runtime.models.bundle import ModelInfo
 from htsat_edge.runtime.models.settings import Settings
 
+PAUSED = "paused"
+"""Why there is a gap."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 """Of audio that is not heard after detection has failed, twice as long each time."""
 
@@ -64,9 +62,10 @@ class SourceSession:
     """Gives events the name of their clip; None where there are no clips."""
 
     def __post_init__(self) -> None:
+        self._say = SourceMessages(self.feed, self.system, self.progress)
         self._windows: WindowStream | None = None
         self._events: EventStream | None = None
-        self.level = LevelReporter(self.level_settings, self.feed.name, self.progress.ids, self._moment)
+        self.level = LevelReporter(self.level_settings, self.feed.name, self.progress.ids, self._say.moment)
         self._rate = 0
         self._framed_s = self._scored_s = 0.0
         self._unscored_s: float | None = None
@@ -98,6 +97,11 @@ class SourceSession:
         return self.feed.lost or self.failure is not None
 
     @property
+    def paused(self) -> bool:
+        """Whether somebody has asked not to listen to it; what comes then goes to `skip`."""
+        return self.progress.paused_s is not None
+
+    @property
     def faults(self) -> set[str]:
         """Names of the input faults at present."""
         return self.progress.monitor.active if self.progress.monitor is not None else set()
@@ -105,6 +109,8 @@ class SourceSession:
     @property
     def level_dbfs(self) -> float:
         """Level of the last second; minus infinity where it is not measured."""
+        if self.paused:
+            return float("-inf")
         if self.progress.monitor is not None:
             return self.progress.monitor.level_dbfs
         return float("-inf") if self.level.second is None else self.level.second.dbfs
@@ -131,7 +137,7 @@ class SourceSession:
             self._windows.hop_steps = self.settings.grid(self.info).hop_steps
         name, onset = self.feed.name, round(self.end_s, DECIMALS)
         return HopChanged(
-            source=name, time=self._now(), onset=onset, hop_s=self.hop_s, latency_s=self.latency_s, text=why
+            source=name, time=self._say.now(), onset=onset, hop_s=self.hop_s, latency_s=self.latency_s, text=why
         )
 
     def retune(self, settings: Settings) -> list[Message]:
@@ -150,16 +156,16 @@ class SourceSession:
         messages: list[Message] = []
         if self._unscored_s is not None:
             if block.start_s < self._failed_s + self._pause_s:
-                return [], list(self._advance(block.end_s, heard=True))
+                return [], list(self._say.advance(block.end_s, heard=True))
             messages += self.end_pause()
         if self._windows is None or block.sample_rate != self._rate:
             messages += self._begin(block)
         assert self._windows is not None
         if self.progress.monitor is not None:
-            messages += (self._health_status(change) for change in self.progress.monitor.push(block.samples))
+            messages += (self._say.health(change) for change in self.progress.monitor.push(block.samples))
         self.level.push(block.samples)
         self._observe(lambda observer: observer.audio(block))
-        messages += self._advance(block.end_s, heard=True)
+        messages += self._say.advance(block.end_s, heard=True)
         return self._windows.push(block.samples), messages
 
     def settle(self, window: Window, framewise: FloatArray) -> list[Message]:
@@ -174,14 +180,14 @@ class SourceSession:
         if self.failure is None:
             return found
         self.progress.failure, self._pause_s = None, FIRST_PAUSE_S
-        return [SourceBack(source=self.feed.name, time=self._now(), text="detection works again"), *found]
+        return [SourceBack(source=self.feed.name, time=self._say.now(), text="detection works again"), *found]
 
     def lose(self, gap: Gap) -> list[Message]:
         """Take a gap; what came before must be finished."""
         before = self.end_pause()
         for coverage in (self.coverage, self.all_time):
             coverage.gaps += 1
-        return [*before, self._gap(gap), *self._advance(gap.end_s, heard=False)]
+        return [*before, self._say.gap(gap), *self._say.advance(gap.end_s, heard=False)]
 
     def abandon(self, error: Exception) -> list[Message]:
         """Give up the recording, of which something could not be scored for a reason that nobody expected.
@@ -200,7 +206,7 @@ class SourceSession:
         if self.failure is None:
             text = f"detection failed: {reason}; it is begun again"
             warnings.warn(f"{self.feed.name}: {kind_of(error)}", f"{self.feed.name}: {text}")
-            messages.append(SourceLost(source=self.feed.name, time=self._now(), text=text))
+            messages.append(SourceLost(source=self.feed.name, time=self._say.now(), text=text))
         else:
             self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         self.progress.failure = reason
@@ -213,7 +219,28 @@ class SourceSession:
         gap, self._unscored_s = Gap(self._unscored_s, self.end_s, f"detection failed: {self.failure}"), None
         for coverage in (self.coverage, self.all_time):
             coverage.lose(gap.end_s - gap.start_s)
-        return [self._gap(gap)]
+        return [self._say.gap(gap)]
+
+    def pause(self, text: str) -> list[Message]:
+        """Listen no more until `resume`; what came before must be finished."""
+        before = self.end_pause()
+        self.progress.paused_s = self.end_s
+        for coverage in (self.coverage, self.all_time):
+            coverage.gaps += 1
+        return [*before, SourcePaused(source=self.feed.name, time=self._say.now(), text=text)]
+
+    def skip(self, item: AudioBlock | Gap) -> list[Message]:
+        """Take what comes while it is paused, of which nothing is kept."""
+        return list(self._say.advance(item.end_s, heard=False))
+
+    def resume(self, text: str) -> list[Message]:
+        """Listen again."""
+        return [*self.end_skipping(), SourceResumed(source=self.feed.name, time=self._say.now(), text=text)]
+
+    def end_skipping(self) -> list[Message]:
+        """Return the gap of the time that was asked not to be listened to, up to now, if there is any."""
+        since_s, self.progress.paused_s = self.progress.paused_s, None
+        return [] if since_s is None else [self._say.gap(Gap(since_s, self.end_s, PAUSED))]
 
     def flush(self) -> list[Window]:
         """End the recording, since it is over or interrupted; return the windows that are left, to be settled."""
@@ -232,12 +259,11 @@ class SourceSession:
 
     def notice(self, notice: Notice) -> Message:
         """Return the message of something that has happened to the source just now."""
-        return notice.state(source=self.feed.name, time=self._now(), text=notice.text)
+        return notice.state(source=self.feed.name, time=self._say.now(), text=notice.text)
 
     def time_at(self, position_s: float) -> str | None:
         """Return the time of day at a position as messages have it; None where it is not known."""
-        moment = self._moment(position_s)
-        return None if moment is None else format_time(moment)
+        return self._say.time_at(position_s)
 
     # The observer of both streams
 
@@ -264,7 +290,7 @@ class SourceSession:
             source=self.feed.name,
             ids=self.progress.ids,
             origin_s=block.start_s,
-            time_of=self._moment,
+            time_of=self._say.moment,
         )
         self.level.begin(block.start_s, block.sample_rate)
         time_of_day = self.time_at(block.start_s)
@@ -309,40 +335,3 @@ class SourceSession:
                 show(observer)
             except Exception as error:
                 observer.failed(describe(error))
-
-    def _gap(self, gap: Gap) -> GapMessage:
-        return GapMessage(
-            source=self.feed.name,
-            onset=round(gap.start_s, DECIMALS),
-            offset=round(gap.end_s, DECIMALS),
-            time=self.time_at(gap.start_s),
-            reason=gap.reason,
-        )
-
-    def _advance(self, until_s: float, heard: bool) -> Iterator[Status]:
-        """Count time that was heard or lost; yield the coverage of each hour that is over."""
-        for hour in self.progress.advance(until_s, heard):
-            yield CoverageStatus(
-                source=self.feed.name,
-                time=self.time_at(hour.end_s),
-                onset=hour.end_s - HOUR_S,
-                offset=hour.end_s,
-                share=round(hour.coverage.share, 6),
-                gaps=hour.coverage.gaps,
-            )
-
-    def _health_status(self, change: HealthChange) -> Status:
-        source, now, problem = self.feed.name, self.time_at(self.end_s), change.problem
-        if change.begins:
-            return InputFault(source=source, time=now, problem=problem.name, advice=problem.advice)
-        return InputOk(source=source, time=now, problem=problem.name)
-
-    def _now(self) -> str | None:
-        return format_time(self.system.wall(time.monotonic())) if self.feed.live else None
-
-    def _moment(self, position_s: float) -> datetime | None:
-        """Return the time of day at a position; None where it is not known."""
-        if not self.feed.live:
-            return None
-        moment = self.feed.clock.at(position_s)
-        return self.system.wall(moment) if moment == moment else None

@@ -7,7 +7,7 @@ import re
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import DaemonConfig, DetectionConfig
 from htsat_edge.runtime.daemon.level import with_level_label
-from htsat_edge.runtime.daemon.rules import check_labels
+from htsat_edge.runtime.daemon.rules import check_labels, check_notified
 from htsat_edge.runtime.models.bundle import BUNDLED, DEFAULT_THRESHOLD, ModelInfo
 from htsat_edge.runtime.models.groups import read_groups
 from htsat_edge.runtime.models.model import load_model
@@ -23,7 +23,10 @@ def prepare(info: ModelInfo, config: DaemonConfig) -> Settings:
     settings = to_settings("detection", info, config.detection)
     each = [settings, *(settings_of(source.name, info, config) for source in config.sources)]
     names = dict.fromkeys(name for own in each for name in own.reported(info))
-    check_labels(config.rules, with_level_label([*names], config.level))
+    reported = with_level_label([*names], config.level)
+    check_labels(config.rules, reported)
+    if config.outputs.notify is not None:
+        check_notified(config.outputs.notify, reported)
     return settings
 
 

@@ -101,6 +101,8 @@ class DaemonConfig(Section):
         for source in self.sources:
             self.level.of_source(source.level).check(source.name)
         self.rules.check_sources(set(names))
+        if self.outputs.notify is not None:
+            self.outputs.notify.check_sources(set(names))
         if self.web is not None and self.outputs.store is None:
             raise ValueError("web: the page shows what is stored: give outputs.store.path")
         return self

@@ -9,9 +9,6 @@ from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.models.bundle import ModelInfo
 from htsat_edge.runtime.models.groups import read_groups
 
-SECTIONS = ("detection", "sources", "rules")
-"""Those that name classes."""
-
 
 def taken_names(config: DaemonConfig, info: ModelInfo) -> list[str]:
     """Return what is reported beside the model's own classes: groups, and the event of a level."""
@@ -27,7 +24,11 @@ def taken_names(config: DaemonConfig, info: ModelInfo) -> list[str]:
 
 def find_mentions(config: DaemonConfig, label: str) -> list[str]:
     """Return the keys of a configuration that name a class, such as detection.thresholds."""
-    content = config.model_dump(mode="json", by_alias=True, include={*SECTIONS})
+    content = config.model_dump(
+        mode="json",
+        by_alias=True,
+        include={"detection": True, "sources": True, "rules": True, "outputs": {"notify": {"rules": True}}},
+    )
     return list(dict.fromkeys(_find(content, label, ())))
 
 

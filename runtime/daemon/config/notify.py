@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from htsat_edge.runtime.daemon.config.rules import Names, QuietHoursConfig, TimeOfDay
+from htsat_edge.runtime.common.suggest import suggest
+from htsat_edge.runtime.daemon.config.rules import HoursConfig, Names, QuietHoursConfig, check_sources
 from htsat_edge.runtime.daemon.config.secret import Secret
-from htsat_edge.runtime.daemon.config.section import Section
+from htsat_edge.runtime.daemon.config.section import OneLine, Section, Share
+from htsat_edge.runtime.daemon.config.template import check_template
 from htsat_edge.runtime.models.levels import Sensitivity
 
 TEXT = "{label} at {source}, {time}"
+Template = AfterValidator(check_template)
 
 
 class ServiceConfig(Section):
@@ -25,18 +29,10 @@ class ServiceConfig(Section):
 class UnusualConfig(Section):
     """When a class is unusual here."""
 
-    fewer_than: Annotated[int, Field(ge=1)]
+    fewer_than: Annotated[int, Field(ge=1, le=1000)]
     """Events of it in the store."""
     within_days: Annotated[float, Field(gt=0)] = 7.0
-
-
-class BetweenConfig(Section):
-    """A time of day."""
-
-    from_: Annotated[TimeOfDay, Field(alias="from")]
-    """Local time."""
-    to: TimeOfDay
-    """On the next day where it is not after `from`."""
+    """Before the event."""
 
 
 class NotificationRuleConfig(Section):
@@ -47,22 +43,24 @@ class NotificationRuleConfig(Section):
     labels: Names | None = None
     """Classes and groups; all by default."""
     sources: Names | None = None
+    """All by default."""
     sensitivity: Sensitivity | None = None
     """Only where the score reaches the model's threshold of this level; null: every event that is reported."""
-    min_score: Annotated[float, Field(gt=0, lt=1)] | None = None
+    min_score: Share | None = None
+    """Only where the score reaches this, at the start or as the peak at the end."""
     cooldown_s: Annotated[float, Field(ge=0)] = 60.0
     """After a notification of this rule, for each source and class."""
     first_of_day: bool = False
-    """Only of the first event of a class in a source on a day."""
+    """Only of the first event of a class in a source on a day that meets the other conditions."""
     unusual: UnusualConfig | None = None
     """Only of what is rare here; needs outputs.store."""
     quiet_hours: list[QuietHoursConfig] = []
     """When nobody is notified, whatever else is reported."""
-    between: BetweenConfig | None = None
+    between: HoursConfig | None = None
     """Only then."""
-    text: Annotated[str, Field(min_length=1, max_length=2000)] = TEXT
+    text: Annotated[str, Field(min_length=1, max_length=2000), Template] = TEXT
     """{label}, {source}, {time}, {date}, {score}, {device} and {place} stand for what they name."""
-    title: Annotated[str, Field(max_length=200)] = "{label}"
+    title: Annotated[str, Field(max_length=200), Template] = "{label}"
     clip: bool = False
     """Whether its clip is attached, once it is written: seconds after the end of the event."""
 
@@ -70,7 +68,7 @@ class NotificationRuleConfig(Section):
 class NotifyConfig(Section):
     """Notifications."""
 
-    services: Annotated[dict[str, ServiceConfig], Field(min_length=1)]
+    services: Annotated[dict[OneLine, ServiceConfig], Field(min_length=1)]
     """By a name for them."""
     rules: Annotated[list[NotificationRuleConfig], Field(min_length=1)] = [NotificationRuleConfig()]
 
@@ -79,5 +77,22 @@ class NotifyConfig(Section):
         for number, rule in enumerate(self.rules):
             for name in rule.services or ():
                 if name not in self.services:
-                    raise ValueError(f"rules.{number}.services: {name!r} is none of {', '.join(self.services)}")
+                    hint = suggest(name, self.services, f"; there is {', '.join(self.services)}")
+                    raise ValueError(f"rules.{number}.services: {name!r} is no service{hint}")
         return self
+
+    def check_outputs(self, stored: bool, clips: bool) -> None:
+        """Raise a ValueError where a rule needs the store or clips, and these are not there."""
+        for number, rule in enumerate(self.rules):
+            if rule.unusual is not None and not stored:
+                raise ValueError(f"notify.rules.{number}.unusual: what is unusual is counted in outputs.store: add it")
+            if rule.clip and not clips:
+                raise ValueError(f"notify.rules.{number}.clip: clips are written by outputs.clips: add it")
+
+    def check_sources(self, names: Set[str]) -> None:
+        """Raise a ValueError where a rule names a source that is not there, nor a channel of one."""
+        for number, rule in enumerate(self.rules):
+            where = f"outputs.notify.rules.{number}"
+            check_sources(f"{where}.sources", rule.sources or (), names)
+            for at, hours in enumerate(rule.quiet_hours):
+                check_sources(f"{where}.quiet_hours.{at}.sources", hours.sources or (), names)

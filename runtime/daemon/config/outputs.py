@@ -64,6 +64,14 @@ class MqttConfig(BrokerConfig):
     health_s: Annotated[float, Field(ge=5, le=3600)] = 60.0
     """How often it says how it gets on."""
 
+    @model_validator(mode="after")
+    def _plain_page(self) -> MqttConfig:
+        if self.page is not None:
+            if user_part(self.page) or "?" in self.page or "#" in self.page:
+                raise ValueError("page: want http(s)://host:port without a user, ? and #: it is published as it is")
+            check_url(self.page)
+        return self
+
 
 class WebhookConfig(Section):
     """An HTTP endpoint that gets each message as JSON, by POST."""
@@ -121,6 +129,12 @@ class OutputsConfig(Section):
     notify: NotifyConfig | None = None
     clips: ClipsConfig | None = None
     metrics: MetricsConfig | None = None
+
+    @model_validator(mode="after")
+    def _notified(self) -> OutputsConfig:
+        if self.notify is not None:
+            self.notify.check_outputs(self.store is not None, self.clips is not None)
+        return self
 
     @property
     def others(self) -> bool:

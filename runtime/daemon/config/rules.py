@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
@@ -50,8 +50,8 @@ class SuppressConfig(Section):
     """And so long after its end."""
 
 
-class QuietHoursConfig(Section):
-    """A time of day at which nothing is reported."""
+class HoursConfig(Section):
+    """A time of day."""
 
     from_: Annotated[TimeOfDay, Field(alias="from")]
     """Local time."""
@@ -59,6 +59,11 @@ class QuietHoursConfig(Section):
     """On the next day where it is not after `from`."""
     days: Annotated[list[Day], Field(min_length=1)] | None = None
     """On which it begins; every day by default."""
+
+
+class QuietHoursConfig(HoursConfig):
+    """A time of day at which nothing is reported."""
+
     labels: Names | None = None
     """Only these classes; all by default."""
     sources: Names | None = None
@@ -89,7 +94,12 @@ class RulesConfig(Section):
     def check_sources(self, names: Set[str]) -> None:
         """Raise a ValueError where quiet hours are those of a source that is not there, nor a channel of one."""
         for number, hours in enumerate(self.quiet_hours):
-            for source in hours.sources or ():
-                if not names & names_of(source):
-                    hint = suggest(source, names, f"; there is {', '.join(sorted(names))}")
-                    raise ValueError(f"rules.quiet_hours.{number}.sources: {source!r} is no source{hint}")
+            check_sources(f"rules.quiet_hours.{number}.sources", hours.sources or (), names)
+
+
+def check_sources(where: str, sources: Iterable[str], names: Set[str]) -> None:
+    """Raise a ValueError where one of `sources` is no source, nor a channel of one."""
+    for source in sources:
+        if not names & names_of(source):
+            hint = suggest(source, names, f"; there is {', '.join(sorted(names))}")
+            raise ValueError(f"{where}: {source!r} is no source{hint}")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import soundfile
@@ -41,6 +42,15 @@ SLACK_S = 2.0
 DAY_S = 86_400.0
 MOST_HEAD = 512
 """Bytes of a clip within which the name of the program stands."""
+
+
+@runtime_checkable
+class ClipListener(Protocol):
+    """An output that takes what has become of clips, too."""
+
+    def record(self, clip: SavedClip | RemovedClip) -> None:
+        """Take it, without waiting; from any thread."""
+        ...
 
 
 @dataclass(frozen=True)

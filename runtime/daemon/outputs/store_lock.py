@@ -78,5 +78,5 @@ def _name(descriptor: int) -> str:
     """Return which process has locked a file, and what to do."""
     number = read_holder(descriptor)
     if not number:
-        return "is written by another `htsat-edge listen`; end that or give another path"
-    return f"is written by `htsat-edge listen`, process {number}; end that (kill {number}) or give another path"
+        return "is written by another htsat-edge; end that or give another path"
+    return f"is written by another htsat-edge, process {number}; end that (kill {number}) or give another path"

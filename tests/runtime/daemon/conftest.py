@@ -1,20 +1,14 @@
-"""Sources that a test fills, outputs that keep what they get, a daemon in a thread, a real broker and HTTP server."""
+"""Sources that a test fills, outputs that keep what they get, a daemon in a thread, a real HTTP server."""
 
 import http.server
 import json
-import shutil
-import signal
-import socket
-import subprocess
 import threading
 import time
 from collections import deque
 
 import numpy as np
-import paho.mqtt.client as paho
 import pytest
 import soundfile
-from paho.mqtt.enums import CallbackAPIVersion
 
 from htsat_edge.runtime.daemon.assembly import Parts, assemble
 from htsat_edge.runtime.daemon.clock import SystemClock
@@ -221,78 +215,6 @@ def short_pauses(monkeypatch):
     for module in ("outputs.sender", "supervision"):
         monkeypatch.setattr(f"htsat_edge.runtime.daemon.{module}.FIRST_PAUSE_S", 0.02)
         monkeypatch.setattr(f"htsat_edge.runtime.daemon.{module}.LONGEST_PAUSE_S", 0.1)
-
-
-@pytest.fixture(scope="session")
-def free_port():
-    """Finds a port that nobody listens on."""
-
-    def find():
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            return one.getsockname()[1]
-
-    return find
-
-
-class Broker:
-    """mosquitto, on a port of its own, and a subscriber that keeps all it hears, also after the broker was killed."""
-
-    def __init__(self, folder, port, wait_for):
-        self.port, self._wait_for = port, wait_for
-        self._config, saved = folder / "mosquitto.conf", folder / "mosquitto.db"
-        self._config.write_text(
-            f"listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n"
-            f"persistence true\npersistence_location {folder}/\n"
-        )
-        self.heard, subscribed = [], threading.Event()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="subscriber", clean_session=False)
-        self._client.on_subscribe = lambda *_: subscribed.set()
-        self._client.on_message = lambda _, __, message: self.heard.append((message.topic, message.payload.decode()))
-        self._client.reconnect_delay_set(1, 1)
-        self.start()
-        self._client.connect("127.0.0.1", port)
-        self._client.loop_start()
-        wait_for(self._client.is_connected)
-        self._client.subscribe("#", qos=1)
-        assert subscribed.wait(20)
-        # One that is started again knows the subscriber, and keeps messages until it has connected.
-        self._process.send_signal(signal.SIGUSR1)
-        wait_for(saved.exists)
-
-    def start(self):
-        program = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-        self._process = subprocess.Popen([program, "-c", self._config], stderr=subprocess.DEVNULL)
-
-        def answers():
-            with socket.socket() as one:
-                return one.connect_ex(("127.0.0.1", self.port)) == 0
-
-        self._wait_for(answers)
-
-    def kill(self):
-        self._process.kill()
-        self._process.wait()
-
-    def close(self):
-        self._client.disconnect()
-        self._client.loop_stop()
-        self.kill()
-
-    def last(self, topic):
-        return next((content for at, content in reversed(self.heard) if at == topic), None)
-
-    def all(self, topic):
-        return [json.loads(content) for at, content in self.heard if at == topic]
-
-
-@pytest.fixture
-def broker(tmp_path, free_port, wait_for):
-    if not (shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")):
-        pytest.skip("needs mosquitto: sudo apt install mosquitto")
-    made = Broker(tmp_path, free_port(), wait_for)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from htsat_edge.runtime.daemon import assembly
 from htsat_edge.runtime.daemon.config import DaemonConfig
+from htsat_edge.runtime.daemon.control import SetListening
 from htsat_edge.runtime.daemon.messages import SourceBack, SourceLost
 from htsat_edge.runtime.daemon.parts import Parts, is_same
 from htsat_edge.runtime.daemon.service import Service
@@ -268,3 +269,28 @@ def test_the_same_source_whatever_is_made_of_it(config):
     yard, gate = config().sources
     assert is_same(yard, yard.model_copy(update={"detection": gate.detection.model_copy(update={"threshold": 0.3})}))
     assert not is_same(yard, gate)
+
+
+def test_a_pause_goes_on_whatever_becomes_of_its_source(changing, config):
+    """As one gap where the source goes on, and as another where it begins anew: it must not listen by mistake."""
+
+    def ask(listening):
+        for name in ("yard", "gate"):
+            changing.service._carried.commands.put(SetListening(name, listening, "MQTT"))
+        state = "source_resumed" if listening else "source_paused"
+        changing._wait_for(lambda: changing.count(state=state) == 2, 60)
+
+    def script():
+        ask(False)
+        for name in ("yard", "gate"):
+            changing.write(name, 3)
+        changing.reload(config(gate="another"))
+        for name in ("yard", "gate"):
+            changing.write(name, 12)
+        changing._wait_for(lambda: not any(source.feed.behind_s for source in changing.made.values()), 60)
+        ask(True)
+
+    messages = changing.run(script)
+    gaps = [(m["source"], m["onset"], m["offset"], m["reason"]) for m in messages if m["type"] == "gap"]
+    assert gaps == [("gate", 0, 3, "paused"), ("yard", 0, 15, "paused"), ("gate", 0, 12, "paused")]
+    assert changing.count(type="start") == changing.count(state="listening") == 0

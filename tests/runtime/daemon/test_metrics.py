@@ -185,7 +185,7 @@ def test_temperatures_are_those_that_can_be_read(collect):
 
 
 def test_all_is_well(collect):
-    source = {"heard": True, "problems": [], "coverage": 1.0, "suppressed": 0}
+    source = {"heard": True, "paused": False, "problems": [], "coverage": 1.0, "suppressed": 0}
     assert collect.health() == (
         True,
         {
@@ -194,6 +194,16 @@ def test_all_is_well(collect):
             "outputs": {"stdout": {"works": True, "waiting": 3, "dropped": 2}},
         },
     )
+
+
+def test_a_paused_source_is_healthy_whatever_else_becomes_of_it(collect, sessions):
+    sessions[1].pause("paused by MQTT")
+    sessions[1].feed.report_lost("unplugged")
+    healthy, details = collect.health()
+    assert healthy
+    assert details["sources"]["gate"]["paused"]
+    found = collect()
+    assert (found["htsat_edge_paused", "yard"], found["htsat_edge_paused", "gate"]) == (0, 1)
 
 
 def test_a_lost_source_is_not_healthy(collect, sessions):
@@ -245,7 +255,8 @@ def test_figures_and_health_of_a_running_daemon(start_daemon, free_port, samples
     wait_for(lambda: daemon.feed.behind_s == 0)
     status, text = get(port, "/healthz")
     assert status == 200
-    assert json.loads(text)["sources"]["yard"] == {"heard": True, "problems": [], "coverage": 1.0, "suppressed": 0}
+    wanted = {"heard": True, "paused": False, "problems": [], "coverage": 1.0, "suppressed": 0}
+    assert json.loads(text)["sources"]["yard"] == wanted
 
     def figures():
         lines = [line for line in get(port, "/metrics")[1].splitlines() if not line.startswith("#")]

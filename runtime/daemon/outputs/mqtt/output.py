@@ -1,38 +1,43 @@
-"""Publish messages to an MQTT broker, and announce sensors to Home Assistant."""
+"""Publish messages to an MQTT broker, for people, for Home Assistant and for a fleet's collector."""
 
 from __future__ import annotations
 
 import secrets
 import socket
-import ssl
-import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from queue import SimpleQueue
+from typing import Any, NamedTuple
 
-from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.libraries import needing
 from htsat_edge.runtime.common.message import Message
 from htsat_edge.runtime.daemon.config import MqttConfig
-from htsat_edge.runtime.daemon.messages import LevelStatus, SourceBack, SourceLost
+from htsat_edge.runtime.daemon.control import Command
+from htsat_edge.runtime.daemon.messages import LevelStatus, SourceBack, SourceLost, SourcePaused, SourceResumed
+from htsat_edge.runtime.daemon.outputs.mqtt.broker import BrokerClient, Publication
+from htsat_edge.runtime.daemon.outputs.mqtt.commands import CommandTopics
+from htsat_edge.runtime.daemon.outputs.mqtt.fleet import DeviceReport, Reported, numbered
+from htsat_edge.runtime.daemon.outputs.mqtt.home_assistant import MOST_SENSORS, HomeAssistant
 from htsat_edge.runtime.daemon.outputs.mqtt.topics import Topics, identifier
-from htsat_edge.runtime.daemon.outputs.sender import MessageSender
+from htsat_edge.runtime.daemon.outputs.sender import Output
 from htsat_edge.runtime.dsp.events import Event, EventStart
+from htsat_edge.runtime.store.writes import RemovedClip, SavedClip
 
-MOST_SENSORS = 40
-"""Classes that are announced at once; of more, each is announced when it is heard first."""
 MOST_HEARD = 10_000
 """Messages of the broker that may wait."""
-RESTART_S = 10.0
-"""After which paho's thread is started again, should it have ended."""
 ONLINE, OFFLINE = "online", "offline"
-UNREACHABLE = "the broker cannot be reached"
 UNCONFIRMED = "the broker does not confirm what it gets"
 
 
-class Mqtt(MessageSender):
+class Numbered(NamedTuple):
+    """What is to be published, and its number in the session."""
+
+    number: int
+    content: Reported
+
+
+class Mqtt(Output[Numbered]):
     """Under TOPIC: `status`, and `event` for messages without a source; under TOPIC/SOURCE: both, each class, `level`.
 
     Messages are sent at least once: a broker that dies in between may get one twice, never none.
@@ -45,229 +50,212 @@ class Mqtt(MessageSender):
     """One that is there, and has not confirmed a message for longer, too."""
 
     def __init__(
-        self, settings: MqttConfig, labels: Mapping[str, Sequence[str]], levels: Mapping[str, bool] = {}
+        self,
+        settings: MqttConfig,
+        labels: Mapping[str, Sequence[str]],
+        levels: Mapping[str, bool] = {},
+        session: str = "",
     ) -> None:
         """Prepare to publish what is heard of the classes of each source.
 
-        `levels` has the sources whose level is published, and whether it is calibrated.
+        `levels` has the sources whose level is published, and whether it is calibrated; `session` is the id of this
+        one, which a collector needs.
         """
         super().__init__(f"mqtt {settings.host}:{settings.port}")
-        with needing("outputs.mqtt", "paho-mqtt", 'pip install "htsat-edge[mqtt]"'):
-            import paho.mqtt.client as paho
-            from paho.mqtt.enums import CallbackAPIVersion
-        self._settings = settings
-        self._topics = Topics(settings.topic, settings.discovery, labels, levels)
+        self._settings, self._session = settings, session
+        self._topics = Topics(settings.topic, labels)
+        self._home = None
+        if settings.discovery is not None:
+            self._home = HomeAssistant(self._topics, settings, labels, levels)
+        self._count, self._counting = 0, threading.Lock()  # clips come from a thread of their own
+        self.report: DeviceReport | None = None
+        """Says what the device is and how it gets on; None: nobody does."""
+        self.commands: CommandTopics | None = None
+        """Takes what others ask of the daemon; None: nobody may."""
         self._levels: dict[str, str | None] = dict.fromkeys(levels)
         """The last level of each source, as it was published."""
-        self._states = {(source, label): False for source, own in labels.items() for label in own}
-        self._all_at_once = max(map(len, labels.values()), default=0) <= MOST_SENSORS
+        few = max(map(len, labels.values()), default=0) <= MOST_SENSORS
+        self._states = {(source, label): False for source, own in labels.items() for label in own if few}
+        """Whether each class is ON; of many, those that were heard."""
         self._started_s: dict[tuple[str, str], float] = {}
         self._off_s: dict[tuple[str, str], float] = {}
         """When a class that has ended is to be OFF, in monotonic time."""
-        self._announced: set[tuple[str, str]] = set()
         self._available = dict.fromkeys(labels, True)
         self._heard: deque[tuple[str, bytes]] = deque(maxlen=MOST_HEARD)
-        self._connected = threading.Event()
-        self._connections = self._greeted = 0
-        """How many connections there were, and which of them has got what there is."""
-        self._reason, self._fault = UNREACHABLE, ""
-        """Why there is no connection; `_fault` is what waiting does not mend."""
-        self._running_s = 0.0
+        self._greeted = 0
+        """Which of the connections has got what there is."""
         # Of its own: a broker lets one client of an id take the other's place, and host names are often alike.
         name = f"{identifier(settings.topic)}-{identifier(socket.gethostname())}-{secrets.token_hex(4)}"
-        self._client: Any = paho.Client(CallbackAPIVersion.VERSION2, client_id=name)
-        self._client.on_pre_connect = lambda *_: self._connected.clear()
-        self._client.on_connect = self._on_connect
-        self._client.on_connect_fail = self._on_connect_fail
-        self._client.on_disconnect = self._on_disconnect
-        self._client.on_message = lambda _, __, message: self._heard.append((message.topic, bytes(message.payload)))
-        self._client.will_set(self._topics.status, OFFLINE, qos=1, retain=True)
-        self._client.reconnect_delay_set(1, 30)
+        self._client = BrokerClient(settings, name)
+        self._client.paho.on_message = self._on_message
+        self._client.paho.will_set(self._topics.status, OFFLINE, qos=1, retain=True)
 
     def start(self) -> None:
         """Begin to connect, for as long as it takes; raise an HtsatEdgeError where the password is missing."""
-        self._connect()
+        self._client.start()
         super().start()
 
     def check(self) -> str:
         """Connect, publish nothing, and disconnect."""
-        self._client.will_clear()
-        self._connect()
-        try:
-            self._await_connection()
-        except ConnectionError as error:
-            raise HtsatEdgeError(f"{self.name}: {error}") from None
-        finally:
-            self._client.disconnect()
-            self._client.loop_stop()
-        return f"{self._settings.host}:{self._settings.port} accepts the connection"
+        return self._client.check(self.patience_s)
 
-    def send(self, batch: Sequence[Message]) -> None:
+    def offer(self, message: Message) -> None:
+        """Take a message, without waiting."""
+        self._take(message)
+
+    def record(self, clip: SavedClip | RemovedClip) -> None:
+        """Take what has become of a clip, without waiting; from any thread."""
+        self._take(clip)
+
+    def accept(self, listening: Mapping[str, bool], commands: SimpleQueue[Command], news: threading.Event) -> None:
+        """Put what others ask of the daemon into `commands`, and set `news` then; before `start`.
+
+        `listening` says of each source whether it is listened to.
+        """
+        self.commands = CommandTopics(self._topics, listening, commands, news)
+
+    def send(self, batch: Sequence[Numbered]) -> None:
         """Publish a message, and wait until the broker has it."""
-        (message,) = batch
-        self._await_connection()
+        (item,) = batch
+        self._client.await_connection(self.patience_s)
         self._catch_up()
-        if message.source is None:
-            self._publish(self._topics.event, message.encoded)
-            return
-        self._publish(self._topics.of_source(message.source, "event"), message.encoded)
-        match message:
-            case Event():
-                self._set(message.source, message.label, isinstance(message, EventStart))
-            case LevelStatus():
-                self._levels[message.source] = message.model_dump_json(include={"dbfs", "laeq_db", "lamax_db"})
-                self._publish_level(message.source)
-            case SourceLost() | SourceBack():
-                self._available[message.source] = isinstance(message, SourceBack)
-                self._publish_availability(message.source)
+        self._publish(self._publications(item))
 
     def idle(self) -> None:
         """Do what is due where nothing is to be sent; report a fault before the first message fails of it."""
-        self._keep_running()
-        if self._connected.is_set():
+        self._client.keep_running()
+        if self._client.connected.is_set():
             self._catch_up()
             if not self._faults:  # else only a message shows that others can be sent
                 self._report_success()
-        elif self._fault:
-            self._report_failure(f"{self._fault}; it is tried again")
+        elif self._client.fault:
+            self._report_failure(f"{self._client.fault}; it is tried again")
 
     def closed(self) -> None:
         """Publish that nothing is heard any more, and disconnect."""
-        if self._connected.is_set():
+        if self._client.connected.is_set():
             for key in self._off_s:
-                self._client.publish(self._topics.sensor(*key).state, "OFF", qos=1, retain=True)
-            sent = self._client.publish(self._topics.status, OFFLINE, qos=1, retain=True)
+                self._client.paho.publish(self._topics.state(*key), "OFF", qos=1, retain=True)
+            sent = self._client.paho.publish(self._topics.status, OFFLINE, qos=1, retain=True)
             sent.wait_for_publish(2.0)
-        self._client.disconnect()
-        self._client.loop_stop()
+        self._client.stop()
 
-    def _connect(self) -> None:
-        settings = self._settings
-        if settings.username is not None:
-            self._client.username_pw_set(settings.username, settings.password.read() if settings.password else None)
-        if settings.tls:
-            self._client.tls_set()
-        self._client.connect_async(settings.host, settings.port)
-        self._keep_running()
+    def _take(self, content: Reported) -> None:
+        with self._counting:
+            self._count += 1  # also where there is no room: what is lost leaves a hole that a collector sees
+            self.put(Numbered(self._count, content))
 
-    def _keep_running(self) -> None:
-        """Start paho's thread, again where an error that paho does not expect has ended it."""
-        now = time.monotonic()
-        if now >= self._running_s:
-            self._running_s = now + RESTART_S
-            self._client.loop_start()  # which does nothing where it runs
-
-    def _await_connection(self) -> None:
-        end_s = time.monotonic() + self.patience_s
-        while not self._connected.wait(0.05):
-            self._keep_running()
-            if self._fault or time.monotonic() > end_s:
-                raise ConnectionError(self._fault or self._reason)
-
-    def _publish(self, topic: str, content: str, retain: bool = False) -> None:
-        sent = self._client.publish(topic, content, qos=1, retain=retain)
-        try:
-            self._await_confirmation(sent)
-        except RuntimeError as error:  # paho's, where the connection was lost before it could send
-            raise ConnectionError(self._fault or self._reason) from error
+    def _publish(self, publications: Iterable[Publication]) -> None:
+        """Publish all of these, and wait until the broker has them."""
+        publish = self._client.paho.publish
+        sent = [publish(one.topic, one.content, qos=1, retain=one.retain) for one in publications]
+        for one in sent:
+            try:
+                self._await_confirmation(one)
+            except RuntimeError as error:  # paho's, where the connection was lost before it could send
+                raise ConnectionError(self._client.problem) from error
 
     def _await_confirmation(self, sent: Any) -> None:
         end_s = time.monotonic() + self.confirm_s
         while not sent.is_published():
             # Through a loss of the connection paho keeps it and sends it again, so that it may come twice.
             sent.wait_for_publish(0.5)
-            self._keep_running()
-            if not self._connected.is_set() and (self._stop.is_set() or not self._connected.wait(self.patience_s)):
-                raise ConnectionError(self._fault or self._reason)
+            self._client.keep_running()
+            connected = self._client.connected
+            if not connected.is_set() and (self._stop.is_set() or not connected.wait(self.patience_s)):
+                raise ConnectionError(self._client.problem)
             if self._late():
                 raise ConnectionError(UNCONFIRMED)
             if time.monotonic() > end_s:  # paho goes on with it: another try would be another message
                 self._report_failure(f"{UNCONFIRMED}; it is waited for")
 
-    # In paho's thread, which must not wait
+    def _on_message(self, _: Any, __: Any, message: Any) -> None:
+        """Take what the broker sends, in paho's thread, which must not wait."""
+        content = bytes(message.payload)
+        if self.commands is None or not self.commands.take(message.topic, content, message.retain):
+            self._heard.append((message.topic, content))
 
-    def _on_connect(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any = None) -> None:
-        if reason.is_failure:
-            self._fault = f"the broker refuses: {reason}"
+    # What is published
+
+    def _publications(self, item: Numbered) -> Iterator[Publication]:
+        """Yield what is published of a message, and of a clip."""
+        yield Publication(self._topics.messages, numbered(self._session, *item), retain=False)
+        message = item.content
+        if not isinstance(message, Message):
             return
-        self._fault = ""
-        self._connections += 1
-        self._connected.set()
-
-    def _on_disconnect(self, *_: Any) -> None:
-        if not self._connected.is_set() and not self._fault:
-            self._fault = "the broker closes the connection and does not answer" + (
-                "" if self._settings.tls else f"; does port {self._settings.port} want tls?"
-            )
-        self._connected.clear()
-
-    def _on_connect_fail(self, *_: Any) -> None:
-        """Take note why there is no connection; paho calls this where it handles the error."""
-        error = sys.exc_info()[1]
-        self._fault = ""
-        if isinstance(error, ssl.SSLCertVerificationError):
-            self._fault = f"the broker's certificate is not trusted: {error.verify_message}"
+        if self._home is not None:
+            yield from self._home.take(message)
+        if message.source is None:
+            yield Publication(self._topics.event, message.encoded, retain=False)
             return
-        cause = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
-        if self._settings.tls and isinstance(error, ssl.SSLError | ConnectionResetError):
-            self._fault = f"TLS fails ({cause}); is {self._settings.port} its port for TLS?"
-        else:
-            self._reason = f"{UNREACHABLE}: {cause}" if cause else UNREACHABLE
-
-    # What is published beside the messages
+        yield Publication(self._topics.of_source(message.source, "event"), message.encoded, retain=False)
+        match message:
+            case Event():
+                yield from self._set(message.source, message.label, isinstance(message, EventStart))
+            case LevelStatus():
+                self._levels[message.source] = message.model_dump_json(include={"dbfs", "laeq_db", "lamax_db"})
+                yield from self._level(message.source)
+            case SourceLost() | SourceBack():
+                self._available[message.source] = isinstance(message, SourceBack)
+                yield self._availability(message.source)
+            case SourcePaused() | SourceResumed() if self.commands is not None:
+                yield self.commands.state(message.source, isinstance(message, SourceResumed))
 
     def _catch_up(self) -> None:
         """Publish to a broker, which may have forgotten, what there is and how it is, and what has come due."""
-        connection = self._connections  # there may be another one in the meantime
+        connection = self._client.connections  # there may be another one in the meantime
         if self._greeted != connection:
             self._greet()
             self._greeted = connection
         for key, due_s in list(self._off_s.items()):
             if time.monotonic() >= due_s:
-                self._publish(self._topics.sensor(*key).state, "OFF", retain=True)
+                self._publish([self._state(*key, False)])
                 self._states[key] = False
                 del self._off_s[key]
         while self._heard:
-            self._look_at(*self._heard.popleft())
+            self._publish(self._answers(*self._heard.popleft()))
+        if self._home is not None:
+            self._publish(self._home.due())
+        if self.report is not None:
+            for publication in self.report.due(self._topics):
+                self._publish([publication])
 
     def _greet(self) -> None:
-        self._publish(self._topics.status, ONLINE, retain=True)
-        for source in self._available:
-            self._publish_availability(source)
-        known = set(self._states) if self._all_at_once else self._announced
-        for source, label in sorted(known):
-            self._announce(source, label)
-            state = "ON" if self._states[source, label] else "OFF"
-            self._publish(self._topics.sensor(source, label).state, state, retain=True)
+        home, commands = self._home, self.commands
+        self._publish([Publication(self._topics.status, ONLINE), *map(self._availability, self._available)])
+        if home is not None:
+            home.greet()
+        self._publish(self._state(source, label, on) for (source, label), on in sorted(self._states.items()))
         for source in self._levels:
-            if self._settings.discovery is not None:
-                for sensor in self._topics.level_sensors(source):
-                    self._publish(sensor.announced_at, sensor.content, retain=True)
-            self._publish_level(source)
-        announcements = self._topics.announcements if self._settings.discovery is not None else []
-        self._client.subscribe([(topic, 1) for topic in (self._topics.status, *announcements)])
+            self._publish(self._level(source))
+        if commands is not None:
+            self._publish(commands.states())
+        if self.report is not None:
+            self.report.forget()
+        filters = [self._topics.status, *(home.filters if home else ()), *(commands.filters if commands else ())]
+        self._client.paho.subscribe([(topic, 1) for topic in filters])
 
-    def _look_at(self, topic: str, content: bytes) -> None:
-        """Contradict that the daemon is gone, which a lost connection may say later; remove classes of earlier runs."""
+    def _answers(self, topic: str, content: bytes) -> Iterator[Publication]:
+        """Contradict that the daemon is gone, which a lost connection may say later; remove what earlier runs left."""
         if topic == self._topics.status:
             if content == OFFLINE.encode():
-                self._publish(topic, ONLINE, retain=True)
-        elif (states := self._topics.stale_states(topic, content)) is not None:
-            for stale in (topic, *states):
-                self._publish(stale, "", retain=True)
+                yield Publication(topic, ONLINE)
+        elif self._home is not None:
+            yield from self._home.look_at(topic, content)
 
-    def _publish_availability(self, source: str) -> None:
+    def _availability(self, source: str) -> Publication:
         content = ONLINE if self._available[source] else OFFLINE
-        self._publish(self._topics.of_source(source, "status"), content, retain=True)
+        return Publication(self._topics.of_source(source, "status"), content)
 
-    def _publish_level(self, source: str) -> None:
+    def _level(self, source: str) -> Iterator[Publication]:
         if (content := self._levels[source]) is not None:
-            self._publish(self._topics.of_source(source, "level"), content, retain=True)
+            yield Publication(self._topics.of_source(source, "level"), content)
 
-    def _set(self, source: str, label: str, sounds: bool) -> None:
+    def _state(self, source: str, label: str, sounds: bool) -> Publication:
+        return Publication(self._topics.state(source, label), "ON" if sounds else "OFF")
+
+    def _set(self, source: str, label: str, sounds: bool) -> Iterator[Publication]:
         key, now = (source, label), time.monotonic()
-        if key not in self._announced:
-            self._announce(source, label)
         if sounds:
             self._started_s[key] = now
             self._off_s.pop(key, None)
@@ -277,11 +265,4 @@ class Mqtt(MessageSender):
                 self._off_s[key] = due_s
                 return
         self._states[key] = sounds
-        self._publish(self._topics.sensor(source, label).state, "ON" if sounds else "OFF", retain=True)
-
-    def _announce(self, source: str, label: str) -> None:
-        """Make a sensor known to Home Assistant."""
-        self._announced.add((source, label))
-        if self._settings.discovery is not None:
-            sensor = self._topics.sensor(source, label)
-            self._publish(sensor.announced_at, sensor.content, retain=True)
+        yield self._state(source, label, sounds)

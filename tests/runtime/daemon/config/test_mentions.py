@@ -21,6 +21,7 @@ CONFIG = DaemonConfig.model_validate(
             "quiet_hours": [{"from": "22:00", "to": "06:00", "labels": "Bell"}],
         },
         "level": {"event": {"above_db": -20, "label": "Bang"}},
+        "outputs": {"notify": {"services": {"Bell": {"url": {"env": "A"}}}, "rules": [{"labels": "Bell"}]}},
     }
 )
 
@@ -39,6 +40,7 @@ def test_every_place_that_names_a_class_is_found():
         "rules.suppress.Dog.while",
         "rules.cooldown_s",
         "rules.quiet_hours.labels",
+        "outputs.notify.rules.labels",
     ]
     assert find_mentions(CONFIG, "Gate") == []
     assert find_mentions(DaemonConfig(), "Bell") == []

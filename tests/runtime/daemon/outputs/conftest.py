@@ -8,12 +8,21 @@ from htsat_edge.runtime.daemon.outputs.mqtt.output import Mqtt
 
 @pytest.fixture
 def connect(broker):
-    """Starts an output that publishes to the broker."""
+    """Starts an output that publishes to the broker, after `before` was called with it."""
     started = []
 
-    def begin(sources=("yard", "gate"), labels=("Dog", "Cattle, bovinae"), levels=(), **settings):
+    def begin(
+        sources=("yard", "gate"),
+        labels=("Dog", "Cattle, bovinae"),
+        levels=(),
+        session="",
+        before=lambda _: None,
+        **settings,
+    ):
         settings = {"off_delay_s": 0, "port": broker.port, **settings}
-        output = Mqtt(MqttConfig(host="127.0.0.1", **settings), dict.fromkeys(sources, labels), dict(levels))
+        config = MqttConfig(host="127.0.0.1", **settings)
+        output = Mqtt(config, dict.fromkeys(sources, labels), dict(levels), session)
+        before(output)
         output.start()
         started.append(output)
         return output

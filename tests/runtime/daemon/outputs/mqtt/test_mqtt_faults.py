@@ -1,6 +1,7 @@
 """Brokers that are set up otherwise than the configuration says: the cause is reported, before any message fails."""
 
 import gc
+import re
 import shutil
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import threading
 import pytest
 from pydantic import ValidationError
 
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import MqttConfig, Secret
 from htsat_edge.runtime.daemon.outputs.mqtt.output import Mqtt
 
@@ -99,6 +101,25 @@ def test_a_certificate_that_is_not_trusted(certificate, run_broker, begin, wait_
     assert notice.startswith("the broker's certificate is not trusted: self")
 
 
+def test_a_certificate_of_ones_own_is_trusted_by_its_file(certificate, run_broker, begin, make_events, wait_for):
+    crt, key = certificate
+    port = run_broker("allow_anonymous true", f"certfile {crt}", f"keyfile {key}")
+    output = begin(port, host="localhost", tls=True, ca_file=crt)
+    output.offer(*make_events(1))
+    wait_for(lambda: output.sent == 1, 60)
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"), [(None, "cannot be read: No such file or directory"), ("x", "holds no certificate (PEM)")]
+)
+def test_a_file_of_certificates_that_is_none(tmp_path, begin, free_port, content, wrong):
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(HtsatEdgeError, match=re.escape(f"outputs.mqtt.ca_file: {path}: {wrong}")):
+        begin(free_port(), tls=True, ca_file=path)
+
+
 def test_tls_to_a_plain_port(run_broker, begin, wait_for):
     port = run_broker("allow_anonymous true")
     notice = first_notice(begin(port, tls=True), wait_for)
@@ -120,7 +141,7 @@ def test_a_broker_that_is_not_there_says_why(free_port, begin, make_events, wait
     output.patience_s = 0.1
     output.offer(*make_events(1))
     wait_for(lambda: output.failures > 2)
-    assert output._reason == "the broker cannot be reached: Connection refused"
+    assert output._client.problem == "the broker cannot be reached: Connection refused"
 
 
 def test_a_broker_that_confirms_nothing_is_reported_and_gets_no_other_message(broker, connect, make_events, wait_for):
@@ -128,14 +149,14 @@ def test_a_broker_that_confirms_nothing_is_reported_and_gets_no_other_message(br
     output = connect()
     wait_for(lambda: broker.last("htsat-edge/status") == "online" and output.waiting == 0)
     output.confirm_s = 0.1
-    handle, held = output._client._handle_pubackcomp, threading.Event()
-    output._client._handle_pubackcomp = lambda kind: 0 if held.is_set() else handle(kind)
+    handle, held = output._client.paho._handle_pubackcomp, threading.Event()
+    output._client.paho._handle_pubackcomp = lambda kind: 0 if held.is_set() else handle(kind)
     held.set()
     output.offer(*make_events(1))
     assert first_notice(output, wait_for) == "the broker does not confirm what it gets; it is waited for"
     assert output.failing
     held.clear()
-    output._client._sock_close()  # paho sends it again through the next connection
+    output._client.paho._sock_close()  # paho sends it again through the next connection
     wait_for(lambda: output.sent == 1)
     wait_for(lambda: list(output.notices()) == [None])
     assert (output.failing, output.failures) == (False, 0)
@@ -146,7 +167,7 @@ def test_one_that_waits_for_a_confirmation_ends(broker, connect, make_events, wa
     output = connect()
     output.offer(*make_events(1))
     wait_for(lambda: output.sent == 1)
-    output._client._handle_pubackcomp = lambda _: 0
+    output._client.paho._handle_pubackcomp = lambda _: 0
     output.offer(*make_events(1, first=1))
     wait_for(lambda: len(broker.all("htsat-edge/yard/event")) == 2)
     output.close()
@@ -193,9 +214,9 @@ def test_a_greeting_that_fails_is_sent_again(broker, connect, wait_for, monkeypa
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_error_that_ends_the_thread_of_paho_is_no_end(run_broker, make_events, wait_for, monkeypatch):
-    monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.mqtt.output.RESTART_S", 0.05)
+    monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.mqtt.broker.RESTART_S", 0.05)
     output = Mqtt(MqttConfig(host="127.0.0.1", port=run_broker("allow_anonymous true")), {"yard": ["Dog"]})
-    connect, tries = output._client._create_socket, []
+    connect, tries = output._client.paho._create_socket, []
 
     def create():
         tries.append(True)
@@ -203,7 +224,7 @@ def test_an_error_that_ends_the_thread_of_paho_is_no_end(run_broker, make_events
             raise UnicodeError("label empty or too long")
         return connect()
 
-    monkeypatch.setattr(output._client, "_create_socket", create)
+    monkeypatch.setattr(output._client.paho, "_create_socket", create)
     output.start()
     output.offer(*make_events(1))
     wait_for(lambda: output.sent == 1)
@@ -222,3 +243,12 @@ def test_what_cannot_be_published_under_is_refused(key, value):
 @pytest.mark.parametrize("value", ["a", "a/b", "haus/hütte", "home assistant"])
 def test_what_can_be_published_under_is_taken(value):
     assert MqttConfig(host="broker", topic=value, discovery=value).topic == value
+
+
+@pytest.mark.parametrize(
+    "page", ["http://me:pw@ear.local", "http://ear.local/?token=1", "http://ear.local/#events", "http://", "http://a b"]
+)
+def test_a_page_that_cannot_be_published_is_refused(page):
+    with pytest.raises(ValidationError) as failed:
+        MqttConfig(host="broker", page=page)
+    assert "pw" not in str(failed.value.errors()[0]["msg"])

@@ -1,0 +1,117 @@
+"""What others ask of the daemon by MQTT: to pause a source or listen to it again, and for thresholds."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from functools import partial
+from queue import SimpleQueue
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from htsat_edge.runtime.common.rate_limit import RepeatedWarnings
+from htsat_edge.runtime.common.text import in_one_line, shown
+from htsat_edge.runtime.daemon.control import Command, InvalidCommand, SetListening, SetThreshold
+from htsat_edge.runtime.daemon.outputs.mqtt.broker import Publication
+from htsat_edge.runtime.daemon.outputs.mqtt.topics import Topics
+
+BY = "MQTT"
+MOST_WAITING = 1000
+"""Commands; what comes beyond is dropped, and logged."""
+MOST_SHOWN = 100
+"""Characters of a command that is not understood."""
+MOST_BYTES = 10_000
+WANTED = '{"label": "Dog", "threshold": 0.4}'
+logger = logging.getLogger(__name__)
+
+
+class ThresholdIn(BaseModel):
+    """What is wanted at TOPIC/SOURCE/threshold/set."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    label: Annotated[str, Field(min_length=1, max_length=200)]
+    threshold: Annotated[float, Field(ge=0, le=1)]
+
+
+class CommandTopics:
+    """TOPIC/SOURCE/listening/set, with the state at TOPIC/SOURCE/listening, and TOPIC/SOURCE/threshold/set."""
+
+    def __init__(
+        self,
+        topics: Topics,
+        listening: Mapping[str, bool],
+        commands: SimpleQueue[Command],
+        news: threading.Event,
+    ) -> None:
+        """Put into `commands` what comes, and set `news` then; `listening` says of each source whether it is heard."""
+        self._topics, self._listening = topics, dict(listening)
+        self._commands, self._news = commands, news
+        self._warnings = RepeatedWarnings(logger)
+        self._readers: dict[str, Any] = {}
+        for source in listening:
+            self._readers[topics.of_source(source, "listening/set")] = partial(read_listening, source)
+            self._readers[topics.of_source(source, "threshold/set")] = partial(read_threshold, source)
+
+    @property
+    def filters(self) -> list[str]:
+        """Topics to subscribe to."""
+        return [*self._readers]
+
+    def states(self) -> Iterator[Publication]:
+        """Yield whether each source is listened to."""
+        for source, listening in self._listening.items():
+            yield self.state(source, listening)
+
+    def state(self, source: str, listening: bool) -> Publication:
+        """Take note of whether a source is listened to; return what is published of it."""
+        self._listening[source] = listening
+        return Publication(self._topics.of_source(source, "listening"), "ON" if listening else "OFF")
+
+    def take(self, topic: str, content: bytes, retained: bool) -> bool:
+        """Take what has come, without waiting; return whether it is a command."""
+        read = self._readers.get(topic)
+        if read is None:
+            return False
+        if not content:  # whoever deletes a retained message publishes an empty one
+            return True
+        command = read(topic, content)
+        if retained and not isinstance(command, SetListening):
+            # It would undo, at each connection, what was set since.
+            self._warnings.warn(topic, f"{topic}: is retained there, and not taken; publish it without that")
+        elif self._commands.qsize() >= MOST_WAITING:
+            self._warnings.warn("full", f"{MOST_WAITING} commands wait; what {topic} asks for is dropped")
+        else:
+            self._commands.put(command)
+            self._news.set()
+        return True
+
+
+def read_listening(source: str, topic: str, content: bytes) -> Command:
+    """Return what ON or OFF asks for."""
+    if content not in (b"ON", b"OFF"):
+        return InvalidCommand(f"{topic}: want ON or OFF, not {_shown(content)}")
+    return SetListening(source, content == b"ON", BY)
+
+
+def read_threshold(source: str, topic: str, content: bytes) -> Command:
+    """Return what the JSON of a threshold asks for."""
+    try:
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"these are {len(content)} bytes")
+        wanted = ThresholdIn.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = in_one_line(f"{place}: {first['msg']}" if place else first["msg"])
+        return InvalidCommand(f"{topic}: want JSON such as {WANTED}, not {_shown(content)} ({shown(reason)})")
+    except ValueError as error:
+        return InvalidCommand(f"{topic}: want JSON such as {WANTED}: {error}")
+    return SetThreshold(source, wanted.label, wanted.threshold, BY)
+
+
+def _shown(content: bytes) -> str:
+    """Return the beginning of what has come, as text that commands no terminal."""
+    return in_one_line(shown(content[: 4 * MOST_SHOWN].decode(errors="replace")), MOST_SHOWN)
