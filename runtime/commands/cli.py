@@ -11,6 +11,7 @@ import htsat_edge
 from htsat_edge.runtime.commands.arguments import add_config
 from htsat_edge.runtime.commands.options import (
     add_bench,
+    add_collect,
     add_devices,
     add_enroll,
     add_events,
@@ -61,6 +62,12 @@ COMMANDS = (
         add_web,
         "the page",
         "Serve a page that shows what is heard, what was heard, and why something was not.",
+    ),
+    (
+        "collect",
+        add_collect,
+        "many devices in one view",
+        "Join the messages of many devices, from an MQTT broker, into one store, and serve a page of all of them.",
     ),
     ("labels", add_labels, "what the model knows", "List the sounds that a model knows, with their thresholds."),
     ("check", add_config, "is this machine ready", "Check everything that `listen` needs."),

@@ -164,6 +164,14 @@ def add_web(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_collect(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `collect`."""
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", required=True, help="the collector's, such as configs/collector.yaml"
+    )
+    parser.add_argument("--check", action="store_true", help="check everything that the configuration needs, and end")
+
+
 def add_devices(parser: argparse.ArgumentParser) -> None:
     """Add the options of `devices`."""
     parser.add_argument("--json", action="store_true", help="print JSON Lines")

@@ -1,1 +1,1 @@
-"""Many devices in one view: what they publish by MQTT is collected into one store, which the page shows."""
+"""A fleet: the messages of many devices, joined into one store."""

@@ -13,6 +13,7 @@ COMMANDS = (
     "enroll",
     "tune",
     "web",
+    "collect",
     "labels",
     "check",
     "devices",

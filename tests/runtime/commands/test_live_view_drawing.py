@@ -165,6 +165,15 @@ def test_faults_come_first_with_what_mends_them(state):
     assert "mqtt: does not deliver; 3 wait, 1 lost" in text
 
 
+def test_a_paused_source_says_so_and_is_no_fault(state):
+    paused = source_status("yard", paused=True, heard=False, problems=["clipping"])
+    state.take(status(paused, source_status("gate")), 1.0)
+    text = text_of(state)
+    assert "paused: it is not listened to" in text
+    assert "lost" not in text
+    assert "clipping" not in text
+
+
 def test_of_many_sources_those_that_fit_are_there(state):
     for number in range(20):
         state.sources[f"camera {number}"] = SourceView(f"camera {number}", "")

@@ -1,0 +1,76 @@
+"""The keys of configs/collector.yaml, the configuration of `htsat-edge collect`."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from htsat_edge.runtime.daemon.config.broker import BrokerConfig
+from htsat_edge.runtime.daemon.config.secret import Secret
+from htsat_edge.runtime.daemon.config.section import OneLine, Section, matching
+from htsat_edge.runtime.daemon.config.web import WebConfig
+from htsat_edge.runtime.store.engine import PostgresUrl, StorePlace
+
+LEVEL = r"(\+|[^#+/\s\x00-\x1f]([^#+/\x00-\x1f]*[^#+/\s\x00-\x1f])?)"
+DEVICES = rf"^(?!\$){LEVEL}(/{LEVEL})*$"
+DeviceTopics = Annotated[
+    str,
+    Field(max_length=1000, json_schema_extra={"pattern": DEVICES}),
+    matching(DEVICES, "want the topic of a device, in which + stands for any one level: htsat-edge/+, site/+/+"),
+]
+"""One topic, or many by a filter of MQTT's."""
+
+
+class FleetBrokerConfig(BrokerConfig):
+    """The MQTT broker to which the devices publish."""
+
+    topics: list[DeviceTopics] = Field(default=["htsat-edge/+", "htsat-edge"], min_length=1)
+    """`outputs.mqtt.topic` of the devices."""
+    client_id: OneLine = "htsat-edge-collect"
+    """By which the broker knows this collector again and keeps messages for it; each collector has another one."""
+
+    def has(self, device: str) -> bool:
+        """Return whether a topic is one of these; the broker may still have subscriptions of an earlier file."""
+        return any(_pattern(topic).fullmatch(device) for topic in self.topics)
+
+
+@lru_cache
+def _pattern(topic: str) -> re.Pattern[str]:
+    return re.compile("/".join("[^/]+" if level == "+" else re.escape(level) for level in topic.split("/")))
+
+
+class FleetStoreConfig(Section):
+    """The store of all devices' events: a file (SQLite), or a database on a PostgreSQL server."""
+
+    path: Path | None = None
+    url: Secret | None = None
+    """Where postgresql://USER:PASSWORD@HOST:PORT/DATABASE is kept."""
+    keep_days: Annotated[float, Field(gt=0)] = 365.0
+
+    @model_validator(mode="after")
+    def _one(self) -> FleetStoreConfig:
+        if (self.path is None) == (self.url is None):
+            raise ValueError("want one of path (a file) and url (a PostgreSQL server)")
+        return self
+
+    def place(self) -> StorePlace:
+        """Return where the store is; raise an HtsatEdgeError where the secret is not there, or no URL."""
+        if self.path is not None:
+            return self.path
+        assert self.url is not None
+        return PostgresUrl(self.url.read())
+
+
+class CollectorConfig(Section):
+    """The whole configuration."""
+
+    broker: FleetBrokerConfig
+    store: FleetStoreConfig
+    web: WebConfig | None = None
+    """The page; null: there is none."""
+    page_password: Secret | None = None
+    """Of the devices' pages, from which clips are fetched when somebody plays them."""
