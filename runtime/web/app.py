@@ -26,6 +26,8 @@ from htsat_edge.runtime.web.routes.clips import clip_routes
 from htsat_edge.runtime.web.routes.device import device_routes
 from htsat_edge.runtime.web.routes.events import event_routes
 from htsat_edge.runtime.web.routes.export import export_routes
+from htsat_edge.runtime.web.routes.fleet import fleet_routes
+from htsat_edge.runtime.web.routes.fleet_clips import fleet_clip_routes
 from htsat_edge.runtime.web.routes.live import live_routes
 from htsat_edge.runtime.web.routes.scores import score_routes
 from htsat_edge.runtime.web.routes.session import session_routes
@@ -50,6 +52,8 @@ ROUTES = (
     sound_routes,
     sound_file_routes,
 )
+FLEET_ROUTES = (session_routes, fleet_routes, event_routes, fleet_clip_routes)
+"""Of the page of a collector, which hears nothing itself."""
 THREADS = 8
 """In which the store is read; each may need some memory."""
 EXPIRE_S = 600.0
@@ -81,7 +85,7 @@ def make_app(settings: PageSettings) -> FastAPI:
     )
     app.state.hub = page.hub
     api = APIRouter(prefix="/api")
-    for make_routes in ROUTES:
+    for make_routes in FLEET_ROUTES if settings.fleet else ROUTES:
         api.include_router(make_routes(page))
     app.include_router(api)
     report_problems(app)

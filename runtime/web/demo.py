@@ -83,7 +83,7 @@ def playing(port: int) -> Iterator[PageSettings]:
                 config_file=file,
             )
             with waiting("starting the detector that hears the recording …"):
-                _wait(daemon, settings.store, log)
+                _wait(daemon, folder / "events.db", log)
             yield settings
 
 

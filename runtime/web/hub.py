@@ -78,8 +78,8 @@ class Client:
 class Hub:
     """One connection to the daemon while anybody looks, and what comes by it for each who does."""
 
-    def __init__(self, path: Path) -> None:
-        """Connect to a Unix socket when somebody looks."""
+    def __init__(self, path: Path | None) -> None:
+        """Connect to a Unix socket when somebody looks; without one, nothing ever comes."""
         self._path = path
         self._clients: list[Client] = []
         self._history: deque[tuple[float, str, bytes]] = deque(maxlen=MOST_HISTORY)
@@ -88,7 +88,7 @@ class Hub:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._wanted_s = 0.0
-        self._closed = False
+        self._closed = path is None
         self._warnings = RepeatedWarnings(logger)
 
     def add(self, sources: Collection[str], frames: bool = True) -> Client:
@@ -154,6 +154,7 @@ class Hub:
         tries = 0
         try:
             while self._is_wanted():
+                assert self._path is not None
                 with suppress(OSError, ValueError):  # a line that is too long is a ValueError
                     reader, writer = await asyncio.open_unix_connection(self._path, limit=MOST_LINE)
                     try:

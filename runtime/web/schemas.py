@@ -46,6 +46,8 @@ class SessionInfo(Record):
     clips: bool
     """Whether clips can be played."""
     demo: bool
+    fleet: bool
+    """Whether the page is of a collector, with the events of many devices."""
 
 
 class SourceInfo(Record):

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from htsat_edge.runtime.daemon.config import DaemonConfig
+from htsat_edge.runtime.daemon.config.secret import Secret
 from htsat_edge.runtime.daemon.config.web import WebConfig
+from htsat_edge.runtime.store.engine import StorePlace
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,7 @@ class PageSettings:
     """What a page shows, and to whom."""
 
     web: WebConfig
-    store: Path
+    store: StorePlace
     clips: Path | None
     """Folder of clips; None: there are none."""
     demo: bool = False
@@ -23,7 +25,12 @@ class PageSettings:
     config_file: Path | None = None
     """Where the daemon has it from, and thresholds are written to; None: that is not known."""
 
+    fleet: bool = False
+    """Whether the store is a collector's, with the events of many devices: then there is no daemon beside the page."""
+    page_password: Secret | None = None
+    """Of the devices' pages, from which clips are fetched; None: they ask for none."""
+
     @property
-    def socket(self) -> Path:
-        """Where the daemon sends what it hears."""
-        return self.web.socket_beside(self.store)
+    def socket(self) -> Path | None:
+        """Where the daemon sends what it hears; None where there is no daemon."""
+        return self.web.socket_beside(self.store) if isinstance(self.store, Path) and not self.fleet else None

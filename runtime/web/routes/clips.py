@@ -9,9 +9,9 @@ from fastapi import APIRouter, HTTPException, Path
 from fastapi.responses import FileResponse
 
 from htsat_edge.runtime.web.context import PageContext
+from htsat_edge.runtime.web.device_pages import KINDS
 from htsat_edge.runtime.web.problems import STORE, not_found, problems
 
-KINDS = {".flac": "audio/flac", ".wav": "audio/wav"}
 ClipName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.+-]*\.(flac|wav)$", max_length=255)]
 
 

@@ -22,6 +22,8 @@ FAULTS = (
     "source_lost",
     "source_back",
     "source_failed",
+    "source_paused",
+    "source_resumed",
     "input_fault",
     "input_ok",
     "output_failed",
@@ -30,6 +32,8 @@ FAULTS = (
     "clock_set",
     "config_loaded",
     "config_rejected",
+    "command_rejected",
+    "backend_changed",
     "enrolled",
 )
 """States that tell how the device gets on."""

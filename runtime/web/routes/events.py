@@ -39,6 +39,8 @@ def filter_of(
     min_score: Annotated[float | None, Query(ge=0, le=1)] = None,
     locked: bool | None = None,
     has_clip: bool | None = None,
+    device: Names = [],  # noqa: B006
+    place: Names = [],  # noqa: B006
 ) -> EventFilter:
     """Return which events a request is about."""
     return EventFilter(
@@ -50,6 +52,8 @@ def filter_of(
         min_score=min_score,
         locked=locked,
         has_clip=has_clip,
+        devices=device,
+        places=place,
     )
 
 

@@ -73,8 +73,9 @@ def info_of(page: PageContext, logged_in: bool) -> SessionInfo:
         needs_password=page.logins.needs_password,
         logged_in=logged_in,
         zone=zone_of(),
-        clips=page.settings.clips is not None,
+        clips=page.settings.clips is not None or page.settings.fleet,
         demo=page.settings.demo,
+        fleet=page.settings.fleet,
     )
 
 

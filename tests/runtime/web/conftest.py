@@ -224,7 +224,7 @@ def serve(wait_for):
     """Serve a store, each on a port of its own, in a thread; with the configuration of its daemon."""
     running = []
 
-    def begin(path, config_file=None, **web):
+    def begin(path, config_file=None, fleet=False, page_password=None, **web):
         from htsat_edge.runtime.web.app import make_app
 
         with open_port("127.0.0.1", 0) as probe:
@@ -232,7 +232,8 @@ def serve(wait_for):
         listener = open_port("127.0.0.1", port)
         config = None if config_file is None else read_yaml(config_file, DaemonConfig)
         web = WebConfig(port=port, **web)
-        settings = PageSettings(web, path, path.parent / "clips", config=config, config_file=config_file)
+        clips = None if fleet else path.parent / "clips"
+        settings = PageSettings(web, path, clips, False, config, config_file, fleet, page_password)
         server = PageServer(make_app(settings))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
@@ -274,8 +275,8 @@ def daemon(tmp_path):
     """Begin to serve a live socket, as the daemon does."""
     servers = []
 
-    def begin(path=None):
-        server = LiveServer(path or Path(tmp_path / "events.db.live"), device)
+    def begin(path=None, **of_source):
+        server = LiveServer(path or Path(tmp_path / "events.db.live"), lambda: device(**of_source))
         server.start()
         servers.append(server)
         return server
@@ -285,8 +286,8 @@ def daemon(tmp_path):
         server.close()
 
 
-def device():
-    source = LiveSource(
+def device(**of_source):
+    usual = LiveSource(
         name="yard",
         heard=True,
         problems=[],
@@ -300,6 +301,7 @@ def device():
         latency_s=0.9,
         behind_s=0.0,
         suppressed=0,
+        paused=False,
     )
     return DeviceStatus(
         time=iso(time.time()),
@@ -313,7 +315,7 @@ def device():
         inference_ms=20.0,
         slowest_ms=30.0,
         temperatures={},
-        sources=[source],
+        sources=[usual.model_copy(update=of_source)],
         outputs=[],
     )
 

@@ -2,27 +2,23 @@
 
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from urllib.request import urlopen
 
 import numpy as np
 import pytest
 import soundfile
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect, sync_playwright
+from chromium import INK, PHONE, WIDE, find_faults
+from playwright.sync_api import expect
 
 from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.messages import ConfigLoaded, Enrolled
 from htsat_edge.runtime.web.server import open_port
 
-CHROMIUM = shutil.which("chromium")
-WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 VIEWS = {
     "live": "source",
     "events": "event",
@@ -33,24 +29,6 @@ VIEWS = {
 }
 """By name, a part that is there once the view is."""
 MOST_BYTES = 150_000
-MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
-"""One that beeps once a second, and may be used."""
-REFUSED = ("401", "net::ERR_CONNECTION_REFUSED", "net::ERR_INCOMPLETE_CHUNKED_ENCODING")
-"""What the browser itself writes of a wrong password, and of a server that has gone."""
-INK = """canvas => {
-    const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-    return new Set(new Uint32Array(data.buffer)).size;
-}"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("needs chromium: sudo apt install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *MICROPHONE])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -66,34 +44,6 @@ def demo(browser):
         process.send_signal(signal.SIGINT)
         assert "Traceback" not in process.stderr.read()
     assert process.returncode in (0, 130)
-
-
-@pytest.fixture
-def opened(browser):
-    """Opens pages; none of them may write an error to the console, or ask another host for anything."""
-
-    @contextmanager
-    def opening(address, size=WIDE, scheme="light"):
-        context = browser.new_context(viewport=size, color_scheme=scheme)
-        tab = context.new_page()
-        tab.set_default_timeout(60_000)
-        errors, asked = [], []
-        tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.on("request", lambda request: asked.append(request.url))
-        tab.goto(address)
-        yield tab
-        context.close()
-        assert [error for error in errors if not any(text in error for text in REFUSED)] == []
-        assert {url for url in asked if not url.startswith((address.split("#")[0], "blob:", "data:"))} == set()
-
-    return opening
-
-
-def find_faults(tab):
-    """Return the accessibility faults that axe calls serious or critical."""
-    found = Axe().run(tab).response["violations"]
-    return [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")]
 
 
 def test_what_is_heard_is_seen(demo, opened):
@@ -214,6 +164,15 @@ def test_a_daemon_that_goes_is_missed_and_comes_back(own_store, serve, daemon, o
         daemon(own_store.with_name("events.db.live"))
         expect(connection).to_have_text("Listening")
         expect(tab.get_by_test_id("banner")).to_be_hidden()
+
+
+def test_a_source_that_is_paused_is_no_fault(own_store, serve, daemon, opened):
+    daemon(own_store.with_name("events.db.live"), paused=True, heard=False, level_dbfs=None)
+    with opened(f"{serve(own_store).origin}/#device") as tab:
+        expect(tab.get_by_test_id("sources")).to_contain_text("Paused")
+        expect(tab.get_by_test_id("health")).to_have_text("HealthGoodPaused: yard")
+        tab.goto(tab.url.replace("#device", "#live"))
+        expect(tab.get_by_test_id("source-state")).to_have_text("Paused")
 
 
 CONFIG = """\

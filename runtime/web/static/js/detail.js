@@ -7,7 +7,8 @@ onMove(step) opens the next or the previous event */
 import { hueOf } from "./colors.js";
 import { button, field, middleOf, tool } from "./controls.js";
 import { h, setText } from "./dom.js";
-import { lengthOf } from "./eventlist.js";
+import { lengthOf, whereOf } from "./eventlist.js";
+import { pageOf } from "./fleet_feed.js";
 import * as format from "./format.js";
 import { icon } from "./icons.js";
 import { makePlayer } from "./player.js";
@@ -15,7 +16,7 @@ import { verdictOf } from "./verdicts.js";
 import { toast } from "./widgets.js";
 
 export function makeDetail(event, { labels, onDecide, onLock, onChange, onClose, onMove }) {
-  const { label, source, at } = event;
+  const { label, source, at, device } = event;
   const player = makePlayer(event);
   const choice = (name, picture, text, onclick) =>
     button(picture, [text, h("kbd", { "aria-hidden": "true" }, name[0])], onclick, { class: `verdict-${name}`, "aria-keyshortcuts": name[0], "data-testid": name });
@@ -30,6 +31,7 @@ export function makeDetail(event, { labels, onDecide, onLock, onChange, onClose,
   const about = h("p", { class: "muted" });
   const title = h("div", { class: "grow" }, h("h2", { id: "detail-title", tabindex: -1 }, h("i", { class: "dot" }), label), about);
   const why = `#why?${new URLSearchParams({ source, label, at: middleOf(event).toFixed(2) })}`;
+  const page = device !== null && pageOf(device);
   const tune = `#tune?${new URLSearchParams({ source, label })}`;
   const element = h(
     "article",
@@ -51,7 +53,15 @@ export function makeDetail(event, { labels, onDecide, onLock, onChange, onClose,
       field("Really another sound", really, h("datalist", { id: "really" }, labels.map((value) => value !== label && h("option", { value })))),
       field("Note", note),
     ),
-    h("footer", { class: "row" }, h("a", { class: "button", href: why, "data-testid": "why-link" }, icon("why"), "Why was this reported?"), h("a", { class: "button", href: tune }, icon("tune"), "Tune"), button(null, "Copy link", copyLink, { class: "quiet" })),
+    device !== null && h("p", { class: "muted small" }, "What you say here stays in the collector’s store: the device’s own page does not know of it."),
+    h(
+      "footer",
+      { class: "row" },
+      device === null && h("a", { class: "button", href: why, "data-testid": "why-link" }, icon("why"), "Why was this reported?"),
+      device === null && h("a", { class: "button", href: tune }, icon("tune"), "Tune"),
+      page && h("a", { class: "button", href: `${page}${why}`, target: "_blank", rel: "noreferrer" }, icon("open"), "Why? on the device’s page"),
+      button(null, "Copy link", copyLink, { class: "quiet" }),
+    ),
   );
 
   function saveLabel() {
@@ -78,7 +88,7 @@ export function makeDetail(event, { labels, onDecide, onLock, onChange, onClose,
     buttons.locked.setAttribute("aria-pressed", verdict.locked);
     if (document.activeElement !== really) really.value = verdict.label ?? "";
     if (document.activeElement !== note) note.value = verdict.note;
-    setText(about, `${format.dayTime(at)} · ${source} · ${lengthOf(event)} · score ${format.score(event.score)}`);
+    setText(about, `${format.dayTime(at)} · ${whereOf(event)} · ${lengthOf(event)} · score ${format.score(event.score)}`);
   }
 
   function destroy() {

@@ -86,6 +86,8 @@ const SAY = {
   listening: (m) => ["good", "Listening", m.sample_rate && `${m.sample_rate} Hz, hop ${m.hop_s} s`],
   source_lost: (m) => ["bad", "Source lost", m.text],
   source_back: (m) => ["good", "Source is back", m.text],
+  source_paused: (m) => ["wait", "Paused", m.text],
+  source_resumed: (m) => ["good", "Listened to again", m.text],
   source_failed: (m) => ["bad", "Source failed", m.text],
   input_fault: (m) => ["wait", `Input fault: ${m.problem}`, m.advice],
   input_ok: (m) => ["good", `Input fault is over: ${m.problem}`],
@@ -95,6 +97,8 @@ const SAY = {
   clock_set: (m) => ["wait", `Clock was set by ${m.by_s} s`],
   config_loaded: (m) => ["good", "A changed configuration is in force", m.text],
   enrolled: (m) => ["good", "Taught sounds that are listened for", m.labels.join(", ") || "none"],
+  command_rejected: (m) => ["wait", "A command was rejected", m.text],
+  backend_changed: (m) => ["wait", `The model now runs on ${m.backend}`, m.text],
   config_rejected: (m) => ["bad", "A changed configuration was rejected", m.text],
 };
 

@@ -11,12 +11,12 @@ export function figures(status, store, history) {
   const [zone, hottest] = Object.entries(status?.temperatures ?? {}).sort((a, b) => b[1] - a[1])[0] ?? [];
   const failing = status?.outputs.filter((output) => !output.works).length ?? 0;
   const unheard =
-    status?.sources.filter((source) => !source.heard || source.failure || source.problems.length > 0).length ?? 0;
+    status?.sources.filter((source) => source.failure || (!source.paused && (!source.heard || source.problems.length > 0))).length ?? 0;
   return [
     stat(
       "Health",
       healthOf(status),
-      status && (failing + unheard > 0 ? words(unheard, failing) : "Every source is heard, every output works"),
+      status && (failing + unheard > 0 ? words(unheard, failing) : wellAs(status)),
       "health",
     ),
     stat(
@@ -52,6 +52,11 @@ export function figures(status, store, history) {
 function healthOf(status) {
   const [kind, text] = !status ? ["bad", "Stopped"] : status.healthy ? ["good", "Good"] : ["wait", "Attention"];
   return h("span", { class: "health", style: { color: `var(--${kind === "wait" ? "warn" : kind})` } }, text);
+}
+
+function wellAs({ sources }) {
+  const paused = sources.filter((source) => source.paused).map(({ name }) => name);
+  return paused.length > 0 ? `Paused: ${paused.join(", ")}` : "Every source is heard, every output works";
 }
 
 function words(sources, outputs) {
@@ -138,6 +143,7 @@ export function sourcesCard(status) {
 
 export function sourceState(source) {
   if (source.failure) return ["bad", source.failure];
+  if (source.paused) return ["off", "Paused"];
   if (!source.heard) return ["bad", "Lost"];
   if (source.problems.length > 0) return ["wait", source.problems.join(", ")];
   return ["good", "Heard"];

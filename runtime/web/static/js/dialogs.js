@@ -1,6 +1,6 @@
 /* Dialogs of the events view.
 
-showKeys()                         what the keyboard does
+showKeys(inFleet)                  what the keyboard does
 askLabel(count, labels, onLabel)   which sound several events really are
 showExport()                       how many verdicts there are, the download, and how to train with it */
 
@@ -31,11 +31,13 @@ const TRAINING = `python -m htsat_edge.htsat.train \\
   --init runtime/models/bundled/weights.safetensors \\
   --data verdicts/ --out run`;
 
+const OWN_VERDICTS = "Verdicts of a fleet are kept in the collector’s store; a device’s own page has its own. To teach a device a sound, or to tune it, use its page.";
+
 const hint = (...text) => h("p", { class: "muted" }, text);
 
-export function showKeys() {
+export function showKeys(inFleet) {
   const rows = KEYS.map(([keys, text]) => [h("dt", {}, keys.split(" ").map((key) => h("kbd", {}, key))), h("dd", {}, text)]);
-  openDialog("Keys", [h("dl", { class: "keys" }, rows), hint("Where events are selected, c, w, r and l judge all of them.")]);
+  openDialog("Keys", [h("dl", { class: "keys" }, rows), hint("Where events are selected, c, w, r and l judge all of them."), inFleet && hint(OWN_VERDICTS)]);
 }
 
 export function askLabel(events, labels, onLabel) {

@@ -10,6 +10,7 @@ makeEventList({onOpen, onSelection, onMore}) -> list
 import { hueOf } from "./colors.js";
 import { button, eventCount } from "./controls.js";
 import { h, replace } from "./dom.js";
+import { nameOf, placeOf } from "./fleet_feed.js";
 import * as format from "./format.js";
 import { icon } from "./icons.js";
 import { verdictOf } from "./verdicts.js";
@@ -138,6 +139,13 @@ export function makeEventList({ onOpen, onSelection, onMore }) {
   return list;
 }
 
+/* Where it was heard: the source, and in a fleet first of all the device, with its place where its name does not say it. */
+export function whereOf({ device, source }) {
+  if (device === null) return source;
+  const [name, place] = [nameOf(device), placeOf(device)];
+  return [name, place && !name.toLowerCase().includes(place.toLowerCase()) && place, source].filter(Boolean).join(" · ");
+}
+
 export const lengthOf = (event) => (event.offset === null ? "goes on" : format.duration(event.offset - event.onset));
 
 function fillRow({ row, open }, event) {
@@ -148,7 +156,7 @@ function fillRow({ row, open }, event) {
   replace(
     open,
     h("i", { class: "dot" }),
-    h("span", { class: "event-main" }, h("b", { class: "event-label" }, event.label), really, h("small", {}, ` ${event.source} · ${lengthOf(event)} `)),
+    h("span", { class: "event-main" }, h("b", { class: "event-label" }, event.label), really, h("small", {}, ` ${whereOf(event)} · ${lengthOf(event)} `)),
     h(
       "span",
       { class: "event-marks" },

@@ -1,7 +1,6 @@
 /* The events view: what was heard, day by day; listen, judge, undo. */
 
 import { api } from "./api.js";
-import { setLabels } from "./colors.js";
 import { button, eventCount, isNarrow } from "./controls.js";
 import { makeDetail } from "./detail.js";
 import { askLabel, showExport, showKeys } from "./dialogs.js";
@@ -9,7 +8,9 @@ import { h, replace, setText } from "./dom.js";
 import { makeEventList } from "./eventlist.js";
 import { feed } from "./feed.js";
 import { makeFilterBar } from "./filterbar.js";
+import { namesOfDevice, namesOfFleet } from "./filter_names.js";
 import { ANY, activeCount, parse, toParams, toQuery } from "./filters.js";
+import { fleet } from "./fleet_feed.js";
 import * as format from "./format.js";
 import { dayStrip, heatMap } from "./heatmap.js";
 import { icon } from "./icons.js";
@@ -17,6 +18,7 @@ import { Judge, verdictOf } from "./verdicts.js";
 import { empty, problem, spinner } from "./widgets.js";
 
 const PAGE = 100;
+const MOST_GOING_ON = 10; // events of a fleet that are looked at again each time, whether they have ended
 const STORED_AFTER_MS = 1500; // the daemon stores a message soon, not at once
 
 export function mount(root, state) {
@@ -36,7 +38,8 @@ class EventsView {
     this.scroll = 0; // of the list, while a narrow screen shows an event in its place
     this.judge = new Judge((verdicts) => this.showVerdicts(verdicts));
     this.list = makeEventList({ onOpen: (event) => this.open(event), onSelection: () => this.showBulk(), onMore: () => this.more() });
-    this.off = feed.on("message", (message) => this.heard(message));
+    this.inFleet = state.session.fleet;
+    this.off = this.inFleet ? fleet.on(() => this.look()) : feed.on("message", (message) => this.heard(message));
     document.addEventListener("keydown", this.onKey);
     document.addEventListener("keyup", this.onKeyUp);
     this.build(root);
@@ -59,8 +62,8 @@ class EventsView {
         h("h1", {}, "Events"),
         this.total,
         this.freshButton,
-        button(null, ["Keys", h("kbd", { "aria-hidden": "true" }, "?")], showKeys, { class: "events-keys", "aria-keyshortcuts": "?" }),
-        button("download", "Export", showExport, { "data-testid": "export-open" }),
+        button(null, ["Keys", h("kbd", { "aria-hidden": "true" }, "?")], () => showKeys(this.inFleet), { class: "events-keys", "aria-keyshortcuts": "?" }),
+        !this.inFleet && button("download", "Export", showExport, { "data-testid": "export-open" }),
       ),
       this.filters,
       h("div", { class: "events-body" }, this.main, this.side),
@@ -70,11 +73,10 @@ class EventsView {
   }
 
   async start() {
-    const sources = await api.get("sources").catch((error) => (problem(error), []));
+    const names = await (this.inFleet ? namesOfFleet() : namesOfDevice()).catch((error) => (problem(error), { sources: [], labels: [] }));
     if (this.gone) return;
-    this.labels = [...new Set(sources.flatMap((source) => source.labels))].sort();
-    setLabels(this.labels);
-    this.bar = makeFilterBar({ filter: this.filter, sources: sources.map(({ name }) => name), labels: this.labels, onChange: (filter) => this.setFilter(filter) });
+    this.labels = names.labels;
+    this.bar = makeFilterBar({ filter: this.filter, ...names, onChange: (filter) => this.setFilter(filter) });
     replace(this.filters, this.bar.element);
     await this.refresh();
     const key = Number(this.state.params.get("event"));
@@ -118,6 +120,7 @@ class EventsView {
         api.get("days", { ...query, from_at: null, to_at: null }, { signal }),
       ]);
       this.next = page.next;
+      [this.newest, this.shownTotal] = [page.events[0]?.key ?? null, page.total];
       setText(this.total, eventCount(page.total));
       this.list.show(page, figures.days);
       replace(this.main, page.total > 0 ? this.list.element : this.nothing());
@@ -131,6 +134,7 @@ class EventsView {
 
   nothing() {
     if (activeCount(this.filter) > 0) return empty("filter", "No event passes the filters", "Try a longer time, another class or a lower score.", button(null, "Clear filters", () => this.setFilter(ANY)));
+    if (this.inFleet) return empty("events", "Nothing was heard yet", "An event is here as soon as a device reports one.");
     const text = "An event appears here as soon as the detector reports one. Play a sound to it; if nothing comes, see why.";
     return empty("events", "Nothing was heard yet", text, h("a", { class: "button", href: "#why" }, icon("why"), "Why?"));
   }
@@ -259,11 +263,11 @@ class EventsView {
         button("cross", "Wrong", () => this.decide("wrong")),
         button("swap", "Really …", () => this.askLabel()),
         button("lock", "Lock", () => this.lock()),
-        (this.teachButton = button("sounds", "Teach this sound", () => this.teach(), { "data-testid": "teach-events" })),
+        !this.inFleet && (this.teachButton = button("sounds", "Teach this sound", () => this.teach(), { "data-testid": "teach-events" })),
       );
     if (count === 0) return;
     setText(this.bulk.firstElementChild, `${format.count(count)} selected`);
-    this.teachButton.disabled = !this.list.selected().some((event) => event.clip);
+    if (this.teachButton) this.teachButton.disabled = !this.list.selected().some((event) => event.clip);
   }
 
   /* What has a clip becomes recordings of a sound of one's own. */
@@ -279,6 +283,19 @@ class EventsView {
     if (type === "start" && isShown && passes(sources, source) && passes(labels, label)) this.setFresh(this.fresh + 1);
     const event = type === "end" && this.list.events.find((other) => other.offset === null && other.source === source && other.id === id);
     if (event) setTimeout(() => this.reload(event), STORED_AFTER_MS);
+  }
+
+  /* What is new in a fleet is shown at once where nobody is at work on the list; else it is offered. */
+  async look() {
+    if (document.hidden || this.element.hasAttribute("aria-busy")) return;
+    const page = await api.get("events", { ...toQuery(this.filter), limit: 1 }).catch(() => null);
+    if (this.gone || !page || this.element.hasAttribute("aria-busy")) return;
+    for (const event of this.list.events.filter((one) => one.offset === null).slice(0, MOST_GOING_ON)) this.reload(event);
+    const newest = page.events[0]?.key ?? null;
+    if (newest === null || newest === this.newest) return;
+    const isAtWork = this.detail || this.list.selected().length > 0 || window.scrollY > 100 || this.element.contains(document.activeElement);
+    if (isAtWork) this.setFresh(Math.max(1, page.total - this.shownTotal));
+    else this.refresh();
   }
 
   setFresh(count) {
@@ -324,7 +341,7 @@ class EventsView {
     l: () => this.lock(),
     x: () => this.list.current && this.list.select(this.list.current),
     u: () => this.judge.undo(),
-    "?": showKeys,
+    "?": () => showKeys(this.inFleet),
     Escape: () => (this.list.selected().length > 0 ? this.list.selectAll(false) : this.close()),
   };
 }

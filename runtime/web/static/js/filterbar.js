@@ -1,6 +1,7 @@
 /* The controls that filter the list of events.
 
-makeFilterBar({filter, sources, labels, onChange}) -> {element, update(filter)}
+makeFilterBar({filter, sources, labels, devices, places, onChange}) -> {element, update(filter)}
+devices and places are of a fleet: [[topic, name]], and names.
 onChange(filter) is called with the whole new filter; update shows one that came from elsewhere, such as the heat map. */
 
 import { hueOf } from "./colors.js";
@@ -11,7 +12,7 @@ import * as format from "./format.js";
 import { icon } from "./icons.js";
 import { dayAfter } from "./zoned.js";
 
-export function makeFilterBar({ filter, sources, labels, onChange }) {
+export function makeFilterBar({ filter, sources, labels, devices = [], places = [], onChange }) {
   let now = filter;
   const change = (part) => {
     now = { ...now, ...part };
@@ -25,6 +26,9 @@ export function makeFilterBar({ filter, sources, labels, onChange }) {
 
   const [from, to, locked, clip] = [day("from"), day("to"), tick("locked"), tick("clip")];
   const source = adder("source", sources, (name) => change({ sources: [...now.sources, name] }));
+  const device = adder("device", devices, (topic) => change({ devices: [...now.devices, topic] }));
+  const place = adder("place", places, (name) => change({ places: [...now.places, name] }));
+  const nameOf = (topic) => devices.find(([one]) => one === topic)?.[1] ?? topic;
   const label = adder("class", labels, (name) => change({ labels: [...now.labels, name] }));
   const verdicts = [["", "Any"], ["none", "Not judged"], ["correct", "Correct"], ["wrong", "Wrong"]];
   const decision = h("select", { onchange: () => change({ decision: decision.value || null }) }, verdicts.map(([value, text]) => h("option", { value }, text)));
@@ -49,6 +53,8 @@ export function makeFilterBar({ filter, sources, labels, onChange }) {
     field("From", from),
     field("To", to),
     sources.length > 1 && field("Source", source),
+    places.length > 1 && field("Place", place),
+    devices.length > 1 && field("Device", device),
     field("Class", label),
     field("Verdict", decision),
     field("Lowest score", h("span", { class: "filter-score" }, score, scoreText)),
@@ -71,6 +77,8 @@ export function makeFilterBar({ filter, sources, labels, onChange }) {
     clip.checked = now.clip;
     source.show(now.sources);
     label.show(now.labels);
+    device.show(now.devices);
+    place.show(now.places);
     for (const preset of presets) preset.setAttribute("aria-pressed", preset.first === now.from && preset.last === now.to);
     const count = activeCount(now);
     setText(toggle.lastElementChild, count > 0 ? `Filters · ${count}` : "Filters");
@@ -80,6 +88,8 @@ export function makeFilterBar({ filter, sources, labels, onChange }) {
       chips,
       hours.length > 0 && chip(hours.join(" to "), () => change({ from: whole, to: whole })),
       now.sources.map((name) => chip(name, () => change({ sources: now.sources.filter((other) => other !== name) }))),
+      now.places.map((name) => chip(name, () => change({ places: now.places.filter((other) => other !== name) }))),
+      now.devices.map((topic) => chip(nameOf(topic), () => change({ devices: now.devices.filter((other) => other !== topic) }))),
       now.labels.map((name) => chip(name, () => change({ labels: now.labels.filter((other) => other !== name) }), hueOf(name))),
       count > 0 && button(null, "Clear filters", () => change(ANY), { class: "quiet small", "data-testid": "clear-filters" }),
     );
@@ -98,10 +108,10 @@ function chip(text, onclick, hue) {
   return button(null, [hue !== undefined && h("i", { class: "dot" }), text, icon("cross", { size: 12 })], onclick, props);
 }
 
-/* A list of which each choice adds a chip. */
+/* A list of which each choice adds a chip; of names, or of [value, name]. */
 function adder(what, names, onAdd) {
   const onchange = () => select.value && onAdd(select.value);
-  const select = h("select", { onchange }, h("option", { value: "" }), names.map((name) => h("option", { value: name }, name)));
+  const select = h("select", { onchange }, h("option", { value: "" }), names.map((item) => h("option", { value: [item].flat()[0] }, [item].flat().at(-1))));
   select.show = (chosen) => {
     select.options[0].textContent = `${chosen.length > 0 ? "Add a" : "Any"} ${what}`;
     for (const option of select.options) option.disabled = chosen.includes(option.value);

@@ -1,6 +1,6 @@
 /* What the list of events is filtered by: in the address, so that a link can be shared, and as the server takes it.
 
-A filter: {from, to, sources, labels, decision, minScore, locked, clip}. `from` and `to` are days, "2025-11-27", of which the last
+A filter: {from, to, sources, labels, devices, places, decision, minScore, locked, clip}. `from` and `to` are days, "2025-11-27", of which the last
 counts too, or times, "2025-11-27T07:00", in the device's zone. ANY lets everything through.
 parse(URLSearchParams) -> filter     toParams(filter) -> URLSearchParams     toQuery(filter) -> parameters of the API
 activeCount(filter)    how many limits there are */
@@ -9,7 +9,7 @@ import { dayAfter, dayStart, fromLocal } from "./zoned.js";
 
 const TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d)?$/;
 
-export const ANY = { from: null, to: null, sources: [], labels: [], decision: null, minScore: 0, locked: false, clip: false };
+export const ANY = { from: null, to: null, sources: [], labels: [], devices: [], places: [], decision: null, minScore: 0, locked: false, clip: false };
 
 const startOf = (text) => (text.includes("T") ? fromLocal(text) : dayStart(text));
 
@@ -21,6 +21,8 @@ export function parse(params) {
     to: time("to"),
     sources: params.getAll("source"),
     labels: params.getAll("label"),
+    devices: params.getAll("device"),
+    places: params.getAll("place"),
     decision: ["none", "correct", "wrong"].find((decision) => decision === params.get("decision")) ?? null,
     minScore: minScore > 0 && minScore <= 1 ? minScore : 0,
     locked: params.has("locked"),
@@ -28,18 +30,21 @@ export function parse(params) {
   };
 }
 
-export function toParams({ from, to, sources, labels, decision, minScore, locked, clip }) {
+export function toParams({ from, to, sources, labels, devices, places, decision, minScore, locked, clip }) {
   const single = { from, to, decision, min_score: minScore, locked, clip };
   const pairs = Object.entries(single).filter(([, value]) => value);
-  return new URLSearchParams([...pairs, ...sources.map((name) => ["source", name]), ...labels.map((name) => ["label", name])]);
+  const lists = Object.entries({ source: sources, label: labels, device: devices, place: places });
+  return new URLSearchParams([...pairs, ...lists.flatMap(([name, values]) => values.map((value) => [name, value]))]);
 }
 
-export function toQuery({ from, to, sources, labels, decision, minScore, locked, clip }) {
+export function toQuery({ from, to, sources, labels, devices, places, decision, minScore, locked, clip }) {
   return {
     from_at: from && startOf(from),
     to_at: to && (to.includes("T") ? fromLocal(to) : dayStart(dayAfter(to))),
     source: sources,
     label: labels,
+    device: devices,
+    place: places,
     decision,
     min_score: minScore || null,
     locked: locked || null,
@@ -47,6 +52,6 @@ export function toQuery({ from, to, sources, labels, decision, minScore, locked,
   };
 }
 
-export function activeCount({ from, to, sources, labels, decision, minScore, locked, clip }) {
-  return sources.length + labels.length + [from || to, decision, minScore, locked, clip].filter(Boolean).length;
+export function activeCount({ from, to, sources, labels, devices, places, decision, minScore, locked, clip }) {
+  return [sources, labels, devices, places].flat().length + [from || to, decision, minScore, locked, clip].filter(Boolean).length;
 }

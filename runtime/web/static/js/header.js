@@ -2,22 +2,25 @@
 
 import { h, replace } from "./dom.js";
 import { feed } from "./feed.js";
+import { fleet, isTroubled } from "./fleet_feed.js";
 import * as format from "./format.js";
 import { icon } from "./icons.js";
 
-const LINKS = [
-  ["live", "Live"],
-  ["events", "Events"],
-  ["why", "Why?"],
-  ["tune", "Tune"],
-  ["sounds", "Sounds"],
-  ["device", "Device"],
-];
+const LINKS = {
+  fleet: "Fleet",
+  live: "Live",
+  events: "Events",
+  why: "Why?",
+  tune: "Tune",
+  sounds: "Sounds",
+  device: "Device",
+};
 const STATES = {
   connecting: ["wait", "Connecting"],
   live: ["good", "Listening"],
   "no-daemon": ["bad", "Daemon stopped"],
   "no-server": ["bad", "No connection"],
+  "no-store": ["bad", "No store"],
   "sent-away": ["wait", "Waiting"],
 };
 const THEMES = { auto: "as the system", light: "light", dark: "dark" };
@@ -25,6 +28,7 @@ const THEMES = { auto: "as the system", light: "light", dark: "dark" };
 export function makeHeader(root, { onLogout }) {
   let links = {};
   let state;
+  let ofFleet = false;
   let selected = "live";
 
   const themeButton = () => {
@@ -47,17 +51,18 @@ export function makeHeader(root, { onLogout }) {
   };
 
   const header = {
-    start(session) {
+    start(session, views) {
       root.hidden = false;
+      ofFleet = session.fleet;
       links = Object.fromEntries(
-        LINKS.map(([name, text]) => [
+        views.map((name) => [
           name,
-          h("a", { href: `#${name}` }, icon(name, { size: 20 }), h("span", null, text)),
+          h("a", { href: `#${name}` }, icon(name, { size: 20 }), h("span", null, LINKS[name])),
         ]),
       );
       state = h(
         "a",
-        { class: "state", href: "#device", "data-testid": "connection" },
+        { class: "state", href: ofFleet ? "#fleet" : "#device", "data-testid": "connection" },
         h("i", { class: "dot" }),
         h("span"),
       );
@@ -65,10 +70,11 @@ export function makeHeader(root, { onLogout }) {
         root,
         h(
           "a",
-          { class: "brand", href: "#live", "aria-label": "htsat-edge" },
+          { class: "brand", href: `#${views[0]}`, "aria-label": "htsat-edge" },
           h("img", { src: "static/icon.svg", alt: "", width: 26, height: 26 }),
           h("b", null, "htsat-edge"),
           session.demo && h("span", { class: "tag" }, "demo"),
+          ofFleet && h("span", { class: "tag" }, "fleet"),
         ),
         h("nav", { "aria-label": "Views" }, Object.values(links)),
         state,
@@ -97,14 +103,27 @@ export function makeHeader(root, { onLogout }) {
 
     update() {
       if (!state) return;
-      const [kind, text] = STATES[feed.state];
-      const unwell = feed.state === "live" && feed.device && !feed.device.healthy;
-      state.dataset.kind = unwell ? "wait" : kind;
-      state.lastElementChild.textContent = unwell ? "Needs attention" : text;
+      const [kind, text] = ofFleet ? fleetState() : deviceState();
+      state.dataset.kind = kind;
+      state.lastElementChild.textContent = text;
     },
   };
   feed.on("device", header.update);
   return header;
+}
+
+function deviceState() {
+  const unwell = feed.state === "live" && feed.device && !feed.device.healthy;
+  return unwell ? ["wait", "Needs attention"] : STATES[feed.state];
+}
+
+function fleetState() {
+  if (fleet.state !== "live") return STATES[fleet.state];
+  const down = fleet.devices.filter((device) => device.state === "offline").length;
+  const troubled = fleet.devices.filter(isTroubled).length;
+  if (down > 0) return ["bad", `${down} of ${fleet.devices.length} down`];
+  if (troubled > 0) return ["wait", `${troubled} of ${fleet.devices.length} ${troubled > 1 ? "need" : "needs"} attention`];
+  return fleet.devices.length > 0 ? ["good", "All up"] : ["wait", "No device yet"];
 }
 
 export function makeBanner(root, { onRetry }) {
@@ -113,10 +132,11 @@ export function makeBanner(root, { onRetry }) {
       "The daemon is not running",
       `${feed.wasLive ? `Nothing is heard since ${format.time(feed.since)}.` : "Nothing is heard at present."} What was stored can still be read; this page goes on by itself when the daemon is back.`,
     ],
-    "no-server": () => [
+    "no-server": (now) => [
       "The page’s server does not answer",
-      `No connection since ${format.time(feed.since)}. It is tried again every few seconds.`,
+      `No connection since ${format.time(now.since)}. It is tried again every few seconds.`,
     ],
+    "no-store": (now) => ["The store cannot be read", `${now.detail}. It is tried again every few seconds.`],
     "sent-away": () => [
       "Too many browsers watch",
       "This one waits half a minute and tries again. Close the page elsewhere to watch here.",
@@ -126,7 +146,7 @@ export function makeBanner(root, { onRetry }) {
     update(now) {
       const say = text[now?.state];
       if (!say) return replace(root);
-      const [title, detail] = say();
+      const [title, detail] = say(now);
       replace(
         root,
         h(

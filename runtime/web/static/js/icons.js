@@ -4,6 +4,8 @@ import { s } from "./dom.js";
 
 /* Paths on a grid of 24. */
 const PATHS = {
+  fleet: "M4 4h6v6H4zM14 4h6v6h-6zM4 14h6v6H4zM14 14h6v6h-6z",
+  open: "M14 4h6v6M20 4l-9 9M18 14v6H4V6h6",
   live: "M3 12h2m2-4v8m3-12v16m3-13v10m3-14v18m3-12v6m2-3h0",
   events: "M8 6h13M8 12h13M8 18h13M3.5 6h.01M3.5 12h.01M3.5 18h.01",
   why: "M9.2 9a3 3 0 1 1 4.4 2.6c-1 .6-1.6 1.2-1.6 2.4M12 17.5h.01M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z",

@@ -170,6 +170,7 @@ export function makeCard(source, { onPick }) {
 
 function stateOf(info) {
   if (info.failure) return ["bad", "Not detecting"];
+  if (info.paused) return ["off", "Paused"];
   if (!info.heard) return ["bad", "Lost"];
   if (info.problems.length > 0) return ["wait", "Input fault"];
   return info.behind_s > 2 * info.hop_s + 2 ? ["wait", "Behind"] : ["good", "Heard"];

@@ -9,11 +9,13 @@ A view is a module that exports mount(root, state) -> unmount. State:
 import { api, onUnauthorized, ApiError } from "./api.js";
 import { h, replace } from "./dom.js";
 import { feed, startFeed, stopFeed } from "./feed.js";
+import { fleet, startFleet, stopFleet } from "./fleet_feed.js";
 import * as format from "./format.js";
 import { makeHeader, makeBanner } from "./header.js";
 import { empty, spinner, problem } from "./widgets.js";
 
 const VIEWS = {
+  fleet: { title: "Fleet", load: () => import("./fleet.js") },
   live: { title: "Live", load: () => import("./live.js") },
   events: { title: "Events", load: () => import("./events.js") },
   why: { title: "Why?", load: () => import("./why.js") },
@@ -21,6 +23,8 @@ const VIEWS = {
   sounds: { title: "Sounds", load: () => import("./sounds.js") },
   device: { title: "Device", load: () => import("./device.js") },
 };
+const OF_DEVICE = ["live", "events", "why", "tune", "sounds", "device"];
+const OF_FLEET = ["fleet", "events"];
 const RETRY_S = 3;
 
 const root = document.getElementById("main");
@@ -32,7 +36,8 @@ let opening = 0; // number of the view that is being opened: a later one overtak
 
 function address() {
   const [name, query] = location.hash.slice(1).split("?");
-  return { name: name in VIEWS ? name : "live", params: new URLSearchParams(query ?? "") };
+  const views = session?.fleet ? OF_FLEET : OF_DEVICE;
+  return { name: views.includes(name) ? name : views[0], params: new URLSearchParams(query ?? "") };
 }
 
 const hashOf = (name, params) => {
@@ -77,6 +82,7 @@ function leave(...content) {
 async function login() {
   root.dataset.view = "login";
   stopFeed();
+  stopFleet();
   opening++;
   const { mount } = await import("./login.js");
   leave();
@@ -108,9 +114,10 @@ async function begin() {
   }
   format.setZone(session.zone);
   if (!session.logged_in) return login();
-  header.start(session);
+  header.start(session, session.fleet ? OF_FLEET : OF_DEVICE);
   feed.wantFrames(address().name === "live"); // else Live would connect again at once
-  startFeed();
+  if (session.fleet) startFleet();
+  else startFeed();
   await show();
 }
 
@@ -118,6 +125,10 @@ onUnauthorized(() => root.dataset.view !== "login" && login());
 feed.on("state", () => {
   header.update();
   banner.update(feed);
+});
+fleet.on(() => {
+  header.update();
+  banner.update(fleet);
 });
 window.addEventListener("hashchange", () => session?.logged_in && show());
 document.querySelector(".skip").addEventListener("click", (event) => {

@@ -88,20 +88,27 @@ export function makePlayer(event) {
   const timer = setTimeout(() => {
     if (clip) loadClip();
     else say(event.offset === null ? "The event goes on. Its clip comes when it ends." : "There is no clip of this event.");
-    loadScores();
+    markEvent();
+    if (event.device === null) loadScores();
+    else showWithoutScores(); // a collector has none
   }, PATIENCE_MS);
 
   async function loadClip() {
-    const url = (audio.src = api.url(`clips/${clip.name}`));
-    say("Loading the clip …");
+    const url = api.url(`clips/${clip.name}`, { device: event.device });
+    if (event.device === null) audio.src = url;
+    else bar.hidden = true; // what a device does not give cannot be played
+    say(event.device === null ? "Loading the clip …" : "Fetching the clip from the device …");
     try {
       const answer = await fetch(url, { signal });
       if (!answer.ok) throw new Error((await answer.json().catch(() => null))?.detail ?? `The clip could not be loaded (${answer.status}).`);
+      const content = await answer.blob();
+      if (event.device !== null) playHere(content);
       if (picture.lengthS > LONGEST_S) return say("The clip is too long to be drawn.");
-      const sound = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(await answer.arrayBuffer());
+      const sound = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(await content.arrayBuffer());
       if (signal.aborted) return;
       picture.lengthS = sound.duration;
       say("");
+      show();
       await drawSound(sound);
     } catch (error) {
       if (signal.aborted) return;
@@ -110,6 +117,13 @@ export function makePlayer(event) {
       say(picture.plays ? "This browser cannot draw the clip." : error.message);
       show();
     }
+  }
+
+  /* A clip that came from a device is fetched once, not again to be played. */
+  function playHere(content) {
+    audio.src = URL.createObjectURL(content);
+    signal.addEventListener("abort", () => URL.revokeObjectURL(audio.src));
+    bar.hidden = false;
   }
 
   async function drawSound(sound) {
@@ -124,8 +138,16 @@ export function makePlayer(event) {
     await melSpectrogram(sound.getChannelData(0), { columns, signal, onPart });
   }
 
-  async function loadScores() {
+  function markEvent() {
     picture.events = [{ label: event.label, from: event.at - base, to: event.offset === null ? null : event.at + lastsS - base }];
+  }
+
+  function showWithoutScores() {
+    element.style.setProperty("--lanes", 0);
+    show();
+  }
+
+  async function loadScores() {
     try {
       const span = await api.get("scores", { source: event.source, from_at: base, to_at: base + picture.lengthS }, { signal });
       picture.lanes = lanesOf(span, event.label, base);

@@ -1,0 +1,73 @@
+/* The devices of a fleet, which the page of a collector shows; asked for every REFRESH_S while somebody looks.
+
+startFleet(), stopFleet()
+fleet.state       "connecting", "live", "no-server", "no-store"; fleet.since: when it began; fleet.detail: what is wrong
+fleet.devices     [DeviceSummary], by place and name
+fleet.on(handler) -> off        called with every answer
+fleet.ready()     a promise: the devices are there, or cannot be had
+nameOf(topic)     what people call a device         placeOf(topic)   where it is, or null         pageOf(topic)   its own page, ending with /, or null
+isTroubled(device)   whether somebody should look after it */
+
+import { api } from "./api.js";
+
+const REFRESH_S = 10;
+
+const handlers = new Set();
+let running = false;
+let timer = 0;
+let asked = Promise.resolve();
+
+export const fleet = {
+  state: "connecting",
+  since: Date.now() / 1000,
+  detail: "",
+  devices: [],
+
+  on(handler) {
+    handlers.add(handler);
+    return () => handlers.delete(handler);
+  },
+
+  ready: () => asked,
+};
+
+const find = (topic) => fleet.devices.find((device) => device.device === topic);
+export const nameOf = (topic) => find(topic)?.name ?? topic;
+export const placeOf = (topic) => find(topic)?.place ?? null;
+export const pageOf = (topic) => find(topic)?.page?.replace(/\/*$/, "/") ?? null;
+export const isTroubled = ({ state, healthy, problems }) => state === "offline" || healthy === false || problems.length > 0;
+
+export function startFleet() {
+  running = true;
+  document.addEventListener("visibilitychange", look);
+  look();
+}
+
+export function stopFleet() {
+  running = false;
+  document.removeEventListener("visibilitychange", look);
+  clearTimeout(timer);
+}
+
+function look() {
+  clearTimeout(timer);
+  if (running && !document.hidden) asked = ask();
+}
+
+async function ask() {
+  try {
+    fleet.devices = (await api.get("fleet")).devices;
+    setState("live");
+  } catch (error) {
+    fleet.detail = error.detail ?? String(error);
+    setState(error.status === 0 ? "no-server" : "no-store");
+  }
+  for (const handler of [...handlers]) handler();
+  clearTimeout(timer);
+  if (running) timer = setTimeout(look, REFRESH_S * 1000);
+}
+
+function setState(state) {
+  if (state !== fleet.state) fleet.since = Date.now() / 1000;
+  fleet.state = state;
+}
