@@ -34,6 +34,12 @@ class Stage:
 
 
 @pytest.fixture(scope="session")
+def root():
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
 def stages():
     """Those of the Dockerfile: what comes before the first FROM, that which builds, and the image."""
     lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
