@@ -65,7 +65,7 @@ test-device:
 # The server of nvidia-pytriton has Python's backend only, for the system's own python3 and numpy 1.
 TRITON := .venv-triton
 test-triton: $(VENV)/.test $(TREE) $(TRITON)/.ready
-	HTSAT_EDGE_TRITON=$(TRITON) $(BIN)/python -m pytest tests/export/triton tests/runtime/models/backends/test_remote_triton.py
+	HTSAT_EDGE_TRITON=$(TRITON) $(BIN)/python -m pytest tests/export/triton_models tests/runtime/models/backends/test_remote_triton.py
 
 $(TRITON)/.ready:
 	@echo "==> Triton Inference Server in $(TRITON): about 700 MB on disk"

@@ -20,14 +20,14 @@ from pathlib import Path
 from htsat_edge.runtime.common.command import Parser, count, refuse_without_extra, run
 
 try:
-    from htsat_edge.export.triton.configs import AT_ONCE, PLATFORMS, Served, in_python, read_tensors
+    from htsat_edge.export.triton_models.configs import AT_ONCE, PLATFORMS, Served, in_python, read_tensors
 except Exception as error:  # it may be there, and broken
     if __name__ != "__main__":
         raise
     refuse_without_extra("to_triton.py", "remote", error)
 
-from htsat_edge.export.triton.plans import ServedEngine, choose_plans
-from htsat_edge.export.triton.repository import refuse_foreign_model, write_events_model, write_graph_model
+from htsat_edge.export.triton_models.plans import ServedEngine, choose_plans
+from htsat_edge.export.triton_models.repository import refuse_foreign_model, write_events_model, write_graph_model
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.models.bundle import BUNDLED, Bundle, load_bundle
 from htsat_edge.runtime.models.sounds import SOUNDS_FOLDER

@@ -3,7 +3,9 @@
 import ast
 import re
 import runpy
+import sys
 from collections import defaultdict
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,13 @@ def test_no_function_is_too_long(folder):
 def test_few_entries_at_the_root_of_runtime():
     entries = [path.name for path in (ROOT / "runtime").iterdir() if path.name != "__pycache__"]
     assert len(entries) <= MOST_ENTRIES
+
+
+@pytest.mark.parametrize("folder", ["export", "calibration"])
+def test_nothing_beside_a_script_hides_a_library(folder):
+    """A script's own folder is looked in first: torch took export/triton for its compiler."""
+    names = {path.stem for path in (ROOT / folder).iterdir()}
+    assert names & {*sys.stdlib_module_names, *packages_distributions(), "triton", "tensorrt", "pycuda"} == set()
 
 
 def test_classes_have_one_meaning():

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("tritonclient.grpc", reason="needs tritonclient")
 
 from htsat_edge.export.to_triton import main
-from htsat_edge.export.triton.configs import from_text
+from htsat_edge.export.triton_models.configs import from_text
 from htsat_edge.runtime.models.engines import read_engine, read_manifests
 
 ROOT = Path(__file__).parent.parent.parent

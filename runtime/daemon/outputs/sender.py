@@ -79,9 +79,9 @@ class Sender(Generic[Item]):
 
     def lose(self, count: int, reason: str, kind: str = "lost") -> None:
         """Count items as lost, for a reason that is reported once a while; `kind` is what that applies to."""
-        self.dropped += count
         self._faults += 1
         self._report_fault(kind, reason)
+        self.dropped += count  # last: who sees the count finds the reason
 
     @property
     def waiting(self) -> int:

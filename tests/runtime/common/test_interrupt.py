@@ -33,6 +33,7 @@ WITHOUT = {
     "htsat_edge.export.baselines",
     "htsat_edge.runtime.archive.worker",
     "htsat_edge.runtime.commands.bench.worker",
+    "htsat_edge.runtime.daemon.outputs.notify.deliver",
     "htsat_edge.runtime.common.lifeline",
 }
 """Programs that import nothing large before they work, and those that never get Ctrl-C."""

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from htsat_edge.export.triton.configs import LABELS, Served, events_config, graph_config, has_mark, to_text
-from htsat_edge.export.triton.plans import ServedEngine
+from htsat_edge.export.triton_models.configs import LABELS, Served, events_config, graph_config, has_mark, to_text
+from htsat_edge.export.triton_models.plans import ServedEngine
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.files import refuse_unwritable_folder, replacing_folder
 from htsat_edge.runtime.models.bundle import MODEL_FILE
@@ -78,7 +78,7 @@ def _write_model_py(version: Path, module: str) -> None:
     name = MODELS_PY[module]
     (version / MODEL_PY).write_text(
         '"""Written by htsat-edge\'s to_triton.py; the server\'s Python needs the package htsat-edge."""\n\n'
-        f"from htsat_edge.export.triton.{module} import {name} as TritonPythonModel  # noqa: F401\n",
+        f"from htsat_edge.export.triton_models.{module} import {name} as TritonPythonModel  # noqa: F401\n",
         encoding="utf-8",
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as triton
 
-from htsat_edge.export.triton.streams import Piece, ServedStreams
+from htsat_edge.export.triton_models.streams import Piece, ServedStreams
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.models.bundle import load_bundle

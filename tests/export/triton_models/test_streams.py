@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from htsat_edge.export.triton.streams import Piece, ServedStreams
+from htsat_edge.export.triton_models.streams import Piece, ServedStreams
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.detector import Detector
 from htsat_edge.runtime.models.backends.backend import Scores

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("tritonclient.grpc", reason="needs tritonclient")
 pytest.importorskip("google.protobuf", reason="needs protobuf")
 
-from htsat_edge.export.triton.configs import (
+from htsat_edge.export.triton_models.configs import (
     PLATFORMS,
     Served,
     events_config,
