@@ -124,12 +124,12 @@ class KServeClient:
             status = str(error.status())
         if isinstance(error, TimeoutError) or status == LATE:
             return NotReadyError(f"{url}: has not answered within {timeout_s:g} s")
-        text = error.message() if hasattr(error, "message") else error
+        text = str(error.message() if hasattr(error, "message") else error)
+        if self._server.token is not None:
+            text = text.replace(self._server.token, "…")  # a proxy may repeat what it was sent
         why = visible(in_one_line(text)) or status or type(error).__name__
         if why.startswith(UNDECODED):
             why = f"it answers {status}"
-        if self._server.token is not None:
-            why = why.replace(self._server.token, "…")  # a proxy may repeat what it was sent
         if status in DENIED:
             return HtsatEdgeError(f"{url}: refuses this device ({why}): model.remote.token must be one that it knows")
         if status in WRONG:

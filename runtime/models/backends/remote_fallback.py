@@ -80,11 +80,14 @@ class RemoteFallback:
         self._problem = f"the server has not answered within {BEGIN_S:g} s"
         self._requests: SimpleQueue[_Request | None] = SimpleQueue()
         self._looked, self._closing = threading.Event(), threading.Event()
+        self._deciding = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="remote", daemon=True)
         self._thread.start()
         self._looked.wait(BEGIN_S)
-        if self._server is None:
-            self._report(backend_name(local), self._problem)
+        with self._deciding:
+            if self._server is None:
+                self._looked.set()  # a look that ends later is a change
+                self._report(backend_name(local), self._problem)
 
     @property
     def present(self) -> Backend:
@@ -135,10 +138,10 @@ class RemoteFallback:
             self._steady_s = 0.0
         else:
             self._steady_s = min(max(2 * self._steady_s, FIRST_STEADY_S), LONGEST_STEADY_S)
-        self._server = None
         self._falls += 1
+        self._report(backend_name(self._local), reason)  # first: the thread may find and report the server at once
+        self._server = None
         self._requests.put(None)  # the thread may wait for another request
-        self._report(backend_name(self._local), reason)
 
     def _report(self, backend: str, text: str) -> None:
         logger.warning("%s; %s runs the model from now on", text, backend)
@@ -159,12 +162,13 @@ class RemoteFallback:
             release_thread()
 
     def _use(self, server: RemoteBackend, took_s: float) -> None:
-        if self._looked.is_set():
-            self._back_s = self._clock()
-            self._report(server.name, f"it answers in {1000 * took_s:.0f} ms")
-        self._requests = SimpleQueue()  # what is left of the last time is of no use
-        self._server = server
-        self._looked.set()
+        with self._deciding:
+            if self._looked.is_set():
+                self._back_s = self._clock()
+                self._report(server.name, f"it answers in {1000 * took_s:.0f} ms")
+            self._requests = SimpleQueue()  # what is left of the last time is of no use
+            self._server = server
+            self._looked.set()
 
     def _serve(self, server: RemoteBackend) -> None:
         """Answer requests until the server is left."""
