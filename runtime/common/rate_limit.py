@@ -43,6 +43,10 @@ class RepeatedWarnings:
         self._logger.warning("%s%s", text, left_out)
         return True
 
+    def forget(self, kind: str) -> None:
+        """Have the next warning of a kind logged, as what was wrong has ended meanwhile."""
+        self._kinds.pop(kind, None)
+
     def close(self) -> None:
         """Log how many of each kind were left out."""
         for known in list(self._kinds.values()):  # other threads may go on to warn

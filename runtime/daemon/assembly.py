@@ -9,14 +9,13 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.machine import cores
 from htsat_edge.runtime.daemon.clock import SystemClock
 from htsat_edge.runtime.daemon.config import DaemonConfig, MqttConfig, OutputsConfig, SourceConfig
-from htsat_edge.runtime.daemon.control import Command
+from htsat_edge.runtime.daemon.control import SetListening
 from htsat_edge.runtime.daemon.hop import control_hop
 from htsat_edge.runtime.daemon.level import with_level_label
 from htsat_edge.runtime.daemon.live.status import StatusReader
@@ -124,7 +123,8 @@ def open_parts(
     record_scores(store, sessions, config.outputs)
     status = StatusReader(sessions, scorer, publisher)
     if config.outputs.mqtt is not None:
-        complete_mqtt(config.outputs.mqtt, outputs, model.bundle, uid, status, system, carried.commands, news)
+        complete_mqtt(config.outputs.mqtt, outputs, model.bundle, uid, status, system, carried, news)
+    end_pauses(config.outputs, sessions, carried)
     start_senders(outputs, listeners, writer, opened)
     page = open_servers(config, status, opened, carried, config_file)
     for sender in publisher.senders:
@@ -168,7 +168,7 @@ def complete_mqtt(
     uid: str,
     status: StatusReader,
     system: SystemClock,
-    commands: SimpleQueue[Command],
+    carried: Carried,
     news: threading.Event,
 ) -> None:
     """Have MQTT say what the device is and how it gets on, and take commands where it may."""
@@ -180,7 +180,17 @@ def complete_mqtt(
             profile = ProfileReader(config, bundle, uid, status, system)
             output.report = DeviceReport(profile, status, config.health_s)
             if config.commands:
-                output.accept({session.feed.name: not session.paused for session in status.sessions}, commands, news)
+                listening = {session.feed.name: not session.paused for session in status.sessions}
+                output.accept(listening, carried.commands, news, carried.retained)
+
+
+def end_pauses(config: OutputsConfig, sessions: Sequence[SourceSession], carried: Carried) -> None:
+    """Have paused sources listened to again where nobody may command that any more."""
+    if config.mqtt is None or not config.mqtt.commands:
+        carried.retained.clear()
+        for session in sessions:
+            if session.paused:
+                carried.commands.put(SetListening(session.feed.name, True, "the configuration, without commands"))
 
 
 def record_scores(store: StoreOutput | None, sessions: Sequence[SourceSession], config: OutputsConfig) -> None:
@@ -284,7 +294,7 @@ def make_session(
     """Return the session of a source, which goes on where the one before has ended."""
     progress = carried.progress.get(feed.name) or SourceProgress()
     if feed.name in carried.paused and progress.paused_s is None:
-        progress.paused_s = progress.end_s
+        progress.begin_pause()
     return SourceSession(
         feed,
         info,

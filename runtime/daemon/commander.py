@@ -59,7 +59,8 @@ class ThresholdWriter:
         self._thread.join(STOP_S)
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        going_on = True
+        while going_on:
             latest: dict[tuple[str, str], SetThreshold] = {}
             command = self._wanted.get()
             while command is not None:  # a slider that is dragged asks for many, of which the last counts
@@ -68,6 +69,7 @@ class ThresholdWriter:
                     command = self._wanted.get_nowait()
                 except Empty:
                     break
+            going_on = command is not None  # what was wanted before the end is written, too
             for wanted in latest.values():
                 self._try_to_write(wanted)
 

@@ -33,6 +33,8 @@ class DeviceProfile(BaseModel):
     """Of the engine; null where there is none."""
     hop_s: dict[str, float]
     """By source."""
+    health_s: float
+    """How often it says how it gets on, at the least: one that is silent for much longer is gone."""
     page: str | None
     """Address of the device's page, from which a collector fetches clips; null where there is none to reach."""
 

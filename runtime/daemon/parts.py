@@ -44,6 +44,8 @@ class Carried:
     """Feeds that are not listened to, as somebody has asked; they stay so where their source begins anew."""
     commands: SimpleQueue[Command] = field(default_factory=SimpleQueue)
     """What others ask of whichever daemon runs."""
+    retained: dict[str, bytes] = field(default_factory=dict)
+    """The retained commands that were taken, by topic: what comes again at a connection undoes nothing."""
 
     def holds(self, source: Source) -> bool:
         """Return whether a source goes on."""

@@ -43,6 +43,12 @@ class SourceProgress:
     _hour_s: float = HOUR_S
     """When the present hour is over."""
 
+    def begin_pause(self) -> None:
+        """Take note that it is not listened to from now on, which is one gap."""
+        self.paused_s = self.end_s
+        for coverage in (self.coverage, self.all_time):
+            coverage.gaps += 1
+
     def advance(self, until_s: float, heard: bool) -> Iterator[Hour]:
         """Count time that was heard or lost; yield each hour that is over."""
         while self.end_s < until_s:

@@ -103,8 +103,8 @@ class SourceSession:
 
     @property
     def faults(self) -> set[str]:
-        """Names of the input faults at present."""
-        return self.progress.monitor.active if self.progress.monitor is not None else set()
+        """Names of the input faults at present; none of a source that nobody wants to hear."""
+        return set() if self.paused or self.progress.monitor is None else self.progress.monitor.active
 
     @property
     def level_dbfs(self) -> float:
@@ -224,9 +224,7 @@ class SourceSession:
     def pause(self, text: str) -> list[Message]:
         """Listen no more until `resume`; what came before must be finished."""
         before = self.end_pause()
-        self.progress.paused_s = self.end_s
-        for coverage in (self.coverage, self.all_time):
-            coverage.gaps += 1
+        self.progress.begin_pause()
         return [*before, SourcePaused(source=self.feed.name, time=self._say.now(), text=text)]
 
     def skip(self, item: AudioBlock | Gap) -> list[Message]:

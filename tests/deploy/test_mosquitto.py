@@ -32,11 +32,14 @@ class RunningBroker:
 
     def __init__(self, folder, source, changes, port, answers):
         text = source.read_text()
-        for old, new in {**changes, "/var/lib/mosquitto/": f"{folder}/", "/etc/mosquitto": str(folder)}.items():
+        for old, new in {**changes, "/etc/mosquitto": str(folder)}.items():
             assert old in text or old.startswith("/"), f"{source.name} does not say {old}"
             text = text.replace(old, new)
         self.port, self._answers, self._config = port, answers, folder / "mosquitto.conf"
-        self._config.write_text(f"user root\n{text}")
+        (folder / "conf.d").mkdir()
+        (folder / "conf.d" / "htsat-edge.conf").write_text(text)
+        package = f"persistence true\npersistence_location {folder}/\ninclude_dir {folder}/conf.d\n"  # as Debian's
+        self._config.write_text(f"user root\n{package}")
         self.start()
 
     def start(self):

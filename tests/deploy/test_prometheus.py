@@ -100,3 +100,9 @@ def test_the_dashboard_belongs_to_no_server(board):
     """Neither a data source of one installation, nor an id of a database."""
     assert board.get("id") is None
     assert [variable["name"] for variable in board["templating"]["list"]] == ["datasource", "device"]
+
+
+def test_a_pause_within_the_hour_is_no_lost_audio(rules):
+    (lost,) = [rule["expr"] for rule in rules if rule["alert"] == "HtsatEdgeAudioLost"]
+    assert {*re.findall(r"\[(\w+)\]", lost)} == {"1h"}
+    assert lost.endswith("unless on (instance, source) max_over_time(htsat_edge_paused[1h]) == 1")

@@ -11,12 +11,14 @@ from htsat_edge.runtime.daemon import assembly
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.control import SetListening
 from htsat_edge.runtime.daemon.messages import SourceBack, SourceLost
-from htsat_edge.runtime.daemon.parts import Parts, is_same
+from htsat_edge.runtime.daemon.parts import Carried, Parts, is_same
 from htsat_edge.runtime.daemon.service import Service
 from htsat_edge.runtime.models.backends.backend import Scores
 from htsat_edge.runtime.models.bundle import load_bundle
 
 RATE = 32_000
+NOWHERE = {"host": "127.0.0.1", "port": 1, "commands": True}
+"""A broker that is not there, from which commands would be taken."""
 INFO = load_bundle().info
 
 
@@ -284,7 +286,9 @@ def test_a_pause_goes_on_whatever_becomes_of_its_source(changing, config):
         ask(False)
         for name in ("yard", "gate"):
             changing.write(name, 3)
-        changing.reload(config(gate="another"))
+        pytest.importorskip("paho.mqtt.client")
+        outputs = {**config().outputs.model_dump(mode="json", exclude_unset=True), "mqtt": NOWHERE}
+        changing.reload(config(gate="another", outputs=outputs))
         for name in ("yard", "gate"):
             changing.write(name, 12)
         changing._wait_for(lambda: not any(source.feed.behind_s for source in changing.made.values()), 60)
@@ -294,3 +298,21 @@ def test_a_pause_goes_on_whatever_becomes_of_its_source(changing, config):
     gaps = [(m["source"], m["onset"], m["offset"], m["reason"]) for m in messages if m["type"] == "gap"]
     assert gaps == [("gate", 0, 3, "paused"), ("yard", 0, 15, "paused"), ("gate", 0, 12, "paused")]
     assert changing.count(type="start") == changing.count(state="listening") == 0
+
+
+def test_a_pause_ends_where_nobody_may_command_any_more(changing, config):
+    def script():
+        changing.service._carried.commands.put(SetListening("yard", False, "MQTT"))
+        changing._wait_for(lambda: changing.count(state="source_paused") == 1, 60)
+        changing.reload(config(rules={"cooldown_s": 3}))
+        changing._wait_for(lambda: changing.count(state="source_resumed", source="yard") == 1, 60)
+
+    changing.run(script)
+
+
+def test_a_pause_that_goes_on_in_a_source_that_begins_anew_is_a_gap(config, make_parts):
+    parts = make_parts()
+    (session,) = parts.sessions
+    carried = Carried(paused={session.feed.name})
+    after = assembly.make_session(session.feed, INFO, session.settings, config(), parts.system, None, carried)
+    assert (after.paused, after.coverage.gaps, after.all_time.gaps) == (True, 1, 1)

@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 from hypothesis import given, settings
@@ -145,3 +146,11 @@ def hear(session, item):
     windows, messages = session.take(item)
     loud = np.full((INFO.steps, len(INFO.labels)), 0.9, np.float32)
     return messages + [message for window in windows for message in session.settle(window, loud)]
+
+
+def test_an_input_fault_is_none_while_nobody_listens(make_parts):
+    (session,) = make_parts().sessions
+    session.progress.monitor = SimpleNamespace(active={"digital zero"})
+    assert session.faults == {"digital zero"}
+    session.progress.begin_pause()
+    assert session.faults == set()

@@ -62,8 +62,6 @@ class BrokerClient:
         self.connections = 0
         """How many there were."""
         self.session_present = False
-        """Whether the broker still had what it keeps for this client, at the last connection."""
-        self.session_present = False
         """Whether the broker had kept what came for this client, at the last connection."""
         self.fault = ""
         """Why there is no connection, where waiting does not mend it."""

@@ -45,8 +45,13 @@ class CommandTopics:
         listening: Mapping[str, bool],
         commands: SimpleQueue[Command],
         news: threading.Event,
+        retained: dict[str, bytes] | None = None,
     ) -> None:
-        """Put into `commands` what comes, and set `news` then; `listening` says of each source whether it is heard."""
+        """Put into `commands` what comes, and set `news` then; `listening` says of each source whether it is heard.
+
+        `retained` has the retained commands that were taken, by topic, and gets those that are taken.
+        """
+        self._retained = {} if retained is None else retained
         self._topics, self._listening = topics, dict(listening)
         self._commands, self._news = commands, news
         self._warnings = RepeatedWarnings(logger)
@@ -77,6 +82,10 @@ class CommandTopics:
             return False
         if not content:  # whoever deletes a retained message publishes an empty one
             return True
+        if retained:
+            if self._retained.get(topic) == content:  # again, at another connection: others may have come since
+                return True
+            self._retained[topic] = content
         command = read(topic, content)
         if retained and not isinstance(command, SetListening):
             # It would undo, at each connection, what was set since.

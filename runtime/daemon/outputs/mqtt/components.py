@@ -18,7 +18,8 @@ START = (
     "{% endif %}"
 )
 PROBLEM = (
-    "{{ 'ON' if value_json.problems or value_json.failure or not (value_json.heard or value_json.paused) else 'OFF' }}"
+    "{{ 'ON' if not value_json.paused and (value_json.problems or value_json.failure or not value_json.heard)"
+    " else 'OFF' }}"
 )
 PROBLEMS = "{{ {'problems': value_json.problems, 'failure': value_json.failure, 'heard': value_json.heard} | to_json }}"
 HOTTEST = "{{ value_json.temperatures.values() | max if value_json.temperatures else none }}"

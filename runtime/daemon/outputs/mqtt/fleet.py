@@ -65,6 +65,7 @@ class ProfileReader:
             backend=backend_name(backend),
             precision=None if engine is None else engine.recipe.precision,
             hop_s={session.feed.name: session.hop_s for session in sessions},
+            health_s=settings.health_s,
             page=settings.page,
         ).model_dump_json()
 

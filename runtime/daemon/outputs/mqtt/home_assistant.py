@@ -42,9 +42,11 @@ class HomeAssistant:
         """Announce what these topics are of: the classes by source, the sources whose level is published."""
         self._topics = topics
         self._discovery = discovery = Discovery(topics, settings, labels, levels)
-        few = max(map(len, labels.values()), default=0) <= MOST_SENSORS
+        few = are_few(labels)
         self._announced = {source: [*own] if few else [] for source, own in labels.items()}
         """Classes by source, the newest first."""
+        self.adopted: list[tuple[str, str]] = []
+        """Sources and classes that an earlier run has announced, which may have left them ON."""
         self._removed: dict[str, dict[str, str]] = {source: {} for source in labels}
         """Platforms of what earlier runs announced and there is no more, by source and key."""
         self._sources_at = {discovery.source_topic(source): source for source in labels}
@@ -122,7 +124,7 @@ class HomeAssistant:
             if key in now or not isinstance(component, dict) or len(component) == 1:  # which is removed already
                 continue
             if (label := self._discovery.label_of(source, key)) is not None:
-                self._announced[source].append(label)
+                self._adopt(source, label)
             elif (platform := component.get("platform")) in PLATFORMS:
                 self._removed[source][key] = platform
                 self._mark_stale(component)
@@ -134,11 +136,15 @@ class HomeAssistant:
         if label is not None or self._discovery.is_level(source, key):
             yield Publication(topic, MIGRATE, retain=False)
             if label is not None and label not in self._announced[source]:
-                self._announced[source].append(label)
+                self._adopt(source, label)
         else:
             self._mark_stale(config)
         yield Publication(topic, "")
         self._due_s = time.monotonic() + SETTLE_S
+
+    def _adopt(self, source: str, label: str) -> None:
+        self._announced[source].append(label)
+        self.adopted.append((source, label))
 
     def _mark_stale(self, component: Mapping[str, Any]) -> None:
         """Have the state of a component removed, where it is ours and not in use."""
@@ -153,6 +159,11 @@ class HomeAssistant:
     def _soon(self) -> None:
         if self._due_s is None:
             self._due_s = time.monotonic() + BURST_S
+
+
+def are_few(labels: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether the classes of each source are announced at once."""
+    return max(map(len, labels.values()), default=0) <= MOST_SENSORS
 
 
 def read_ours(content: bytes) -> dict[str, Any] | None:

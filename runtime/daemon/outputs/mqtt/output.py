@@ -18,7 +18,7 @@ from htsat_edge.runtime.daemon.messages import LevelStatus, SourceBack, SourceLo
 from htsat_edge.runtime.daemon.outputs.mqtt.broker import BrokerClient, Publication
 from htsat_edge.runtime.daemon.outputs.mqtt.commands import CommandTopics
 from htsat_edge.runtime.daemon.outputs.mqtt.fleet import DeviceReport, Reported, numbered
-from htsat_edge.runtime.daemon.outputs.mqtt.home_assistant import MOST_SENSORS, HomeAssistant
+from htsat_edge.runtime.daemon.outputs.mqtt.home_assistant import HomeAssistant, are_few
 from htsat_edge.runtime.daemon.outputs.mqtt.topics import Topics, identifier
 from htsat_edge.runtime.daemon.outputs.sender import Output
 from htsat_edge.runtime.dsp.events import Event, EventStart
@@ -74,7 +74,7 @@ class Mqtt(Output[Numbered]):
         """Takes what others ask of the daemon; None: nobody may."""
         self._levels: dict[str, str | None] = dict.fromkeys(levels)
         """The last level of each source, as it was published."""
-        few = max(map(len, labels.values()), default=0) <= MOST_SENSORS
+        few = are_few(labels)
         self._states = {(source, label): False for source, own in labels.items() for label in own if few}
         """Whether each class is ON; of many, those that were heard."""
         self._started_s: dict[tuple[str, str], float] = {}
@@ -107,12 +107,18 @@ class Mqtt(Output[Numbered]):
         """Take what has become of a clip, without waiting; from any thread."""
         self._take(clip)
 
-    def accept(self, listening: Mapping[str, bool], commands: SimpleQueue[Command], news: threading.Event) -> None:
+    def accept(
+        self,
+        listening: Mapping[str, bool],
+        commands: SimpleQueue[Command],
+        news: threading.Event,
+        retained: dict[str, bytes] | None = None,
+    ) -> None:
         """Put what others ask of the daemon into `commands`, and set `news` then; before `start`.
 
-        `listening` says of each source whether it is listened to.
+        `listening` says of each source whether it is listened to; `retained` is what was taken before, by topic.
         """
-        self.commands = CommandTopics(self._topics, listening, commands, news)
+        self.commands = CommandTopics(self._topics, listening, commands, news, retained)
 
     def send(self, batch: Sequence[Numbered]) -> None:
         """Publish a message, and wait until the broker has it."""
@@ -242,6 +248,10 @@ class Mqtt(Output[Numbered]):
                 yield Publication(topic, ONLINE)
         elif self._home is not None:
             yield from self._home.look_at(topic, content)
+            while self._home.adopted:  # a run that was killed has left it as it was
+                if (key := self._home.adopted.pop()) not in self._states:
+                    self._states[key] = False
+                    yield self._state(*key, False)
 
     def _availability(self, source: str) -> Publication:
         content = ONLINE if self._available[source] else OFFLINE

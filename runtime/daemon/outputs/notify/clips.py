@@ -49,8 +49,8 @@ class ClipsAwaited:
 
     def hasten(self, key: Key, until_s: float) -> None:
         """Let what waits for the clip of an event that has ended wait no longer than this."""
-        for awaited in [self._waiting[key]] if key in self._waiting else []:
-            awaited[:] = [replace(one, until_s=min(one.until_s, until_s)) for one in awaited]
+        if key in self._waiting:
+            self._waiting[key] = [replace(one, until_s=min(one.until_s, until_s)) for one in self._waiting[key]]
 
     def expire(self, now_s: float) -> list[AwaitingClip]:
         """Return what has waited for long enough; it says that it has no clip."""

@@ -141,7 +141,7 @@ def find_host(service: Any) -> tuple[str, int] | None:
 
 
 def main() -> None:
-    """DeliveryAnswer the request on stdin; what hangs is ended by the clock."""
+    """Answer the request on stdin; what hangs is ended by the clock."""
     request: DeliveryRequest = json.load(sys.stdin)
     os.nice(NICE)
     printed, sys.stdout = sys.stdout, sys.stderr  # Apprise and its plugins print nothing into the answer

@@ -37,6 +37,15 @@ def test_on_and_off_also_retained(taken, content, listening, retained):
     assert taken(LISTENING, content, retained) == SetListening("yard", listening, "MQTT")
 
 
+def test_what_is_retained_undoes_nothing_when_it_comes_again():
+    """Also after a reload, which has other topics."""
+    asked, retained = SimpleQueue(), {}
+    for content, is_retained in [(b"ON", True), (b"OFF", False), (b"ON", True), (b"OFF", True)]:
+        yard = Topics("htsat-edge", {"yard": []})
+        CommandTopics(yard, {"yard": True}, asked, threading.Event(), retained).take(LISTENING, content, is_retained)
+    assert [asked.get_nowait().listening for _ in range(asked.qsize())] == [True, False, False]
+
+
 @pytest.mark.parametrize("content", ["on", "0", "ON ", "\0", b"\xff\xfe", "O" * 100_000])
 def test_what_is_neither_on_nor_off_is_shown_in_one_short_line(taken, content):
     command = taken(LISTENING, content)
@@ -123,9 +132,10 @@ def test_commands_come_through_a_broker_and_states_go_there(broker, obey, wait_f
     broker.stop()
     broker.heard.clear()
     broker.start()
-    assert asked.get(timeout=20) == SetListening("yard", False, "MQTT")
     wait_for(lambda: broker.last("htsat-edge/gate/listening") == "ON")
     assert broker.last("htsat-edge/yard/listening") == "OFF"
+    publish(broker, "htsat-edge/gate/listening/set", "OFF")
+    assert asked.get(timeout=20) == SetListening("gate", False, "MQTT")  # and not once more what is retained
 
 
 def test_without_the_option_nothing_is_taken(broker, connect, wait_for):

@@ -113,6 +113,7 @@ def test_what_a_device_is(profile, parts):
         "backend": "NoModel",
         "precision": None,
         "hop_s": {"yard 0": 1.28},
+        "health_s": 60.0,
         "page": "http://ear.local:8000",
     }
     plain = DeviceProfile.model_validate_json(profile(topic="farm/ear")())

@@ -193,3 +193,14 @@ def test_two_daemons_of_one_topic_and_host_live_side_by_side(broker, connect, ma
     assert (first.failures, second.failures) == (0, 0)
     first.close()
     wait_for(lambda: states(broker, "htsat-edge/status")[-2:] == ["offline", "online"])
+
+
+def test_of_many_classes_one_that_was_on_when_power_went_is_off_again(broker, connect, make_events, wait_for, quick):
+    labels = [f"Class {i}" for i in range(527)]
+    before = connect(sources=["yard"], labels=labels)
+    before.offer(*make_events(1, label="Class 3"))
+    wait_for(lambda: "class_3" in components(broker) and broker.last("htsat-edge/yard/class_3") == "ON")
+    before._client.paho._sock_close()
+    before._client.paho.loop_stop()
+    connect(sources=["yard"], labels=labels)
+    wait_for(lambda: broker.last("htsat-edge/yard/class_3") == "OFF")
