@@ -109,7 +109,7 @@ class SimulatedDevice:
         profile = DeviceProfile(
             device=self.topic, place=f"Barn {ord(self.topic[-1]) % 5}", version="0", session=self._uid,
             started_at=format_time(datetime.now(timezone.utc)), model="made up", bundle="0" * 64, backend="none",
-            precision=None, hop_s={"yard": 0.32}, page=None,
+            precision=None, hop_s={"yard": 0.32}, health_s=60, page=None,
         )  # fmt: skip
         self._say("info", profile.model_dump_json(), retain=True)
 

@@ -8,7 +8,7 @@ import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from htsat_edge.runtime.fleet.writer import check_store
 
 if TYPE_CHECKING:
     from htsat_edge.runtime.commands.check import CheckResult
+    from htsat_edge.runtime.fleet.link import BrokerLink
 
 PATIENCE_S = 5.0
 """For a broker that does not answer."""
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     with ended_by_signals() as stop:
         collector = FleetCollector(config, stop)
         collector.open()
-        with nullcontext() if config.web is None else serving(config, config.web):
+        with nullcontext() if config.web is None else serving(config, config.web, lambda: collector.link):
             collector.run()
     return 0
 
@@ -95,14 +96,22 @@ def check_page(config: CollectorConfig, web: WebConfig) -> str:
 
 
 @contextmanager
-def serving(config: CollectorConfig, web: WebConfig) -> Iterator[None]:
-    """Serve the page in a thread; raise an HtsatEdgeError where it could not be served."""
+def serving(config: CollectorConfig, web: WebConfig, link: Callable[[], BrokerLink]) -> Iterator[None]:
+    """Serve the page in a thread; raise an HtsatEdgeError where it could not be served. It says what `link` returns."""
     check_page(config, web)
     from htsat_edge.runtime.web.app import make_app
     from htsat_edge.runtime.web.server import PageServer, address_of, open_port
     from htsat_edge.runtime.web.settings import PageSettings
 
-    settings = PageSettings(web, config.store.place(), None, fleet=True, page_password=config.page_password)
+    settings = PageSettings(
+        web,
+        config.store.place(),
+        None,
+        fleet=True,
+        page_password=config.page_password,
+        page_hosts=config.page_hosts,
+        broker=link,
+    )
     servers: list[PageServer] = []
     stop = threading.Event()
 

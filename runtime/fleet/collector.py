@@ -20,6 +20,7 @@ from htsat_edge.runtime.daemon.clock import CLOCK_SET, STEP_S, clock_offset
 from htsat_edge.runtime.daemon.outputs.mqtt.broker import BrokerClient
 from htsat_edge.runtime.daemon.supervision import Backoff, describe, kind_of
 from htsat_edge.runtime.fleet.config import CollectorConfig
+from htsat_edge.runtime.fleet.link import BrokerLink
 from htsat_edge.runtime.fleet.reports import KINDS, MOST_BYTES, ReportError, read_report
 from htsat_edge.runtime.fleet.writer import DAY_S, FleetWriter, TimedReport
 
@@ -74,7 +75,9 @@ class FleetCollector:
         """Which connection was last looked at."""
         self._connected_at: deque[float] = deque(maxlen=FIGHT)
         self._connected_s = time.monotonic()
-        """When there was a connection last."""
+        """When there was a connection last, or was first looked for."""
+        self.link = BrokerLink(connected=False, since=time.time())
+        """Whether there is one; the page reads it in its own threads."""
         self._counts: Counter[str] = Counter()
         self._lost: dict[str, int] | None = None
         """Messages that never came, by device, when the last line was logged."""
@@ -91,6 +94,7 @@ class FleetCollector:
         """Collect, from an open store; raise an HtsatEdgeError where the broker's password is missing."""
         try:
             self._client.start()
+            self._connected_s = time.monotonic()
             while not self._stop.is_set():
                 self.turn()
         finally:
@@ -189,7 +193,10 @@ class FleetCollector:
     def _look_after_connection(self) -> None:
         client, now = self._client, time.monotonic()
         client.keep_running()
-        if not client.connected.is_set():
+        connected = client.connected.is_set()
+        if connected != self.link.connected:
+            self.link = BrokerLink(connected=connected, since=time.time())
+        if not connected:
             if client.fault or now - self._connected_s > AWAY_S:
                 self._warnings.warn("connection", f"{KEY}: {client.problem}; it is tried again")
             return
@@ -204,6 +211,7 @@ class FleetCollector:
                 "(persistence true), and for long enough?",
             )
         self._greeted = connection
+        self._warnings.forget("connection")  # the next loss is another one
         client.paho.subscribe([(f"{topic}/{kind}", 1) for topic in self._config.broker.topics for kind in KINDS])
         self._notice_fight()
 

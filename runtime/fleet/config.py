@@ -74,3 +74,13 @@ class CollectorConfig(Section):
     """The page; null: there is none."""
     page_password: Secret | None = None
     """Of the devices' pages, from which clips are fetched when somebody plays them."""
+    page_hosts: Annotated[list[OneLine] | None, Field(min_length=1)] = None
+    """Patterns of the hosts of these pages, by name or address: a device names its own, and no other one is asked."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> CollectorConfig:
+        if self.page_password is not None and self.page_hosts is None:
+            raise ValueError(
+                'page_hosts: key is missing: say which hosts may get page_password, such as [barn.lan, "*.lan"]'
+            )
+        return self

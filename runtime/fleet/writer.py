@@ -67,8 +67,8 @@ class FleetWriter:
         """Numbers of sessions, by device and uid."""
         self._known: set[str] = set()
         """What has shown that it is a device."""
-        self._profiles: dict[str, InfoReport] = {}
-        """The last of each device, for when its session began."""
+        self._begun: dict[str, tuple[str, float]] = {}
+        """The session of each device, and when that began, by the last it has said of itself."""
         self._held: dict[str, TimedReport] = {}
         """Whether topics are online that have shown nothing else of a device: a source of a device has that, too."""
         self._warnings = RepeatedWarnings(logger)
@@ -82,12 +82,9 @@ class FleetWriter:
         """
         place = self._place
         if isinstance(place, Path):
-            refuse_foreign(KEY, place, has_mark)
+            refuse_unfit(place)
             try:
-                check_version(place)
                 place.parent.mkdir(parents=True, exist_ok=True)
-            except ForeignDatabaseError as error:
-                raise HtsatEdgeError(f"{KEY}: {place}: {error}; give another path") from None
             except OSError as error:
                 raise HtsatEdgeError(f"{KEY}: {place}: cannot be written: {error.strerror}") from None
             store_lock.hold(KEY, place, "collect")
@@ -122,11 +119,13 @@ class FleetWriter:
         StoreError
             The database cannot be written at present; nothing that is missing of the batch may be forgotten.
         """
+        known = set(self._known)
         try:
             with self._explained():
                 self._attempt(batch)
         except ContentError as error:
             self._sessions.clear()
+            self._known = known  # nothing of the batch was written
             if len(batch) == 1:
                 self._refuse(batch[0].report, error)
                 return
@@ -204,20 +203,21 @@ class FleetWriter:
     def _put(self, database: FleetDatabase, report: Report, at: float, counts: Counter[str]) -> None:
         match report:
             case MessageReport(device):
-                self._known.add(device)
                 session = self._session(database, report, at)
                 if not database.take(session, report.number, at):
                     counts["repeated"] += 1
                     return
+                self._known.add(device)
                 self._put_content(database, session, report.number, report.content, at)
                 counts["stored"] += 1
             case InfoReport(device):
                 self._known.add(device)
-                self._profiles[device] = report
+                self._begun[device] = report.session, report.started_at
                 database.put_info(device, report.text, report.place, at)
             case ForgetReport(device):
                 database.forget(device)
                 self._known.discard(device)
+                self._begun.pop(device, None)
             case HealthReport(device) if device in self._known:
                 database.put_health(device, report.text, at)
             case OnlineReport(device) if device in self._known:
@@ -230,9 +230,8 @@ class FleetWriter:
     def _session(self, database: FleetDatabase, report: MessageReport, at: float) -> int:
         key = (report.device, report.session)
         if key not in self._sessions:
-            profile = self._profiles.get(report.device)
-            known = profile is not None and profile.session == report.session
-            started_at = min(profile.started_at, at) if profile is not None and known else at
+            session, begun = self._begun.get(report.device, ("", at))
+            started_at = min(begun, at) if session == report.session else at
             if len(self._sessions) >= MOST_SESSIONS:
                 self._sessions.clear()
             self._sessions[key] = database.device_session(report.device, report.session, started_at)
@@ -265,6 +264,15 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return None
 
 
+def refuse_unfit(place: Path) -> None:
+    """Raise an HtsatEdgeError where a file is none of a store, or one of a newer version."""
+    refuse_foreign(KEY, place, has_mark)
+    try:
+        check_version(place)
+    except ForeignDatabaseError as error:
+        raise HtsatEdgeError(f"{KEY}: {place}: {error}; give another path") from None
+
+
 def check_store(place: StorePlace) -> str:
     """Return the room for a store, or that its server answers; raise an HtsatEdgeError where it could not be written.
 
@@ -277,10 +285,6 @@ def check_store(place: StorePlace) -> str:
             except ForeignDatabaseError as error:
                 raise HtsatEdgeError(f"{KEY_URL}: {place}: {error}") from None
         return f"{place} answers"
-    refuse_foreign(KEY, place, has_mark)
-    try:
-        check_version(place)
-    except ForeignDatabaseError as error:
-        raise HtsatEdgeError(f"{KEY}: {place}: {error}; give another path") from None
+    refuse_unfit(place)
     store_lock.refuse_written(KEY, place)
     return try_file(place)

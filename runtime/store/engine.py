@@ -49,7 +49,7 @@ class PostgresUrl:
         found = URL.fullmatch(self.url)
         assert found is not None
         options = (one.partition("=") for one in (found["query"] or "").split("&"))
-        secrets = [found["password"], *(secret for name, _, secret in options if "password" in name)]
+        secrets = [found["password"], *(secret for name, _, secret in options if "password" in unquote(name))]
         for secret in filter(None, secrets):
             text = text.replace(secret, "***").replace(unquote(secret), "***")
         return text

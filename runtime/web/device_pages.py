@@ -10,9 +10,10 @@ import ssl
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from http.cookies import CookieError, SimpleCookie
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
@@ -22,7 +23,7 @@ from htsat_edge.runtime.daemon.config.secret import Secret
 KINDS = {".flac": "audio/flac", ".wav": "audio/wav"}
 """Of clips, by the end of their names."""
 CONNECT_S, LONGEST_S = 5.0, 60.0
-"""For each address of a device, and for a whole clip."""
+"""For each address of a device, and for a whole clip, a login included."""
 MOST_CLIP, MOST_ANSWER = 64_000_000, 10_000
 """Bytes of a clip, and of any other answer of a device."""
 PART = 1 << 16
@@ -65,9 +66,9 @@ class DevicePages:
     What a device says is not trusted: its answer is sound, or none; redirections are not followed.
     """
 
-    def __init__(self, password: Secret | None) -> None:
-        """Log in with a password, which is read when it is needed."""
-        self._password = password
+    def __init__(self, password: Secret | None, hosts: Sequence[str] | None = None) -> None:
+        """Log in with a password, which is read when it is needed; ask hosts of these patterns alone, None: any."""
+        self._password, self._hosts = password, hosts
         self._cookies: dict[str, str] = {}
 
     def fetch(self, address: str, name: str, wanted_range: str | None = None) -> FetchedClip:
@@ -75,36 +76,43 @@ class DevicePages:
         page = split_address(address)
         if page is None:
             raise DevicePageError(502, "the device names no address of its page that can be asked")
+        if self._hosts is not None and not is_listed(page, self._hosts):
+            where = visible(page.hostname or "")
+            raise DevicePageError(
+                502, f"the device's page is at {where}, which is not among `page_hosts` of the collector"
+            )
         headers = {} if wanted_range is None else {"Range": wanted_range}
         path = f"/api/clips/{urllib.parse.quote(name, safe='')}"
-        answer = self._ask(page, "GET", path, headers)
+        end_s = time.monotonic() + LONGEST_S
+        answer = self._ask(page, end_s, "GET", path, headers)
         if answer.status == 401:
-            self._log_in(page)
-            answer = self._ask(page, "GET", path, headers)
+            self._log_in(page, end_s)
+            answer = self._ask(page, end_s, "GET", path, headers)
         return clip_of(answer, name)
 
     def _ask(
         self,
         page: urllib.parse.SplitResult,
+        end_s: float,
         method: str,
         path: str,
         headers: Mapping[str, str],
         body: bytes | None = None,
     ) -> PageAnswer:
-        """Return what a page answers; `body` holds the password."""
+        """Return what a page answers until a time; `body` holds the password."""
         cookie = self._cookies.get(page.geturl())
         given = {**headers, "Accept-Encoding": "identity", **({"Cookie": cookie} if cookie else {})}
         with explained_failures(page), closing(connection_to(page)) as connection:
             connection.connect()
             if body is not None:
                 check_way(page, connection)
-            with bounded_time(connection):
+            with bounded_time(connection, end_s):
                 connection.request(method, f"{page.path.rstrip('/')}{path}", body, given)
                 answer = connection.getresponse()
                 most = MOST_CLIP if answer.status in (200, 206) else MOST_ANSWER
-                return PageAnswer(answer.status, answer.headers, read_bounded(answer, most))
+                return PageAnswer(answer.status, answer.headers, read_bounded(answer, most, end_s))
 
-    def _log_in(self, page: urllib.parse.SplitResult) -> None:
+    def _log_in(self, page: urllib.parse.SplitResult, end_s: float) -> None:
         """Get a cookie; raise a DevicePageError where the device gives none."""
         if self._password is None:
             raise DevicePageError(
@@ -117,7 +125,7 @@ class DevicePages:
             raise DevicePageError(502, f"page_password: {error}") from None
         self._cookies.pop(page.geturl(), None)
         headers = {"Content-Type": "application/json", "Origin": f"{page.scheme}://{page.netloc}"}
-        answer = self._ask(page, "POST", "/api/login", headers, body)
+        answer = self._ask(page, end_s, "POST", "/api/login", headers, body)
         if answer.status == 429:
             raise DevicePageError(502, "the device's page takes no password for a while: too many were tried; wait")
         if answer.status != 200:
@@ -135,6 +143,23 @@ def split_address(address: str | None) -> urllib.parse.SplitResult | None:
     printable = str(address).isascii() and str(address).isprintable() and " " not in str(address)
     bare = not (parts.query or parts.fragment or "@" in parts.netloc)
     return parts if parts.scheme in ("http", "https") and named and bare and printable else None
+
+
+def is_listed(page: urllib.parse.SplitResult, patterns: Sequence[str]) -> bool:
+    """Return whether a page's host fits one of some patterns; 10.0.3.* is of addresses, not of 10.0.3.example.org."""
+    host = page.hostname or ""
+    try:
+        ipaddress.ip_address(host)
+        is_address = True
+    except ValueError:
+        is_address = False
+    fitting = [pattern for pattern in patterns if fnmatchcase(host, pattern.lower())]
+    return any(is_address or pattern.strip("*?.") == "" or not is_of_addresses(pattern) for pattern in fitting)
+
+
+def is_of_addresses(pattern: str) -> bool:
+    """Return whether a pattern is meant for addresses: no name is of digits alone."""
+    return not any(character.isalpha() for character in pattern)
 
 
 def connection_to(page: urllib.parse.SplitResult) -> http.client.HTTPConnection:
@@ -157,9 +182,9 @@ def check_way(page: urllib.parse.SplitResult, connection: http.client.HTTPConnec
 
 
 @contextmanager
-def bounded_time(connection: http.client.HTTPConnection) -> Iterator[None]:
-    """Cut a connection off after LONGEST_S: a device that sends byte by byte keeps nobody for longer."""
-    timer = threading.Timer(LONGEST_S, cut_off, [connection.sock])
+def bounded_time(connection: http.client.HTTPConnection, end_s: float) -> Iterator[None]:
+    """Cut a connection off when it is time: a device that sends byte by byte keeps nobody for longer."""
+    timer = threading.Timer(max(0.0, end_s - time.monotonic()), cut_off, [connection.sock])
     timer.daemon = True
     timer.start()
     try:
@@ -196,9 +221,9 @@ def explained_failures(page: urllib.parse.SplitResult) -> Iterator[None]:
         raise DevicePageError(502, f"what answers at {where} is no page of htsat-edge") from None
 
 
-def read_bounded(answer: http.client.HTTPResponse, most: int) -> bytes:
+def read_bounded(answer: http.client.HTTPResponse, most: int, end_s: float) -> bytes:
     """Return the body of an answer; raise a DevicePageError where it is too long, or does not come whole in time."""
-    end_s, parts, size = time.monotonic() + LONGEST_S, list[bytes](), 0
+    parts, size = list[bytes](), 0
     while part := answer.read1(PART):
         parts.append(part)
         size += len(part)

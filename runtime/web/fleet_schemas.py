@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from htsat_edge.runtime.fleet.link import BrokerLink
 from htsat_edge.runtime.store.records import Record
 
-DeviceState = Literal["online", "offline", "unknown"]
+DeviceState = Literal["online", "silent", "offline", "unknown"]
+"""silent: its broker says that it is online, and yet it has said nothing for a long time."""
 
 
 class DeviceSummary(Record):
@@ -19,7 +21,7 @@ class DeviceSummary(Record):
     place: str | None
     state: DeviceState
     since: float | None
-    """When it went online or offline; None where that is not known."""
+    """When it went online or offline, or spoke last where it is silent; None where that is not known."""
     last_at: float | None
     """When the last message of it came; None where none has."""
     version: str | None
@@ -57,6 +59,8 @@ class FleetView(Record):
 
     at: float
     """When this was so."""
+    broker: BrokerLink | None
+    """How the collector reaches its broker; None where that is not known."""
     devices: list[DeviceSummary]
     """By place and name."""
 

@@ -28,6 +28,7 @@ class ReportedProfile(Reported):
     backend: str | None = None
     bundle: str | None = None
     page: str | None = None
+    health_s: float | None = None
 
 
 class ReportedSource(Reported):
@@ -59,13 +60,16 @@ class ReportedHealth(Reported):
     outputs: list[ReportedOutput] = []
 
 
+SILENT_S = 300.0
+"""After which a device is silent that has not said how often it speaks; of others, after MISSED of these times."""
+MISSED = 3
 STATES: dict[bool | None, DeviceState] = {None: "unknown", True: "online", False: "offline"}
 Said = TypeVar("Said", bound=Reported)
 
 
-def summaries_of(devices: Iterable[FleetDevice]) -> list[DeviceSummary]:
+def summaries_of(devices: Iterable[FleetDevice], as_of: float) -> list[DeviceSummary]:
     """Return the devices of a store, by place and name; those without a place come last."""
-    summaries = [summary_of(device) for device in devices]
+    summaries = [summary_of(device, as_of) for device in devices]
     bundles = Counter(one.bundle for one in summaries if one.bundle is not None)
     usual = min(bundles, key=lambda bundle: (-bundles[bundle], bundle), default=None)
     marked = [
@@ -74,10 +78,13 @@ def summaries_of(devices: Iterable[FleetDevice]) -> list[DeviceSummary]:
     return sorted(marked, key=lambda one: (one.place is None, one.place or "", one.name, one.device))
 
 
-def summary_of(device: FleetDevice) -> DeviceSummary:
-    """Return a device; how it gets on is said only of one that is online, for else it is no longer so."""
-    state = STATES[device.online]
+def summary_of(device: FleetDevice, as_of: float) -> DeviceSummary:
+    """Return a device; how it gets on is said only of one that is online, for else it is no longer so.
+
+    `as_of` is when its broker was reached last: where that is away, its devices are not silent.
+    """
     profile = said(ReportedProfile, device.info) or ReportedProfile()
+    state = "silent" if is_silent(device, profile, as_of) else STATES[device.online]
     health = said(ReportedHealth, device.health) if state == "online" else None
     unread = state == "online" and device.health is not None and health is None
     now = health or ReportedHealth()
@@ -86,7 +93,7 @@ def summary_of(device: FleetDevice) -> DeviceSummary:
         name=profile.device or device.device,
         place=device.place,
         state=state,
-        since=device.online_at,
+        since=(spoke_at(device) or device.online_at) if state == "silent" else device.online_at,
         last_at=device.last_at,
         version=profile.version,
         model=profile.model,
@@ -104,6 +111,21 @@ def summary_of(device: FleetDevice) -> DeviceSummary:
         events_today=device.events_today,
         lost=device.lost,
     )
+
+
+def is_silent(device: FleetDevice, profile: ReportedProfile, as_of: float) -> bool:
+    """Return whether a device says nothing, although it counts as online.
+
+    A broker that has lost power no longer knows of which devices it is to publish that they are gone.
+    """
+    heard_at = max(spoke_at(device), device.online_at or 0.0)
+    patience_s = MISSED * profile.health_s if profile.health_s else SILENT_S
+    return device.online is True and 0 < heard_at < as_of - patience_s
+
+
+def spoke_at(device: FleetDevice) -> float:
+    """Return when a device said something last; 0 where it never has."""
+    return max(device.health_at or 0.0, device.last_at or 0.0)
 
 
 def said(kind: type[Said], content: object) -> Said | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.config.secret import Secret
 from htsat_edge.runtime.daemon.config.web import WebConfig
+from htsat_edge.runtime.fleet.link import BrokerLink
 from htsat_edge.runtime.store.engine import StorePlace
 
 
@@ -29,6 +31,10 @@ class PageSettings:
     """Whether the store is a collector's, with the events of many devices: then there is no daemon beside the page."""
     page_password: Secret | None = None
     """Of the devices' pages, from which clips are fetched; None: they ask for none."""
+    page_hosts: Sequence[str] | None = None
+    """Patterns of the hosts of these pages; None: any."""
+    broker: Callable[[], BrokerLink] | None = None
+    """Returns how the collector reaches its broker; None: that is not known."""
 
     @property
     def socket(self) -> Path | None:

@@ -20,8 +20,10 @@ def fleet_routes(page: PageContext) -> APIRouter:
     @router.get("/fleet")
     def fleet() -> FleetView:
         """Return the devices, by place and name, and how they get on."""
+        now, broker = time.time(), page.settings.broker and page.settings.broker()
+        as_of = now if broker is None or broker.connected else broker.since
         with page.read() as reader:
-            return FleetView(at=time.time(), devices=summaries_of(reader.devices()))
+            return FleetView(at=now, broker=broker, devices=summaries_of(reader.devices(), as_of))
 
     @router.get("/places")
     def places(from_at: At, to_at: At) -> list[PlaceSummary]:

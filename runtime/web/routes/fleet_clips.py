@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Annotated
 
 import anyio
@@ -32,7 +33,7 @@ RANGE = re.compile(r"bytes=\d{0,18}-\d{0,18}", re.ASCII)
 def fleet_clip_routes(page: PageContext) -> APIRouter:
     """Return the routes."""
     router = APIRouter(tags=["clips"], responses=STORE)
-    pages = DevicePages(page.settings.page_password)
+    pages = DevicePages(page.settings.page_password, page.settings.page_hosts)
     fetching = anyio.CapacityLimiter(MOST_FETCHING)
     sound = {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in KINDS.values()}}
 
@@ -74,4 +75,4 @@ def find_holder(page: PageContext, device: str, name: str) -> DeviceSummary:
         there = next((one for one in reader.devices() if one.device == device), None) if known else None
     if there is None:
         raise not_found(f"clip {name} of {device}")
-    return summary_of(there)
+    return summary_of(there, time.time())

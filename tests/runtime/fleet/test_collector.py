@@ -2,9 +2,12 @@
 
 import json
 import sqlite3
+import threading
 
 import pytest
 
+from htsat_edge.runtime.fleet.collector import FleetCollector
+from htsat_edge.runtime.fleet.config import CollectorConfig
 from htsat_edge.runtime.store.schema import has_mark
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho leaves sockets open
@@ -203,6 +206,37 @@ def test_a_broker_that_forgets_the_collector_is_reported(make_store, collect, wa
     (tmp_path / "mosquitto.db").unlink()
     broker.start()
     wait_for(lambda: "the broker has forgotten this collector" in caplog.text)
+
+
+def test_each_loss_of_the_broker_is_said_and_no_other(make_store, collect, wait_for, broker, caplog, monkeypatch):
+    lost = "it is tried again"
+    monkeypatch.setattr(f"{COLLECTOR}.AWAY_S", 0.2)
+    collector = collect(make_store()).collector
+    wait_for(lambda: collector.link.connected)
+    for losses in (1, 2):
+        broker.kill()
+        wait_for(lambda: not collector.link.connected)
+        wait_for(lambda wanted=losses: caplog.text.count(lost) == wanted)
+        broker.start()
+        wait_for(lambda: collector.link.connected)
+
+
+def test_the_time_before_it_runs_is_no_loss(make_store, broker, caplog):
+    """The page is made ready meanwhile, which takes a while on a small device."""
+    store, stop = make_store(), threading.Event()
+    config = {"broker": {"host": "127.0.0.1", "port": broker.port}, "store": store.section}
+    collector = FleetCollector(CollectorConfig.model_validate(config), stop)
+    collector.open()
+    collector._connected_s -= 3600
+    turn = collector.turn
+
+    def turn_once():
+        stop.set()
+        turn()
+
+    collector.turn = turn_once
+    collector.run()
+    assert "tried again" not in caplog.text
 
 
 def test_a_subscription_of_an_earlier_file_is_left_out(make_store, make_device, collect, wait_for, caplog):

@@ -46,6 +46,8 @@ def test_collector_yaml_has_every_key():
         ),
         ({"store": {"path": "a", "keep_days": 0}}, "store.keep_days: Input should be greater than 0"),
         ({"page_password": "sesame"}, "page_password: "),
+        ({"page_password": {"env": "PAGES"}}, "page_hosts: key is missing: say which hosts may get page_password"),
+        ({"page_hosts": []}, "page_hosts: List should have at least 1 item"),
         ({"store": {"url": "postgresql://me:sesame@host/fleet"}}, "store.url: "),
         ({"brokr": {}}, "brokr: unknown key, meant broker?"),
     ],

@@ -15,7 +15,8 @@ from htsat_edge.runtime.fleet.reports import read_report
 from htsat_edge.runtime.fleet.writer import FleetWriter, TimedReport, check_store
 from htsat_edge.runtime.store.connect import open_store
 from htsat_edge.runtime.store.engine import PostgresUrl
-from htsat_edge.runtime.store.problems import StoreError
+from htsat_edge.runtime.store.fleet_database import FleetDatabase
+from htsat_edge.runtime.store.problems import ContentError, StoreError
 
 NOW = 1_790_000_000.0
 DEVICES = ["barn", "barn/1", "yard"]
@@ -193,3 +194,26 @@ def test_a_damaged_file_says_what_to_do(make_store):
     store.place.write_bytes(content)
     with pytest.raises(StoreError, match=r"is damaged .*; end this program and move the file away"):
         writer.write([report_of("barn", "first", 2, "start")])
+
+
+@pytest.mark.parametrize("owner", ["yard", "barn"])
+def test_what_sends_only_what_is_refused_is_no_device(fleet_store, monkeypatch, owner):
+    """A message in a session of another device, or one that the database does not take."""
+
+    def refuse(*_):
+        raise ContentError("too much")
+
+    writer = FleetWriter(fleet_store.place)
+    writer.open()
+    try:
+        writer.write([report_of("yard", "first", 1, "start")])
+        monkeypatch.setattr(FleetDatabase, "put_event", refuse)
+        content = {"session": f"first of {owner}", "number": 9, "message": message_of(9, "start")}
+        taken = TimedReport(read_report("barn/messages", json.dumps(content).encode()), NOW)
+        writer.write([taken, TimedReport(read_report("yard/health", b'{"healthy": true}'), NOW)])
+        for kind, said in {"status": b"online", "health": b"{}"}.items():
+            writer.write([TimedReport(read_report(f"barn/{kind}", said), NOW)])
+    finally:
+        writer.release()
+    assert writer.counts["refused"] == 1
+    assert fleet_store.ask("SELECT device, health FROM devices") == [("yard", '{"healthy": true}')]

@@ -29,6 +29,8 @@ def test_a_text_without_secrets(where):
     """As the URL has them, and as they are meant."""
     place = PostgresUrl("postgresql://" + where.format("a%3Ab%ZZ"))
     assert place.without_secrets("bad token: a%3Ab%ZZ, or a:b%ZZ of fleet") == "bad token: ***, or *** of fleet"
+    place = PostgresUrl("postgresql://host/fleet?p%61ssword=sesame")  # libpq takes names in this way, too
+    assert place.without_secrets("bad token: sesame") == "bad token: ***"
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def serve(wait_for):
     """Serve a store, each on a port of its own, in a thread; with the configuration of its daemon."""
     running = []
 
-    def begin(path, config_file=None, fleet=False, page_password=None, **web):
+    def begin(path, config_file=None, fleet=False, of_fleet=None, **web):
         from htsat_edge.runtime.web.app import make_app
 
         with open_port("127.0.0.1", 0) as probe:
@@ -233,7 +233,7 @@ def serve(wait_for):
         config = None if config_file is None else read_yaml(config_file, DaemonConfig)
         web = WebConfig(port=port, **web)
         clips = None if fleet else path.parent / "clips"
-        settings = PageSettings(web, path, clips, False, config, config_file, fleet, page_password)
+        settings = PageSettings(web, path, clips, False, config, config_file, fleet, **(of_fleet or {}))
         server = PageServer(make_app(settings))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()

@@ -36,13 +36,13 @@ def content(own_store, clip):
 def collector(tmp_path, serve):
     """Serve a collector whose one device names an address of its page."""
 
-    def begin(address, page_password=None, online=True):
+    def begin(address, page_password=None, online=True, page_hosts=None):
         now, path = time.time(), tmp_path / "fleet.db"
         path.unlink(missing_ok=True)
         with closing(FleetDatabase(path)) as database, database:
             info = profile(TOPIC, place="Barn", page=address)
             put_device(database, TOPIC, now, info, online=online, events=[("Dog", 60.0, True)])
-        return serve(path, fleet=True, page_password=page_password)
+        return serve(path, fleet=True, of_fleet={"page_password": page_password, "page_hosts": page_hosts})
 
     return begin
 
@@ -236,6 +236,51 @@ def test_a_device_that_hangs_is_left(monkeypatch, sent):
     with answering(sent, hold=over) as (address, _), setting(over), pytest.raises(DevicePageError):
         DevicePages(None).fetch(address, CLIP)
     assert len(cut) == 1
+
+
+def test_no_host_but_those_listed_is_asked(collector, secret):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0)
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        answer = ask(collector(address, secret, page_hosts=["*.lan", "10.0.3.*"]))
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert answer.status == 502
+    assert "Barn: the device's page is at 127.0.0.1, which is not among `page_hosts`" in answer.json["detail"]
+
+
+def test_hosts_that_are_listed(own_store, serve, collector, content, password_file, secret):
+    device = serve(own_store, password_file=password_file)
+    assert ask(collector(device.origin, secret, page_hosts=["127.0.*"])).content == content
+
+
+@pytest.mark.parametrize(
+    ("host", "fits"),
+    [
+        ("barn.lan", True),
+        ("BARN.lan:8480", True),
+        ("a.b.lan", True),
+        ("lan", False),
+        ("barn.lan.example.org", False),
+        ("10.0.3.7", True),
+        ("10.0.31.7", False),
+        ("10.0.3.example.org", False),
+        ("[fd00::7]", True),
+        ("[fe80::7]", False),
+    ],
+)
+def test_patterns_of_hosts(host, fits):
+    page = split_address(f"http://{host}")
+    assert device_pages.is_listed(page, ["*.LAN", "10.0.3.*", "fd00::*"]) is fits
+    assert device_pages.is_listed(page, ["*"])
+
+
+def test_one_deadline_for_a_clip_and_its_login(own_store, serve, password_file, secret, monkeypatch):
+    ends, bounded_time = [], device_pages.bounded_time
+    monkeypatch.setattr(device_pages, "bounded_time", lambda *given: ends.append(given[1:]) or bounded_time(*given))
+    DevicePages(secret).fetch(serve(own_store, password_file=password_file).origin, CLIP)
+    assert len(ends) == 3
+    assert len(set(ends)) == 1
 
 
 def test_the_way_is_looked_at_before_a_password_is_sent(own_store, serve, password_file, secret, monkeypatch):

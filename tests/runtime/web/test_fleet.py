@@ -6,11 +6,13 @@ from contextlib import closing, contextmanager
 import pytest
 from fleet_store import LABELS, OTHER, USUAL, fill_fleet, health, profile, put_device
 
+from htsat_edge.runtime.fleet.link import BrokerLink
 from htsat_edge.runtime.store.engine import PostgresUrl
 from htsat_edge.runtime.store.fleet_database import FleetDatabase
 from htsat_edge.runtime.store.records import FleetDevice
 from htsat_edge.runtime.web.fleet_summary import summaries_of, summary_of
 
+NOW = 1e9
 TOPICS = [f"htsat-edge/d{number}" for number in range(6)]
 
 
@@ -144,35 +146,69 @@ def test_what_is_wrong_with_a_device():
     ]
     outputs = [{"name": "webhook", "works": False, "waiting": 7}, {"name": "mqtt", "works": True, "waiting": 2}]
     said = health(healthy=False, sources=sources, outputs=outputs)
-    summary = summary_of(known(online=True, health=said))
+    summary = summary_of(known(online=True, health=said), NOW)
     assert summary.problems == ["yard: muted, hum", "roof: lost", "well: the engine fails", "webhook fails"]
     assert (summary.paused, summary.waiting, summary.healthy) == (["gate"], 9, False)
-    offline = summary_of(known(online=False, health=said))  # that was then
+    offline = summary_of(known(online=False, health=said), NOW)  # that was then
     assert (offline.problems, offline.waiting, offline.healthy, offline.load) == ([], None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("info", "spoke_s", "state"),
+    [
+        ({"health_s": 20.0}, 59, "online"),
+        ({"health_s": 20.0}, 61, "silent"),
+        ({"health_s": 3600.0}, 3000, "online"),
+        (None, 299, "online"),
+        (None, 301, "silent"),
+        ({"health_s": "often"}, 301, "silent"),
+    ],
+)
+def test_a_device_of_which_the_broker_alone_says_that_it_is_there(info, spoke_s, state):
+    spoke = NOW - spoke_s
+    device = known(online=True, online_at=NOW - 4000, info=info, health=health(), health_at=spoke)
+    summary = summary_of(device, NOW)
+    assert (summary.state, summary.since) == (state, NOW - 4000 if state == "online" else spoke)
+    assert (summary.load, summary.waiting) == ((0.31, 0) if state == "online" else (None, None))
+    assert summary_of(device.model_copy(update={"last_at": NOW - 1}), NOW).state == "online"
+    assert summary_of(device.model_copy(update={"online_at": NOW - 1}), NOW).state == "online"
+    assert summary_of(device.model_copy(update={"online": False}), NOW).state == "offline"
+
+
+def test_a_device_is_not_silent_because_the_broker_is_away(place, serve):
+    long_ago = time.time() - 7200
+    fill_fleet(place, TOPICS, long_ago)
+    link = BrokerLink(connected=False, since=long_ago + 10)
+    page = serve(place, fleet=True, of_fleet={"broker": lambda: link})
+    view = page.get("fleet").json
+    assert view["broker"] == {"connected": False, "since": long_ago + 10}
+    assert {one["state"] for one in view["devices"]} == {"online"}
+    link = BrokerLink(connected=True, since=long_ago + 20)
+    assert {one["state"] for one in page.get("fleet").json["devices"]} == {"silent"}
 
 
 @pytest.mark.parametrize("said", [{"load": "much"}, {"load": float("nan")}, {"sources": 3}, {"temperatures": [1]}])
 def test_health_that_cannot_be_read(said):
-    summary = summary_of(known(online=True, health=said))
+    summary = summary_of(known(online=True, health=said), NOW)
     assert summary.problems == ["its health cannot be read: is it of another version?"]
     assert summary.load is None
 
 
 def test_health_of_other_versions_is_read_as_far_as_it_goes():
-    assert summary_of(known(online=True, health={"load": 0.5, "colour": "red"})).load == 0.5
-    assert summary_of(known(online=True, health={})).problems == []
+    assert summary_of(known(online=True, health={"load": 0.5, "colour": "red"}), NOW).load == 0.5
+    assert summary_of(known(online=True, health={}), NOW).problems == []
 
 
 @pytest.mark.parametrize("info", [None, {}, {"page": 3}, {"device": ["a"]}, {"page": "javascript:alert(1)"}])
 def test_a_device_that_has_not_said_what_it_is(info):
-    summary = summary_of(known(info=info))
+    summary = summary_of(known(info=info), NOW)
     assert (summary.name, summary.page, summary.version, summary.state) == ("a/b", None, None, "unknown")
 
 
 def test_devices_with_another_model_are_marked():
     bundles = {"a/1": USUAL, "a/2": OTHER, "a/3": USUAL, "a/4": None}
     devices = [known(device=topic, info={"bundle": bundle}) for topic, bundle in bundles.items()]
-    assert {one.device: one.other_model for one in summaries_of(devices)} == {
+    assert {one.device: one.other_model for one in summaries_of(devices, NOW)} == {
         "a/1": False,
         "a/2": True,
         "a/3": False,

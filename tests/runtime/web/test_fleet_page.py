@@ -10,6 +10,7 @@ from chromium import INK, PHONE, WIDE, find_faults
 from fleet_store import CLIP, OTHER, fill_fleet, health, profile, put_device
 from playwright.sync_api import expect
 
+from htsat_edge.runtime.fleet.link import BrokerLink
 from htsat_edge.runtime.store.fleet_database import FleetDatabase
 from htsat_edge.runtime.store.reader import StoreReader
 from htsat_edge.runtime.store.records import EventFilter
@@ -158,6 +159,24 @@ def test_a_store_that_cannot_be_read_is_said_and_comes_back(fleet, opened, store
         aside.rename(store)
         refresh(tab)
         expect(tab.get_by_test_id("banner")).to_be_hidden()
+
+
+def test_what_says_nothing_and_a_broker_that_is_away(store, serve, opened):
+    now = time.time()
+    with closing(FleetDatabase(store)) as database, database:
+        put_device(database, BARN, now - 7200)
+    link = BrokerLink(connected=True, since=now)
+    with opened(f"{serve(store, fleet=True, of_fleet={'broker': lambda: link}).origin}/#fleet") as tab:
+        row = tab.get_by_test_id("device-row")
+        expect(row).to_contain_text(re.compile("Silentsays nothing since .*[0-9]"))
+        expect(tab.get_by_test_id("connection")).to_have_text("1 of 1 needs attention")
+        expect(tab.get_by_test_id("banner")).to_be_hidden()
+        link = BrokerLink(connected=False, since=now - 7100)
+        refresh(tab)
+        expect(tab.get_by_test_id("banner")).to_contain_text("The collector does not reach its broker")
+        expect(tab.get_by_test_id("connection")).to_have_text("No broker")
+        expect(row).to_contain_text("Up")
+        assert find_faults(tab) == []
 
 
 def test_a_fleet_without_a_device(store, serve, opened):

@@ -17,11 +17,12 @@ const HEADINGS = ["Device", "State", "Heard, 24 h", "Today", "Last message", "Mo
 const FIGURES = new Set(["Heard, 24 h", "Today", "Last message", "Load", "Hottest", "Queue", "Lost"]);
 const STATES = {
   online: ["good", "Up"],
+  silent: ["bad", "Silent"],
   offline: ["bad", "Down"],
   unknown: ["off", "Not known"],
 };
 
-const rankOf = (device) => (device.state === "offline" ? 0 : isTroubled(device) ? 1 : 2);
+const rankOf = (device) => (["offline", "silent"].includes(device.state) ? 0 : isTroubled(device) ? 1 : 2);
 
 export function makeDeviceTable() {
   const rows = new Map(); // topic -> {row, text, last}
@@ -122,6 +123,7 @@ function stateCell(device) {
   const lines = [...problems];
   if (healthy === false && problems.length === 0) lines.push("it says that it is not well");
   if (paused.length > 0) lines.push(`paused: ${paused.join(", ")}`);
+  if (state === "silent") lines.push(`says nothing since ${moment(since)}`);
   if (state !== "unknown" && since !== null && lines.length === 0) lines.push(`since ${moment(since)}`);
   return h("div", { class: "fleet-state" }, h("span", { class: "pill", dataset: { kind } }, text), lines.map((line) => h("small", { class: "muted" }, line)));
 }

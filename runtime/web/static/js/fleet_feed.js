@@ -1,7 +1,7 @@
 /* The devices of a fleet, which the page of a collector shows; asked for every REFRESH_S while somebody looks.
 
 startFleet(), stopFleet()
-fleet.state       "connecting", "live", "no-server", "no-store"; fleet.since: when it began; fleet.detail: what is wrong
+fleet.state       "connecting", "live", "no-broker", "no-server", "no-store"; fleet.since: when it began; fleet.detail: what is wrong
 fleet.devices     [DeviceSummary], by place and name
 fleet.on(handler) -> off        called with every answer
 fleet.ready()     a promise: the devices are there, or cannot be had
@@ -11,6 +11,7 @@ isTroubled(device)   whether somebody should look after it */
 import { api } from "./api.js";
 
 const REFRESH_S = 10;
+const AWAY_S = 5; // a broker that is back by then is not missed
 
 const handlers = new Set();
 let running = false;
@@ -35,7 +36,7 @@ const find = (topic) => fleet.devices.find((device) => device.device === topic);
 export const nameOf = (topic) => find(topic)?.name ?? topic;
 export const placeOf = (topic) => find(topic)?.place ?? null;
 export const pageOf = (topic) => find(topic)?.page?.replace(/\/*$/, "/") ?? null;
-export const isTroubled = ({ state, healthy, problems }) => state === "offline" || healthy === false || problems.length > 0;
+export const isTroubled = ({ state, healthy, problems }) => ["offline", "silent"].includes(state) || healthy === false || problems.length > 0;
 
 export function startFleet() {
   running = true;
@@ -56,8 +57,10 @@ function look() {
 
 async function ask() {
   try {
-    fleet.devices = (await api.get("fleet")).devices;
-    setState("live");
+    const { at, broker, devices } = await api.get("fleet");
+    fleet.devices = devices;
+    if (broker && !broker.connected && at - broker.since >= AWAY_S) setState("no-broker", broker.since);
+    else setState("live");
   } catch (error) {
     fleet.detail = error.detail ?? String(error);
     setState(error.status === 0 ? "no-server" : "no-store");
@@ -67,7 +70,7 @@ async function ask() {
   if (running) timer = setTimeout(look, REFRESH_S * 1000);
 }
 
-function setState(state) {
-  if (state !== fleet.state) fleet.since = Date.now() / 1000;
+function setState(state, since) {
+  if (since !== undefined || state !== fleet.state) fleet.since = since ?? Date.now() / 1000;
   fleet.state = state;
 }

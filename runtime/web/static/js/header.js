@@ -19,6 +19,7 @@ const STATES = {
   connecting: ["wait", "Connecting"],
   live: ["good", "Listening"],
   "no-daemon": ["bad", "Daemon stopped"],
+  "no-broker": ["bad", "No broker"],
   "no-server": ["bad", "No connection"],
   "no-store": ["bad", "No store"],
   "sent-away": ["wait", "Waiting"],
@@ -131,6 +132,10 @@ export function makeBanner(root, { onRetry }) {
     "no-daemon": () => [
       "The daemon is not running",
       `${feed.wasLive ? `Nothing is heard since ${format.time(feed.since)}.` : "Nothing is heard at present."} What was stored can still be read; this page goes on by itself when the daemon is back.`,
+    ],
+    "no-broker": (now) => [
+      "The collector does not reach its broker",
+      `What is shown of the devices is from ${format.time(now.since)}. It is tried again every few seconds.`,
     ],
     "no-server": (now) => [
       "The page’s server does not answer",
