@@ -9,7 +9,6 @@ from htsat_edge.runtime.archive.records import FoundInRecording
 from htsat_edge.runtime.archive.workers import Cut, GivenUp, HearFile
 
 parquet = pytest.importorskip("pyarrow.parquet")
-fsspec = pytest.importorskip("fsspec")
 
 
 @pytest.fixture
@@ -33,15 +32,11 @@ def answers_of(settings, tmp_path):
         hearer._workers.close()
 
 
-def test_a_recording_at_a_url_is_heard_as_a_whole(sounds, answers_of):
+def test_a_recording_at_a_url_is_heard_as_a_whole(sounds, answers_of, memory_store):
     archive = sounds(1, long_s=70)
-    store = fsspec.filesystem("memory")
-    store.put(f"{archive}/", "/bucket/", recursive=True)
-    try:
-        found = {file.path.name: file for file in walk_urls("memory://bucket")}
-        there = answers_of(*(HearFile(file.path, file.size) for file in found.values()))
-    finally:
-        store.rm("/bucket", recursive=True)
+    memory_store.put(f"{archive}/", "/bucket/", recursive=True)
+    found = {file.path.name: file for file in walk_urls("memory://bucket")}
+    there = answers_of(*(HearFile(file.path, file.size) for file in found.values()))
     here = answers_of(*(HearFile(archive / name, file.size) for name, file in found.items()))
     assert list(there) == ["long.flac", "none.wav", "x000_20260501_043000.wav"]
     assert {name: said.file for name, said in there.items()} == found

@@ -14,9 +14,8 @@ fsspec = pytest.importorskip("fsspec")
 
 
 @pytest.fixture
-def store():
+def store(memory_store):
     """Files in a bucket."""
-    system = fsspec.filesystem("memory")
     names = (
         "b/site/2.wav",
         "b/site/1.WAV",
@@ -27,9 +26,8 @@ def store():
         "other/4.wav",
     )
     for name in names:
-        system.pipe(f"/{name}", name.encode())
-    yield system
-    system.rm("/", recursive=True)
+        memory_store.pipe(f"/{name}", name.encode())
+    return memory_store
 
 
 def names(*args):

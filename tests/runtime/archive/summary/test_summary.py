@@ -212,9 +212,8 @@ def test_a_card_says_where_and_when_its_event_is(write, farmyard):
     assert [attrs["style"] for attrs in page.of("b")] == ["bottom:12.8%", "bottom:46.2%", "bottom:84.5%"]
 
 
-def test_a_recording_in_a_store_is_heard_and_not_linked(write, farmyard):
-    fsspec = pytest.importorskip("fsspec")
-    fsspec.filesystem("memory").pipe("/bucket/a.flac", farmyard.read_bytes())
+def test_a_recording_in_a_store_is_heard_and_not_linked(write, farmyard, memory_store):
+    memory_store.pipe("/bucket/a.flac", farmyard.read_bytes())
     speech = KeptEvent(0, "Speech", 1.2, 5, 0.9)
     page = write([heard("memory:/bucket/a.flac", speech), heard("memory:/bucket/b.flac", speech._replace(label="Dog"))])
     assert (len(page.of("audio")), page.text.count("No clip"), page.of("a")) == (1, 1, [])
