@@ -12,7 +12,7 @@ from tritonclient.grpc import model_config_pb2
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.marks import PROGRAM
 from htsat_edge.runtime.models.backends.ort import TYPES, open_session
-from htsat_edge.runtime.models.backends.remote import BUNDLE_PARAMETER
+from htsat_edge.runtime.models.backends.remote import BUNDLE_PARAMETER, PRECISION_PARAMETER
 from htsat_edge.runtime.models.bundle import Bundle
 
 ModelConfig = model_config_pb2.ModelConfig
@@ -94,7 +94,7 @@ def graph_config(served: Served, gpu: bool) -> Any:
     for capability, file in (served.plans or {}).items():
         config.cc_model_filenames[capability] = file
     sha256 = served.bundle.sha256("fp32")
-    return _with_parameters(config, {BUNDLE_PARAMETER: sha256, "precision": served.precision})
+    return _with_parameters(config, {BUNDLE_PARAMETER: sha256, PRECISION_PARAMETER: served.precision})
 
 
 def events_config(served: Served, streams: int, idle_s: float) -> Any:
@@ -108,7 +108,7 @@ def events_config(served: Served, streams: int, idle_s: float) -> Any:
                 "name": "samples",
                 "data_type": model_config_pb2.TYPE_FP32,
                 "dims": [-1],
-                "allow_ragged_batch": True,  # streams of other rates and pieces are heard together all the same
+                "allow_ragged_batch": True,  # streams of other rates and blocks are heard together all the same
             },
             {"name": "sample_rate", "data_type": model_config_pb2.TYPE_INT32, "dims": [1]},
         ],

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as triton
 
-from htsat_edge.export.triton_models.streams import Piece, ServedStreams
+from htsat_edge.export.triton_models.streams import ServedStreams, StreamBlock
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.models.bundle import load_bundle
@@ -35,8 +35,8 @@ class EventsModel:
         self._streams = ServedStreams(info, self._score, idle_s)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Take the next pieces of some streams; answer each."""
-        return [_response(answer) for answer in self._streams.hear([_piece(request) for request in requests])]
+        """Take the next blocks of some streams; answer each."""
+        return [_response(answer) for answer in self._streams.hear([_block(request) for request in requests])]
 
     def _score(self, log_mel: FloatArray) -> FloatArray:
         parts = [self._ask(log_mel[i : i + self._at_once]) for i in range(0, len(log_mel), self._at_once)]
@@ -60,12 +60,12 @@ class EventsModel:
         return np.asarray(scores, np.float32)
 
 
-def _piece(request: Any) -> Piece:
+def _block(request: Any) -> StreamBlock:
     samples, rate = (
         triton.get_input_tensor_by_name(request, name).as_numpy()[0] for name in ("samples", "sample_rate")
     )
     flags = request.flags()
-    return Piece(
+    return StreamBlock(
         stream=request.correlation_id(),
         samples=samples,
         rate=int(rate[0]),

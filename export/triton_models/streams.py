@@ -1,4 +1,4 @@
-"""The streams of a server: what each has heard so far; pieces of sound in, events out."""
+"""The streams of a server: what each has heard so far; blocks of sound in, events out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BEGIN_AGAIN = "begin the sequence again (sequence_start)"
 
 
 @dataclass(frozen=True)
-class Piece:
+class StreamBlock:
     """The next samples of a stream."""
 
     stream: int | str
@@ -48,9 +48,9 @@ class ServedStream:
 
 @dataclass
 class Turn:
-    """A piece while the windows of all pieces are scored together."""
+    """A block while the windows of all blocks are scored together."""
 
-    piece: Piece
+    block: StreamBlock
     stream: ServedStream | None = None
     windows: list[Window] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -86,11 +86,11 @@ class ServedStreams:
     def __len__(self) -> int:
         return len(self._streams)
 
-    def hear(self, pieces: Sequence[Piece]) -> list[str | HtsatEdgeError]:
-        """Take pieces, of several streams; return for each its events, a line of JSON each, or why there are none."""
+    def hear(self, blocks: Sequence[StreamBlock]) -> list[str | HtsatEdgeError]:
+        """Take blocks, of several streams; return for each its events, a line of JSON each, or why there are none."""
         now = self._clock()
         self._streams = {key: one for key, one in self._streams.items() if now - one.last_s <= self._idle_s}
-        turns = [self._begin(piece, now) for piece in pieces]
+        turns = [self._begin(block, now) for block in blocks]
         self._score_all([turn for turn in turns if turn.windows])
         for turn in turns:
             self._finish(turn)
@@ -99,36 +99,36 @@ class ServedStreams:
             for turn in turns
         ]
 
-    def _begin(self, piece: Piece, now: float) -> Turn:
+    def _begin(self, block: StreamBlock, now: float) -> Turn:
         """Let a stream hear its samples; return the windows that they complete."""
-        turn = Turn(piece)
+        turn = Turn(block)
         try:
-            turn.stream = self._find(piece)
+            turn.stream = self._find(block)
             turn.stream.last_s = now
-            turn.windows += turn.stream.windows.push(piece.samples)
-            if piece.end:
+            turn.windows += turn.stream.windows.push(block.samples)
+            if block.end:
                 turn.windows += turn.stream.windows.flush()
         except (HtsatEdgeError, ValueError) as error:  # what was pushed before is as it was
             turn.error = str(error)
-            if piece.end:
+            if block.end:
                 self._forget(turn)
         return turn
 
-    def _find(self, piece: Piece) -> ServedStream:
-        if piece.start:
-            self._streams.pop(piece.stream, None)
-            windows = WindowStream(self._info, piece.rate)
-            events = EventStream(self._info, source=str(piece.stream))
-            self._streams[piece.stream] = ServedStream(piece.rate, windows, events)
-        stream = self._streams.get(piece.stream)
+    def _find(self, block: StreamBlock) -> ServedStream:
+        if block.start:
+            self._streams.pop(block.stream, None)
+            windows = WindowStream(self._info, block.rate)
+            events = EventStream(self._info, source=str(block.stream))
+            self._streams[block.stream] = ServedStream(block.rate, windows, events)
+        stream = self._streams.get(block.stream)
         if stream is None:
-            raise HtsatEdgeError(f"sequence {piece.stream}: nothing is known of it: {BEGIN_AGAIN}")
-        if piece.rate != stream.rate:
-            raise HtsatEdgeError(f"sequence {piece.stream}: began with {stream.rate} Hz, and now has {piece.rate} Hz")
+            raise HtsatEdgeError(f"sequence {block.stream}: nothing is known of it: {BEGIN_AGAIN}")
+        if block.rate != stream.rate:
+            raise HtsatEdgeError(f"sequence {block.stream}: began with {stream.rate} Hz, and now has {block.rate} Hz")
         return stream
 
     def _score_all(self, turns: Sequence[Turn]) -> None:
-        """Score the windows of all pieces at once, and let each stream have its scores."""
+        """Score the windows of all blocks at once, and let each stream have its scores."""
         if not turns:
             return
         windows = [window for turn in turns for window in turn.windows]
@@ -144,10 +144,10 @@ class ServedStreams:
                 self._forget(turn)
 
     def _finish(self, turn: Turn) -> None:
-        if turn.piece.end and not turn.error:
+        if turn.block.end and not turn.error:
             assert turn.stream is not None
             turn.events += turn.stream.events.flush()
             self._forget(turn)
 
     def _forget(self, turn: Turn) -> None:
-        self._streams.pop(turn.piece.stream, None)
+        self._streams.pop(turn.block.stream, None)

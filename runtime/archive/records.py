@@ -33,6 +33,8 @@ class HearingSettings:
     backend: Literal["auto", "onnxruntime", "tensorrt", "remote"] = "auto"
     server: RemoteServer | None = None
     """What runs the model, where `backend` is remote."""
+    served: str | None = None
+    """What the server says that its precision is."""
     channel: Channel | Literal["each"] = "mix"
     gate_dbfs: float | None = None
     """The model does not run where nothing is louder; None: it runs everywhere."""

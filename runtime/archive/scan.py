@@ -12,6 +12,7 @@ from htsat_edge.runtime.archive.scan_progress import ScanProgress
 from htsat_edge.runtime.archive.tables import name_beside
 from htsat_edge.runtime.archive.walk import look_at
 from htsat_edge.runtime.archive.workers import Answer, Cut, FinishFile, GivenUp, HearFile, HearSpan, Job, Workers
+from htsat_edge.runtime.common.errors import NotReadyError
 
 SCORES_FOLDER = "scores"
 """In the results."""
@@ -37,15 +38,20 @@ def scan(
 
     Raises
     ------
+    NotReadyError
+        No worker can hear anything at present. What was done is kept.
     HtsatEdgeError
         The journal cannot be written to, or no worker can hear anything. What was done is kept.
     """
     agenda = Agenda(journal, settings, progress, newest_first)
-    for answered in workers.run(agenda.next_job):
-        progress.hear(workers.heard_s)
-        if answered is not None:
-            job, answer = answered
-            agenda.settle(job.path, answer)
+    try:
+        for answered in workers.run(agenda.next_job):
+            progress.hear(workers.heard_s)
+            if answered is not None:
+                job, answer = answered
+                agenda.settle(job.path, answer)
+    except NotReadyError as error:
+        raise NotReadyError(f"{error}; what was done is kept, and the same command goes on") from None
 
 
 class Agenda:

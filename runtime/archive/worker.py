@@ -29,7 +29,7 @@ from htsat_edge.runtime.archive.workers import (
     SecondsHeard,
     Unable,
 )
-from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError
+from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError, ServerError
 from htsat_edge.runtime.common.text import in_one_line
 
 Report = Callable[[float], None]
@@ -66,7 +66,7 @@ def serve(connection: Connection, open_hearer: Callable[[HearingSettings], Heare
     try:
         hearer = open_hearer(settings)
     except Exception as error:
-        connection.send(Unable(_reason(error)))
+        connection.send(_unable(error))
         return
     connection.send(Ready())
     while True:
@@ -94,8 +94,8 @@ def answer(job: Job, hearer: Hearer, report: Report) -> Answer | Unable:
         if len(spans) > 1:
             return Cut(tuple(spans))
         return _finish(job.path, [hearer.hear(spans[0], report)], job.scores, hearer)
-    except NotReadyError as error:  # the server that runs the model is gone, for all others, too
-        return Unable(_reason(error))
+    except ServerError as error:  # for all other recordings, too
+        return _unable(error)
     except Exception as error:
         return GivenUp(_reason(error))
 
@@ -107,7 +107,7 @@ def _finish(path: Path, heard: Sequence[SpanScores], scores: Path | None, hearer
             scores.parent.mkdir(parents=True, exist_ok=True)
             hearer.write_scores(scores, heard)
         except (OSError, HtsatEdgeError) as error:  # the disk is full: those of no other could be written either
-            return Unable(_reason(error))
+            return _unable(error)
     return found
 
 
@@ -118,6 +118,10 @@ def _take(connection: Connection, jobs: SimpleQueue[Job]) -> None:
             jobs.put(connection.recv())
     except (EOFError, OSError):
         os._exit(0)
+
+
+def _unable(error: Exception) -> Unable:
+    return Unable(_reason(error), isinstance(error, NotReadyError))
 
 
 def _reason(error: Exception) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from htsat_edge.runtime.archive.records import FoundInRecording, HearingSettings, Span, SpanScores
-from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError
 from htsat_edge.runtime.common.programs import command_of, signal_of
 
 PATIENCE_S = 600.0
@@ -86,6 +86,8 @@ class Unable(NamedTuple):
     """A worker cannot hear anything, and neither could another one."""
 
     reason: str
+    later: bool = False
+    """Whether one may be able to later."""
 
 
 class SecondsHeard(NamedTuple):
@@ -152,6 +154,8 @@ class Workers:
 
         Raises
         ------
+        NotReadyError
+            No worker can hear anything at present, as where a server that runs the model is gone.
         HtsatEdgeError
             No worker can hear anything, as where the model cannot be loaded.
         """
@@ -167,7 +171,7 @@ class Workers:
                 elif isinstance(said, Ready):
                     self._stillborn = 0
                 elif isinstance(said, Unable):
-                    raise HtsatEdgeError(said.reason)
+                    raise (NotReadyError if said.later else HtsatEdgeError)(said.reason)
                 elif isinstance(said, _Dead):
                     self._workers[place] = self._replace(worker, said)
                     if worker.is_ready and worker.jobs:

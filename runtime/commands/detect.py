@@ -22,7 +22,7 @@ from htsat_edge.runtime.commands.detect_session import Player
 from htsat_edge.runtime.commands.report import Detections, print_events, print_summary, print_top
 from htsat_edge.runtime.commands.truth import TrueSound, read_truth, tell_of_late
 from htsat_edge.runtime.common.command import print_error, require_matplotlib
-from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.errors import HtsatEdgeError, ServerError
 from htsat_edge.runtime.common.marks import refuse_foreign
 from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.common.progress import waiting
@@ -92,6 +92,8 @@ class PlayedRecordings:
                 yield file, hearing, found
                 if found[0].failure is not None:
                     raise found[0].failure
+            except ServerError:  # it is the same for all others
+                raise
             except HtsatEdgeError as error:
                 print_error("htsat-edge", error)
                 self.failed = True

@@ -13,7 +13,7 @@ from htsat_edge.runtime.commands.detect_config import Hearing
 from htsat_edge.runtime.commands.report import Detections
 from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.config import printable
-from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.errors import HtsatEdgeError, ServerError
 from htsat_edge.runtime.common.message import Message
 from htsat_edge.runtime.common.progress import progress
 from htsat_edge.runtime.common.text import visible
@@ -55,7 +55,8 @@ class Player:
         """Play a recording, which began at `start`, and show how far it is.
 
         Return what was found in the channel, or in each of them, which are then named as those of a microphone: up to
-        where the recording is damaged. Raise an HtsatEdgeError where nothing of it can be heard.
+        where the recording is damaged. Raise an HtsatEdgeError where nothing of it can be heard, a ServerError where
+        the server that runs the model does not do so.
         """
         name = "stdin" if file.path == STDIN else printable(file.path)
         channels: dict[str, Channel] = {name: channel} if channel != "each" else {}
@@ -71,12 +72,14 @@ class Player:
                         one.push(samples)
                     show(number * block)
         except HtsatEdgeError as error:
-            if heard[0].samples == 0:
+            if heard[0].samples == 0 or isinstance(error, ServerError):
                 raise
             failure = error
         try:
             for one in heard:
                 one.finish()
+        except ServerError:
+            raise
         except HtsatEdgeError as error:
             raise failure or HtsatEdgeError(f"{file.path}: {error}") from None
         return [

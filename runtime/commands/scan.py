@@ -32,6 +32,7 @@ from htsat_edge.runtime.common.progress import waiting
 from htsat_edge.runtime.common.text import listed, plural
 from htsat_edge.runtime.common.urls import is_url
 from htsat_edge.runtime.daemon.config import DaemonConfig
+from htsat_edge.runtime.models.backends.remote import RemoteBackend
 from htsat_edge.runtime.models.backends.trt import TrtBackend
 from htsat_edge.runtime.models.bundle import BUNDLED, ModelInfo
 from htsat_edge.runtime.models.model import Model, load_model
@@ -132,6 +133,7 @@ def settings_of(args: argparse.Namespace, config: DaemonConfig, model: Model) ->
     with closing(model.open(wanted.precision, wanted.backend, threads=1, server=wanted.server)) as opened:
         inner = opened.inner if isinstance(opened, SoundsBackend) else opened
         engine = inner.manifest if isinstance(inner, TrtBackend) else None
+        served = inner.precision if isinstance(inner, RemoteBackend) else None
     precision = engine.recipe.precision if engine else wanted.precision or model.bundle.recommended()
     on_server = wanted.backend == "remote"  # which has the bundle with this fp32.onnx
     return HearingSettings(
@@ -142,6 +144,7 @@ def settings_of(args: argparse.Namespace, config: DaemonConfig, model: Model) ->
         precision="fp32" if on_server else precision,
         backend="remote" if on_server else "tensorrt" if engine else "onnxruntime",
         server=wanted.server,
+        served=served,
         channel=args.channel,
         gate_dbfs=config.detection.gate_dbfs,
         rules=config.rules,
@@ -181,7 +184,7 @@ def write(
     tables = write_tables(journal, args.format, args.continuous, zone)
     detection = settings.detection
     facts = [
-        ("model", f"{info.name}, {settings.precision} on {settings.backend}"),
+        ("model", f"{info.name}, {settings.served or settings.precision} on {settings.backend}"),
         ("hop_s", f"{detection.hop_s:g}"),
         ("thresholds", detection.sensitivity if detection.threshold is None else f"{detection.threshold:g}"),
         ("written", f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"),

@@ -11,5 +11,13 @@ class NotReadyError(HtsatEdgeError):
     """Something is not there, and may be later, such as a microphone. Commands exit with status 1: try again."""
 
 
+class ServerError(HtsatEdgeError):
+    """A server that is to run the model does not do so, whatever it is given: no window can be scored there now."""
+
+
+class ServerNotReadyError(ServerError, NotReadyError):
+    """The same, and it may be over later: the server is gone, or does not answer in time."""
+
+
 class CheckFailed(Exception):
     """A result is not good enough: one line that says by how much. Commands exit with status 1."""

@@ -20,7 +20,7 @@ from htsat_edge.runtime.archive.records import HearingSettings
 from htsat_edge.runtime.archive.scan import Agenda
 from htsat_edge.runtime.archive.scan_progress import ScanProgress
 from htsat_edge.runtime.archive.workers import HearFile, Job
-from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError
 from htsat_edge.runtime.common.text import in_one_line, plural
 
 GROUP_BYTES, GROUP_JOBS = 64_000_000, 64
@@ -63,6 +63,8 @@ def hear_on_ray(
 
     Raises
     ------
+    NotReadyError
+        The server is gone that runs the model. What is done is kept.
     HtsatEdgeError
         There is no such cluster, one of its machines cannot do the work, or Ray gives up. What is done is kept.
     """
@@ -123,7 +125,7 @@ class _Pass:
             yield None
         yield from self._parts.take()
         if self._failure is not None:
-            raise HtsatEdgeError(f"--ray: {_reason(self._failure)}; what is done is kept, and the same command goes on")
+            raise _explained(self._failure)
         self._parts.clear()
 
     def _work(self) -> None:
@@ -164,7 +166,9 @@ def _upcoming(agenda: Agenda) -> list[Job]:
     return jobs
 
 
-def _reason(error: Exception) -> str:
+def _explained(error: Exception) -> HtsatEdgeError:
     """Return what a worker said, or Ray did, in one line; Ray puts the first into a traceback, as text."""
-    said = re.findall(rf"{HtsatEdgeError.__name__}: (.+)", str(error))
-    return said[-1] if said else in_one_line(error)
+    kinds = {kind.__name__: kind for kind in (HtsatEdgeError, NotReadyError)}
+    said = re.findall(rf"({'|'.join(kinds)}): (.+)", str(error))
+    kind, text = said[-1] if said else (HtsatEdgeError.__name__, in_one_line(error))
+    return kinds[kind](f"--ray: {text}; what is done is kept, and the same command goes on")

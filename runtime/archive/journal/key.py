@@ -29,6 +29,7 @@ OPTIONS = {
     "shown": "--labels",
     **{name: f"--{name}" for name in ("threshold", "sensitivity", "labels", "groups", "channel", "source", "start")},
     **{name: f"--{name}" for name in ("precision", "backend", "scores")},
+    "served": "precision that the server runs",
 }
 """What a user gives, by name; the others stand in the file of --config."""
 

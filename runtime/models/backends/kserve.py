@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy.typing as npt
 
-from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError
+from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError, ServerError, ServerNotReadyError
 from htsat_edge.runtime.common.libraries import needing
 from htsat_edge.runtime.common.text import in_one_line, visible
 
@@ -66,9 +66,9 @@ class RemoteServer:
 
 
 class KServeClient:
-    """A connection with a server; the errors of what it is asked are HtsatEdgeErrors of one line.
+    """A connection with a server; the errors of what it is asked are ServerErrors of one line.
 
-    Those that may be over later, such as a server that is gone, are NotReadyErrors.
+    Those that may be over later, such as a server that is gone, are ServerNotReadyErrors.
     """
 
     def __init__(self, server: RemoteServer, library: Any, client: Any, in_json: dict[str, bool]) -> None:
@@ -87,7 +87,7 @@ class KServeClient:
             found = self._ask(self._client.get_model_config, timeout_s, model, **self._in_json)
         except NotReadyError:
             raise
-        except HtsatEdgeError:  # an extension of Triton's
+        except ServerError:  # an extension of Triton's
             return {}
         config: dict[str, Any] = found.get("config", found)
         return config
@@ -118,12 +118,12 @@ class KServeClient:
         """Give the options of a call that must end in time."""
         yield {"client_timeout": timeout_s}
 
-    def _explained(self, error: Exception, model: str, timeout_s: float) -> HtsatEdgeError:
+    def _explained(self, error: Exception, model: str, timeout_s: float) -> ServerError:
         url, status = self._server.url, ""
         if hasattr(error, "status"):
             status = str(error.status())
         if isinstance(error, TimeoutError) or status == LATE:
-            return NotReadyError(f"{url}: has not answered within {timeout_s:g} s")
+            return ServerNotReadyError(f"{url}: has not answered within {timeout_s:g} s")
         text = str(error.message() if hasattr(error, "message") else error)
         if self._server.token is not None:
             text = text.replace(self._server.token, "…")  # a proxy may repeat what it was sent
@@ -131,10 +131,10 @@ class KServeClient:
         if why.startswith(UNDECODED):
             why = f"it answers {status}"
         if status in DENIED:
-            return HtsatEdgeError(f"{url}: refuses this device ({why}): model.remote.token must be one that it knows")
+            return ServerError(f"{url}: refuses this device ({why}): model.remote.token must be one that it knows")
         if status in WRONG:
-            return HtsatEdgeError(f"{url}: cannot run {model}: {why}")
-        return NotReadyError(f"{url}: cannot be reached: {why}")
+            return ServerError(f"{url}: cannot run {model}: {why}")
+        return ServerNotReadyError(f"{url}: cannot be reached: {why}")
 
 
 class HttpClient(KServeClient):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from htsat_edge.runtime.common.arrays import FloatArray
-from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.errors import HtsatEdgeError, ServerError
 from htsat_edge.runtime.models.backends.backend import (
     FRAME_EMBEDDING,
     Scores,
@@ -24,8 +24,9 @@ from htsat_edge.runtime.models.bundle import Bundle, ModelInfo
 
 TYPES = {"FP32": "float32", "FP16": "float16"}
 """KServe's names."""
-BUNDLE_PARAMETER = "bundle_sha256"
-"""Of a model's configuration on Triton: the hash of the fp32.onnx of the bundle that it was made of."""
+BUNDLE_PARAMETER, PRECISION_PARAMETER = "bundle_sha256", "precision"
+"""Of a model's configuration on Triton: the hash of the fp32.onnx of the bundle that it was made of; which of the
+bundle's graphs or engines runs there."""
 LOOK_S = 5.0
 """For an answer about the model, before it has scored anything."""
 PATIENCE_S = 30.0
@@ -53,7 +54,7 @@ class RemoteBackend:
 
         Raises
         ------
-        NotReadyError
+        ServerNotReadyError
             The server is gone, or not ready.
         HtsatEdgeError
             It refuses this device, or has no such model, or another one; or tritonclient is not installed.
@@ -73,7 +74,7 @@ class RemoteBackend:
     def infer(self, log_mel: FloatArray) -> Scores:
         """Score windows, log_mel (B, T, F) in dB.
 
-        Raise a NotReadyError where no answer comes in `timeout_s`, and another HtsatEdgeError where it is a wrong one.
+        Raise a ServerError where the answer is a wrong one, and a ServerNotReadyError where none comes in `timeout_s`.
         """
         check_windows(log_mel, self._window)
         parts = [self._run(log_mel[i : i + self._at_once]) for i in range(0, max(len(log_mel), 1), self._at_once)]
@@ -95,12 +96,15 @@ class RemoteBackend:
         config = self._client.config(self._model, LOOK_S)
         check_shapes(self.name, {name: shape[1:] for name, shape in shapes.items()}, self._info)
         check_types(self.name, types)
-        there = config.get("parameters", {}).get(BUNDLE_PARAMETER, {}).get("string_value", sha256)
+        parameters = {name: one.get("string_value") for name, one in config.get("parameters", {}).items()}
+        there = parameters.get(BUNDLE_PARAMETER) or sha256
         if there != sha256:
             raise HtsatEdgeError(
                 f"{self.name}: was made of another bundle (fp32.onnx {there[:12]} there, {sha256[:12]} here): "
                 "export this one (export/to_triton.py), or take that one here"
             )
+        self.precision = parameters.get(PRECISION_PARAMETER)
+        """Of the graph, or the engines, that run there; None where the server does not say."""
         self._at_once = shapes["log_mel"][0]
         if self._at_once < 1:
             self._at_once = min(int(config.get("max_batch_size", 0)) or MOST_AT_ONCE, MOST_AT_ONCE)
@@ -113,10 +117,13 @@ class RemoteBackend:
         answer = self._client.infer(self._model, "log_mel", batch, self._kind, self._outputs, self.timeout_s)
         found = {name: np.array(x, np.float32) for name, x in answer.items() if x is not None}
         if found.keys() != answer.keys() or any(len(x) != len(batch) for x in found.values()):
-            raise HtsatEdgeError(f"{self.name}: has answered for other windows than it was given")
-        check_shapes(self.name, {"log_mel": self._window, **{k: x.shape[1:] for k, x in found.items()}}, self._info)
+            raise ServerError(f"{self.name}: has answered for other windows than it was given")
+        try:
+            check_shapes(self.name, {"log_mel": self._window, **{k: x.shape[1:] for k, x in found.items()}}, self._info)
+        except HtsatEdgeError as error:
+            raise ServerError(str(error)) from None
         if not np.isfinite(found["framewise"]).all():
-            raise HtsatEdgeError(f"{self.name}: gives scores that are no numbers")
+            raise ServerError(f"{self.name}: gives scores that are no numbers")
         return Scores(**found)
 
 

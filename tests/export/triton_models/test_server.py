@@ -81,7 +81,7 @@ class Client:
         self._client = library.InferenceServerClient(server.http if library is http else server.grpc)
 
     def send(self, stream, samples, rate, start=False, end=False):
-        """Return the events that a piece settles."""
+        """Return the events that a block settles."""
         inputs = [
             self._library.InferInput("samples", [1, len(samples)], "FP32"),
             self._library.InferInput("sample_rate", [1, 1], "INT32"),

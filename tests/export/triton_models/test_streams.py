@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from htsat_edge.export.triton_models.streams import Piece, ServedStreams
+from htsat_edge.export.triton_models.streams import ServedStreams, StreamBlock
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.detector import Detector
 from htsat_edge.runtime.models.backends.backend import Scores
@@ -40,15 +40,15 @@ def sound(seed, rate, seconds):
 
 
 def cut(samples, seed):
-    """Pieces of any length, some empty."""
+    """Blocks of any length, some empty."""
     rng = np.random.default_rng(seed)
     ends = np.sort(rng.integers(0, len(samples) + 1, rng.integers(0, 12)))
     return np.split(samples, ends)
 
 
-def pieces(stream, parts, rate):
+def blocks(stream, parts, rate):
     last = len(parts) - 1
-    return [Piece(stream, part, rate, number == 0, number == last) for number, part in enumerate(parts)]
+    return [StreamBlock(stream, part, rate, number == 0, number == last) for number, part in enumerate(parts)]
 
 
 def local(stream, samples, rate):
@@ -72,7 +72,7 @@ def streams(clock):
 def test_interleaved_streams_have_the_events_of_the_detector(drawn, random):
     served = ServedStreams(INFO, score, IDLE_S)
     sounds = {f"stream {n}": (sound(seed, rate, 9 + seed % 5), rate) for n, (seed, rate) in enumerate(drawn)}
-    waiting = {name: pieces(name, cut(x, n), rate) for n, (name, (x, rate)) in enumerate(sounds.items())}
+    waiting = {name: blocks(name, cut(x, n), rate) for n, (name, (x, rate)) in enumerate(sounds.items())}
     found = dict.fromkeys(sounds, "")
     while waiting:
         together = random.sample(sorted(waiting), random.randint(1, len(waiting)))
@@ -94,34 +94,34 @@ def test_the_windows_of_all_streams_are_scored_at_once():
         return score(log_mel)
 
     served = ServedStreams(INFO, count, IDLE_S)
-    served.hear([Piece(number, sound(number, 16_000, 11), 16_000, True, False) for number in range(3)])
+    served.hear([StreamBlock(number, sound(number, 16_000, 11), 16_000, True, False) for number in range(3)])
     assert len(batches) == 1
-    served.hear([Piece(number, sound(number, 16_000, 0.01), 16_000, False, False) for number in range(3)])
+    served.hear([StreamBlock(number, sound(number, 16_000, 0.01), 16_000, False, False) for number in range(3)])
     assert len(batches) == 1  # without a window nobody is asked
 
 
 def test_start_forgets_what_was_heard_under_the_id(streams):
     x = sound(1, 16_000, 11)
-    streams.hear([Piece(7, sound(2, 44_100, 5), 44_100, True, False)])
-    (answer,) = streams.hear([Piece(7, x, 16_000, True, True)])
+    streams.hear([StreamBlock(7, sound(2, 44_100, 5), 44_100, True, False)])
+    (answer,) = streams.hear([StreamBlock(7, x, 16_000, True, True)])
     assert answer.splitlines() == local(7, x, 16_000) != []
 
 
 def test_what_is_unknown_is_asked_to_begin(streams):
-    (answer,) = streams.hear([Piece(7, sound(1, 16_000, 1), 16_000, False, False)])
+    (answer,) = streams.hear([StreamBlock(7, sound(1, 16_000, 1), 16_000, False, False)])
     assert isinstance(answer, HtsatEdgeError)
     assert "sequence 7: nothing is known of it: begin the sequence again (sequence_start)" in str(answer)
 
 
 def test_a_stream_that_is_idle_for_too_long_is_forgotten_and_no_other(streams, clock):
     for key in ("a", "b"):
-        streams.hear([Piece(key, sound(1, 16_000, 1), 16_000, True, False)])
+        streams.hear([StreamBlock(key, sound(1, 16_000, 1), 16_000, True, False)])
     clock[0] = IDLE_S
-    assert streams.hear([Piece("a", sound(1, 16_000, 1), 16_000, False, False)]) == [""]
+    assert streams.hear([StreamBlock("a", sound(1, 16_000, 1), 16_000, False, False)]) == [""]
     clock[0] = IDLE_S + 1
-    streams.hear([Piece("a", sound(1, 16_000, 1), 16_000, False, False)])
+    streams.hear([StreamBlock("a", sound(1, 16_000, 1), 16_000, False, False)])
     assert len(streams) == 1
-    (answer,) = streams.hear([Piece("b", sound(1, 16_000, 1), 16_000, False, False)])
+    (answer,) = streams.hear([StreamBlock("b", sound(1, 16_000, 1), 16_000, False, False)])
     assert "nothing is known" in str(answer)
 
 
@@ -134,24 +134,24 @@ def test_a_stream_that_is_idle_for_too_long_is_forgotten_and_no_other(streams, c
 )
 def test_a_wrong_piece_is_refused_and_the_stream_goes_on(streams, samples, rate, message):
     x = sound(3, 16_000, 12)
-    (first,) = streams.hear([Piece(7, x[:50_000], 16_000, True, False)])
-    (refused,) = streams.hear([Piece(7, samples, rate, False, False)])
+    (first,) = streams.hear([StreamBlock(7, x[:50_000], 16_000, True, False)])
+    (refused,) = streams.hear([StreamBlock(7, samples, rate, False, False)])
     assert isinstance(refused, HtsatEdgeError)
     assert message in str(refused)
-    (last,) = streams.hear([Piece(7, x[50_000:], 16_000, False, True)])
+    (last,) = streams.hear([StreamBlock(7, x[50_000:], 16_000, False, True)])
     assert (first + last).splitlines() == local(7, x, 16_000) != []
 
 
 @pytest.mark.parametrize("rate", [0, -1])
 def test_a_sequence_needs_a_sample_rate(streams, rate):
-    streams.hear([Piece(7, sound(1, 16_000, 1), 16_000, True, False)])
-    (answer,) = streams.hear([Piece(7, sound(1, 16_000, 1), rate, True, False)])
+    streams.hear([StreamBlock(7, sound(1, 16_000, 1), 16_000, True, False)])
+    (answer,) = streams.hear([StreamBlock(7, sound(1, 16_000, 1), rate, True, False)])
     assert "want a sample rate in Hz" in str(answer)
     assert len(streams) == 0
 
 
 def test_a_sequence_that_is_too_short_is_said_and_forgotten(streams):
-    (answer,) = streams.hear([Piece(7, np.zeros(10, np.float32), 16_000, True, True)])
+    (answer,) = streams.hear([StreamBlock(7, np.zeros(10, np.float32), 16_000, True, True)])
     assert "too short" in str(answer)
     assert len(streams) == 0
 
@@ -166,16 +166,16 @@ def test_where_windows_are_lost_the_stream_must_begin_again_and_others_go_on():
         return score(log_mel)
 
     served = ServedStreams(INFO, sometimes, IDLE_S)
-    served.hear([Piece("lost", x, 16_000, True, False)])
-    (first,) = served.hear([Piece("kept", x[:50_000], 16_000, True, False)])
+    served.hear([StreamBlock("lost", x, 16_000, True, False)])
+    (first,) = served.hear([StreamBlock("kept", x[:50_000], 16_000, True, False)])
     broken[0] = True
     kept, lost = served.hear(
-        [Piece("kept", x[50_000:50_010], 16_000, False, False), Piece("lost", x, 16_000, False, False)]
+        [StreamBlock("kept", x[50_000:50_010], 16_000, False, False), StreamBlock("lost", x, 16_000, False, False)]
     )
     assert kept == ""
     assert str(lost) == "bundled: is not ready; begin the sequence again (sequence_start)"
     broken[0] = False
-    (again,) = served.hear([Piece("lost", x, 16_000, False, False)])
+    (again,) = served.hear([StreamBlock("lost", x, 16_000, False, False)])
     assert "nothing is known" in str(again)
-    (last,) = served.hear([Piece("kept", x[50_010:], 16_000, False, True)])
+    (last,) = served.hear([StreamBlock("kept", x[50_010:], 16_000, False, True)])
     assert (first + last).splitlines() == local("kept", x, 16_000) != []

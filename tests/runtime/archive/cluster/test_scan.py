@@ -13,10 +13,12 @@ from htsat_edge.runtime.archive.records import Span
 from htsat_edge.runtime.archive.scan_progress import ScanProgress
 from htsat_edge.runtime.archive.workers import HearFile, HearSpan
 from htsat_edge.runtime.commands.cli import main
-from htsat_edge.runtime.common.errors import HtsatEdgeError
+from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError
+from htsat_edge.runtime.models.backends.kserve import RemoteServer
 
 pytest.importorskip("ray.data")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray's own, in its threads
+GONE = RemoteServer("http://127.0.0.1:1")
 
 
 def test_a_cluster_finds_what_one_machine_finds(sounds, begin, settings, heard_here, cluster, hear, tmp_path):
@@ -74,11 +76,21 @@ def test_a_machine_that_does_not_see_all_is_named(sounds, begin, settings, clust
 
 
 @pytest.mark.slow
-def test_a_model_that_no_worker_can_load_ends_the_run_in_one_line(sounds, begin, settings, cluster, hear, tmp_path):
+@pytest.mark.parametrize(
+    ("wanted", "kind", "said"),
+    [
+        ({"precision": "int8"}, HtsatEdgeError, r"\S+: has no int8.onnx"),
+        ({"backend": "remote", "server": GONE}, NotReadyError, f"{GONE.url}: cannot be reached"),
+    ],
+)
+def test_a_model_that_no_worker_can_load_ends_the_run_in_one_line(
+    wanted, kind, said, sounds, begin, settings, cluster, hear, tmp_path
+):
     archive = sounds(1)
     with begin(tmp_path / "ray", archive) as journal:
-        with pytest.raises(HtsatEdgeError, match=r"^--ray: .*int8.*; what is done is kept.*$") as raised:
-            hear(journal, replace(settings, precision="int8"), cluster)
+        with pytest.raises(HtsatEdgeError, match=rf"^--ray: {said}.*; what is done is kept.*$") as raised:
+            hear(journal, replace(settings, **wanted), cluster)
+        assert type(raised.value) is kind
         assert "\n" not in str(raised.value)
         assert journal.totals().files_todo == 3
 

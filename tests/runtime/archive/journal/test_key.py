@@ -18,6 +18,7 @@ CHANGED = {
     "shown": ("Cat",),
     "precision": "fp32",
     "backend": "onnxruntime",
+    "served": "int8",
     "channel": "each",
     "gate_dbfs": -60.0,
     "rules": RulesConfig(cooldown_s=3.0),
