@@ -22,7 +22,7 @@ DATA = Path(__file__).parent / "data"
 FAKES = Path(__file__).parent / "fakes"
 FIXTURES = Path(__file__).parent / "fixtures"
 sys.path.append(str(FIXTURES))
-pytest_plugins = ["chromium", "mosquitto", "kserve_server", "memory_store", "postgresql", "tritonserver"]
+pytest_plugins = ["certificate", "chromium", "mosquitto", "kserve_server", "memory_store", "postgresql", "tritonserver"]
 """Fixtures that are files of their own, in tests/fixtures."""
 TINY = {"embed_dim": 16, "depths": (2, 2, 3, 2), "heads": (2, 4, 4, 8), "classes": 10}
 """The network behind the goldens (tests/data/goldens/README.md)."""

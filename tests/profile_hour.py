@@ -143,7 +143,7 @@ def make_parts(folder, hours):
     config = OutputsConfig(
         stdout=False, json_lines=JsonLinesConfig(path=folder / MESSAGES), store=StoreConfig(path=folder / "events.db")
     )
-    publisher = Publisher(make_outputs(config, {feed.name: labels}), system)
+    publisher = Publisher(make_outputs(config, {feed.name: labels}, {}, "profile"), system)
     opened = ExitStack()
     for sender in publisher.senders:
         sender.start()

@@ -125,6 +125,8 @@ def _describe(error: Any, model: type[BaseModel]) -> str:
             return f"unknown key{suggest(str(error['loc'][-1]), _keys(model))}"
         case "missing":
             return "key is missing"
+        case "too_short" | "too_long":  # which say how many there are
+            return str(error["msg"])
         case "value_error":
             return str(error["ctx"]["error"])
         case _ if any(key in ("password", "token") for key in error["loc"]) or _is_secret(error):

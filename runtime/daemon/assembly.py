@@ -255,15 +255,14 @@ def make_source(config: SourceConfig, info: ModelInfo, news: threading.Event) ->
 def make_outputs(
     config: OutputsConfig,
     labels: Mapping[str, Sequence[str]],
-    levels: Mapping[str, bool] = {},
-    session: str | None = None,
+    levels: Mapping[str, bool],
+    session: str,
 ) -> list[Output[Any]]:
     """Return the outputs that the configuration names, for events of these classes by source.
 
     `levels` has the sources whose level is published, and whether it is calibrated; `session` is the id of this one
-    in the store and for a fleet, by default new.
+    in the store and for a fleet.
     """
-    session = session or uuid.uuid4().hex
     outputs: list[Output[Any]] = []
     if config.stdout:
         outputs.append(Stdout())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
@@ -20,8 +21,8 @@ from htsat_edge.runtime.daemon.session import SourceSession
 from htsat_edge.runtime.daemon.supervision import SupervisedThread, describe
 from htsat_edge.runtime.daemon.thresholds import take_over
 
-MOST_AT_ONCE = 20
-"""Commands that are carried out before the sources have their turn."""
+PAUSE_S = 1.0
+"""A pause lasts so long at least, whatever is asked meanwhile: a button that is stuck asks for thousands a second."""
 REJECTED_S = 5.0
 """One rejection is published in so many seconds: what is wrong is often wrong again and again."""
 STOP_S = 0.5
@@ -85,34 +86,45 @@ class Commander:
     """Carries commands out, in the daemon's thread."""
 
     def __init__(
-        self, parts: Parts, finish: Callable[[SourceSession], None], writer: ThresholdWriter | None = None
+        self,
+        parts: Parts,
+        finish: Callable[[SourceSession], None],
+        writer: ThresholdWriter | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Carry out what is put into the commands of these parts.
 
         `finish` publishes what is left of a recording. Without a `writer`, thresholds are in force until the
         configuration is read again.
         """
-        self._parts, self._finish, self._writer = parts, finish, writer
+        self._parts, self._finish, self._writer, self._clock = parts, finish, writer, clock
         self._warnings = RepeatedWarnings(logger, REJECTED_S)
+        self._wanted: dict[str, SetListening] = {}
+        """What was asked of each source last, unless that is so."""
+        self._pause_end_s: dict[str, float] = {}
+        """Before which each source is not listened to again."""
 
     def update(self) -> None:
         """Carry out what is asked for, and publish what comes of it."""
-        for _ in range(MOST_AT_ONCE):
+        for _ in range(self._parts.commands.qsize()):
             try:
-                command = self._parts.commands.get_nowait()
-            except Empty:
-                return
-            try:
-                messages = self._carry_out(command)
+                messages = self._carry_out(self._parts.commands.get_nowait())
+            except Empty:  # who put too many has taken some out
+                break
             except HtsatEdgeError as error:
                 messages = self._reject(str(error))
             self._parts.publisher.publish(messages)
-        self._parts.news.set()  # there may be more
+        self._set_listening(self._clock())
+
+    def close(self) -> None:
+        """Have what was asked be so at once; what is asked from now on is left to the next daemon."""
+        self._set_listening(float("inf"))
 
     def _carry_out(self, command: Command) -> list[Message]:
         match command:
             case SetListening():
-                return self._set_listening(self._session(command.source), command)
+                self._wanted[self._session(command.source).feed.name] = command
+                return []
             case SetThreshold() if self._writer is not None:
                 self._writer.put(command)
                 return []
@@ -128,14 +140,23 @@ class Commander:
         names = listed(session.feed.name for session in self._parts.sessions)
         raise HtsatEdgeError(f"{source}: there is no such source; there are {names}")
 
-    def _set_listening(self, session: SourceSession, command: SetListening) -> list[Message]:
-        if command.listening is not session.paused:
-            return []
+    def _set_listening(self, now_s: float) -> None:
+        """Pause at once what is not to be heard; listen again to what has paused for long enough."""
+        for source, command in list(self._wanted.items()):
+            session = self._session(source)
+            if command.listening and session.paused and now_s < self._pause_end_s.get(source, now_s):
+                continue
+            del self._wanted[source]
+            if command.listening is session.paused:
+                self._parts.publisher.publish(self._change(session, command))
+
+    def _change(self, session: SourceSession, command: SetListening) -> list[Message]:
         text = f"{'resumed' if command.listening else 'paused'} by {command.by}"
         logger.warning("%s: %s", session.feed.name, text)
         if command.listening:
             return session.resume(text)
         self._finish(session)
+        self._pause_end_s[session.feed.name] = self._clock() + PAUSE_S
         return session.pause(text)
 
     def _set_threshold(self, command: SetThreshold) -> list[Message]:

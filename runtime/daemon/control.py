@@ -22,7 +22,7 @@ class SetThreshold:
     source: str
     label: str
     threshold: float
-    """0 to 1."""
+    """Above 0 and below 1."""
     by: str
 
 

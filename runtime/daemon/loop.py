@@ -84,10 +84,14 @@ class Daemon:
                 listening.callback(self._watch.close)
             names = ", ".join(session.feed.name for session in sessions)
             self._notifier.report(READY="1", STATUS=f"listening to {names}")
+            for session in sessions:
+                self.parts.publisher.publish(session.still_paused())
             while not self._over():
                 self.parts.news.wait(WAIT_S)
                 self.parts.news.clear()
+                self._commander.update()
                 self._turn(sessions)
+            self._commander.close()
             if self.wanted is not None and not self._ending:
                 self.parts.carry_on(self.wanted, lost_too=self.enrolled)
             listening.close()
@@ -163,7 +167,6 @@ class Daemon:
         """Take what sources have, each at its turn; return whether there was anything."""
         self._report_alive()
         self._look_at_clock()
-        self._commander.update()
         self._publish_changes()
         if self.parts.hop is not None:
             self.parts.publisher.publish(self.parts.hop.update())

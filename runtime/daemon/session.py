@@ -227,6 +227,11 @@ class SourceSession:
         self.progress.begin_pause()
         return [*before, SourcePaused(source=self.feed.name, time=self._say.now(), text=text)]
 
+    def still_paused(self) -> list[Message]:
+        """Return that it was paused before this session, if it was; else nothing in the store would say so."""
+        name, text = self.feed.name, "still paused, as before"
+        return [SourcePaused(source=name, time=self._say.now(), text=text)] if self.paused else []
+
     def skip(self, item: AudioBlock | Gap) -> list[Message]:
         """Take what comes while it is paused, of which nothing is kept."""
         return list(self._say.advance(item.end_s, heard=False))

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 
@@ -101,26 +100,14 @@ def test_docker_compose_reads_them(compose):
     assert "RENDER_GID is missing a value: getent group render" in missing.stderr
 
 
-def test_mosquitto_takes_its_configuration(tmp_path, port, wait_for):
-    program = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
-    if program is None:
-        pytest.skip("needs mosquitto: sudo apt install mosquitto")
+def test_mosquitto_takes_its_configuration(tmp_path, port, start_mosquitto):
     text = (DEPLOY / "mosquitto.conf").read_text()
     for there, here in (("listener 1883", f"listener {port}"), ("/mosquitto/data/", f"{tmp_path}/")):
         assert there in text
         text = text.replace(there, here)
-    file, log = tmp_path / "mosquitto.conf", tmp_path / "log"
+    file = tmp_path / "mosquitto.conf"
     file.write_text(f"{text}user root\n" if os.geteuid() == 0 else text)
-
-    def answers():
-        assert process.poll() is None, log.read_text()
-        with socket.socket() as one:
-            return one.connect_ex(("127.0.0.1", port)) == 0
-
-    with log.open("w") as out, subprocess.Popen([program, "-c", file], stderr=out) as process:
-        try:
-            wait_for(answers)
-        finally:
-            process.terminate()
+    with start_mosquitto(file, port) as process:
+        process.terminate()
     assert (tmp_path / "mosquitto.db").is_file()
-    assert "Error" not in log.read_text()
+    assert "Error" not in (tmp_path / "mosquitto.log").read_text()

@@ -9,15 +9,21 @@ from pydantic import AfterValidator, Field, model_validator
 
 from htsat_edge.runtime.common.urls import check_host
 from htsat_edge.runtime.daemon.config.secret import Secret
-from htsat_edge.runtime.daemon.config.section import Port, Section, matching
+from htsat_edge.runtime.daemon.config.section import PRINTABLE, Port, Section, matching
 
-TOPIC = r"^[^#+\s/$\x00-\x1f]([^#+\x00-\x1f]*[^#+/\s\x00-\x1f])?$"
+TOPIC = r"^[^#+\s/$\x00-\x1f\x7f-\x9f]([^#+\x00-\x1f\x7f-\x9f]*[^#+/\s\x00-\x1f\x7f-\x9f])?$"
 Topic = Annotated[
     str,
-    Field(max_length=1000, json_schema_extra={"pattern": TOPIC}),
+    Field(max_length=500, json_schema_extra={"pattern": TOPIC}),
     matching(TOPIC, "want text without #, + and control characters, no / or space at its ends, no $ at its beginning"),
 ]
 """Of MQTT, to publish under: without wildcards, and with no level left empty at its ends."""
+UserName = Annotated[
+    str,
+    Field(min_length=1, max_length=10_000),
+    matching(rf"{PRINTABLE}+", "want text of one line, without control characters"),
+]
+"""Also a token, where a broker wants one; MQTT takes no more than 65535 bytes."""
 
 
 class BrokerConfig(Section):
@@ -28,11 +34,13 @@ class BrokerConfig(Section):
     tls: bool = False
     ca_file: Path | None = None
     """Certificates (PEM) of who has signed the broker's; null: those of the system."""
-    username: str | None = None
+    username: UserName | None = None
     password: Secret | None = None
 
     @model_validator(mode="after")
-    def _ca_with_tls(self) -> BrokerConfig:
+    def _nothing_unused(self) -> BrokerConfig:
         if self.ca_file is not None and not self.tls:
             raise ValueError("ca_file: is used only with `tls: true`")
+        if self.password is not None and self.username is None:
+            raise ValueError("password: is used only with `username`")
         return self

@@ -11,7 +11,7 @@ from htsat_edge.runtime.common.urls import check_url, user_part
 from htsat_edge.runtime.daemon.config.broker import BrokerConfig, Topic
 from htsat_edge.runtime.daemon.config.notify import NotifyConfig
 from htsat_edge.runtime.daemon.config.secret import Secret
-from htsat_edge.runtime.daemon.config.section import OneLine, Port, Seconds, Section, Share, matching
+from htsat_edge.runtime.daemon.config.section import OneLine, Port, Seconds, Section, Share, local_path, matching
 
 WEB_URL = r"^https?://.+$"
 WebUrl = Annotated[str, Field(json_schema_extra={"pattern": WEB_URL}), matching(WEB_URL, "want http://… or https://…")]
@@ -38,7 +38,7 @@ class ScoresConfig(Section):
 class StoreConfig(Section):
     """A database (SQLite) of all events."""
 
-    path: Path
+    path: Annotated[Path, local_path("want a file of this device")]
     keep_days: Annotated[float, Field(gt=0)] = 90.0
     scores: ScoresConfig | None = ScoresConfig()
     """null: none are stored."""

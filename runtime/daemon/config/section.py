@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import (
@@ -16,6 +17,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from htsat_edge.runtime.common.urls import is_url
+
+PRINTABLE = r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]"
+"""A character that ends no line and commands no terminal."""
 Share = Annotated[float, Field(gt=0, lt=1)]
 Seconds = Annotated[float, Field(gt=0)]
 Port = Annotated[int, Field(gt=0, lt=65536)]
@@ -38,6 +43,17 @@ def matching(pattern: str, wanted: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def local_path(wanted: str) -> AfterValidator:
+    """Return a check that a path is no URL, which would be the name of a folder, with the password in it."""
+
+    def check(path: Path) -> Path:
+        if is_url(path):
+            raise ValueError(f"is a URL: {wanted}")
+        return path
+
+    return AfterValidator(check)
+
+
 def one_of_several(wanted: str) -> WrapValidator:
     """Return a validator for a value of one of several types; its error says in words what is wanted.
 
@@ -56,7 +72,7 @@ def one_of_several(wanted: str) -> WrapValidator:
 OneLine = Annotated[
     str,
     Field(min_length=1, max_length=200),
-    matching(r"\S(.*\S)?", "want text of one line, without spaces at its ends"),
+    matching(rf"(?!\s){PRINTABLE}+(?<!\s)", "want text of one line, without control characters and spaces at its ends"),
 ]
 """A name for people."""
 

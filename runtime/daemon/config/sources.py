@@ -14,7 +14,7 @@ from htsat_edge.runtime.daemon.config.level import SourceLevelConfig
 from htsat_edge.runtime.daemon.config.secret import Secret
 from htsat_edge.runtime.daemon.config.section import Section, matching
 
-SOURCE_NAME = r"^[^\s#+][^#+\x00-\x1f]*$"
+SOURCE_NAME = r"^[^\s#+\x7f-\x9f][^#+\x00-\x1f\x7f-\x9f]*$"
 PASSWORD = "{password}"
 """Where a stream's password stands in its URL and its options."""
 

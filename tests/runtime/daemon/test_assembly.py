@@ -220,9 +220,9 @@ def test_outputs_are_those_of_the_configuration(tmp_path):
         mqtt=MqttConfig(host="localhost"),
         webhook=WebhookConfig(url="http://localhost/secret"),
     )
-    outputs = make_outputs(config, {"yard": ["Dog"]})
+    outputs = make_outputs(config, {"yard": ["Dog"]}, {}, "session")
     assert [type(output) for output in outputs] == [Stdout, JsonLinesFile, StoreOutput, Mqtt, Webhook]
-    assert make_outputs(OutputsConfig(stdout=False), {"yard": ["Dog"]}) == []
+    assert make_outputs(OutputsConfig(stdout=False), {"yard": ["Dog"]}, {}, "session") == []
 
 
 def test_an_output_that_cannot_be_closes_what_was_opened(tmp_path, filled_source, free_port):

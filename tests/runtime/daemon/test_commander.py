@@ -8,7 +8,7 @@ import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon import commander as commanders
-from htsat_edge.runtime.daemon.commander import MOST_AT_ONCE, Commander, ThresholdWriter
+from htsat_edge.runtime.daemon.commander import PAUSE_S, Commander, ThresholdWriter
 from htsat_edge.runtime.daemon.config import DaemonConfig
 from htsat_edge.runtime.daemon.control import InvalidCommand, SetListening, SetThreshold
 from htsat_edge.runtime.daemon.messages import (
@@ -29,7 +29,10 @@ def states(messages):
     return [message for message in messages if isinstance(message, SourcePaused | SourceResumed | GapMessage)]
 
 
-def test_a_source_is_paused_and_listened_to_again_while_the_other_goes_on(make_parts, run_daemon, wait_for):
+def test_a_source_is_paused_and_listened_to_again_while_the_other_goes_on(
+    make_parts, run_daemon, wait_for, monkeypatch
+):
+    monkeypatch.setattr(commanders, "PAUSE_S", 0)
     parts = make_parts(2)
     first, second = parts.sources
     run_daemon(parts)
@@ -101,10 +104,47 @@ def test_what_cannot_be_carried_out_is_rejected_once_in_a_while(command, monkeyp
     assert [message.text for message in command(*map(InvalidCommand, wanted))] == wanted
 
 
-def test_a_flood_of_commands_leaves_the_sources_their_turn(command):
-    command(*[OFF, ON] * MOST_AT_ONCE)
-    assert command.parts.commands.qsize() == MOST_AT_ONCE
-    assert command.parts.news.is_set()
+def test_of_a_flood_of_commands_the_last_counts_and_a_pause_lasts_a_while(make_parts):
+    """Each change goes to every output: a button that is stuck would make them lose events."""
+    parts, now = make_parts(), 0.0
+    commander = Commander(parts, lambda _: None, clock=lambda: now)
+
+    def ask(*commands):
+        for one in commands:
+            parts.commands.put(one)
+        commander.update()
+        return [message.state for message in parts.kept if not isinstance(message, GapMessage)]
+
+    assert ask(*[OFF, ON] * 1000) == []
+    for _ in range(50):
+        assert ask(OFF) == ask(ON) == ["source_paused"]
+    now = PAUSE_S
+    assert ask() == ["source_paused", "source_resumed"]
+    ask(OFF)
+    assert len(ask(ON)) == 3
+    commander.close()  # the next daemon must not find it paused
+    assert len(ask()) == 4
+
+
+def test_what_waits_is_carried_out_before_the_configuration_changes(make_parts, run_daemon, wait_for):
+    parts = make_parts()
+    daemon, thread = run_daemon(parts)
+    parts.commands.put(OFF)
+    wait_for(lambda: parts.sessions[0].paused)
+    parts.commands.put(ON)
+    wait_for(parts.commands.empty)
+    daemon.stop()
+    thread.join(60)
+    assert isinstance(parts.kept[-1], SourceResumed)
+
+
+def test_a_new_session_says_that_a_source_was_paused_before(make_parts, run_daemon, wait_for):
+    parts = make_parts()
+    parts.sessions[0].progress.begin_pause()
+    run_daemon(parts)
+    wait_for(lambda: parts.kept)
+    (paused,) = parts.kept
+    assert (paused.state, paused.text) == ("source_paused", "still paused, as before")
 
 
 @pytest.fixture

@@ -47,6 +47,9 @@ def read(tmp_path, text):
         ),
         ("outputs: {mqtt: {host: a, port: 0}}", "outputs.mqtt.port: Input should be greater than 0"),
         ("outputs: {mqtt: {host: a, password: {}}}", "outputs.mqtt.password: want one of env and file"),
+        ("outputs: {mqtt: {host: a, password: {env: A}}}", "outputs.mqtt: password: is used only with `username`"),
+        ('outputs: {mqtt: {host: a, username: "\\e[31m"}}', "outputs.mqtt.username: want text of one line"),
+        ('outputs: {mqtt: {host: a, place: "Barn\\e"}}', "outputs.mqtt.place: want text of one line, without control"),
         ("outputs: {mqtt: {host: a, password: hunter2}}", "outputs.mqtt.password: Input should be a valid dictionary"),
         (
             "detection: {groups: {Dog: 5}}",
@@ -73,6 +76,10 @@ def read(tmp_path, text):
         ("sources: [{name: 'rtsp://me:hunter2@cam/x', file: x}]", "name: holds a user name or a password, and would"),
         ("sources: [{name: a, file: 'http://me:hunter2@cam/x'}]", "file: is an address; write stream: {url: …}"),
         ("outputs: {webhook: {url: 'http://me:hunter2@x/y'}}", "outputs.webhook: url: holds a user name or a password"),
+        (
+            "outputs: {store: {path: 'postgresql://me:hunter2@x/y'}}",
+            "outputs.store.path: is a URL: want a file of this",
+        ),
         ("outputs: {webhook: {url: 'http://hunter2@x/y'}}", "outputs.webhook: url: holds a user name or a password"),
         ("outputs: {webhook: {url: 'ftp://me:hunter2@x'}}", "want http://… or https://…, not 'ftp://x'"),
         ("outputs: {webhook: {url: 'http://x:hunter2/y'}}", "outputs.webhook: url: names no host, or no port"),
@@ -213,13 +220,13 @@ def test_what_is_commented_out_in_detector_yaml_has_the_defaults_too(tmp_path):
     config = read(tmp_path, re.sub("^# ", "  ", text, flags=re.MULTILINE))
     _, gate, pipe, recording = config.sources
     outputs = config.outputs
-    password, token = Secret(env="MQTT_PASSWORD"), Secret(env="WEBHOOK_TOKEN")
+    token = Secret(env="WEBHOOK_TOKEN")
     assert (gate.stream.password, recording.file) == (Secret(env="CAMERA_PASSWORD"), Path("yard.flac"))
     assert pipe.stdin == PcmConfig(sample_rate=48_000)
     assert config.level.event == LevelEventConfig(above_db=-20)
     assert outputs.json_lines == JsonLinesConfig(path="events.jsonl")
     assert outputs.store == StoreConfig(path="events.db")
-    assert outputs.mqtt == MqttConfig(host="localhost", password=password)
+    assert outputs.mqtt == MqttConfig(host="localhost")
     assert outputs.webhook == WebhookConfig(url="https://example.org/events", token=token)
     assert outputs.clips == ClipsConfig(folder="clips")
     assert outputs.metrics == MetricsConfig()

@@ -3,26 +3,33 @@
 import itertools
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from htsat_edge.runtime.daemon.clock import SystemClock
 from htsat_edge.runtime.daemon.config import HealthConfig, LevelConfig
+from htsat_edge.runtime.daemon.control import SetListening
 from htsat_edge.runtime.daemon.live.status import source_status
+from htsat_edge.runtime.daemon.loop import Daemon
 from htsat_edge.runtime.daemon.messages import CoverageStatus, GapMessage, SourcePaused, SourceResumed
+from htsat_edge.runtime.daemon.notify import Notifier
 from htsat_edge.runtime.daemon.observers import SessionObserver
 from htsat_edge.runtime.daemon.session import SourceSession
 from htsat_edge.runtime.daemon.sources.feed import Feed
 from htsat_edge.runtime.dsp.blocks import AudioBlock, Gap
+from htsat_edge.runtime.dsp.events import EventEnd
+from htsat_edge.runtime.models.backends.backend import Scores
 from htsat_edge.runtime.models.bundle import BUNDLED, load_bundle
 from htsat_edge.runtime.models.settings import Settings
 
 INFO = load_bundle(BUNDLED).info
 RATE = 8000
 BY = "paused by MQTT"
+DOG = Settings(hop_s=1.28, labels=("Dog",))
 
 
 class Spans(SessionObserver):
@@ -117,35 +124,46 @@ def test_how_it_gets_on_says_so_and_has_no_level():
     assert (after.paused, after.level_dbfs, after.heard) == (True, None, True)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lengths=st.lists(st.integers(500, 3 * RATE), min_size=1, max_size=12))
-def test_any_chunking_gives_the_same_messages(lengths):
-    """Of a source that is paused from its 4th second to its 9th, of 14 seconds."""
-    assert listen(lengths) == listen([14 * RATE])
+def test_any_chunking_gives_the_same_messages(make_parts, lengths):
+    """Of a source that is paused from its 4th second to its 9th and loses audio in the pause and after it."""
+    messages = listen(make_parts(), lengths)
+    assert messages == listen(make_parts(), [14 * RATE])
+    gaps = [(one.onset, one.offset, one.reason) for one in messages if isinstance(one, GapMessage)]
+    assert gaps == [(4, 9, "paused"), (11, 12, "unplugged")]
+    assert [one.onset for one in messages if isinstance(one, EventEnd)] == [0, 9, 12]
 
 
-def listen(lengths):
-    session, messages, position = make_session(level=LevelConfig(every_s=5)), [], 0
-    cuts = {4 * RATE: session.pause, 9 * RATE: session.resume, 14 * RATE: None}
-    for length in itertools.cycle(lengths):
-        while length and position < 14 * RATE:
-            count = min(length, min(cut for cut in cuts if cut > position) - position)
-            messages += hear(session, block(position / RATE, count / RATE))
-            position, length = position + count, length - count
-            if (change := cuts.get(position)) is not None:
-                messages += end(session) if session.active else []
-                messages += change("asked")
-        if position == 14 * RATE:
-            return messages + end(session)
-    raise AssertionError
-
-
-def hear(session, item):
-    if session.paused:
-        return session.skip(item)
-    windows, messages = session.take(item)
-    loud = np.full((INFO.steps, len(INFO.labels)), 0.9, np.float32)
-    return messages + [message for window in windows for message in session.settle(window, loud)]
+def listen(parts, lengths):
+    """Return what the daemon publishes of audio that it gets in chunks of these lengths, with a turn after each."""
+    loud = np.full((8, len(INFO.labels)), 0.9, np.float32)
+    parts.model.infer = lambda log_mel: Scores(np.stack([loud] * len(log_mel)), None, None)
+    sessions = [replace(one, settings=DOG, level_settings=LevelConfig(every_s=5)) for one in parts.sessions]
+    parts.sessions = sessions
+    daemon, feed, chunks = Daemon(parts, Notifier()), parts.sources[0].feed, itertools.cycle(lengths)
+    steps = [
+        (4, lambda: parts.commands.put(SetListening(feed.name, False, "MQTT"))),
+        (2, lambda: feed.skip(1, "unplugged")),
+        (2, lambda: parts.commands.put(SetListening(feed.name, True, "MQTT"))),
+        (2, lambda: feed.skip(1, "unplugged")),
+        (2, feed.end),
+    ]
+    feed.open(RATE)
+    for seconds, then in steps:
+        left = seconds * RATE
+        while left:
+            count = min(left, next(chunks))
+            feed.write(np.full(count, 0.1, np.float32))
+            left -= count
+            daemon._turn(sessions)
+        while daemon._turn(sessions):
+            pass
+        then()
+        daemon._commander.update()
+        daemon._commander.close()  # it waits for no end of a pause
+    daemon._turn(sessions)
+    return parts.kept
 
 
 def test_an_input_fault_is_none_while_nobody_listens(make_parts):

@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from htsat_edge.runtime.common.rate_limit import RepeatedWarnings
 from htsat_edge.runtime.common.text import in_one_line, shown
+from htsat_edge.runtime.daemon.config.section import Share
 from htsat_edge.runtime.daemon.control import Command, InvalidCommand, SetListening, SetThreshold
 from htsat_edge.runtime.daemon.outputs.mqtt.broker import Publication
 from htsat_edge.runtime.daemon.outputs.mqtt.topics import Topics
 
 BY = "MQTT"
 MOST_WAITING = 1000
-"""Commands; what comes beyond is dropped, and logged."""
+"""Commands; where more come the oldest are dropped, since the last counts."""
 MOST_SHOWN = 100
 """Characters of a command that is not understood."""
 MOST_BYTES = 10_000
@@ -33,7 +35,7 @@ class ThresholdIn(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     label: Annotated[str, Field(min_length=1, max_length=200)]
-    threshold: Annotated[float, Field(ge=0, le=1)]
+    threshold: Share
 
 
 class CommandTopics:
@@ -90,12 +92,17 @@ class CommandTopics:
         if retained and not isinstance(command, SetListening):
             # It would undo, at each connection, what was set since.
             self._warnings.warn(topic, f"{topic}: is retained there, and not taken; publish it without that")
-        elif self._commands.qsize() >= MOST_WAITING:
-            self._warnings.warn("full", f"{MOST_WAITING} commands wait; what {topic} asks for is dropped")
         else:
-            self._commands.put(command)
-            self._news.set()
+            self._put(command)
         return True
+
+    def _put(self, command: Command) -> None:
+        if self._commands.qsize() >= MOST_WAITING:
+            self._warnings.warn("full", f"{MOST_WAITING} commands wait; the oldest are dropped")
+            with suppress(Empty):  # taken meanwhile
+                self._commands.get_nowait()
+        self._commands.put(command)
+        self._news.set()
 
 
 def read_listening(source: str, topic: str, content: bytes) -> Command:

@@ -53,13 +53,13 @@ class Mqtt(Output[Numbered]):
         self,
         settings: MqttConfig,
         labels: Mapping[str, Sequence[str]],
-        levels: Mapping[str, bool] = {},
-        session: str = "",
+        levels: Mapping[str, bool],
+        session: str,
     ) -> None:
         """Prepare to publish what is heard of the classes of each source.
 
         `levels` has the sources whose level is published, and whether it is calibrated; `session` is the id of this
-        one, which a collector needs.
+        one, by which a collector tells its messages from those of another.
         """
         super().__init__(f"mqtt {settings.host}:{settings.port}")
         self._settings, self._session = settings, session
@@ -249,9 +249,9 @@ class Mqtt(Output[Numbered]):
         elif self._home is not None:
             yield from self._home.look_at(topic, content)
             while self._home.adopted:  # a run that was killed has left it as it was
-                if (key := self._home.adopted.pop()) not in self._states:
-                    self._states[key] = False
-                    yield self._state(*key, False)
+                key = self._home.adopted.pop()
+                self._states[key] = False
+                yield self._state(*key, False)
 
     def _availability(self, source: str) -> Publication:
         content = ONLINE if self._available[source] else OFFLINE

@@ -57,7 +57,6 @@ def test_what_is_neither_on_nor_off_is_shown_in_one_short_line(taken, content):
 
 def test_a_threshold(taken):
     assert taken(THRESHOLD, DOG) == SetThreshold("yard", "Dog", 0.25, "MQTT")
-    assert taken(THRESHOLD, '{"label": "Dog", "threshold": 1}') == SetThreshold("yard", "Dog", 1, "MQTT")
 
 
 @pytest.mark.parametrize(
@@ -67,10 +66,12 @@ def test_a_threshold(taken):
         ("{", "Invalid JSON"),
         ('{"label": "Dog"}', "threshold: Field required"),
         ('{"label": "Dog", "threshold": "0.25"}', "threshold: Input should be a valid number"),
-        ('{"label": "Dog", "threshold": 1.5}', "threshold: Input should be less than or equal to 1"),
+        ('{"label": "Dog", "threshold": 1}', "threshold: Input should be less than 1"),
+        ('{"label": "Dog", "threshold": 0}', "threshold: Input should be greater than 0"),
         ('{"label": "Dog", "threshold": NaN}', "threshold: Input should be"),
         ('{"label": "Dog", "threshold": 0.25, "sources": []}', "sources: Extra inputs are not permitted"),
         ('{"label": 1, "threshold": 0.25}', "label: Input should be a valid string"),
+        (f'{{"label": "{201 * "x"}", "threshold": 0.25}}', "label: String should have at most 200 characters"),
         (b'{"label": "\xff", "threshold": 0.25}', "Invalid JSON"),
         (" " * MOST_BYTES + DOG, "these are "),
     ],
@@ -94,10 +95,10 @@ def test_commands_that_nobody_carries_out_do_not_fill_the_memory(caplog, monkeyp
     monkeypatch.setattr(command_topics, "MOST_WAITING", 3)
     asked = SimpleQueue()
     topics = CommandTopics(Topics("htsat-edge", {"yard": []}), {"yard": True}, asked, threading.Event())
-    for _ in range(5):
-        topics.take(LISTENING, b"ON", False)
-    assert asked.qsize() == 3
-    assert caplog.messages == [f"3 commands wait; what {LISTENING} asks for is dropped"]
+    for content in (b"ON", b"ON", b"ON", b"OFF", b"OFF"):
+        topics.take(LISTENING, content, False)
+    assert [asked.get_nowait().listening for _ in range(asked.qsize())] == [True, False, False]
+    assert caplog.messages == ["3 commands wait; the oldest are dropped"]
 
 
 def publish(broker, topic, content, retain=False):

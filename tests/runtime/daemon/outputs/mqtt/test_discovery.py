@@ -155,7 +155,9 @@ def test_plain_names_have_the_ids_that_they_always_had():
     cattle, level = (config["components"][key] for key in ("cattle_bovinae", "level-dbfs"))
     assert cattle["unique_id"] == "htsat_edge_yard_cattle_bovinae"
     assert cattle["default_entity_id"] == "binary_sensor.yard_htsat_edge_cattle_bovinae"
+    assert (cattle["device_class"], cattle["state_topic"]) == ("sound", "htsat-edge/yard/cattle_bovinae")
     assert level["unique_id"] == "htsat_edge_yard_level_dbfs"
+    assert config["components"]["sound-event"]["unique_id"] == "htsat_edge_yard-sound-event"
     assert level["default_entity_id"] == "sensor.yard_htsat_edge_sound_level"
     assert discovery.singles("yard") == [
         "homeassistant/binary_sensor/htsat_edge_yard",
@@ -165,12 +167,32 @@ def test_plain_names_have_the_ids_that_they_always_had():
 
 def test_what_people_call_a_device_changes_no_id():
     labels = {"yard": ["Dog"]}
-    plain, named = (announced(make(labels, **more), labels) for more in ({}, {"device": "Ears", "place": "Barn"}))
+    more = {"device": "Ears", "place": "Barn", "page": "http://barn.local:8080"}
+    plain, named = (announced(make(labels, **settings), labels) for settings in ({}, more))
     assert [[*config["components"].values()] for config in plain.values()] == [
         [*config["components"].values()] for config in named.values()
     ]
     assert [config["device"]["name"] for config in named.values()] == ["Ears", "yard (Ears)"]
     assert {config["device"]["suggested_area"] for config in named.values()} == {"Barn"}
+    assert {config["device"]["configuration_url"] for config in named.values()} == {more["page"]}
+
+
+def test_what_of_a_source_that_is_lost_is_still_there():
+    """That it is lost, and the switch; without the daemon nothing is, but that the daemon is away."""
+    labels = {"yard": ["Dog"]}
+    bridge, yard = announced(make(labels, {"yard": True}, commands=True), labels).values()
+    daemon, source = {"topic": "htsat-edge/status"}, {"topic": "htsat-edge/yard/status"}
+    assert (bridge["availability"], bridge["availability_mode"]) == ([daemon], "all")
+    assert (yard["availability"], yard["availability_mode"]) == ([daemon, source], "all")
+    others = {
+        key: each["availability"]
+        for key, each in {**bridge["components"], **yard["components"]}.items()
+        if "availability" in each
+    }
+    of_daemon = {key: [daemon] for key in ("input-problem", "input-coverage", "listening-switch")}
+    assert others == {"connection": [], **of_daemon}
+    connection = bridge["components"]["connection"]
+    assert (connection["payload_on"], connection["payload_off"]) == ("online", "offline")
 
 
 @pytest.mark.parametrize("calibrated", [True, False])
@@ -205,7 +227,6 @@ def test_there_is_a_switch_only_where_commands_are_taken():
         "htsat-edge/yard/listening/set",
         True,
     )
-    assert switch["availability"] == [{"topic": "htsat-edge/status"}]  # also of a source that is lost
 
 
 def test_all_classes_of_audioset_are_event_types_and_no_flood():

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import threading
+import time
 from contextlib import closing
 from dataclasses import asdict
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import htsat_edge
 from htsat_edge.runtime.daemon.assembly import assemble
 from htsat_edge.runtime.daemon.config import DaemonConfig, MqttConfig
 from htsat_edge.runtime.daemon.device import DeviceProfile, NumberedMessage
-from htsat_edge.runtime.daemon.live.frames import DeviceStatus
+from htsat_edge.runtime.daemon.live.frames import DeviceStatus, LiveSource
 from htsat_edge.runtime.daemon.live.status import StatusReader
 from htsat_edge.runtime.daemon.messages import ClockSet
 from htsat_edge.runtime.daemon.outputs.mqtt import fleet
@@ -53,7 +54,7 @@ def test_every_message_and_clip_is_numbered_in_its_session(broker, connect, make
 
 
 def test_what_is_lost_leaves_a_hole(make_events, free_port):
-    output = Mqtt(MqttConfig(host="127.0.0.1", port=free_port()), {"yard": ["Dog"]})
+    output = Mqtt(MqttConfig(host="127.0.0.1", port=free_port()), {"yard": ["Dog"]}, {}, "session")
     output._queue.maxsize = 2
     for event in make_events(3):
         output.offer(event)
@@ -65,7 +66,9 @@ def test_what_is_lost_leaves_a_hole(make_events, free_port):
 
 
 def test_numbers_of_several_threads_stand_in_order(free_port):
-    output = Mqtt(MqttConfig(host="127.0.0.1", port=free_port()), {"yard": ["Dog"]})
+    output = Mqtt(MqttConfig(host="127.0.0.1", port=free_port()), {"yard": ["Dog"]}, {}, "session")
+    put = output.put
+    output.put = lambda item: time.sleep(0) or put(item)  # lets others go first
 
     def record():
         for _ in range(200):
@@ -175,6 +178,16 @@ def test_what_becomes_of_a_source_is_said_at_once(reads, parts):
     assert reads.due() == [TOPICS.health]
 
 
+def test_what_is_wrong_with_an_output_or_a_source_is_said_at_once(reads, parts):
+    reads.due()
+    parts.publisher.senders[0].failing = True
+    assert reads.due() == [TOPICS.health]
+    (session,) = parts.sessions
+    session.progress.monitor = SimpleNamespace(active={"clipping"}, level_dbfs=-3.0)
+    assert reads.due() == [TOPICS.health]
+    assert reads.due() == []
+
+
 def test_it_is_not_looked_at_for_each_of_many_messages(reads):
     reads.due()
     reads.profile = "{1}"
@@ -187,6 +200,20 @@ def test_what_was_not_published_is_published_the_next_time(status, monkeypatch):
     report = DeviceReport(lambda: "{}", status, 60.0)
     next(report.due(TOPICS))  # and then the connection is lost
     assert next(report.due(TOPICS)).topic == TOPICS.info
+
+
+def test_a_broker_that_forgot_is_told_again(broker, connect, status, wait_for):
+    report = DeviceReport(lambda: "{}", status, 1000.0)
+    connect(sources=["yard 0"], before=lambda output: setattr(output, "report", report))
+
+    def is_told():
+        return broker.last("htsat-edge/info") == "{}" and broker.last("htsat-edge/health")
+
+    wait_for(is_told)
+    broker.kill()
+    broker.heard.clear()
+    broker.start()
+    wait_for(is_told)
 
 
 @pytest.fixture
@@ -227,6 +254,7 @@ def test_a_daemon_tells_a_fleet_all_that_it_stores(broker, daemon, samples, wait
     assert {one.session for one in found} == {profile.session} == {session[0]}
     assert profile.place == "Barn"
     assert [source.name for source in health.sources] == ["yard"]
+    assert LiveSource.model_validate_json(broker.last("htsat-edge/yard/condition")) == health.sources[0]
     assert [one.number for one in found] == list(range(1, len(found) + 1))
     messages = [one.message for one in found]
     starts = {(one["source"], one["id"], one["label"]) for one in messages if one["type"] == "start"}

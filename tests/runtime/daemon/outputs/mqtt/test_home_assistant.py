@@ -1,13 +1,16 @@
 """What people see of a daemon in Home Assistant, through a real broker."""
 
+import itertools
 import json
 import re
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from htsat_edge.runtime.daemon.config import MqttConfig
 from htsat_edge.runtime.daemon.outputs.mqtt import home_assistant as announcing
+from htsat_edge.runtime.daemon.outputs.mqtt import output as publishing
 from htsat_edge.runtime.daemon.outputs.mqtt.broker import Publication
 from htsat_edge.runtime.daemon.outputs.mqtt.home_assistant import HomeAssistant
 from htsat_edge.runtime.daemon.outputs.mqtt.topics import Topics
@@ -23,6 +26,18 @@ def quick(monkeypatch):
     monkeypatch.setattr(announcing, "BURST_S", 0.05)
 
 
+@pytest.fixture
+def later(monkeypatch):
+    """Has the time of outputs go on by some seconds at once."""
+    ahead = [0.0]
+
+    def go_on(seconds):
+        ahead[0] += seconds
+
+    monkeypatch.setattr(publishing, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0]))
+    return go_on
+
+
 def states(broker, topic=DOG):
     return [content for at, content in broker.heard if at == topic]
 
@@ -35,15 +50,17 @@ def test_a_bark_is_on_for_a_while_and_off_then(broker, connect, make_events, wai
     assert output.sent == 2
 
 
-def test_it_stays_on_until_the_delay_is_over_whatever_else_comes(broker, connect, make_events, wait_for):
+def test_it_stays_on_until_the_delay_is_over_whatever_else_comes(broker, connect, make_events, wait_for, later):
     output = connect(off_delay_s=1000)
     for number in range(3):
         for kind in ("start", "end"):
             output.offer(*make_events(1, first=number, kind=kind))
+    wait_for(lambda: output.sent == 6)
+    later(900)
     output.offer(*make_events(1, label="Cattle, bovinae"))
     wait_for(lambda: broker.last("htsat-edge/yard/cattle_bovinae") == "ON")
     assert states(broker) == ["OFF", "ON", "ON", "ON"]
-    output._off_s["yard", "Dog"] = time.monotonic()
+    later(100)
     output.offer(*make_events(1, label="Cattle, bovinae", kind="end"))  # while messages come as well
     wait_for(lambda: broker.last(DOG) == "OFF")
     assert broker.last("htsat-edge/yard/cattle_bovinae") == "ON"
@@ -52,11 +69,16 @@ def test_it_stays_on_until_the_delay_is_over_whatever_else_comes(broker, connect
     assert broker.last("htsat-edge/yard/cattle_bovinae") == "OFF"
 
 
-def test_one_that_goes_on_for_longer_than_the_delay_is_off_at_its_end(broker, connect, make_events, wait_for):
+def test_one_that_goes_on_for_longer_than_the_delay_is_off_at_its_end(broker, connect, make_events, wait_for, later):
+    """Also where there was one before it, whose delay is over meanwhile."""
     output = connect(off_delay_s=1000)
-    output.offer(*make_events(1))
-    wait_for(lambda: broker.last(DOG) == "ON")
-    output._started_s["yard", "Dog"] -= 1000
+    for kind in ("start", "end", "start"):
+        output.offer(*make_events(1, kind=kind))
+    wait_for(lambda: output.sent == 3)
+    later(1000)
+    output.offer(*make_events(1, label="Cattle, bovinae"))
+    wait_for(lambda: broker.last("htsat-edge/yard/cattle_bovinae") == "ON")
+    assert states(broker) == ["OFF", "ON", "ON"]
     output.offer(*make_events(1, kind="end"))
     wait_for(lambda: broker.last(DOG) == "OFF")
 
@@ -117,18 +139,92 @@ def test_of_many_classes_those_that_were_heard_stay_announced(broker, connect, m
     wait_for(lambda: {"class_3", "class_7"} <= components(broker).keys())
 
 
-def test_classes_that_are_heard_in_a_burst_are_announced_together(make_events, monkeypatch):
-    labels = {"yard": [f"Class {i}" for i in range(527)]}
-    settings = MqttConfig(host="127.0.0.1")
-    home = HomeAssistant(Topics("htsat-edge", labels), settings, labels)
+@pytest.fixture
+def clock(monkeypatch):
+    """The seconds of a clock that the test sets."""
     clock = [100.0]
     monkeypatch.setattr(announcing.time, "monotonic", lambda: clock[0])
+    return clock
+
+
+def make_home(labels, **settings):
+    return HomeAssistant(Topics("htsat-edge", labels), MqttConfig(host="127.0.0.1", **settings), labels)
+
+
+@pytest.mark.parametrize(("count", "at_once"), [(40, True), (41, False)])
+def test_up_to_forty_classes_are_announced_at_once(clock, count, at_once):
+    home = make_home({"yard": [f"Class {i}" for i in range(count)]})
+    home.greet()
+    clock[0] += announcing.SETTLE_S
+    _, yard = home.due()
+    assert ("class_39" in json.loads(yard.content)["components"]) == at_once
+
+
+def announcement(**components):
+    return json.dumps({"device": {"manufacturer": "htsat-edge"}, "components": components}).encode()
+
+
+def removed(publication):
+    """The keys of components that an announcement takes back, as it does before all else."""
+    components = json.loads(publication.content)["components"]
+    return [*itertools.takewhile(lambda key: components[key].keys() == {"platform"}, components)]
+
+
+def test_of_what_there_is_no_more_the_state_goes_once_nobody_reads_it(clock):
+    """And only where it is ours, and of nothing else."""
+    home, topic = make_home({"yard": ["Dog"]}), "homeassistant/device/htsat_edge_yard/config"
+    home.greet()
+    sensors = {"cat": "htsat-edge/yard/cat", "alias": "htsat-edge/yard/event", "foreign": "house/cat"}
+    earlier = {key: {"platform": "sensor", "state_topic": state} for key, state in sensors.items()}
+    assert [*home.look_at(topic, announcement(**earlier, gone={"platform": "sensor"}))] == []
+    clock[0] += announcing.SETTLE_S
+    _, yard = home.due()
+    assert removed(yard) == [*sensors]
+    assert [*home.due()] == []
+    clock[0] += announcing.SETTLE_S
+    assert [*home.due()] == [Publication("htsat-edge/yard/cat", "")]
+    home.greet()
+    for wanted in (2, 0):
+        clock[0] += announcing.SETTLE_S
+        assert len([*home.due()]) == wanted
+
+
+def test_two_daemons_with_one_source_do_not_take_back_for_ever_what_the_other_announces(clock):
+    """What comes from the broker is looked at once a connection."""
+    home, topic = make_home({"yard": ["Dog"]}), "homeassistant/device/htsat_edge_yard/config"
+    bird = announcement(bird={"platform": "sensor", "name": "Bird"})
+    for earlier, wanted in ((announcement(), []), (bird, ["bird"])):
+        home.greet()
+        for content in (earlier, bird):
+            assert [*home.look_at(topic, content)] == []
+        clock[0] += announcing.SETTLE_S
+        _, yard = home.due()
+        assert removed(yard) == wanted
+
+
+def test_what_was_announced_by_itself_is_announced_once_home_assistant_has_handed_it_over(clock):
+    home = make_home({"yard": ["Dog"]})
+    home.greet()
+    clock[0] += 0.9 * announcing.SETTLE_S
+    handed_over = [*home.look_at("homeassistant/binary_sensor/htsat_edge_yard/dog/config", announcement())]
+    assert [one.content for one in handed_over] == ['{"migrate_discovery": true}', ""]
+    clock[0] += 0.9 * announcing.SETTLE_S
+    assert [*home.due()] == []
+    clock[0] += 0.2 * announcing.SETTLE_S
+    assert len([*home.due()]) == 2
+    assert home.adopted == []  # it may sound now: this run has announced it already
+
+
+def test_classes_that_are_heard_in_a_burst_are_announced_together(make_events, clock):
+    labels = {"yard": [f"Class {i}" for i in range(527)]}
+    home = make_home(labels)
     home.greet()
     clock[0] += announcing.SETTLE_S
     assert len([*home.due()]) == 2
     for label in labels["yard"]:
         (last,) = home.take(*make_events(1, label=label))
-        assert json.loads(last.content)["label"] == label
+        assert json.loads(last.content) == {"label": label, "score": 0.5, "onset": 0.0}
+        assert [*home.take(*make_events(1, label=label, kind="end"))] == []
         assert [*home.due()] == []
     clock[0] += announcing.BURST_S
     _, yard = home.due()
@@ -202,5 +298,6 @@ def test_of_many_classes_one_that_was_on_when_power_went_is_off_again(broker, co
     wait_for(lambda: "class_3" in components(broker) and broker.last("htsat-edge/yard/class_3") == "ON")
     before._client.paho._sock_close()
     before._client.paho.loop_stop()
+    wait_for(lambda: broker.last("htsat-edge/status") == "offline")  # which the broker says in its place
     connect(sources=["yard"], labels=labels)
     wait_for(lambda: broker.last("htsat-edge/yard/class_3") == "OFF")

@@ -23,8 +23,8 @@ def contents(messages):
     return [json.loads(message.encoded) for message in messages]
 
 
-def test_events_and_states(broker, connect, make_events, wait_for):
-    output = connect()
+def test_events_and_states(broker, connect, make_events, wait_for, retained):
+    output = connect(discovery=None)
     gap = GapMessage(source="yard", onset=3.0, offset=4.0, time=None, reason="unplugged")
     messages = [*make_events(1), *make_events(1, kind="end"), *make_events(1, label="Cattle, bovinae"), gap]
     offer(output, [*messages, ClockSet(time=None, by_s=3600)])
@@ -38,31 +38,36 @@ def test_events_and_states(broker, connect, make_events, wait_for):
     assert broker.last("htsat-edge/status") == "online"
     output.close()
     wait_for(lambda: broker.last("htsat-edge/status") == "offline")
+    lasting = {f"{source}/{last}" for source in ("yard", "gate") for last in ("status", "dog", "cattle_bovinae")}
+    assert retained() == {f"htsat-edge/{topic}" for topic in ("status", *lasting)}  # else it would bark again later
 
 
 def make_level(source, dbfs, laeq_db=None, lamax_db=None):
     return LevelStatus(source=source, time=None, onset=0.0, offset=60.0, dbfs=dbfs, laeq_db=laeq_db, lamax_db=lamax_db)
 
 
-def test_levels_are_states_and_come_again_to_a_broker_that_forgot(broker, connect, wait_for):
-    output = connect(levels={"yard": True, "gate": False})
+def test_levels_and_classes_are_states_and_come_again_to_a_broker_that_forgot(broker, connect, make_events, wait_for):
+    output = connect(levels={"yard": True, "gate": False}, off_delay_s=0.2)
     messages = [make_level("yard", -30.0, 70.5, 82.25), make_level("gate", -41.5)]
-    offer(output, messages)
-    wait_for(lambda: output.sent == 2)
+    events = [*make_events(1), *make_events(1, kind="end"), *make_events(1, label="Cattle, bovinae")]
+    offer(output, [*messages, *events])
+    wanted = {
+        "yard/level": '{"dbfs":-30.0,"laeq_db":70.5,"lamax_db":82.25}',
+        "gate/level": '{"dbfs":-41.5,"laeq_db":null,"lamax_db":null}',
+        "yard/dog": "OFF",  # after the delay
+        "yard/cattle_bovinae": "ON",
+    }
 
-    def levels():
-        return [broker.last(f"htsat-edge/{source}/level") for source in ("yard", "gate")]
+    def are_known():
+        return all(broker.last(f"htsat-edge/{topic}") == content for topic, content in wanted.items())
 
-    wanted = [
-        '{"dbfs":-30.0,"laeq_db":70.5,"lamax_db":82.25}',
-        '{"dbfs":-41.5,"laeq_db":null,"lamax_db":null}',
-    ]
-    wait_for(lambda: levels() == wanted)
-    assert broker.all("htsat-edge/yard/event") == contents(messages[:1])
+    wait_for(lambda: output.sent == 5 and are_known())
+    assert broker.all("htsat-edge/yard/event") == contents([messages[0], *events])
     broker.kill()
     broker.heard.clear()
     broker.start()
-    wait_for(lambda: levels() == wanted)
+    wait_for(are_known)
+    assert [content for topic, content in broker.heard if topic == "htsat-edge/yard/dog"] == ["OFF"]
 
 
 def test_a_source_that_is_lost_is_not_available(broker, connect, wait_for):
@@ -157,7 +162,7 @@ def test_without_discovery_and_with_a_password_of_its_own(broker, connect, make_
 
 def test_a_broker_that_is_not_there_keeps_nobody_waiting(free_port, make_events, monkeypatch):
     monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.sender.CLOSE_S", 0.2)
-    output = Mqtt(MqttConfig(host="127.0.0.1", port=free_port()), {"yard": ["Dog"]})
+    output = Mqtt(MqttConfig(host="127.0.0.1", port=free_port()), {"yard": ["Dog"]}, {}, "session")
     output.patience_s = 0.1
     output.start()
     begun = time.monotonic()
@@ -169,9 +174,9 @@ def test_a_broker_that_is_not_there_keeps_nobody_waiting(free_port, make_events,
 
 def test_a_check_connects_and_publishes_nothing(broker, monkeypatch, wait_for):
     settings = MqttConfig(host="127.0.0.1", port=broker.port)
-    assert Mqtt(settings, {"yard": ["Dog"]}).check() == f"127.0.0.1:{broker.port} accepts the connection"
+    assert Mqtt(settings, {"yard": ["Dog"]}, {}, "session").check() == f"127.0.0.1:{broker.port} accepts the connection"
     monkeypatch.setattr(Mqtt, "patience_s", 0.5)
     broker.kill()
     with pytest.raises(HtsatEdgeError, match=f"mqtt 127.0.0.1:{broker.port}: the broker cannot be reached: "):
-        Mqtt(settings, {"yard": ["Dog"]}).check()
+        Mqtt(settings, {"yard": ["Dog"]}, {}, "session").check()
     assert broker.heard == []

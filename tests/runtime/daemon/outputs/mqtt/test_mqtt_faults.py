@@ -2,8 +2,7 @@
 
 import gc
 import re
-import shutil
-import socket
+import signal
 import subprocess
 import threading
 
@@ -12,45 +11,25 @@ from pydantic import ValidationError
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import MqttConfig, Secret
+from htsat_edge.runtime.daemon.outputs.mqtt.broker import UNREACHABLE
 from htsat_edge.runtime.daemon.outputs.mqtt.output import Mqtt
 
 pytestmark = [
     pytest.mark.usefixtures("short_pauses"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # paho leaves sockets open
 ]
-MOSQUITTO = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A certificate that nobody has signed, and its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs openssl")
-    folder = tmp_path_factory.mktemp("certificate")
-    key, crt = folder / "broker.key", folder / "broker.crt"
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
-    subprocess.run([*command, "-keyout", key, "-out", crt], check=True, capture_output=True)
-    return crt, key
 
 
 @pytest.fixture
-def run_broker(tmp_path, free_port, wait_for):
+def run_broker(tmp_path, free_port, start_mosquitto):
     """Runs mosquitto with further lines of configuration; returns its port."""
-    if MOSQUITTO is None:
-        pytest.skip("needs mosquitto: sudo apt install mosquitto")
     processes = []
 
     def run(*lines):
         port, config = free_port(), tmp_path / "broker.conf"
         config.write_text("\n".join([f"listener {port} 127.0.0.1", "user root", *lines, ""]))
-        processes.append(subprocess.Popen([MOSQUITTO, "-c", config], stderr=subprocess.DEVNULL))
-
-        def answers():
-            with socket.socket() as one:
-                return one.connect_ex(("127.0.0.1", port)) == 0
-
-        wait_for(answers)
+        run.process = start_mosquitto(config, port)
+        processes.append(run.process)
         return port
 
     yield run
@@ -66,7 +45,8 @@ def begin(monkeypatch):
     started = []
 
     def output(port, host="127.0.0.1", **settings):
-        made = Mqtt(MqttConfig(host=host, port=port, **settings), {"yard": ["Dog"]})
+        made = Mqtt(MqttConfig(host=host, port=port, **settings), {"yard": ["Dog"]}, {}, "session")
+        made._client.paho.reconnect_delay_set(0.05, 0.1)
         made.start()
         started.append(made)
         return made
@@ -83,15 +63,22 @@ def first_notice(output, wait_for):
     return notices[0]
 
 
-def test_a_wrong_password_is_said_at_once(tmp_path, run_broker, begin, wait_for, monkeypatch):
+def test_a_password_is_taken_and_that_the_broker_does_not_know_it_is_said_at_once(
+    tmp_path, run_broker, begin, make_events, wait_for, monkeypatch
+):
     passwords = tmp_path / "passwords"
     passwords.write_text("")
     passwords.chmod(0o600)
-    monkeypatch.setenv("PW", "wrong")
+    monkeypatch.setenv("PW", "s3cret")
     port = run_broker("allow_anonymous false", f"password_file {passwords}")
     output = begin(port, username="me", password=Secret(env="PW"))
     assert first_notice(output, wait_for) == "the broker refuses: Not authorized; it is tried again"
     assert output.dropped == 0
+    subprocess.run(["mosquitto_passwd", "-b", passwords, "me", "s3cret"], check=True)
+    run_broker.process.send_signal(signal.SIGHUP)  # it reads the passwords again
+    output.offer(*make_events(1))
+    wait_for(lambda: output.sent == 1)
+    assert output._client.problem == UNREACHABLE  # and no earlier cause, should it be lost again
 
 
 def test_a_certificate_that_is_not_trusted(certificate, run_broker, begin, wait_for):
@@ -122,9 +109,12 @@ def test_a_file_of_certificates_that_is_none(tmp_path, begin, free_port, content
 
 def test_tls_to_a_plain_port(run_broker, begin, wait_for):
     port = run_broker("allow_anonymous true")
-    notice = first_notice(begin(port, tls=True), wait_for)
+    output = begin(port, tls=True)
+    notice = first_notice(output, wait_for)
     assert notice.startswith("TLS fails (")
     assert f"is {port} its port for TLS?" in notice
+    run_broker.process.kill()
+    wait_for(lambda: output._client.problem == f"{UNREACHABLE}: Connection refused")  # which is why now
 
 
 def test_a_plain_connection_to_a_port_for_tls(certificate, run_broker, begin, wait_for):
@@ -147,7 +137,7 @@ def test_a_broker_that_is_not_there_says_why(free_port, begin, make_events, wait
 def test_a_broker_that_confirms_nothing_is_reported_and_gets_no_other_message(broker, connect, make_events, wait_for):
     """While the connection stands; at the end nobody waits for it."""
     output = connect()
-    wait_for(lambda: broker.last("htsat-edge/status") == "online" and output.waiting == 0)
+    wait_for(lambda: output._greeted)  # what was published until then is confirmed
     output.confirm_s = 0.1
     handle, held = output._client.paho._handle_pubackcomp, threading.Event()
     output._client.paho._handle_pubackcomp = lambda kind: 0 if held.is_set() else handle(kind)
@@ -215,7 +205,8 @@ def test_a_greeting_that_fails_is_sent_again(broker, connect, wait_for, monkeypa
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_error_that_ends_the_thread_of_paho_is_no_end(run_broker, make_events, wait_for, monkeypatch):
     monkeypatch.setattr("htsat_edge.runtime.daemon.outputs.mqtt.broker.RESTART_S", 0.05)
-    output = Mqtt(MqttConfig(host="127.0.0.1", port=run_broker("allow_anonymous true")), {"yard": ["Dog"]})
+    settings = MqttConfig(host="127.0.0.1", port=run_broker("allow_anonymous true"))
+    output = Mqtt(settings, {"yard": ["Dog"]}, {}, "session")
     connect, tries = output._client.paho._create_socket, []
 
     def create():

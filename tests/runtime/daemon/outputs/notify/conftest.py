@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from htsat_edge.runtime.daemon.config.notify import NotifyConfig, ServiceConfig
+from htsat_edge.runtime.daemon.outputs import sender
 from htsat_edge.runtime.daemon.outputs.notify.service import NotificationService
 from htsat_edge.runtime.dsp.events import EventEnd, EventStart
 
@@ -96,6 +97,7 @@ def open_service(monkeypatch):
         return service
 
     yield begin
+    monkeypatch.setattr(sender, "CLOSE_S", 0.2)  # nobody waits for one that hangs
     for service in opened:
         service.close()
 

@@ -62,6 +62,7 @@ def test_every_event_by_every_service_once_where_nothing_else_is_said(decide, st
     assert take(event) == [(0, ["phone", "mail"])]
     assert take(ended(event, 0.9)) == []
     assert take(start(id=2)) == [(0, ["phone", "mail"])]
+    assert take(event) == [(0, ["phone", "mail"])]  # another of that number, in another recording
 
 
 @pytest.mark.parametrize(
@@ -134,11 +135,13 @@ HOURS = {"from": "22:00", "to": "06:30"}
     ],
 )
 def test_times_of_day(decide, start, rule, hour, chosen):
-    assert bool(decide(rule)(start(time=at(NOON.replace(hour=hour))))) == chosen
+    assert bool(decide(rule)(start(time=at(NOON.replace(hour=hour)), source="yard/2"))) == chosen
 
 
-@pytest.mark.parametrize("rule", [{"quiet_hours": [HOURS]}, {"between": HOURS}])
-@pytest.mark.parametrize("unknown", [None, "1970-01-01T12:00:00.000+01:00", "1970-01-01T23:00:00.000+01:00"])
+@pytest.mark.parametrize(
+    "rule", [{"quiet_hours": [HOURS]}, {"between": HOURS}, {"first_of_day": True}, {"unusual": {"fewer_than": 1}}]
+)
+@pytest.mark.parametrize("unknown", [None, "1970-01-01T12:00:00.000+01:00", "1970-01-01T00:30:00.000+01:00"])
 def test_a_time_of_day_that_is_not_known_holds_nothing_back(decide, start, rule, unknown):
     assert decide(rule)(start(time=unknown))
 
@@ -150,6 +153,13 @@ def test_the_first_of_a_day_is_of_each_class_and_source(decide, start):
     assert take(start(id=3, time=at(NOON), label="Cat"))
     assert take(start(id=1, time=at(NOON), source="gate"))
     assert take(start(id=4, time=at(NOON + timedelta(hours=12, minutes=1))))
+
+
+def test_the_first_of_a_day_may_be_in_a_cooldown(decide, start):
+    take = decide({"first_of_day": True, "cooldown_s": 3600})
+    times = [NOON.replace(hour=23, minute=59), NOON + timedelta(hours=12, minutes=1), NOON + timedelta(hours=14)]
+    chosen = [take(start(id=i, time=at(moment)), moment.timestamp()) for i, moment in enumerate(times, 1)]
+    assert chosen == [[(0, ["phone"])], [], []]
 
 
 def test_the_first_of_a_day_was_before_a_restart(decide, start, stored):
@@ -183,10 +193,17 @@ def test_what_is_rare_here_is_unusual(decide, start, stored):
     assert decide(rule, history=stored(old, recent, gate))(start(id=9, time=at(NOON), label="Cat"))
 
 
-def test_what_the_store_does_not_have_yet_counts(decide, start, stored):
-    take = decide({"unusual": {"fewer_than": 2}, "cooldown_s": 0}, history=stored())
-    moments = [at(NOON + timedelta(seconds=second)) for second in range(4)]
-    assert [bool(take(start(id=i + 1, time=moment))) for i, moment in enumerate(moments)] == [True, True, False, False]
+@pytest.mark.parametrize("written", [0, 2])
+def test_what_the_store_does_not_have_yet_counts_and_nothing_counts_twice(decide, start, ended, stored, written):
+    events = [start(id=second, time=at(NOON + timedelta(seconds=second))) for second in range(1, 5)]
+    take = decide({"unusual": {"fewer_than": 3}, "cooldown_s": 0}, history=stored(*events[:written]))
+    chosen = []
+    for event in events:
+        chosen.append(bool(take(event)))
+        assert take(ended(event)) == []
+    assert chosen == [True, True, True, False]
+    assert take(start(id=5, time=at(NOON + timedelta(days=8))))
+    assert take(start(id=6, time=events[2].time))  # the clock is set back: two were before that
 
 
 def test_a_store_that_cannot_be_read_holds_nothing_back_and_says_so_once(decide, start, tmp_path, caplog):

@@ -8,6 +8,7 @@ from htsat_edge.runtime.daemon.config import ClipsConfig, DaemonConfig, OutputsC
 from htsat_edge.runtime.daemon.config.notify import NotificationRuleConfig
 from htsat_edge.runtime.daemon.loop import Daemon
 from htsat_edge.runtime.daemon.notify import Notifier
+from htsat_edge.runtime.daemon.outputs import sender
 from htsat_edge.runtime.daemon.outputs.notify import output as output_module
 from htsat_edge.runtime.daemon.outputs.notify.decider import NotificationDecider
 from htsat_edge.runtime.daemon.outputs.notify.history import EventHistory
@@ -41,6 +42,7 @@ def notify(make_config, monkeypatch, tmp_path):
         return notifier, phone
 
     yield begin
+    monkeypatch.setattr(sender, "CLOSE_S", 0.2)  # nobody waits for one that hangs
     for output in reversed(opened):
         output.close()
 

@@ -2,7 +2,6 @@
 
 import email
 import json
-import logging
 import re
 import subprocess
 import sys
@@ -203,7 +202,7 @@ def test_a_secret_is_in_no_log_and_in_no_error(
     """With every logger at its lowest level, and the program's standard error."""
     monkeypatch.setattr(service, "MOST_LATE_S", 0.1)
     caplog.set_level(1)
-    logging.getLogger("apprise").setLevel(1)
+    caplog.set_level(1, "apprise")
     ntfy.codes += [int(answers)] * 50 if answers.isdigit() else []
     port = {"hangs": hanging, "refuses": free_port()}.get(answers, ntfy.server_port)
     phone = open_service(form.format(secret=SECRET, port=port), timeout_s=1 if answers == "hangs" else 10)
