@@ -20,7 +20,7 @@ from htsat_edge.runtime.daemon.outputs.mqtt.broker import BrokerClient
 from htsat_edge.runtime.daemon.supervision import SupervisedThread
 from htsat_edge.runtime.fleet.collector import KEY, FleetCollector
 from htsat_edge.runtime.fleet.config import CollectorConfig
-from htsat_edge.runtime.fleet.writer import check_store
+from htsat_edge.runtime.fleet.store_check import check_store
 
 if TYPE_CHECKING:
     from htsat_edge.runtime.commands.check import CheckResult

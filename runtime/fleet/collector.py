@@ -109,19 +109,30 @@ class FleetCollector:
             self._batch = self._gather()
             self._reports = self._read(self._batch)
         try:
-            if self._batch:
-                self._write()
-            self._keep_house()
+            is_writable = self._use_store()
         except Exception as error:  # one that nobody expected must not end this, either
             self._store_failed = True
             what = describe(error)
             self._warnings.warn(kind_of(error), f"{what}; it is tried again, and the broker keeps what comes meanwhile")
             self._backoff.wait(self._stop)
             return
-        self._backoff.reset()
-        if self._store_failed:
-            self._store_failed = False
-            logger.warning("the store can be written again")
+        if is_writable:
+            self._backoff.reset()
+            if self._store_failed:
+                self._store_failed = False
+                logger.warning("the store can be written again")
+
+    def _use_store(self) -> bool:
+        """Write what has come, and keep house; return whether there was anything to ask of the store."""
+        self._writer.look()
+        has_come = bool(self._batch)
+        if has_come:
+            self._write()
+        has_kept_house = self._keep_house()
+        if self._writer.has_lost_devices:  # what is retained comes with a subscription only
+            self._writer.has_lost_devices = False
+            self._subscribe()
+        return has_come or has_kept_house
 
     def _gather(self) -> list[Arrival]:
         """Return what has come, after a moment at the latest."""
@@ -212,8 +223,11 @@ class FleetCollector:
             )
         self._greeted = connection
         self._warnings.forget("connection")  # the next loss is another one
-        client.paho.subscribe([(f"{topic}/{kind}", 1) for topic in self._config.broker.topics for kind in KINDS])
+        self._subscribe()
         self._notice_fight()
+
+    def _subscribe(self) -> None:
+        self._client.paho.subscribe([(f"{topic}/{kind}", 1) for topic in self._config.broker.topics for kind in KINDS])
 
     def _notice_fight(self) -> None:
         """Report where two take each other's place; a broker closes the connection of the one before without a word."""
@@ -226,15 +240,16 @@ class FleetCollector:
                 f"client_id: {self._config.broker.client_id}?",
             )
 
-    def _keep_house(self) -> None:
-        """Log a line a minute, and delete what is too old once an hour."""
+    def _keep_house(self) -> bool:
+        """Log a line a minute, and delete what is too old once an hour; return whether either was due."""
         now = time.monotonic()
-        if now >= self._line_s:
+        if is_line := now >= self._line_s:
             self._line_s = now + LINE_S
             self._log_line()
-        if now >= self._prune_s and time.time() >= CLOCK_SET:
+        if is_old := now >= self._prune_s and time.time() >= CLOCK_SET:
             self._prune_s = now + PRUNE_S
             self._prune()
+        return is_line or is_old
 
     def _log_line(self) -> None:
         devices = self._writer.devices()
@@ -264,5 +279,6 @@ class FleetCollector:
         """Delete what is too old, unless the clock was set and disagrees with what was stored last: it may be wrong."""
         now, before, self._clock = time.time(), self._clock, clock_offset()
         has_stood = before is not None and abs(self._clock - before) < STEP_S
-        if has_stood or (newest := self._writer.newest()) is None or abs(now - newest) < DAY_S:
-            self._writer.prune(now - DAY_S * self._config.store.keep_days)
+        is_right = has_stood or (newest := self._writer.newest()) is None or abs(now - newest) < DAY_S
+        if is_right and self._writer.prune(now, self._config.store.keep_days):
+            self._prune_s = time.monotonic()  # go on in the next turn, after what has come

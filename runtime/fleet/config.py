@@ -11,12 +11,13 @@ from pydantic import Field, model_validator
 
 from htsat_edge.runtime.daemon.config.broker import BrokerConfig
 from htsat_edge.runtime.daemon.config.secret import Secret
-from htsat_edge.runtime.daemon.config.section import OneLine, Section, matching
+from htsat_edge.runtime.daemon.config.section import OneLine, Section, local_path, matching
 from htsat_edge.runtime.daemon.config.web import WebConfig
 from htsat_edge.runtime.store.engine import PostgresUrl, StorePlace
 
 LEVEL = r"(\+|[^#+/\s\x00-\x1f]([^#+/\x00-\x1f]*[^#+/\s\x00-\x1f])?)"
 DEVICES = rf"^(?!\$){LEVEL}(/{LEVEL})*$"
+HOSTS = r"^([\w.*?-]+|[0-9A-Fa-f.*?]*:[0-9A-Fa-f.*?]*:[0-9A-Fa-f.:*?]*)$"
 DeviceTopics = Annotated[
     str,
     Field(max_length=1000, json_schema_extra={"pattern": DEVICES}),
@@ -46,7 +47,7 @@ def _pattern(topic: str) -> re.Pattern[str]:
 class FleetStoreConfig(Section):
     """The store of all devices' events: a file (SQLite), or a database on a PostgreSQL server."""
 
-    path: Path | None = None
+    path: Annotated[Path, local_path("say in `url` where that is kept, {env: NAME} or {file: PATH}")] | None = None
     url: Secret | None = None
     """Where postgresql://USER:PASSWORD@HOST:PORT/DATABASE is kept."""
     keep_days: Annotated[float, Field(gt=0)] = 365.0
@@ -65,6 +66,14 @@ class FleetStoreConfig(Section):
         return PostgresUrl(self.url.read())
 
 
+PageHost = Annotated[
+    str,
+    Field(max_length=253, json_schema_extra={"pattern": HOSTS}),
+    matching(HOSTS, 'want the name or address of a host, without http:// and a port: barn.lan, "*.lan", "10.0.3.*"'),
+]
+"""A host, or many by * and ?."""
+
+
 class CollectorConfig(Section):
     """The whole configuration."""
 
@@ -74,8 +83,15 @@ class CollectorConfig(Section):
     """The page; null: there is none."""
     page_password: Secret | None = None
     """Of the devices' pages, from which clips are fetched when somebody plays them."""
-    page_hosts: Annotated[list[OneLine] | None, Field(min_length=1)] = None
+    page_hosts: Annotated[list[PageHost], Field(min_length=1)] | None = None
     """Patterns of the hosts of these pages, by name or address: a device names its own, and no other one is asked."""
+
+    @model_validator(mode="after")
+    def _used(self) -> CollectorConfig:
+        ignored = {"start", "socket"} & (self.web.model_fields_set if self.web is not None else set())
+        if ignored:
+            raise ValueError(f"web.{min(ignored)}: is a key of a device's page alone; take it out")
+        return self
 
     @model_validator(mode="after")
     def _bounded(self) -> CollectorConfig:

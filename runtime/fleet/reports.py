@@ -22,12 +22,13 @@ KINDS = ("info", "health", "status", "messages")
 """What a device publishes under its topic, as far as a collector reads it."""
 MOST_BYTES = 65_536
 """Of a message; the health of a device with dozens of sources has some 20 kB."""
-MOST_TOPIC = 1000
+MOST_TOPIC, MOST_TEXT = 500, 200
+"""Characters of what tables are searched by: PostgreSQL's indexes take 2704 bytes, and a character may have four."""
 NULLS = (b"\0", b"\\u0000")
 """The character that no database stores, as it is and as JSON has it."""
 DEVICE = re.compile(TOPIC)
 
-Text = Annotated[str, Field(min_length=1, max_length=1000)]
+Text = Annotated[str, Field(min_length=1, max_length=MOST_TEXT)]
 Time = Annotated[str, Field(max_length=64)] | None
 Number = Annotated[int, Field(ge=1, lt=2**53)]
 FileName = Annotated[str, Field(pattern=r"^[^/\\\x00-\x1f]{1,255}$")]
@@ -70,7 +71,7 @@ class FleetGap(GapMessage):
 
     source: Text
     time: Time
-    reason: Text
+    reason: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 class FleetStatus(Status):

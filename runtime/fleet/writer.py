@@ -6,15 +6,15 @@ import logging
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.files import identity
-from htsat_edge.runtime.common.folders import try_file
-from htsat_edge.runtime.common.marks import refuse_foreign
 from htsat_edge.runtime.common.rate_limit import RepeatedWarnings
+from htsat_edge.runtime.daemon.clock import CLOCK_SET
 from htsat_edge.runtime.daemon.outputs import store_lock
 from htsat_edge.runtime.dsp.events import Event
 from htsat_edge.runtime.fleet.reports import (
@@ -28,14 +28,14 @@ from htsat_edge.runtime.fleet.reports import (
     Report,
     StoredContent,
 )
+from htsat_edge.runtime.fleet.store_check import KEY, KEY_URL, refuse_unfit
+from htsat_edge.runtime.store.database_file import DatabaseFile
 from htsat_edge.runtime.store.engine import StorePlace
 from htsat_edge.runtime.store.fleet_database import FleetDatabase
-from htsat_edge.runtime.store.postgres import PostgresConnection
-from htsat_edge.runtime.store.problems import LONGEST_S, ContentError, StoreError, explained
-from htsat_edge.runtime.store.schema import ForeignDatabaseError, check_version, has_mark
-from htsat_edge.runtime.store.schema_postgres import is_new
+from htsat_edge.runtime.store.problems import ContentError, StoreError, explained
+from htsat_edge.runtime.store.schema import ForeignDatabaseError
+from htsat_edge.runtime.store.writes import RemovedClip, SavedClip
 
-KEY, KEY_URL = "store.path", "store.url"
 MOST_HELD = 10_000
 """States of topics that may turn out to be devices."""
 MOST_SESSIONS = 10_000
@@ -61,16 +61,18 @@ class FleetWriter:
         """Prepare to write a store."""
         self._place = place
         self._database: FleetDatabase | None = None
-        self._file: tuple[int, int] | None = None
-        """Which file is open."""
+        self._file = DatabaseFile(place, KEY, str(place)) if isinstance(place, Path) else None
         self._sessions: dict[tuple[str, str], int] = {}
         """Numbers of sessions, by device and uid."""
         self._known: set[str] = set()
         """What has shown that it is a device."""
+        self.has_lost_devices = False
+        """Whether the store was deleted, replaced or made anew: what was known of devices must be published again."""
         self._begun: dict[str, tuple[str, float]] = {}
         """The session of each device, and when that began, by the last it has said of itself."""
-        self._held: dict[str, TimedReport] = {}
-        """Whether topics are online that have shown nothing else of a device: a source of a device has that, too."""
+        self._held: dict[str, tuple[bool, float]] = {}
+        """Whether topics are online, and when that came, that have shown nothing else of a device: a source of a device
+        has that, too."""
         self._warnings = RepeatedWarnings(logger)
         self.counts: Counter[str] = Counter()
         """`stored`, `repeated`, `refused`."""
@@ -81,20 +83,21 @@ class FleetWriter:
         A server that is away is tried again later.
         """
         place = self._place
+        refuse_unfit(place)
         if isinstance(place, Path):
-            refuse_unfit(place)
             try:
                 place.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise HtsatEdgeError(f"{KEY}: {place}: cannot be written: {error.strerror}") from None
             store_lock.hold(KEY, place, "collect")
         try:
-            with explained(place):
+            with self._explained():
                 self._opened()
         except ForeignDatabaseError as error:
             key = KEY if isinstance(place, Path) else KEY_URL
             raise HtsatEdgeError(f"{key}: {place}: {error}") from None
         except StoreError as error:
+            self.close()
             logger.warning("%s; it is tried again", error)
 
     def close(self) -> None:
@@ -119,86 +122,109 @@ class FleetWriter:
         StoreError
             The database cannot be written at present; nothing that is missing of the batch may be forgotten.
         """
-        known = set(self._known)
         try:
-            with self._explained():
-                self._attempt(batch)
+            self._attempt(batch)
         except ContentError as error:
-            self._sessions.clear()
-            self._known = known  # nothing of the batch was written
             if len(batch) == 1:
                 self._refuse(batch[0].report, error)
                 return
             middle = len(batch) // 2
             self.write(batch[:middle])
             self.write(batch[middle:])
-        except BaseException:
-            self.close()
-            raise
 
-    def prune(self, before: float) -> None:
-        """Delete what was stored before a time, in seconds since 1970; raise a StoreError where that cannot be."""
+    def prune(self, now: float, keep_days: float) -> bool:
+        """Delete what was stored more than so many days ago; return whether there is more than goes at once.
+
+        Raise a StoreError where that cannot be.
+
+        What came while the clock had never been set, or was ahead, counts as stored now, in seconds since 1970.
+        """
         try:
-            with self._explained(), self._opened() as database:
-                database.prune(before)
+            with self._writing() as database:
+                database.adopt(CLOCK_SET, now + DAY_S, now)
+                return database.prune(now - DAY_S * keep_days)
         finally:
             self._sessions.clear()
 
     def newest(self) -> float | None:
         """Return when the last message was stored, in seconds since 1970; None without one."""
-        with self._explained(), self._opened() as database:
+        with self._writing() as database:
             return database.last_at()
 
     def devices(self) -> list[tuple[str, bool | None, int]]:
         """Return each device, whether it is online, and how many of its messages never came."""
-        with self._explained(), self._opened() as database:
+        with self._writing() as database:
             return database.fleet()
+
+    def look(self) -> None:
+        """Leave a file that is no longer the one at its path: another program might play its log into that."""
+        if self._file is not None and self._database is not None and self._file.leave_lost(self._database):
+            self.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[FleetDatabase]:
+        """Yield the database, in a transaction; close it where that fails, for its connection may be gone."""
+        try:
+            with self._explained(), self._remembering(self._opened()) as database:
+                if self._file is not None:
+                    self._file.note_begun()
+                yield database
+        except ContentError:
+            self._sessions.clear()  # nothing was written
+            raise
+        except ForeignDatabaseError as error:  # another one has taken its place
+            self.close()
+            raise StoreError(f"{self._place}: {error}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def _remembering(self, database: FleetDatabase) -> Iterator[FleetDatabase]:
+        """Yield the database, in a transaction; know of devices what was known before where nothing is written."""
+        known, held = self._known.copy(), self._held.copy()
+        try:
+            with database:
+                yield database
+        except BaseException:
+            self._known, self._held = known, held
+            raise
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        try:
-            with explained(self._place), self._explained_damage():
+        with explained(self._place):
+            try:
                 yield
-        except ForeignDatabaseError as error:  # another one has taken its place
-            raise StoreError(f"{self._place}: {error}") from None
-
-    @contextmanager
-    def _explained_damage(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if type(error) is not sqlite3.DatabaseError:  # its subclasses are other faults
-                raise
-            raise StoreError(
-                f"{self._place}: is damaged ({error}); end this program and move the file away, with what is beside "
-                "it (-wal, -shm): a new one is begun"
-            ) from None
+            except sqlite3.DatabaseError as error:
+                if type(error) is not sqlite3.DatabaseError:  # its subclasses are other faults
+                    raise
+                raise StoreError(
+                    f"{self._place}: is damaged ({error}); end this program and move the file away, with what is "
+                    "beside it (-wal, -shm): a new one is begun"
+                ) from None
 
     def _opened(self) -> FleetDatabase:
-        if self._database is not None and isinstance(self._place, Path) and _identity(self._place) != self._file:
-            logger.warning("%s: was deleted or replaced; what is at the path now is written to", self._place)
-            self.close()
+        self.look()
         if self._database is None:
             self._sessions.clear()
+            if self._file is not None:
+                self._file.refuse_foreign()
             self._database = FleetDatabase(self._place)
-            self._known = {device for device, _, _ in self._database.fleet()}
-            self._file = _identity(self._place) if isinstance(self._place, Path) else None
+            known, self._known = self._known, {device for device, _, _ in self._database.fleet()}
+            self.has_lost_devices |= not known <= self._known
+            if self._file is not None:
+                self._file.note_opened()
         return self._database
 
     def _attempt(self, batch: Sequence[TimedReport]) -> None:
         counts: Counter[str] = Counter()
-        with self._opened() as database:
+        with self._writing() as database:
             keys = {(one.report.device, one.report.session) for one in batch if isinstance(one.report, MessageReport)}
             if known := keys & self._sessions.keys():
                 database.expect({self._sessions[key] for key in known})
             for report, at in batch:
                 self._put(database, report, at, counts)
-            settled = self._known & self._held.keys()
-            for device in settled:
-                self._put(database, *self._held[device], counts)
         self.counts += counts
-        for device in settled:
-            del self._held[device]
 
     def _put(self, database: FleetDatabase, report: Report, at: float, counts: Counter[str]) -> None:
         match report:
@@ -207,11 +233,11 @@ class FleetWriter:
                 if not database.take(session, report.number, at):
                     counts["repeated"] += 1
                     return
-                self._known.add(device)
-                self._put_content(database, session, report.number, report.content, at)
+                self._recognise(database, device)
+                self._put_content(database, session, report.number, believable(report.content, at), at)
                 counts["stored"] += 1
             case InfoReport(device):
-                self._known.add(device)
+                self._recognise(database, device)
                 self._begun[device] = report.session, report.started_at
                 database.put_info(device, report.text, report.place, at)
             case ForgetReport(device):
@@ -222,10 +248,16 @@ class FleetWriter:
                 database.put_health(device, report.text, at)
             case OnlineReport(device) if device in self._known:
                 database.set_online(device, report.online, at)
-            case OnlineReport(device) if len(self._held) < MOST_HELD:
-                self._held[device] = TimedReport(report, at)
+            case OnlineReport(device) if device in self._held or len(self._held) < MOST_HELD:
+                self._held[device] = report.online, at
             case _:
                 pass  # the health of what is no device yet: it comes again soon
+
+    def _recognise(self, database: FleetDatabase, device: str) -> None:
+        """Note that a topic is one of a device, and store what it has said before."""
+        self._known.add(device)
+        if (held := self._held.pop(device, None)) is not None:
+            database.set_online(device, *held)
 
     def _session(self, database: FleetDatabase, report: MessageReport, at: float) -> int:
         key = (report.device, report.session)
@@ -258,33 +290,16 @@ class FleetWriter:
         self._warnings.warn("refused", f"{report.device}: a message is given up: {error}")
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    with suppress(OSError):
-        return identity(path)
-    return None
+def believable(content: StoredContent, at: float) -> StoredContent:
+    """Return what came at a time without a time of day that is still to come: it counts as when it came."""
+    if content is None or isinstance(content, RemovedClip) or not is_to_come(content.time, at):
+        return content
+    if isinstance(content, SavedClip):
+        return replace(content, time=None)
+    return content.model_copy(update={"time": None})
 
 
-def refuse_unfit(place: Path) -> None:
-    """Raise an HtsatEdgeError where a file is none of a store, or one of a newer version."""
-    refuse_foreign(KEY, place, has_mark)
-    try:
-        check_version(place)
-    except ForeignDatabaseError as error:
-        raise HtsatEdgeError(f"{KEY}: {place}: {error}; give another path") from None
-
-
-def check_store(place: StorePlace) -> str:
-    """Return the room for a store, or that its server answers; raise an HtsatEdgeError where it could not be written.
-
-    Nothing is changed.
-    """
-    if not isinstance(place, Path):
-        with closing(PostgresConnection(place, to_write=False, longest_s=LONGEST_S)) as connection:
-            try:
-                is_new(connection)
-            except ForeignDatabaseError as error:
-                raise HtsatEdgeError(f"{KEY_URL}: {place}: {error}") from None
-        return f"{place} answers"
-    refuse_unfit(place)
-    store_lock.refuse_written(KEY, place)
-    return try_file(place)
+def is_to_come(when: str | None, at: float) -> bool:
+    """Return whether a time of day is after tomorrow, wherever on earth, at a time that is itself of a set clock."""
+    tomorrow = datetime.fromtimestamp(at + DAY_S, timezone.utc).date().isoformat()
+    return when is not None and at >= CLOCK_SET and when[:10] > tomorrow

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from htsat_edge.runtime.store.engine import SqliteConnection, StoreConnection, StorePlace
+from htsat_edge.runtime.store.engine import StoreConnection, StorePlace
 from htsat_edge.runtime.store.postgres import PostgresConnection
 from htsat_edge.runtime.store.problems import LONGEST_S, StoreError, explained
 from htsat_edge.runtime.store.schema import MIGRATIONS, has_mark
 from htsat_edge.runtime.store.schema_postgres import refuse_other_version
+from htsat_edge.runtime.store.sqlite import SqliteConnection, connect_file
 
 BUSY_S = 2.0
 """How long to wait for another program that has locked the database."""
@@ -81,14 +82,7 @@ def _refuse(path: Path) -> None:
 
 
 def _connect(path: Path, mode: str) -> SqliteConnection:
-    connection = sqlite3.connect(
-        f"{path.resolve().as_uri()}?{mode}",
-        uri=True,
-        timeout=BUSY_S,
-        isolation_level=None,
-        check_same_thread=False,
-        factory=SqliteConnection,
-    )
+    connection = connect_file(path, BUSY_S, mode)
     try:
         connection.execute("PRAGMA synchronous = FULL")  # what is committed is on the disk
         (version,) = connection.execute("PRAGMA user_version").fetchone()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import TYPE_CHECKING
 from htsat_edge.runtime.common.message import DECIMALS
 from htsat_edge.runtime.dsp.events import Event
 from htsat_edge.runtime.store.connect import BUSY_S
-from htsat_edge.runtime.store.engine import PostgresUrl, SqliteConnection, StoreConnection, StorePlace
+from htsat_edge.runtime.store.engine import PostgresUrl, StoreConnection, StorePlace
 from htsat_edge.runtime.store.filters import LOCKED, OF_EVENT
 from htsat_edge.runtime.store.postgres import WRITE_S, PostgresConnection
 from htsat_edge.runtime.store.schema import migrate
 from htsat_edge.runtime.store.schema_postgres import make_tables
 from htsat_edge.runtime.store.score_codes import encode
+from htsat_edge.runtime.store.sqlite import SqliteConnection, connect_file
 from htsat_edge.runtime.store.writes import LeftOut, RemovedClip, SavedClip, ScoreRow, SourceSetup, StoreWrite
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ OF_SAME_DEVICE = (
     "session IN (SELECT id FROM sessions WHERE coalesce(device, '') = "
     "(SELECT coalesce(device, '') FROM sessions WHERE id = ?))"
 )
+MOST_PRUNED = 50_000
+"""Rows of a table that are deleted at once: meanwhile nobody can write, and a server gives up what takes too long."""
 ROW_BYTES = 200
 """Of a row of scores beside its codes, on pages that are not quite full (measured with tests/page_load.py)."""
 MINUTE_S = 60.0
@@ -73,6 +75,10 @@ class Database:
     def close(self) -> None:
         """Close the database."""
         self._connection.close()
+
+    def checkpoint(self) -> None:
+        """Write what is in the log of a file into the file, as far as those who read it let that be done."""
+        self._connection.execute("PRAGMA wal_checkpoint")
 
     def session(self, uid: str, started_at: float) -> int:
         """Return the number of a session, which is added where it is not there."""
@@ -213,8 +219,8 @@ class Database:
     def redate(self, session: int, by_s: float, unset_before: float) -> None:
         """Move the dates of what a session has stored, since the clock was set while it ran.
 
-        `by_s` is by how many seconds it was set forward. Times of day are moved, too, where they are before
-        `unset_before`, seconds since 1970: those of a clock that was never set.
+        Only in a file, as a device has it. `by_s` is by how many seconds it was set forward. Times of day are moved,
+        too, where they are before `unset_before`, seconds since 1970: those of a clock that was never set.
         """
         unset = datetime.fromtimestamp(unset_before, timezone.utc).isoformat()
         for table in DATED:
@@ -253,20 +259,25 @@ class Database:
                     )
         return adopted
 
-    def prune(self, before: float) -> None:
+    def prune(self, before: float) -> bool:
         """Delete what was stored before a time, in seconds since 1970, and sessions of which nothing is left.
 
         Setups go that are in force in none of the others. Scores have their own age, and what a verdict has locked has
-        none.
+        none. Return whether there is more than could be deleted at once.
         """
+        is_more = False
         for table in (*MESSAGES, "left_out", "clips"):
-            locked = KEPT.get(table, "1 = 0")
-            self._connection.execute(f"DELETE FROM {table} WHERE stored_at < ? AND NOT ({locked})", (before,))
+            old = f"FROM {table} WHERE stored_at < ? AND NOT ({KEPT.get(table, '1 = 0')})"
+            ask = f"SELECT stored_at {old} ORDER BY stored_at LIMIT 1 OFFSET ?"
+            row = self._connection.execute(ask, (before, MOST_PRUNED)).fetchone()
+            is_more = is_more or row is not None
+            self._connection.execute(f"DELETE {old} AND stored_at <= ?", (before, before if row is None else row[0]))
         unused = " AND ".join(
             f"NOT EXISTS (SELECT 1 FROM {table} WHERE {table}.session = sessions.id)" for table in DATED
         )
         self._connection.execute(f"DELETE FROM sessions WHERE started_at < ? AND {unused}", (before,))
         self._connection.execute("DELETE FROM setups WHERE id NOT IN (SELECT setup FROM in_force)")
+        return is_more
 
     def prune_scores(self, before: float, most_bytes: float) -> None:
         """Delete scores that were stored before a time, in seconds since 1970, then the oldest beyond a quota.
@@ -283,9 +294,7 @@ class Database:
 
 
 def _open_file(path: Path) -> SqliteConnection:
-    connection = sqlite3.connect(
-        path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, factory=SqliteConnection
-    )
+    connection = connect_file(path, BUSY_S, "mode=rwc")
     try:
         # FULL: what is committed is on the disk. Write-ahead logging: readers do not lock; it comes after the
         # check whose database this is, since the file keeps that mode.

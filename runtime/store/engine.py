@@ -7,7 +7,6 @@ word), `ON CONFLICT` in place of SQLite's `OR IGNORE`, truth as `= 1`. What diff
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,7 @@ class PostgresUrl:
 
     def __post_init__(self) -> None:
         """Raise an HtsatEdgeError, which does not say the URL, where it is none."""
-        if not URL.fullmatch(self.url):
+        if not URL.fullmatch(self.url) or not self.url.isprintable():
             raise HtsatEdgeError(
                 "the store's URL must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE; write of a password the "
                 "characters : / ? # @ % and spaces as %3A %2F %3F %23 %40 %25 %20"
@@ -95,24 +94,3 @@ class StoreConnection(Protocol):
 
     def close(self) -> None:
         """Close it."""
-
-
-class SqliteConnection(sqlite3.Connection):
-    """A connection to a database of SQLite."""
-
-    def floor(self, expression: str) -> str:
-        """Return SQL for a positive number without its fraction."""
-        return f"CAST({expression} AS INTEGER)"
-
-    def begin(self) -> None:
-        """Begin to write; nobody else can until this has ended."""
-        self.execute("BEGIN IMMEDIATE")
-
-    def commit(self) -> None:
-        """Have all that was written since `begin` on the disk."""
-        self.execute("COMMIT")
-
-    def roll_back(self) -> None:
-        """Undo what was written since `begin`; SQLite has done so by itself where the disk is full."""
-        if self.in_transaction:
-            self.execute("ROLLBACK")

@@ -66,14 +66,14 @@ def _days(slots: Counter[int]) -> list[DayCount]:
     return [
         DayCount(
             day=f"{year:04}-{month:02}-{day:02}",
-            from_at=_midnight(year, month, day),
-            to_at=_midnight(year, month, day + 1),
+            from_at=midnight(year, month, day),
+            to_at=midnight(year, month, day + 1),
             count=count,
         )
         for (year, month, day), count in sorted(counts.items(), reverse=True)
     ]
 
 
-def _midnight(year: int, month: int, day: int) -> float:
+def midnight(year: int, month: int, day: int) -> float:
     """Return when a day begins here; it may be one after the last of its month."""
     return time.mktime((year, month, day, 0, 0, 0, 0, 0, -1))

@@ -7,14 +7,38 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from htsat_edge.runtime.store.engine import StoreConnection
+from htsat_edge.runtime.store.figures import midnight
+from htsat_edge.runtime.store.filters import chosen_by
 from htsat_edge.runtime.store.records import FleetDevice, PlaceCount
 
 DAY_S = 86_400.0
 LATE_S = 3900.0
 """A device says how much of an hour was heard when it is over."""
+
+
+class SaidCoverage(BaseModel):
+    """How much of a time a device says was heard."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    onset: float
+    offset: float
+    share: Annotated[float, Field(ge=0, le=1)]
+
+    @property
+    def length_s(self) -> float:
+        """How long that time was."""
+        return self.offset - self.onset
+
+    @model_validator(mode="after")
+    def _lasts(self) -> SaidCoverage:
+        if not 1 <= self.length_s <= DAY_S:
+            raise ValueError("want a second to a day")
+        return self
 
 
 class CoveredHour(NamedTuple):
@@ -25,20 +49,25 @@ class CoveredHour(NamedTuple):
     share: float
 
 
-def read_devices(database: StoreConnection, now: float) -> list[FleetDevice]:
-    """Return the devices, by their topics."""
-    today, coverage = _events_since(database, _midnight(now)), _coverage(database, now)
+def read_devices(database: StoreConnection, now: float, device: str | None = None) -> list[FleetDevice]:
+    """Return the devices, by their topics; or only the one with this topic, if it is known."""
+    today, coverage = (
+        _events_since(database, midnight(*time.localtime(now)[:3]), device),
+        _coverage(database, now, device),
+    )
+    chosen = chosen_by(device=device)
     rows = database.execute(
         "SELECT device, place, info, info_at, health, health_at, online, online_at, last_at, lost FROM devices "
-        "ORDER BY device"
+        f"WHERE 1 = 1{''.join(chosen)} ORDER BY device",
+        [*chosen.values()],
     ).fetchall()
     return [
         FleetDevice(
             device=device,
             place=place,
-            info=None if info is None else json.loads(info),
+            info=_parsed(info),
             info_at=info_at,
-            health=None if health is None else json.loads(health),
+            health=_parsed(health),
             health_at=health_at,
             online=None if online is None else bool(online),
             online_at=online_at,
@@ -62,37 +91,41 @@ def read_place_counts(database: StoreConnection, from_at: float, to_at: float) -
     return [PlaceCount(place=place, label=label, count=count) for place, label, count in rows.fetchall()]
 
 
-def _events_since(database: StoreConnection, at: float) -> dict[str, int]:
+def _events_since(database: StoreConnection, at: float, device: str | None) -> dict[str, int]:
+    chosen = chosen_by(device=device)
     rows = database.execute(
         "SELECT device, count(*) FROM events JOIN sessions ON sessions.id = session "
-        "WHERE at >= ? AND device IS NOT NULL GROUP BY device",
-        (at,),
+        f"WHERE at >= ? AND device IS NOT NULL{''.join(chosen)} GROUP BY device",
+        [at, *chosen.values()],
     )
     return dict(rows.fetchall())
 
 
-def _midnight(now: float) -> float:
-    local = time.localtime(now)
-    return time.mktime((local.tm_year, local.tm_mon, local.tm_mday, 0, 0, 0, 0, 0, -1))
+def _parsed(said: str | None) -> Any:
+    """Return what a device says as JSON; None where it says nothing, or what only a parser can take."""
+    with suppress(ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
+        return None if said is None else json.loads(said)
+    return None
 
 
-def _coverage(database: StoreConnection, now: float) -> dict[str, float]:
+def _coverage(database: StoreConnection, now: float, device: str | None) -> dict[str, float]:
     """Return the share of the last day that the sources of each device were heard, where it has said anything of it."""
+    chosen = chosen_by(**{"sessions.device": device})
     rows = database.execute(
         "SELECT sessions.device, source, at, message, first_at FROM statuses JOIN sessions ON sessions.id = session "
-        "JOIN devices ON devices.device = sessions.device WHERE state = 'coverage' AND at > ? AND at < ? ORDER BY at",
-        (now - DAY_S, now + LATE_S),
+        "JOIN devices ON devices.device = sessions.device "
+        f"WHERE state = 'coverage' AND at > ? AND at < ?{''.join(chosen)} ORDER BY at",
+        [now - DAY_S, now + LATE_S, *chosen.values()],
     )
     hours: defaultdict[tuple[str, float, str], list[CoveredHour]] = defaultdict(list)
-    for device, source, at, message, first_at in rows.fetchall():
-        with suppress(KeyError, TypeError):  # devices of other versions may say it otherwise
-            content = json.loads(message)
-            length_s = content["offset"] - content["onset"]
-            hours[device, first_at, source].append(CoveredHour(at - length_s, at, content["share"]))
+    for of_device, source, at, message, first_at in rows.fetchall():
+        with suppress(ValidationError):  # devices of other versions may say it otherwise, and none is trusted
+            said = SaidCoverage.model_validate_json(message)
+            hours[of_device, first_at, source].append(CoveredHour(at - said.length_s, at, said.share))
     shares: defaultdict[str, list[float]] = defaultdict(list)
-    for (device, first_at, _), said in hours.items():
-        shares[device].append(_share(said, first_at, now))
-    return {device: sum(of_sources) / len(of_sources) for device, of_sources in shares.items()}
+    for (of_device, first_at, _), of_source in hours.items():
+        shares[of_device].append(_share(of_source, first_at, now))
+    return {of_device: sum(of_sources) / len(of_sources) for of_device, of_sources in shares.items()}
 
 
 def _share(hours: Sequence[CoveredHour], first_at: float, now: float) -> float:

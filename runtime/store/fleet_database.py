@@ -112,7 +112,8 @@ class FleetDatabase(Database):
         )
 
     def forget(self, device: str) -> None:
-        """Delete what a device is, but not its events: it is gone for good."""
+        """Delete what a device is, but not its events: it is gone for good, unless more of it comes."""
+        self._write_taken(device)
         self._connection.execute("DELETE FROM devices WHERE device = ?", (device,))
 
     def fleet(self) -> list[tuple[str, bool | None, int]]:
@@ -134,9 +135,10 @@ class FleetDatabase(Database):
         )
         return _SessionNumbers(device, SeenNumbers(1 if is_known else number))
 
-    def _write_taken(self) -> None:
-        for session, taken in self._taken.items():
-            if taken.at is None:
+    def _write_taken(self, device: str | None = None) -> None:
+        """Write what has come in this transaction; of all devices, or of one."""
+        for session, taken in sorted(self._taken.items(), key=lambda one: one[1].at or 0):  # the newest says `last_at`
+            if taken.at is None or device not in (None, taken.device):
                 continue
             numbers = taken.numbers
             self._connection.execute(
@@ -148,3 +150,4 @@ class FleetDatabase(Database):
                 "ON CONFLICT (device) DO UPDATE SET last_at = excluded.last_at, lost = devices.lost + excluded.lost",
                 (taken.device, taken.at, taken.at, taken.lost),
             )
+            taken.at, taken.lost = None, 0

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 MOST_HOLES = 100
 """Of a session; what comes late into an older one is given up."""
+MOST_LOST = 1_000_000
+"""At once, weeks of messages; more are a device that has miscounted."""
 
 
 @dataclass
@@ -14,7 +16,7 @@ class SeenNumbers:
     """The numbers that have come: all up to the highest but those in holes."""
 
     first: int = 1
-    """Where it counts as lost that one does not come; before, nobody was there to take it."""
+    """Where it counts as lost that one does not come; before, nobody was there to take it, or it was miscounted."""
     last: int = 0
     """The highest."""
     holes: list[tuple[int, int]] = field(default_factory=list)
@@ -34,6 +36,8 @@ class SeenNumbers:
         """Add a number; return how many more are lost now, or None where it had come already."""
         if number > self.last:
             begin, self.last = self.last + 1, number
+            if number - begin > MOST_LOST:
+                self.first = number
             if begin < number:
                 self.holes = [*self.holes, (begin, number - 1)][-MOST_HOLES:]
             return max(0, number - max(begin, self.first))

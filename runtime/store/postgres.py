@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.libraries import needing
 from htsat_edge.runtime.common.text import in_one_line
 from htsat_edge.runtime.store.engine import PostgresUrl, Rows
@@ -15,6 +21,7 @@ from htsat_edge.runtime.store.problems import TOO_LONG, ContentError, StoreError
 if TYPE_CHECKING:
     import psycopg
 
+NEEDED = ("a store at a postgresql:// URL", "psycopg", 'pip install "htsat-edge[fleet]"')
 CONNECT_S = 5
 """How long to wait for a server that does not answer."""
 WRITE_S = 60.0
@@ -27,12 +34,23 @@ ONE_WRITER = 0x68747361
 """Of a lock of the database: "htsa"."""
 CAUSES = {
     "password": "the server refuses the user or the password ({}); mend the URL",
-    "does not exist": "the server refuses ({}); `createdb --owner USER DATABASE` on the server makes a database",
+    '^database "': "the server refuses ({}); `createdb --owner USER DATABASE` on the server makes a database",
+    '^relation "': "its tables are not those of a store ({}); restore them from a copy, or give another database",
     "permission denied": "this user may not use its tables ({}); make it the owner of the database",
     "read-only": "cannot be written to ({}); is this the main server?",
     "No space left": "the server's disk is full; make room",
 }
-"""By what the server says, in English; else that itself."""
+"""By what the server says, as patterns, in English; else that itself."""
+TOO_MUCH = "54"
+"""How the codes of errors begin where content is beyond what a server can hold, such as a text beyond an index."""
+SPARE_S = 5.0
+"""Beyond what a server has given up by itself: by then it has said so, unless it is frozen."""
+LOOK_S = 1.0
+"""Between two looks whether it has."""
+NOWHERE = "/"
+"""As a host: a folder with the socket of a server, in which there is none."""
+NOT_THERE = ".s.PGSQL."
+"""Of what libpq says of that."""
 
 
 class PostgresConnection:
@@ -48,7 +66,7 @@ class PostgresConnection:
         StoreError
             The server does not answer, or refuses.
         """
-        with needing("a store at a postgresql:// URL", "psycopg", 'pip install "htsat-edge[fleet]"'):
+        with needing(*NEEDED):
             import psycopg
         self._url, self._error = url, psycopg.Error
         self._kinds = psycopg.errors
@@ -59,8 +77,10 @@ class PostgresConnection:
             if to_write
             else TOO_LONG
         )
+        self._guard = FrozenServerGuard(longest_s + SPARE_S)
         with self._explained():
             self._connection = psycopg.connect(url.url, autocommit=True, **self._settings(psycopg))
+        self._guard.watch(self._connection.fileno())
         try:
             self.execute(
                 f"SET statement_timeout = {longest_s * 1000:.0f}; SET client_min_messages = warning; "
@@ -109,7 +129,7 @@ class PostgresConnection:
 
     def roll_back(self) -> None:
         """Undo what was written since `begin`; a server that is gone does so by itself."""
-        with suppress(self._error):
+        with suppress(self._error), self._guard:
             self._begun.close()
         if self._connection.info.transaction_status.name != "IDLE":
             with suppress(StoreError):
@@ -119,6 +139,7 @@ class PostgresConnection:
         """Close it."""
         with suppress(self._error):
             self._connection.close()
+        self._guard.close()
 
     def _settings(self, library: Any) -> dict[str, Any]:
         """Return what the URL does not say itself."""
@@ -129,17 +150,23 @@ class PostgresConnection:
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
-            yield
+            with self._guard:
+                yield
         except self._error as error:
             raise self._problem(error) from None
 
     def _problem(self, error: psycopg.Error) -> StoreError:
-        said = _essence(self._url.without_secrets(in_one_line(error.diag.message_primary or error, 1000)))
-        if isinstance(error, self._kinds.DataError | self._kinds.IntegrityError):
-            return ContentError(f"{self._url}: cannot hold what was to be stored ({said})")
+        said = _essence(self._url, error)
+        too_much = (error.sqlstate or "").startswith(TOO_MUCH)
+        if too_much or isinstance(error, self._kinds.DataError | self._kinds.IntegrityError):
+            return ContentError(f"{self._url}: cannot hold such a value ({said})")
         if isinstance(error, self._kinds.QueryCanceled):
             return StoreError(f"{self._url}: {self._too_long}")
-        cause = next((cause for word, cause in CAUSES.items() if word in said), "cannot be used at present ({})")
+        if self._guard.has_cut:
+            return StoreError(f"{self._url}: the server has not answered for {self._guard.longest_s:g} s; try again")
+        cause = next(
+            (cause for pattern, cause in CAUSES.items() if re.search(pattern, said)), "cannot be used at present ({})"
+        )
         return StoreError(f"{self._url}: {cause.format(said)}")
 
 
@@ -169,11 +196,73 @@ class PostgresRows:
         self._rows.close()
 
 
-def _essence(said: str) -> str:
-    """Return what libpq says without where, which stands before it, and without its guesses."""
+class FrozenServerGuard:
+    """Cuts a connection on which a server has not answered for too long; a context, within which answers are awaited.
+
+    The system of a server that is frozen, as by its disk or while its machine is moved, goes on to acknowledge what is
+    sent, and the server's own limits are frozen, too: nothing else would ever end.
+    """
+
+    def __init__(self, longest_s: float) -> None:
+        self.longest_s, self.has_cut = longest_s, False
+        self._since_s: float | None = None
+        """When somebody began to wait, in monotonic time; None: nobody does."""
+        self._closed = threading.Event()
+
+    def __enter__(self) -> None:
+        self._since_s = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._since_s = None
+
+    def watch(self, descriptor: int) -> None:
+        """Begin to watch a connection, by its socket."""
+        own = socket.socket(fileno=os.dup(descriptor))  # never another one's, as a number may become
+        threading.Thread(target=self._watch, args=(own,), name="postgresql guard", daemon=True).start()
+
+    def close(self) -> None:
+        """End."""
+        self._closed.set()
+
+    def _watch(self, connection: socket.socket) -> None:
+        with connection:
+            while not self._closed.wait(LOOK_S):
+                since_s = self._since_s
+                if since_s is not None and time.monotonic() - since_s > self.longest_s:
+                    self.has_cut = True
+                    with suppress(OSError):  # it is gone already
+                        connection.shutdown(socket.SHUT_RDWR)
+                    return
+
+
+def refuse_bad_url(key: str, url: PostgresUrl) -> None:
+    """Raise an HtsatEdgeError where no waiting makes a URL work, such as a port that is none; no server is asked.
+
+    Parameters
+    ----------
+    key
+        Of the configuration that names the URL, for the error.
+    url
+        The URL, which psycopg and libpq check as they do to connect, but for a host.
+    """
+    with needing(*NEEDED):
+        import psycopg
+    try:
+        hosts = str(psycopg.conninfo.conninfo_to_dict(url.url).get("host") or "")
+        nowhere = ",".join(NOWHERE for _ in hosts.split(","))  # as many: there may be a port for each
+        psycopg.connect(url.url, host=nowhere, hostaddr="").close()
+    except psycopg.Error as error:
+        if NOT_THERE not in str(error):
+            raise HtsatEdgeError(f"{key}: {url}: cannot be used ({_essence(url, error)}); mend the URL") from None
+
+
+def _essence(url: PostgresUrl, error: psycopg.Error) -> str:
+    """Return what libpq says without where, which stands before it, without its guesses, and without passwords."""
+    said = url.without_secrets(in_one_line(error.diag.message_primary or error, 1000))
     for guess in (" Is the server running", " This probably means"):
         said = said.partition(guess)[0]
-    return said.rpartition(" failed: ")[2].removeprefix("FATAL: ")[:200]
+    said = said.rpartition(" failed: ")[2].removeprefix("connection is bad: ")
+    return said.removeprefix("FATAL: ")[:200]
 
 
 @lru_cache(maxsize=1000)

@@ -30,7 +30,7 @@ class StoreError(HtsatEdgeError):
 
 
 class ContentError(StoreError):
-    """What was to be stored never can be: to try again does not help."""
+    """What was to be stored, or is asked for, never can be: to try again does not help."""
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def explained(place: StorePlace) -> Iterator[None]:
     try:
         yield
     except UNSTORABLE as error:
-        raise ContentError(f"{place}: cannot hold what was to be stored ({_said(error)})") from None
+        raise ContentError(f"{place}: cannot hold such a value ({_said(error)})") from None
     except (sqlite3.Error, zlib.error, ValueError) as error:
         said = _said(error)
         causes = CAUSES if isinstance(error, sqlite3.OperationalError) else {}

@@ -15,7 +15,7 @@ from htsat_edge.runtime.store.coded import CodedRow, read_coded, read_places
 from htsat_edge.runtime.store.connect import limited, open_store
 from htsat_edge.runtime.store.engine import StorePlace
 from htsat_edge.runtime.store.figures import read_days, read_figures
-from htsat_edge.runtime.store.filters import OF_EVENT, read_event, read_page, read_within
+from htsat_edge.runtime.store.filters import OF_EVENT, chosen_by, read_event, read_page, read_within
 from htsat_edge.runtime.store.fleet import read_devices, read_place_counts
 from htsat_edge.runtime.store.in_force import SetupsInForce, read_setup
 from htsat_edge.runtime.store.judged import ClipContent, read_judged
@@ -74,9 +74,10 @@ class StoredLeftOut:
 
 
 class StoreReader:
-    """A store, open for reading; a context. Each answer is of one moment, and takes 5 s at most.
+    """A store, open for reading; a context.
 
-    Every method raises a StoreError where the store is locked or damaged, or the answer takes too long.
+    Every method raises a StoreError where the store is locked or damaged, or the answer takes too long: 5 s, on a
+    server each statement of it. Between two statements somebody may write.
     """
 
     def __init__(self, place: StorePlace) -> None:
@@ -159,7 +160,7 @@ class StoreReader:
         self, from_at: float, to_at: float, source: str | None = None, limit: int = 1000, device: str | None = None
     ) -> list[StoredGap]:
         """Return the gaps that overlap a span, the newest first; of all sources and devices, or of one."""
-        chosen = _chosen(source=source, device=device)
+        chosen = chosen_by(source=source, device=device)
         with self._asking():
             rows = self._database.execute(
                 'SELECT source, onset, "offset", at, reason, device FROM gaps JOIN sessions ON sessions.id = session '
@@ -180,7 +181,7 @@ class StoreReader:
         device: str | None = None,
     ) -> list[StoredStatus]:
         """Return the statuses of a span, the newest first; of all sources and devices, or of one."""
-        chosen = _chosen(source=source, device=device)
+        chosen = chosen_by(source=source, device=device)
         if states is not None and not states:
             return []
         among = "" if states is None else f" AND state IN ({', '.join('?' * len(states))})"
@@ -207,7 +208,7 @@ class StoreReader:
 
     def clip(self, name: str, device: str | None = None) -> StoredClip | None:
         """Return the clip of this name, in a fleet that of a device; None where there is none."""
-        chosen = _chosen(device=device)
+        chosen = chosen_by(device=device)
         with self._asking():
             row = self._database.execute(
                 'SELECT onset, "offset", at FROM clips JOIN sessions ON sessions.id = session '
@@ -228,6 +229,11 @@ class StoreReader:
         """Return the devices of a fleet, by their topics."""
         with self._asking():
             return read_devices(self._database, time.time() if now is None else now)
+
+    def device(self, device: str, now: float | None = None) -> FleetDevice | None:
+        """Return the device with this topic; None where it is not known."""
+        with self._asking():
+            return next(iter(read_devices(self._database, time.time() if now is None else now, device)), None)
 
     def places(self, from_at: float, to_at: float) -> list[PlaceCount]:
         """Return how many events of each class began in a span at each place of a fleet, the most frequent first."""
@@ -293,8 +299,3 @@ class StoreReader:
     def _asking(self) -> Iterator[None]:
         with explained(self._place), limited(self._database):
             yield
-
-
-def _chosen(**columns: str | None) -> dict[str, str]:
-    """Return conditions for the columns that are to have a value, with it."""
-    return {f" AND {name} = ?": value for name, value in columns.items() if value is not None}

@@ -46,6 +46,11 @@ def tidy(label: object) -> object:
     return unicodedata.normalize("NFC", " ".join(printable.split())) or None
 
 
+def without_nulls(text: object) -> object:
+    """Return a text without a character that PostgreSQL holds nowhere, and of which nobody sees anything."""
+    return text.replace("\0", "") if isinstance(text, str) else text
+
+
 class Record(BaseModel):
     """Something that the store holds."""
 
@@ -62,7 +67,7 @@ class Verdict(Record):
     decision: Decision | None = None
     label: Annotated[Label | None, BeforeValidator(tidy)] = None
     """What it really is; only of what is wrong. What cannot be printed is left out."""
-    note: Annotated[str, Field(max_length=2000)] = ""
+    note: Annotated[str, Field(max_length=2000), BeforeValidator(without_nulls)] = ""
     locked: bool = False
     """Whether the event and its clip are kept, whatever their age."""
 
@@ -125,7 +130,7 @@ class EventPage(Record):
 
     events: list[StoredEvent]
     total: int
-    """Of all that the filter lets through."""
+    """Of all that the filter lets through; 1 000 001 where these are more than a million."""
     next: str | None
     """Where the next page begins; None where there is none."""
 

@@ -16,6 +16,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from htsat_edge.runtime.store.sqlite import kept_from_opening
 from htsat_edge.runtime.store.tables import FIRST, FOURTH, SECOND, THIRD
 
 APPLICATION_ID = 0x68747361
@@ -59,25 +60,31 @@ class ForeignDatabaseError(Exception):
 def has_mark(path: Path) -> bool:
     """Return whether a file is a database of ours, damaged or not, or one without any table; nothing is written.
 
-    To open a database of another program in the usual way might write to it, too: what is in its log.
+    To open a database of another program in the usual way might write to it, too: what is in its log. One that this
+    process has open was looked at before.
     """
-    with path.open("rb") as file:
-        head = file.read(APPLICATION_ID_AT + 4)
-    if not head.startswith(HEADER):
-        return False
-    if (application_id := int.from_bytes(head[APPLICATION_ID_AT:], "big")) != 0:
-        return application_id == APPLICATION_ID
-    try:
-        with closing(_read_only(path)) as database:
-            return _pragma(database, "user_version") == 0 and not _is_foreign(database)
-    except sqlite3.Error:
-        return False
+    with kept_from_opening(path) as is_open:
+        if is_open:
+            return True
+        with path.open("rb") as file:
+            head = file.read(APPLICATION_ID_AT + 4)
+        if not head.startswith(HEADER):
+            return False
+        if (application_id := int.from_bytes(head[APPLICATION_ID_AT:], "big")) != 0:
+            return application_id == APPLICATION_ID
+        try:
+            with closing(_read_only(path)) as database:
+                return _pragma(database, "user_version") == 0 and not _is_foreign(database)
+        except sqlite3.Error:
+            return False
 
 
 def check_version(path: Path) -> None:
     """Raise a ForeignDatabaseError where `migrate` would; nothing is written, and a damaged database is none."""
-    with suppress(sqlite3.Error), closing(_read_only(path)) as database:
-        _version(database)
+    with kept_from_opening(path) as is_open, suppress(sqlite3.Error):
+        if not is_open:
+            with closing(_read_only(path)) as database:
+                _version(database)
 
 
 def migrate(database: sqlite3.Connection) -> None:

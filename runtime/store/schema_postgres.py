@@ -34,12 +34,12 @@ def make_tables(database: StoreConnection) -> None:
 
 def is_new(database: StoreConnection) -> bool:
     """Return whether there is no table yet; raise a ForeignDatabaseError as `make_tables` does."""
-    version = _version(database)
+    version, has_tables = _look(database)
     if version is not None and version > VERSION:
         raise ForeignDatabaseError("it was written by a newer version of htsat-edge")
     if version is not None:
         return False
-    if database.execute("SELECT 1 FROM pg_tables WHERE schemaname = current_schema() LIMIT 1").fetchone():
+    if has_tables:
         raise ForeignDatabaseError("holds tables of another program; give htsat-edge a database of its own")
     if database.execute("SHOW server_encoding").fetchone() != ("UTF8",):
         raise ForeignDatabaseError("cannot hold all texts; make it with `createdb --encoding UTF8`")
@@ -48,17 +48,23 @@ def is_new(database: StoreConnection) -> bool:
 
 def refuse_other_version(database: StoreConnection, url: PostgresUrl) -> None:
     """Raise a StoreError unless the store has the tables of the present version."""
-    version = _version(database)
+    version, _ = _look(database)
     if version is None:
         raise StoreError(f"{url}: there is no store; `htsat-edge collect` makes it")
     if version > VERSION:
         raise StoreError(f"{url}: was written by a newer version of htsat-edge; install that one")
 
 
-def _version(database: StoreConnection) -> int | None:
-    """Return the version of the tables; None where there is none."""
-    (found,) = database.execute("SELECT to_regclass('htsat_edge') IS NOT NULL").fetchone()
-    if not found:
-        return None
+def _look(database: StoreConnection) -> tuple[int | None, bool]:
+    """Return the version of the tables, None where there is none, and whether there are any, by one look at them.
+
+    Not by to_regclass: it may go by what it has seen before another collector has made them.
+    """
+    is_store, has_tables = database.execute(
+        "SELECT bool_or(tablename = 'htsat_edge'), bool_or(schemaname = current_schema()) FROM pg_tables "
+        "WHERE schemaname = ANY (current_schemas(false))"
+    ).fetchone()
+    if not is_store:
+        return None, bool(has_tables)
     (version,) = database.execute("SELECT version FROM htsat_edge").fetchone()
-    return int(version)
+    return int(version), True

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 
 import pytest
 import yaml
@@ -75,6 +77,21 @@ def test_prometheus_reads_the_rules_and_the_port_of_the_metrics(root):
     assert job["static_configs"][0]["targets"] == ["localhost:9464"]
 
 
+@pytest.mark.skipif(not shutil.which("promtool"), reason="needs promtool: sudo apt install prometheus")
+@pytest.mark.parametrize(
+    "arguments", ["check config deploy/prometheus/prometheus.yml", "test rules tests/deploy/alerts.yml"]
+)
+def test_prometheus_itself_finds_the_alerts_right(root, arguments):
+    done = subprocess.run(["promtool", *arguments.split()], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_is_heard_to_ring(root, rules):
+    tests = yaml.safe_load((root / "tests" / "deploy" / "alerts.yml").read_text())["tests"]
+    ringing = {one["alertname"] for test in tests for one in test["alert_rule_test"] if one.get("exp_alerts")}
+    assert ringing == {rule["alert"] for rule in rules}
+
+
 def test_a_panel_is_of_what_a_device_serves(board, served):
     for panel in board["panels"]:
         for target in panel["targets"]:
@@ -103,6 +120,7 @@ def test_the_dashboard_belongs_to_no_server(board):
 
 
 def test_a_pause_within_the_hour_is_no_lost_audio(rules):
+    """As alerts.yml has it, also where no promtool is installed."""
     (lost,) = [rule["expr"] for rule in rules if rule["alert"] == "HtsatEdgeAudioLost"]
     assert {*re.findall(r"\[(\w+)\]", lost)} == {"1h"}
     assert lost.endswith("unless on (instance, source) max_over_time(htsat_edge_paused[1h]) == 1")

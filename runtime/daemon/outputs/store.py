@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import os
 import sqlite3
 import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.files import identity
 from htsat_edge.runtime.common.folders import try_file
 from htsat_edge.runtime.common.marks import refuse_foreign
 from htsat_edge.runtime.common.message import Message
@@ -25,6 +21,7 @@ from htsat_edge.runtime.daemon.outputs import store_lock
 from htsat_edge.runtime.daemon.outputs.sender import Output
 from htsat_edge.runtime.dsp.events import Event
 from htsat_edge.runtime.store.database import Database
+from htsat_edge.runtime.store.database_file import DatabaseFile
 from htsat_edge.runtime.store.reader import StoreReader
 from htsat_edge.runtime.store.schema import ForeignDatabaseError, check_version, has_mark
 from htsat_edge.runtime.store.writes import ScoreRow, SourceSetup, StoreWrite
@@ -73,10 +70,7 @@ class StoreOutput(Output[Received]):
         """Scores that wait, by number."""
         self._row_count = 0
         self._database: Database | None = None
-        self._opened: tuple[int, int] | None = None
-        """Which file was seen to be ours."""
-        self._opened_log: tuple[int, int] | None = None
-        """Which file was the write-ahead log of that one."""
+        self._file = DatabaseFile(settings.path, KEY, self.name)
         self._prune_s: float | None = None
         """When to look for what is too old next, in monotonic time; None where the clock's time is to be checked."""
         self._adopted: set[int] = set()
@@ -158,7 +152,7 @@ class StoreOutput(Output[Received]):
         except sqlite3.Error as error:
             self.closed()
             if type(error) is sqlite3.DatabaseError:  # damaged; its subclasses are other faults
-                self._put_aside(error)
+                self._file.put_aside(error)
             raise
         if abs(offset - self._offset) >= STEP_S:
             self._prune_s = None
@@ -187,7 +181,8 @@ class StoreOutput(Output[Received]):
             # A clock that disagrees with the past may be set soon: it is believed when it has stood for an hour.
             if not unchecked or newest is None or abs(now - newest) < DAY_S:
                 adopted = database.adopt(CLOCK_SET, now + DAY_S, now)
-                database.prune(now - DAY_S * self._settings.keep_days)
+                if database.prune(now - DAY_S * self._settings.keep_days):
+                    self._prune_s = time.monotonic()  # go on as soon as there is nothing else to do
                 scores = self._settings.scores or ScoresConfig()  # of those from before they were turned off
                 database.prune_scores(now - DAY_S * scores.keep_days, 1e6 * scores.quota_mb)
         self._offset = offset
@@ -210,8 +205,7 @@ class StoreOutput(Output[Received]):
             self._database = None
 
     def _session(self, database: Database) -> int:
-        if self._opened_log is None:  # SQLite makes it when a transaction begins
-            self._opened_log = _identity(self._log)
+        self._file.note_begun()
         return database.session(self._uid, self._offset + self._begun)
 
     def _follow_clock(self, database: Database, session: int, before: float, offset: float) -> float:
@@ -273,74 +267,21 @@ class StoreOutput(Output[Received]):
         return self._database
 
     def _left_lost(self) -> bool:
-        """Close the database if its file was deleted, replaced or emptied, and return whether it was.
-
-        The file that is open would take what is written, and nobody would ever find it.
-        """
-        if self._database is None:
+        """Close the database if its file was deleted, replaced or emptied, and return whether it was."""
+        if self._database is None or not self._file.leave_lost(self._database):
             return False
-        path, log = self._settings.path, self._log
-        try:
-            replaced = identity(path) != self._opened
-            if not replaced and path.stat().st_size:
-                return False
-        except FileNotFoundError:
-            replaced = True
-        if not replaced:  # put aside first: else to close it would write the pages of its log into it
-            self._put_aside(sqlite3.DatabaseError("it was emptied"))
-            self.closed()
-            return True
-        kept = ""
-        if self._opened_log is not None and _identity(log) == self._opened_log:
-            # SQLite would take it for the log of what is at the path now, and write its pages there.
-            aside = self._free_name("replaced", "-wal")
-            log.rename(aside)
-            kept = f"; its log is kept as {aside.name}"
-        self.closed()
-        self._opened = None
-        logger.warning("%s: was deleted or replaced%s; what is at the path now is written to", self.name, kept)
+        self._database = None
         return True
 
-    @property
-    def _log(self) -> Path:
-        return self._settings.path.with_name(f"{self._settings.path.name}-wal")
-
     def _open(self) -> Database:
-        if _identity(self._settings.path) != self._opened:
-            refuse_foreign(KEY, self._settings.path, has_mark)
+        self._file.refuse_foreign()
         try:
             database = Database(self._settings.path)
         except sqlite3.DatabaseError as error:
             if type(error) is not sqlite3.DatabaseError:  # locked, full …
                 raise
-            self._put_aside(error)
+            self._file.put_aside(error)
             database = Database(self._settings.path)
-        opened = _identity(self._settings.path)
-        if opened != self._opened:
+        if self._file.note_opened():
             self._adopted.clear()  # they have other numbers there
-        self._opened, self._opened_log = opened, None
         return database
-
-    def _put_aside(self, error: sqlite3.DatabaseError) -> None:
-        """Keep a damaged database under another name, so that a new one is begun; raise the error if it is not ours."""
-        path = self._settings.path
-        if identity(path) != self._opened and not has_mark(path):
-            raise error
-        aside = self._free_name("damaged")
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-        logger.error("%s: %s; it is kept as %s, and a new one is begun", self.name, error, aside.name)
-
-    def _free_name(self, reason: str, suffix: str = "") -> Path:
-        path, moment = self._settings.path, int(time.time())
-        names = (path.with_name(f"{path.name}.{reason}-{number}{suffix}") for number in itertools.count(moment))
-        return next(name for name in names if not os.path.lexists(name))
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return the identity of a file, or None where there is none."""
-    try:
-        return identity(path)
-    except FileNotFoundError:
-        return None

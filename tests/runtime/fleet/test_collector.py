@@ -1,14 +1,16 @@
 """A collector at a real broker, with a real database: whatever ends or comes back, nothing is lost, nothing twice."""
 
 import json
+import re
 import sqlite3
 import threading
+from contextlib import suppress
 
 import pytest
 
 from htsat_edge.runtime.fleet.collector import FleetCollector
 from htsat_edge.runtime.fleet.config import CollectorConfig
-from htsat_edge.runtime.store.schema import has_mark
+from htsat_edge.runtime.store.problems import StoreError
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho leaves sockets open
 COLLECTOR = "htsat_edge.runtime.fleet.collector"
@@ -187,7 +189,9 @@ def test_messages_that_never_came_are_counted(
     device.send(start_of(2), number=5)
     device.send(start_of(3), number=3)  # which was late
     device.send(start_of(3), number=3)
-    wait_for(lambda: "htsat-edge/yard: 2 messages never came, 2 in all" in caplog.text)
+    wait_for(lambda: store.ask("SELECT lost FROM devices") == [(2,)])
+    # A line between the two says 3, and then there is none of 2, which are no more.
+    wait_for(lambda: re.search("htsat-edge/yard: ([23]) messages never came, \\1 in all", caplog.text))
     assert store.events() == starts(3)
 
 
@@ -253,10 +257,45 @@ def test_a_subscription_of_an_earlier_file_is_left_out(make_store, make_device, 
 def test_a_file_that_is_deleted_is_begun_again(make_store, make_device, collect, wait_for, caplog):
     store, device = make_store(), make_device()
     collect(store)
+    device.introduce()
+    device.say("status", "online", retain=True)
     device.send_starts(1)
     wait_for(store.events)
     store.place.unlink()
     device.send_starts(1, first=2)
-    wait_for(lambda: store.place.exists() and has_mark(store.place) and store.events())
+
+    def is_begun_again():
+        with suppress(StoreError):  # it is missing, or half made
+            return store.events()
+
+    wait_for(is_begun_again)
     assert [row[3] for row in store.events()] == [2]
     assert "was deleted or replaced" in caplog.text
+    wait_for(lambda: store.ask("SELECT place, online FROM devices") == [("Barn", 1)])  # which are retained
+
+
+def test_a_store_that_is_away_is_not_said_to_be_back(tmp_path, monkeypatch, broker, caplog):
+    for name, value in {"TURN_S": 0.01, "LINE_S": 0.0}.items():
+        monkeypatch.setattr(f"{COLLECTOR}.{name}", value)
+    monkeypatch.setattr("htsat_edge.runtime.daemon.supervision.FIRST_PAUSE_S", 0.01)
+    folder = tmp_path / "store"
+    config = {"broker": {"host": "127.0.0.1", "port": broker.port}, "store": {"path": str(folder / "fleet.db")}}
+    collector = FleetCollector(CollectorConfig.model_validate(config), threading.Event())
+    collector.open()
+    collector._client.start()
+    try:
+        collector.turn()
+        folder.rename(tmp_path / "away")
+        collector.turn()
+        monkeypatch.setattr(f"{COLLECTOR}.LINE_S", 3600.0)
+        assert "the broker keeps what comes meanwhile" in caplog.text
+        for _ in range(3):
+            collector.turn()  # which need nothing of the store
+        assert "the store can be written again" not in caplog.text
+        (tmp_path / "away").rename(folder)
+        collector._line_s = 0.0
+        collector.turn()
+        assert "the store can be written again" in caplog.text
+    finally:
+        collector._client.stop()
+        collector._writer.release()

@@ -39,6 +39,7 @@ def test_collector_yaml_has_every_key():
         ),
         ({"broker": {"host": "x", "topics": ["barn+/x"]}}, "broker.topics.0: want the topic of a device, in which +"),
         ({"broker": {"host": "x", "topics": ["$SYS/+"]}}, "broker.topics.0: want the topic of a device, in which +"),
+        ({"broker": {"host": "x", "client_id": "a\x1b"}}, "broker.client_id: want text of one line, without control"),
         ({"store": {}}, "store: want one of path (a file) and url (a PostgreSQL server)"),
         (
             {"store": {"path": "a", "url": {"env": "B"}}},
@@ -47,7 +48,12 @@ def test_collector_yaml_has_every_key():
         ({"store": {"path": "a", "keep_days": 0}}, "store.keep_days: Input should be greater than 0"),
         ({"page_password": "sesame"}, "page_password: "),
         ({"page_password": {"env": "PAGES"}}, "page_hosts: key is missing: say which hosts may get page_password"),
-        ({"page_hosts": []}, "page_hosts: List should have at least 1 item"),
+        ({"page_hosts": ["barn.lan", "http://barn.lan"]}, "page_hosts.1: want the name or address of a host, without"),
+        ({"page_hosts": ["barn.lan:8480"]}, "page_hosts.0: want the name or address of a host, without http:// and a"),
+        ({"page_hosts": ["["]}, "page_hosts.0: want the name or address of a host, without http:// and a port"),
+        ({"store": {"path": "postgresql://me:sesame@host/fleet"}}, "store.path: is a URL: say in `url` where that is"),
+        ({"web": {"start": False}}, "web.start: is a key of a device's page alone"),
+        ({"web": {"socket": "live"}}, "web.socket: is a key of a device's page alone"),
         ({"store": {"url": "postgresql://me:sesame@host/fleet"}}, "store.url: "),
         ({"brokr": {}}, "brokr: unknown key, meant broker?"),
     ],
@@ -59,6 +65,19 @@ def test_what_is_wrong_is_one_line_without_a_secret(tmp_path, section, error):
         read_yaml(path, CollectorConfig)
     assert f"collector.yaml: {error}" in str(raised.value)
     assert "sesame" not in str(raised.value)
+
+
+def test_an_empty_list_is_said_to_be_one(tmp_path):
+    path = tmp_path / "collector.yaml"
+    path.write_text("broker: {host: x}\nstore: {path: a}\npage_hosts: []\n")
+    with pytest.raises(HtsatEdgeError, match=r"page_hosts: List should have at least 1 item after validation, not 0$"):
+        read_yaml(path, CollectorConfig)
+
+
+def test_hosts_of_pages():
+    hosts = ["barn.lan", "*.lan", "10.0.3.*", "barn-?", "*", "fd00::7", "fd00::*", "scheune_ä"]
+    config = CollectorConfig.model_validate({"broker": {"host": "x"}, "store": {"path": "a"}, "page_hosts": hosts})
+    assert config.page_hosts == hosts
 
 
 def test_topics_of_devices():

@@ -2,17 +2,17 @@
 
 import itertools
 import json
-from contextlib import closing
+from contextlib import closing, suppress
+from datetime import datetime, timezone
+from random import Random
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError
-from htsat_edge.runtime.daemon.outputs import store_lock
-from htsat_edge.runtime.fleet.reports import read_report
-from htsat_edge.runtime.fleet.writer import FleetWriter, TimedReport, check_store
+from htsat_edge.runtime.fleet.reports import ReportError, read_report
+from htsat_edge.runtime.fleet.writer import DAY_S, FleetWriter, TimedReport
 from htsat_edge.runtime.store.connect import open_store
 from htsat_edge.runtime.store.engine import PostgresUrl
 from htsat_edge.runtime.store.fleet_database import FleetDatabase
@@ -39,13 +39,18 @@ def message_of(number, kind):
         "end": {**common, "id": number, "label": "Dog", "onset": float(number), "offset": number + 0.5, "score": 0.5},
         "gap": {**common, "onset": float(number), "offset": number + 1.0, "reason": "unplugged"},
         "status": {**common, "state": f"state {number}"},
+        "clip_saved": {**common, "number": number, "name": f"{number}.flac", "onset": float(number), "offset": 9.5},
         "newer": common,
     }[kind]
 
 
+def read_message(device, session, number, message):
+    content = {"session": session, "number": number, "message": message}
+    return read_report(f"{device}/messages", json.dumps(content).encode())
+
+
 def report_of(device, session, number, kind):
-    content = {"session": f"{session} of {device}", "number": number, "message": message_of(number, kind)}
-    return TimedReport(read_report(f"{device}/messages", json.dumps(content).encode()), NOW + number)
+    return TimedReport(read_message(device, f"{session} of {device}", number, message_of(number, kind)), NOW + number)
 
 
 class Twin:
@@ -64,7 +69,7 @@ class Twin:
             case "end":
                 self.events[device, f"{session} of {device}", number] = number + 0.5
             case "gap" | "status":
-                self.others.add((kind, device, number))
+                self.others.add((kind, device, f"{session} of {device}", number))
 
 
 def read(place):
@@ -73,8 +78,8 @@ def read(place):
             'SELECT device, uid, number, "offset" FROM events JOIN sessions ON sessions.id = session'
         ).fetchall()
         others = connection.execute(
-            "SELECT 'gap', device, number FROM gaps JOIN sessions ON sessions.id = session UNION ALL "
-            "SELECT 'status', device, number FROM statuses JOIN sessions ON sessions.id = session"
+            "SELECT 'gap', device, uid, number FROM gaps JOIN sessions ON sessions.id = session UNION ALL "
+            "SELECT 'status', device, uid, number FROM statuses JOIN sessions ON sessions.id = session"
         ).fetchall()
     return SimpleNamespace(events={row[:3]: row[3] for row in map(tuple, events)}, others=sorted(map(tuple, others)))
 
@@ -88,6 +93,7 @@ def fresh_place(tmp_path):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 @given(published=PUBLISHED, cuts=st.lists(st.integers(0, 60), max_size=6), again=st.booleans())
+@example(published=[("barn", "first", 1, "gap"), ("barn", "second", 1, "gap")], cuts=[], again=False)
 def test_any_batches_give_the_store_of_the_twin(fresh_place, published, cuts, again):
     place, twin = fresh_place(), Twin()
     reports = [report_of(*one) for one in published]
@@ -142,7 +148,7 @@ def test_old_messages_are_deleted_and_a_session_goes_on(fleet_store):
     writer = FleetWriter(fleet_store.place)
     writer.write([report_of("barn", "first", number, "start") for number in (1, 2)])
     assert writer.newest() == NOW + 2
-    writer.prune(NOW + 100)
+    writer.prune(NOW + 100, keep_days=0)
     assert fleet_store.events() == []
     writer.write([report_of("barn", "first", 3, "start")])
     writer.close()
@@ -150,29 +156,42 @@ def test_old_messages_are_deleted_and_a_session_goes_on(fleet_store):
     assert writer.counts["refused"] == 0
 
 
-def test_a_store_that_is_not_ours_is_refused(tmp_path):
-    (tmp_path / "notes.txt").write_text("not a database, and longer than a header " * 10)
-    for use in (FleetWriter(tmp_path / "notes.txt").open, lambda: check_store(tmp_path / "notes.txt")):
-        with pytest.raises(HtsatEdgeError, match=r"^store\.path: .*was not written by htsat-edge"):
+def test_what_came_before_the_clock_was_set_is_kept(fleet_store):
+    writer = FleetWriter(fleet_store.place)
+    for number, at in ((1, 5_000.0), (2, NOW), (3, NOW + 5 * DAY_S)):
+        writer.write([report_of("barn", "first", number, "start")._replace(at=at)])
+    writer.prune(NOW, keep_days=365)
+    writer.close()
+    assert [row[3] for row in fleet_store.events()] == [1, 2, 3]
+    assert fleet_store.ask("SELECT max(stored_at), min(stored_at) FROM events") == [(NOW, NOW)]
+
+
+def test_what_a_server_that_was_restarted_has_cut_is_made_again(make_store, postgres):
+    writer = FleetWriter(make_store("postgresql").place)
+    writer.write([report_of("barn", "first", 1, "start")])
+    for use in (writer.devices, writer.newest, lambda: writer.prune(NOW, 365)):
+        postgres.stop()
+        postgres.start()
+        with pytest.raises(StoreError):
             use()
+        use()
+    writer.close()
 
 
-def test_a_store_that_another_process_writes_is_refused(make_store, monkeypatch):
-    place = make_store().place
-    monkeypatch.setattr(store_lock, "lock", lambda _: False)
-    (place.parent / "fleet.db.lock").write_text("4711\n")
-    for use in (FleetWriter(place).open, lambda: check_store(place)):
-        with pytest.raises(NotReadyError, match="is written by another htsat-edge, process 4711; end that"):
-            use()
-
-
-def test_a_database_of_another_program_is_refused(postgres, tmp_path):
-    url = PostgresUrl(postgres.url())
-    assert "answers" in check_store(url)
-    postgres.ask(url.url.rpartition("/")[2], "CREATE TABLE cows (name text)")
-    for use in (FleetWriter(url).open, lambda: check_store(url)):
-        with pytest.raises(HtsatEdgeError, match=r"^store\.url: .*holds tables of another program"):
-            use()
+def test_a_database_that_is_made_anew_has_lost_its_devices(make_store, postgres):
+    store = make_store("postgresql")
+    name = store.place.url.rpartition("/")[2]
+    with closing(FleetWriter(store.place)) as writer:
+        writer.write([report_of("barn", "first", 1, "start")])
+        writer.close()
+        writer.devices()
+        assert not writer.has_lost_devices
+        postgres.ask("postgres", f"DROP DATABASE {name} WITH (FORCE)")
+        postgres.ask("postgres", f"CREATE DATABASE {name}")
+        with pytest.raises(StoreError):
+            writer.devices()
+        assert writer.devices() == []
+        assert writer.has_lost_devices
 
 
 def test_a_server_that_is_away_is_tried_again(free_port, caplog):
@@ -184,16 +203,76 @@ def test_a_server_that_is_away_is_tried_again(free_port, caplog):
     assert "sesame" not in caplog.text
 
 
-def test_a_damaged_file_says_what_to_do(make_store):
+def test_a_damaged_file_says_what_to_do(make_store, caplog):
     store = make_store()
     writer = FleetWriter(store.place)
     writer.write([report_of("barn", "first", 1, "start")])
     writer.close()
+    caplog.clear()
     content = bytearray(store.place.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
     store.place.write_bytes(content)
     with pytest.raises(StoreError, match=r"is damaged .*; end this program and move the file away"):
         writer.write([report_of("barn", "first", 2, "start")])
+    writer.open()
+    writer.release()
+    assert "is damaged" in caplog.text
+    assert "listen" not in caplog.text
+
+
+def test_the_longest_texts_that_are_read_can_be_stored(fleet_store):
+    """And be searched by: an index of PostgreSQL has little room."""
+
+    def longest(report):
+        for count in (1000, 500, 255, 200, 100):
+            with suppress(ReportError):
+                return report("".join(map(chr, random.choices(range(0x20000, 0x2A000), k=count))))
+        raise AssertionError
+
+    random, numbers = Random(0), itertools.count(1)
+
+    def with_text(key, kind):
+        number = next(numbers)
+        return longest(lambda text: read_message("barn", "first", number, message_of(number, kind) | {key: text}))
+
+    reports = [
+        with_text("label", "start"),
+        with_text("source", "start"),
+        with_text("source", "gap"),
+        with_text("state", "status"),
+        with_text("name", "clip_saved"),
+        longest(lambda topic: read_message(topic, "second", 1, message_of(1, "start"))),
+        longest(lambda uid: read_message("yard", uid, 1, message_of(1, "start"))),
+    ]
+    writer = FleetWriter(fleet_store.place)
+    writer.write([TimedReport(report, NOW) for report in reports])
+    writer.close()
+    assert writer.counts == {"stored": len(reports)}
+
+
+@pytest.mark.parametrize(
+    ("ahead_s", "counts_as"), [(43_200, 43_200), (3 * DAY_S, 0), (200_000_000_000, 0)], ids=["zone", "ahead", "far"]
+)
+def test_a_clock_that_is_ahead_heads_no_list(make_store, ahead_s, counts_as):
+    store = make_store()
+    when = datetime.fromtimestamp(NOW + ahead_s, timezone.utc).isoformat()
+    writer = FleetWriter(store.place)
+    for number, kind in enumerate(("start", "gap", "status", "clip_saved"), start=1):
+        message = message_of(number, kind) | {"time": when}
+        writer.write([TimedReport(read_message("barn", "first", number, message), NOW)])
+    writer.close()
+    for table in ("events", "gaps", "statuses", "clips"):
+        assert store.ask(f"SELECT time FROM {table}") == [(when if counts_as else None,)], table
+    assert store.ask("SELECT at FROM events") == [(NOW + counts_as,)]
+
+
+def test_a_collector_whose_own_clock_is_not_set_believes_devices(make_store):
+    store, when = make_store(), "2026-11-28T10:00:00+00:00"
+    writer = FleetWriter(store.place)
+    report = read_message("barn", "first", 1, message_of(1, "start") | {"time": when})
+    writer.write([TimedReport(report, 1_000.0)])
+    writer.close()
+    assert store.ask("SELECT time FROM events") == [(when,)]
 
 
 @pytest.mark.parametrize("owner", ["yard", "barn"])

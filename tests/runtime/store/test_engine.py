@@ -44,6 +44,8 @@ def test_a_text_without_secrets(where):
         f"mysql://fleet:{SECRET}@db/sounds",
         f"host=db password={SECRET}",
         f"fleet:{SECRET}@db",
+        f"postgresql://fleet:{SECRET}@db\udc80/sounds",
+        f"postgresql://fleet:{SECRET}@db\0/sounds",
         "",
     ],
 )

@@ -124,3 +124,8 @@ def test_events_that_overlap_a_span(filler, reader):
     assert within(10, 20) == [long, over, next_session]
     assert within(1, 2) == [long, before, cut_off]
     assert within(30.5, 40) == [later]
+
+
+def test_so_many_events_are_not_counted_to_the_last(mixed, reader, monkeypatch):
+    monkeypatch.setattr("htsat_edge.runtime.store.filters.MOST_COUNTED", 15)
+    assert [reader.events(EventFilter(sources=[source]), 1).total for source in ("pond", "yard")] == [15, 16]

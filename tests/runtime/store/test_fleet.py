@@ -112,8 +112,17 @@ def test_coverage_is_of_a_day(known, fleet_reader):
 
 
 def test_what_a_device_says_otherwise_of_an_hour_is_left_out(known, fleet_reader):
+    for onset, offset, share in (
+        (None, HOUR, 1.0),
+        (0, HOUR, None),
+        (0, HOUR, "half"),
+        (0, HOUR, 1.5),
+        (0, 10**400, 1.0),
+        (HOUR, HOUR, 1.0),
+        (-1e12, HOUR, 1.0),
+    ):
+        known.status("coverage", HOUR, more={"onset": onset, "offset": offset, "share": share}, uid="barn/one")
     known.status("coverage", HOUR, more={"share": 1.0}, uid="barn/one")
-    known.status("coverage", HOUR, more={"onset": None, "offset": 1, "share": 1.0}, uid="barn/one")
     assert coverage(fleet_reader, 1.5) is None
     covered(known, 1, 0.25)
     assert coverage(fleet_reader, 1.5) == pytest.approx(0.25)
@@ -169,3 +178,26 @@ def test_gaps_and_statuses_of_a_device(farm, fleet_reader):
     assert [gap.device for gap in fleet_reader.gaps(0, 1e11, source="yard", device="pond")] == ["pond"]
     assert [status.device for status in fleet_reader.statuses(0, 1e11)] == ["new", "pond", "gate", "barn"]
     assert [status.device for status in fleet_reader.statuses(0, 1e11, ["listening"], "yard", 9, "gate")] == ["gate"]
+
+
+def test_one_device(farm, fleet_reader):
+    covered(farm, 1, 0.5, uid="gate/one")
+    now = AT + HOUR
+    gate = fleet_reader.device("gate", now)
+    assert (gate.device, gate.place, gate.events_today, gate.coverage) == ("gate", "Farm", 2, 0.5)
+    assert gate in fleet_reader.devices(now)
+    assert fleet_reader.device("gat", now) is None
+
+
+@pytest.mark.parametrize("said", ['{"a": ' + 5000 * "9" + "}", 60_000 * "["])
+def test_what_no_program_should_say_of_itself(farm, fleet_reader, said):
+    """The others are shown all the same."""
+    with farm.database:
+        farm.database.put_info("barn", said, "Farm", AT)
+        farm.database.put_health("gate", said, AT)
+    assert {one.device: (one.info, one.health) for one in fleet_reader.devices(AT)} == {
+        "barn": (None, None),
+        "gate": ({}, None),
+        "new": ({}, None),
+        "pond": ({}, None),
+    }

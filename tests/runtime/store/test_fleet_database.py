@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from htsat_edge.runtime.dsp.events import EventStart
 from htsat_edge.runtime.store.fleet_database import FleetDatabase
 from htsat_edge.runtime.store.problems import ContentError, explained
-from htsat_edge.runtime.store.records import EventFilter, StoredClip
+from htsat_edge.runtime.store.records import EventFilter, StoredClip, Verdict
+from htsat_edge.runtime.store.verdicts import put_verdicts
 from htsat_edge.runtime.store.writes import RemovedClip, SavedClip
 
 AT = 1_777_663_800.0
@@ -103,7 +104,7 @@ def test_what_cannot_be_stored_is_told_apart(fleet, bad, fleet_reader):
             fleet.database.put_event(fleet.session(), good, AT)
             fleet.database.put_event(fleet.session(), good.model_copy(update=bad), AT)
 
-    with pytest.raises(ContentError, match="cannot hold what was to be stored") as caught:
+    with pytest.raises(ContentError, match="cannot hold such a value") as caught:
         put()
     assert "\n" not in str(caught.value)
     assert fleet_reader.info().events == 0
@@ -123,6 +124,19 @@ def test_clips_have_names_within_their_device(fleet, fleet_reader):
     assert fleet_reader.clip("dog.flac", "gate") == found
 
 
+def test_what_came_before_a_device_was_deleted_does_not_bring_it_back(fleet):
+    """In one transaction, as after an outage; what comes after it does."""
+    with fleet.database:
+        assert fleet.database.take(fleet.session(), 1, AT)
+        fleet.database.forget("barn")
+        assert not fleet.database.take(fleet.session(), 1, AT)
+    assert lost(fleet) == {}
+    with fleet.database:
+        fleet.database.forget("barn")
+        assert fleet.database.take(fleet.session(), 4, AT)
+    assert lost(fleet) == {"barn": 2}
+
+
 def test_when_the_last_message_came(fleet):
     """And not when one came again that was stored."""
     for number, at, newest in ((None, 0, None), (1, 5, 5), (1, 9, 5), (2, 7, 7)):
@@ -130,6 +144,17 @@ def test_when_the_last_message_came(fleet):
             fleet.take(number, at=AT + at)
         with fleet.database:
             assert fleet.database.last_at() == (None if newest is None else AT + newest)
+
+
+def test_the_newest_of_two_sessions_in_one_transaction_says_when_the_last_came(fleet):
+    for uid in ("barn/one", "barn/two"):
+        fleet.take(1, uid=uid)
+    for newest, numbers in ((5, {"barn/two": 3, "barn/one": 5}), (9, {"barn/one": 9, "barn/two": 7})):
+        with fleet.database:
+            for uid, at in numbers.items():
+                assert fleet.database.take(fleet.session(uid), at, AT + at)
+        with fleet.database:
+            assert fleet.database.last_at() == AT + newest
 
 
 def test_the_dates_of_others_are_known_on_both_engines(filler):
@@ -146,7 +171,23 @@ def test_old_events_go_but_not_what_is_locked(fleet, fleet_reader, query):
     fleet.gap(0.0, 1.0)
     fleet.status("listening", 0.0)
     fleet.event("Dog", 100.0, 101.0)
+    fleet.event("Dog", 2.0, 3.0)
+    put_verdicts(fleet.path, [Verdict(event=3, locked=True)])
     with fleet.database:
-        fleet.database.prune(AT + 50)
-    assert [event.onset for event in fleet_reader.events(EventFilter(), 9).events] == [100.0]
+        assert not fleet.database.prune(AT + 50)
+    assert [event.onset for event in fleet_reader.events(EventFilter(), 9).events] == [100.0, 2.0]
     assert query(fleet.path, "SELECT (SELECT count(*) FROM gaps), (SELECT count(*) FROM statuses)") == [(0, 0)]
+
+
+def test_what_is_old_goes_in_parts(fleet, fleet_reader, monkeypatch):
+    """The oldest first; none is in the way that stays, and all of one moment goes at once."""
+    monkeypatch.setattr("htsat_edge.runtime.store.database.MOST_PRUNED", 2)
+    for onset in (9.0, 1.0, 0.0, 3.0, 2.0, 2.0, 5.0):
+        fleet.event("Dog", onset, onset + 0.5)
+    put_verdicts(fleet.path, [Verdict(event=key, locked=True) for key in (2, 3)])
+    left = []
+    for _ in range(2):
+        with fleet.database:
+            is_more = fleet.database.prune(AT + 20)
+        left.append((is_more, [event.onset for event in fleet_reader.events(EventFilter(), 9).events]))
+    assert left == [(True, [9.0, 5.0, 1.0, 0.0]), (False, [1.0, 0.0])]

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from htsat_edge.runtime.store.numbers import MOST_HOLES, SeenNumbers
+from htsat_edge.runtime.store.numbers import MOST_HOLES, MOST_LOST, SeenNumbers
 
 
 @given(first=st.sampled_from([1, 5]), numbers=st.lists(st.integers(1, 25), max_size=60), writes=st.booleans())
@@ -26,3 +26,12 @@ def test_of_very_many_holes_the_oldest_are_given_up():
     assert seen.add(1) is None
     assert seen.add(3) == -1
     assert SeenNumbers.read(seen.first, seen.last, seen.written) == seen
+
+
+def test_a_device_that_miscounts_has_lost_nothing_more():
+    """And what it counts rightly afterwards is taken, each once."""
+    seen = SeenNumbers()
+    assert [seen.add(number) for number in (1, 3, 2**53 - 1, 4, 5, 4, 2)] == [0, 1, 0, 0, 0, None, 0]
+    assert seen.add(2**53) == 0
+    assert seen.add(2**53 + 2) == 1
+    assert SeenNumbers().add(MOST_LOST) == MOST_LOST - 1

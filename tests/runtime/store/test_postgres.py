@@ -1,14 +1,19 @@
 """What may be wrong with a PostgreSQL server: one line each, without the password; and that it dies and comes back."""
 
 import logging
+import os
+import random
+import signal
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.dsp.events import EventEnd, EventStart
-from htsat_edge.runtime.store import connect, postgres
+from htsat_edge.runtime.store import connect, postgres, schema_postgres
 from htsat_edge.runtime.store.database import Database
 from htsat_edge.runtime.store.engine import PostgresUrl
 from htsat_edge.runtime.store.fleet_database import FleetDatabase
@@ -119,9 +124,9 @@ def test_a_database_that_cannot_hold_all_texts(server):
 
 
 def test_a_user_who_may_not_make_tables(refused, server, url):
-    server.ask("postgres", "CREATE ROLE guest LOGIN PASSWORD 'sesame-4711'")
-    guest = PostgresUrl(url.url.replace("//fleet:", "//guest:"))
-    refused(FleetDatabase, guest, "make it the owner of the database")
+    server.ask("postgres", "CREATE ROLE outsider LOGIN PASSWORD 'sesame-4711'")
+    outsider = PostgresUrl(url.url.replace("//fleet:", "//outsider:"))
+    refused(FleetDatabase, outsider, "make it the owner of the database")
 
 
 def test_a_reader_cannot_write(url):
@@ -144,6 +149,68 @@ def test_an_answer_that_takes_too_long_is_given_up(refused, url, monkeypatch):
     with StoreReader(url) as reader:
         refused(lambda _: reader._one("SELECT pg_sleep(60)"), url, "the answer takes longer than 5 s; ask for less")
         assert reader.info().events == 0
+
+
+@pytest.fixture
+def frozen(server, url, monkeypatch):
+    """Have what the server runs for a connection stand still, as when its machine is moved, and its system not."""
+    monkeypatch.setattr(postgres, "SPARE_S", 0.2)
+    monkeypatch.setattr(postgres, "LOOK_S", 0.05)
+    stopped = []
+
+    def freeze(connection):
+        (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone()
+        os.kill(pid, signal.SIGSTOP)
+        stopped.append(pid)
+
+    yield freeze
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_a_frozen_server_is_given_up(frozen, refused, url, monkeypatch):
+    """Whatever is waited for; else neither a log nor SIGTERM would be heeded."""
+    monkeypatch.setattr("htsat_edge.runtime.store.database.WRITE_S", 0.2)
+    monkeypatch.setattr(connect, "LONGEST_S", 0.2)
+
+    def write_to_frozen(database):
+        with database:
+            session = database.device_session("barn", "one", AT)
+            frozen(database._connection)
+            database.put_event(session, DOG, AT)
+
+    with closing(FleetDatabase(url)) as database, StoreReader(url) as reader:
+        refused(lambda _: write_to_frozen(database), url, "the server has not answered for 0.4 s")
+        refused(lambda _: database.fleet(), url, "the server has not answered for 0.4 s")
+        assert reader.info().events == 0
+        frozen(reader._database)
+        refused(lambda _: reader.info(), url, "the server has not answered for 0.4 s")
+    with pytest.raises(StoreError):  # what is frozen has begun to write, and nobody else can
+        put_verdicts(url, [])
+
+
+def test_a_text_too_long_for_an_index_is_told_apart_from_a_server_that_is_gone(refused, url):
+    """It is never tried again, and the next message is stored."""
+    label = "".join(map(chr, random.Random(1).sample(range(0x4E00, 0x9FFF), 1000)))
+
+    def put(*events):
+        with database:
+            session = database.device_session("barn", "one", AT)
+            for event in events:
+                database.put_event(session, event, AT)
+
+    with closing(FleetDatabase(url)) as database:
+        refused(lambda _: put(DOG, DOG.model_copy(update={"id": 2, "label": label})), url, "cannot hold", ContentError)
+        put(DOG)
+    with StoreReader(url) as reader:
+        assert reader.info().events == 1
+
+
+def test_a_store_whose_tables_were_deleted(refused, server, url):
+    FleetDatabase(url).close()
+    server.ask(url.url.rpartition("/")[2], "DROP TABLE clips CASCADE")
+    with StoreReader(url) as reader:
+        refused(lambda _: reader.events(EventFilter(), 9), url, "its tables are not those of a store (relation")
 
 
 def test_one_writer_at_a_time(url, monkeypatch):
@@ -202,8 +269,20 @@ def test_a_statement_that_fails_never_looks_stored(url):
 
 
 def test_several_collectors_make_the_tables_at_once(url, monkeypatch):
-    """The second waits for the first, and finds the tables there."""
-    with closing(FleetDatabase(url)) as one, closing(FleetDatabase(url)) as two:
+    """Both see that there is none; the second waits for the first, and finds them there."""
+    both_have_looked, is_new, looked = threading.Barrier(2, timeout=30), schema_postgres.is_new, set()
+
+    def look(database):
+        new = is_new(database)
+        if database not in looked:
+            looked.add(database)
+            both_have_looked.wait()
+        return new
+
+    monkeypatch.setattr(schema_postgres, "is_new", look)
+    with ThreadPoolExecutor(2) as threads:
+        opened = [future.result() for future in [threads.submit(FleetDatabase, url) for _ in range(2)]]
+    with closing(opened[0]) as one, closing(opened[1]) as two:
         for database, uid in ((one, "1"), (two, "2")):
             with database:
                 database.device_session("barn", uid, AT)

@@ -177,7 +177,7 @@ def test_both_engines_answer_the_same(writes, wanted, limit, postgres, tmp_path)
 
 
 @pytest.mark.slow
-@settings(RUN, max_examples=400)
+@settings(RUN, max_examples=100)
 @given(writes=st.lists(WRITES, max_size=80), wanted=FILTERS, limit=st.integers(1, 20))
 def test_and_so_they_do_in_many_cases(writes, wanted, limit, postgres, tmp_path):
     test_both_engines_answer_the_same.hypothesis.inner_test(writes, wanted, limit, postgres, tmp_path)

@@ -44,6 +44,11 @@ def test_they_are_stored_and_undone(verdicts):
     assert verdicts() == []
 
 
+def test_a_character_that_no_server_holds_is_left_out(verdicts):
+    verdicts(Verdict(event=1, note="the\0 wind\0"))
+    assert verdicts() == [(1, None, None, "the wind", 0)]
+
+
 def test_events_that_do_not_exist_are_named(verdicts):
     before, after, unknown = verdicts(Verdict(event=9, locked=True), WRONG, Verdict(event=2**52))
     assert (before, after, unknown) == ([Verdict(event=1)], [WRONG], [9, 2**52])
