@@ -24,9 +24,10 @@ KINDS = {".flac": "audio/flac", ".wav": "audio/wav"}
 """Of clips, by the end of their names."""
 CONNECT_S, LONGEST_S = 5.0, 60.0
 """For each address of a device, and for a whole clip, a login included."""
-MOST_CLIP, MOST_ANSWER = 64_000_000, 10_000
-"""Bytes of a clip, and of any other answer of a device."""
-PART = 1 << 16
+MOST_CLIP, MOST_ANSWER = 20_000_000, 10_000
+"""Bytes of a clip, and of any other answer of a device; the longest clip, 180 s in 16 bit at 48 kHz, has 17.3 MB."""
+MOST_ADDRESS = 1000
+"""Characters of a page's address."""
 PASSED = ("Content-Range", "Accept-Ranges")
 """Headers of a device's answer that are taken over; the kind is known by the name of the clip."""
 
@@ -110,7 +111,7 @@ class DevicePages:
                 connection.request(method, f"{page.path.rstrip('/')}{path}", body, given)
                 answer = connection.getresponse()
                 most = MOST_CLIP if answer.status in (200, 206) else MOST_ANSWER
-                return PageAnswer(answer.status, answer.headers, read_bounded(answer, most, end_s))
+                return PageAnswer(answer.status, answer.headers, read_bounded(answer, most))
 
     def _log_in(self, page: urllib.parse.SplitResult, end_s: float) -> None:
         """Get a cookie; raise a DevicePageError where the device gives none."""
@@ -135,12 +136,13 @@ class DevicePages:
 
 def split_address(address: str | None) -> urllib.parse.SplitResult | None:
     """Return the parts of a page's address; None where it is none that a browser or we may be sent to."""
+    text = address or ""
     try:
-        parts = urllib.parse.urlsplit(address or "")
+        parts = urllib.parse.urlsplit(text)
         named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return None
-    printable = str(address).isascii() and str(address).isprintable() and " " not in str(address)
+    printable = len(text) <= MOST_ADDRESS and text.isascii() and text.isprintable() and " " not in text
     bare = not (parts.query or parts.fragment or "@" in parts.netloc)
     return parts if parts.scheme in ("http", "https") and named and bare and printable else None
 
@@ -183,14 +185,19 @@ def check_way(page: urllib.parse.SplitResult, connection: http.client.HTTPConnec
 
 @contextmanager
 def bounded_time(connection: http.client.HTTPConnection, end_s: float) -> Iterator[None]:
-    """Cut a connection off when it is time: a device that sends byte by byte keeps nobody for longer."""
+    """Cut a connection off when it is time, and raise a TimeoutError, also where a device sends byte by byte."""
     timer = threading.Timer(max(0.0, end_s - time.monotonic()), cut_off, [connection.sock])
     timer.daemon = True
     timer.start()
     try:
         yield
+    except (OSError, http.client.HTTPException, ValueError):
+        if time.monotonic() < end_s:
+            raise
     finally:
         timer.cancel()
+    if time.monotonic() >= end_s:  # what was read of a connection that is cut off may be anything
+        raise TimeoutError
 
 
 def cut_off(connected: socket.socket) -> None:
@@ -221,19 +228,18 @@ def explained_failures(page: urllib.parse.SplitResult) -> Iterator[None]:
         raise DevicePageError(502, f"what answers at {where} is no page of htsat-edge") from None
 
 
-def read_bounded(answer: http.client.HTTPResponse, most: int, end_s: float) -> bytes:
-    """Return the body of an answer; raise a DevicePageError where it is too long, or does not come whole in time."""
-    parts, size = list[bytes](), 0
-    while part := answer.read1(PART):
-        parts.append(part)
-        size += len(part)
-        if size > most:
-            raise DevicePageError(502, f"the device sends more than {most / 1e6:g} MB")
-        if time.monotonic() > end_s:
-            raise TimeoutError
+def read_bounded(answer: http.client.HTTPResponse, most: int) -> bytes:
+    """Return the body of an answer; raise a DevicePageError where it is too long, and where it does not come whole."""
+    too_long = DevicePageError(502, f"the device sends more than {most / 1e6:g} MB")
+    if answer.length is not None and answer.length > most:
+        raise too_long
+    content = bytearray(most + 1 if answer.length is None else answer.length)
+    size = answer.readinto(content)  # read() would keep a list of chunks, however small they are
+    if size > most:
+        raise too_long
     if answer.length:
         raise http.client.IncompleteRead(b"")
-    return b"".join(parts)
+    return bytes(memoryview(content)[:size])
 
 
 def clip_of(answer: PageAnswer, name: str) -> FetchedClip:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from htsat_edge.runtime.common.text import in_one_line
 from htsat_edge.runtime.store.records import FleetDevice, PlaceCount
 from htsat_edge.runtime.web.device_pages import split_address
 from htsat_edge.runtime.web.fleet_schemas import DeviceState, DeviceSummary, PlaceLabel, PlaceSummary
+
+MOST_NAME = 200
+Name = Annotated[str, AfterValidator(lambda text: in_one_line(text, MOST_NAME))]
+"""What a device calls something, of a long name the beginning."""
 
 
 class Reported(BaseModel):
@@ -22,11 +27,11 @@ class Reported(BaseModel):
 class ReportedProfile(Reported):
     """What of a DeviceProfile is shown."""
 
-    device: str | None = None
-    version: str | None = None
-    model: str | None = None
-    backend: str | None = None
-    bundle: str | None = None
+    device: Name | None = None
+    version: Name | None = None
+    model: Name | None = None
+    backend: Name | None = None
+    bundle: Name | None = None
     page: str | None = None
     health_s: float | None = None
 
@@ -34,7 +39,7 @@ class ReportedProfile(Reported):
 class ReportedSource(Reported):
     """What of a LiveSource is shown."""
 
-    name: str = "a source"
+    name: Name = "a source"
     heard: bool = True
     paused: bool = False
     problems: list[str] = []
@@ -44,7 +49,7 @@ class ReportedSource(Reported):
 class ReportedOutput(Reported):
     """What of a LiveOutput is shown."""
 
-    name: str = "an output"
+    name: Name = "an output"
     works: bool = True
     waiting: int = 0
 
@@ -53,7 +58,7 @@ class ReportedHealth(Reported):
     """What of a DeviceStatus is shown."""
 
     healthy: bool | None = None
-    backend: str | None = None
+    backend: Name | None = None
     load: float | None = None
     temperatures: dict[str, float] = {}
     sources: list[ReportedSource] = []
@@ -147,7 +152,7 @@ def problems_of(health: ReportedHealth) -> list[str]:
         elif not source.heard and not source.paused:
             problems.append(f"{source.name}: lost")
     problems += [f"{output.name} fails" for output in health.outputs if not output.works]
-    return problems
+    return [in_one_line(problem) for problem in problems]
 
 
 def place_summaries(counts: Iterable[PlaceCount]) -> list[PlaceSummary]:

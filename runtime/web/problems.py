@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.text import in_one_line, shown
-from htsat_edge.runtime.store.problems import StoreError
+from htsat_edge.runtime.store.problems import ContentError, StoreError
 from htsat_edge.runtime.web.schemas import ApiProblem
 
 Responses = dict[int | str, dict[str, Any]]
@@ -48,6 +48,10 @@ def report_problems(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         return answer(400, describe(error))
+
+    @app.exception_handler(ContentError)
+    def _content(_: Request, error: ContentError) -> JSONResponse:
+        return answer(400, str(error))
 
     @app.exception_handler(StoreError)
     def _store(_: Request, error: StoreError) -> JSONResponse:

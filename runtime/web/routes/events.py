@@ -27,7 +27,9 @@ MOST_EVENTS = 500
 MOST_NAMES = 1000
 PLACE = f"^{CURSOR.pattern}$".replace(r"\d", "[0-9]")
 """As readers of the API's schema understand it."""
-Names = Annotated[list[Annotated[str, Query(max_length=200)]], Query(max_length=MOST_NAMES)]
+NO_NULL = r"^[^\x00]*$"
+"""No database holds that character."""
+Names = Annotated[list[Annotated[str, Query(max_length=1000, pattern=NO_NULL)]], Query(max_length=MOST_NAMES)]
 
 
 def filter_of(

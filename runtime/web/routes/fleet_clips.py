@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections import defaultdict
 from typing import Annotated
 
 import anyio
@@ -19,9 +20,10 @@ from htsat_edge.runtime.web.fleet_schemas import DeviceSummary
 from htsat_edge.runtime.web.fleet_summary import summary_of
 from htsat_edge.runtime.web.problems import STORE, not_found, problems
 from htsat_edge.runtime.web.routes.clips import ClipName
+from htsat_edge.runtime.web.routes.events import NO_NULL
 
-MOST_FETCHING = 4
-"""Clips that are fetched at a time; others wait, and no thread of the page does."""
+MOST_FETCHING, MOST_OF_DEVICE = 8, 2
+"""Clips that are fetched at a time, of all devices and of one; others wait, and no thread of the page does."""
 NO_PAGE = (
     "it has not said where its page is, from which the clip would come: give there, in `outputs.mqtt.page`, the "
     "address of its `web` as it is reached from here"
@@ -35,6 +37,7 @@ def fleet_clip_routes(page: PageContext) -> APIRouter:
     router = APIRouter(tags=["clips"], responses=STORE)
     pages = DevicePages(page.settings.page_password, page.settings.page_hosts)
     fetching = anyio.CapacityLimiter(MOST_FETCHING)
+    of_device = defaultdict[str, anyio.CapacityLimiter](lambda: anyio.CapacityLimiter(MOST_OF_DEVICE))
     sound = {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in KINDS.values()}}
 
     @router.get(
@@ -49,7 +52,7 @@ def fleet_clip_routes(page: PageContext) -> APIRouter:
     async def clip(
         request: Request,
         name: ClipName,
-        device: Annotated[str, Query(min_length=1, max_length=1000)],
+        device: Annotated[str, Query(min_length=1, max_length=1000, pattern=NO_NULL)],
     ) -> Response:
         """Return a recording of an event of a device, or a range of it, as the device's own page gives it."""
         holder = await run_in_threadpool(find_holder, page, device, name)
@@ -58,7 +61,10 @@ def fleet_clip_routes(page: PageContext) -> APIRouter:
         asked = request.headers.get("range", "")
         part = asked if RANGE.fullmatch(asked) else None
         try:
-            fetched = await anyio.to_thread.run_sync(pages.fetch, holder.page, name, part, limiter=fetching)
+            async with of_device[device]:
+                if await has_left(request):
+                    raise HTTPException(502, "nobody waits for the clip any more")
+                fetched = await anyio.to_thread.run_sync(pages.fetch, holder.page, name, part, limiter=fetching)
         except DevicePageError as error:
             gone = " (it is offline; its clips can be heard when it is back)" if holder.state == "offline" else ""
             raise HTTPException(error.status, shown(f"{holder.name}: {error.detail}{gone}")) from None
@@ -68,11 +74,16 @@ def fleet_clip_routes(page: PageContext) -> APIRouter:
     return router
 
 
+async def has_left(request: Request) -> bool:
+    """Return whether whoever has asked is gone, as one is who hurries through the list."""
+    await request.body()  # else that would come first
+    return await request.is_disconnected()
+
+
 def find_holder(page: PageContext, device: str, name: str) -> DeviceSummary:
     """Return the device that holds a clip; raise where it is not known to have that clip."""
     with page.read() as reader:
-        known = reader.clip(name, device) is not None
-        there = next((one for one in reader.devices() if one.device == device), None) if known else None
+        there = reader.device(device) if reader.clip(name, device) is not None else None
     if there is None:
         raise not_found(f"clip {name} of {device}")
     return summary_of(there, time.time())

@@ -16,6 +16,7 @@ import soundfile
 
 from htsat_edge.runtime.common.config import read_yaml
 from htsat_edge.runtime.daemon.config import DaemonConfig
+from htsat_edge.runtime.daemon.config.secret import Secret
 from htsat_edge.runtime.daemon.config.web import WebConfig
 from htsat_edge.runtime.daemon.live.frames import DeviceStatus, LiveFrame, LiveSource, NewestScores
 from htsat_edge.runtime.daemon.live.server import LiveServer
@@ -268,6 +269,13 @@ def password_file(tmp_path_factory):
     path.touch(0o600)
     path.write_text(f"{PasswordHash.of(PASSWORD, cost=2, block=8, lanes=1)}\n")
     return path
+
+
+@pytest.fixture
+def secret(monkeypatch, password):
+    """Where a collector has the password of `password_file` from."""
+    monkeypatch.setenv("PAGES", password)
+    return Secret(env="PAGES")
 
 
 @pytest.fixture

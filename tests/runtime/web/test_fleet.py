@@ -9,6 +9,8 @@ from fleet_store import LABELS, OTHER, USUAL, fill_fleet, health, profile, put_d
 from htsat_edge.runtime.fleet.link import BrokerLink
 from htsat_edge.runtime.store.engine import PostgresUrl
 from htsat_edge.runtime.store.fleet_database import FleetDatabase
+from htsat_edge.runtime.store.problems import ContentError
+from htsat_edge.runtime.store.reader import StoreReader
 from htsat_edge.runtime.store.records import FleetDevice
 from htsat_edge.runtime.web.fleet_summary import summaries_of, summary_of
 
@@ -92,6 +94,17 @@ def test_one_list_of_events_by_device_and_place(fleet):
     assert ask("events", place="Barn", device=TOPICS[3])["total"] == 0
     assert sum(day["count"] for day in ask("days", place="Barn")) == 7
     assert {one["label"] for one in ask("figures", device=TOPICS[1])["labels"]} == set(LABELS[1:3])
+
+
+def test_what_no_database_holds_is_refused(fleet, monkeypatch):
+    assert fleet.get("events", {"device": "a\0b"}).status == 400
+    assert fleet.get("clips/a.flac", {"device": "a\0b"}).status == 400
+
+    def refuse(*_):
+        raise ContentError("cannot hold it")
+
+    monkeypatch.setattr(StoreReader, "events", refuse)
+    assert fleet.get("events").status == 400  # to try again does not help
 
 
 def test_verdicts_are_kept_and_undone(fleet):
@@ -203,6 +216,16 @@ def test_health_of_other_versions_is_read_as_far_as_it_goes():
 def test_a_device_that_has_not_said_what_it_is(info):
     summary = summary_of(known(info=info), NOW)
     assert (summary.name, summary.page, summary.version, summary.state) == ("a/b", None, None, "unknown")
+
+
+def test_of_long_texts_the_beginning_is_shown():
+    info = dict.fromkeys(("device", "version", "model", "backend", "bundle"), "é" * 60000)
+    said = health(backend=None, sources=[{"name": "yard", "failure": "x\ny" * 20_000}])
+    summary = summary_of(known(online=True, info=info, health=said), NOW)
+    names = (summary.name, summary.version, summary.model, summary.backend, summary.bundle)
+    assert [len(text or "") for text in names] == [200] * 5
+    (problem,) = summary.problems
+    assert (len(problem), problem[:9]) == (300, "yard: x y")
 
 
 def test_devices_with_another_model_are_marked():

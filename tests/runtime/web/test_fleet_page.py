@@ -21,7 +21,7 @@ TROUBLE = {
     "healthy": False,
     "sources": [{"name": "roof", "heard": False}],
     "outputs": [{"name": "webhook", "works": False, "waiting": 213}],
-    "load": 0.97,
+    "load": 1.27,
     "temperatures": {"cpu": 91.3},
 }
 
@@ -62,11 +62,18 @@ def test_devices_up_and_down(fleet, opened, store):
         expect(rows).to_have_count(3)
         expect(rows.nth(0)).to_contain_text("GateRoadDown")  # what somebody should look after comes first
         expect(rows.nth(1)).to_contain_text("<b>and bold</b>")
-        for text in ("Attention", "roof: lost", "webhook fails", "97.0 %", "91 °C", "213", "Another model"):
+        for text in ("Attention", "roof: lost", "webhook fails", "127 %", "91 °C", "213", "Another model"):
             expect(rows.nth(1)).to_contain_text(text)
         expect(rows.nth(2)).to_contain_text("BarnFarmUp")
         expect(tab.get_by_test_id("connection")).to_have_text("1 of 3 down")
         expect(tab.get_by_test_id("fleet-up")).to_contain_text("2 of 3")
+        link = rows.nth(2).get_by_role("link").first
+        link.focus()
+        with closing(FleetDatabase(store)) as database, database:
+            database.put_health(BARN, json.dumps(health(load=0.52)), time.time())
+        refresh(tab)
+        expect(rows.nth(2)).to_contain_text("52.0 %")
+        expect(link).to_be_focused()
         assert [link.inner_text() for link in tab.get_by_role("navigation").get_by_role("link").all()] == [
             "Fleet",
             "Events",
@@ -156,9 +163,12 @@ def test_a_store_that_cannot_be_read_is_said_and_comes_back(fleet, opened, store
         aside = store.rename(store.with_name("aside"))
         refresh(tab)
         expect(tab.get_by_test_id("banner")).to_contain_text("The store cannot be read")
+        tab.get_by_role("button", name="7 days").click()
+        expect(tab.get_by_test_id("places").locator(".problem")).to_be_visible()
         aside.rename(store)
         refresh(tab)
         expect(tab.get_by_test_id("banner")).to_be_hidden()
+        expect(tab.get_by_test_id("place")).to_have_count(2)
 
 
 def test_what_says_nothing_and_a_broker_that_is_away(store, serve, opened):
@@ -181,10 +191,38 @@ def test_what_says_nothing_and_a_broker_that_is_away(store, serve, opened):
 
 def test_a_fleet_without_a_device(store, serve, opened):
     FleetDatabase(store).close()
-    with opened(f"{serve(store, fleet=True).origin}/#fleet") as tab:
+    link = BrokerLink(connected=False, since=time.time() - 60)
+    with opened(f"{serve(store, fleet=True, of_fleet={'broker': lambda: link}).origin}/#fleet") as tab:
+        expect(tab.get_by_test_id("connection")).to_have_text("No broker")
         expect(tab.get_by_role("heading", name="No device has been heard yet")).to_be_visible()
+        link = BrokerLink(connected=True, since=time.time())
+        refresh(tab)
         expect(tab.get_by_test_id("connection")).to_have_text("No device yet")
         assert find_faults(tab) == []
+
+
+def test_names_that_nobody_can_say_do_not_fill_the_page(store, serve, opened):
+    now = time.time()
+    with closing(FleetDatabase(store)) as database, database:
+        info = dict.fromkeys(("device", "place", "version", "model"), "Wide " * 200)
+        sources = [{"name": "roof" * 100, "failure": "it fails" * 100} for _ in range(40)]
+        events = [("Bird" * 50, 1.0, False)]
+        put_device(database, BARN, now, profile(BARN, **info), health(sources=sources), events=events)
+        put_device(database, POND, now, profile(POND, **info), online=None)
+    with opened(f"{serve(store, fleet=True).origin}/#fleet") as tab:
+        expect(tab.get_by_test_id("device-row")).to_have_count(2)
+        expect(tab.get_by_test_id("device-row").first).to_contain_text("and 37 more")
+        expect(tab.get_by_test_id("fleet-up")).to_contain_text("1 not known")
+        for size, most in ((WIDE, 1000), (PHONE, 1700)):
+            tab.set_viewport_size(size)
+            assert tab.evaluate("document.documentElement.scrollHeight") < most
+            assert tab.evaluate("document.documentElement.scrollWidth") <= size["width"]
+            for chip in tab.locator(".chip b").all():
+                expect(chip).to_be_in_viewport()
+        tab.get_by_test_id("place").get_by_role("link", name=re.compile("Bird")).click()
+        expect(tab.get_by_test_id("clear-filters")).to_be_visible()
+        assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        assert tab.get_by_test_id("event").bounding_box()["height"] < 150
 
 
 def test_two_hundred_devices_are_searched(store, serve, opened):

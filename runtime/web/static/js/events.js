@@ -18,6 +18,7 @@ import { Judge, verdictOf } from "./verdicts.js";
 import { empty, problem, spinner } from "./widgets.js";
 
 const PAGE = 100;
+const MOST_COUNTED = 1_000_000; // the store counts no further
 const MOST_GOING_ON = 10; // events of a fleet that are looked at again each time, whether they have ended
 const STORED_AFTER_MS = 1500; // the daemon stores a message soon, not at once
 
@@ -121,7 +122,7 @@ class EventsView {
       ]);
       this.next = page.next;
       [this.newest, this.shownTotal] = [page.events[0]?.key ?? null, page.total];
-      setText(this.total, eventCount(page.total));
+      setText(this.total, page.total > MOST_COUNTED ? `more than ${eventCount(MOST_COUNTED)}` : eventCount(page.total));
       this.list.show(page, figures.days);
       replace(this.main, page.total > 0 ? this.list.element : this.nothing());
       this.showOverview(figures, days);

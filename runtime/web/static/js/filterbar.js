@@ -105,7 +105,7 @@ export function makeFilterBar({ filter, sources, labels, devices = [], places = 
 
 function chip(text, onclick, hue) {
   const props = { class: "chip", "aria-label": `Remove the filter ${text}`, style: hue === undefined ? {} : { "--hue": hue } };
-  return button(null, [hue !== undefined && h("i", { class: "dot" }), text, icon("cross", { size: 12 })], onclick, props);
+  return button(null, [hue !== undefined && h("i", { class: "dot" }), h("span", {}, text), icon("cross", { size: 12 })], onclick, props);
 }
 
 /* A list of which each choice adds a chip; of names, or of [value, name]. */

@@ -21,7 +21,7 @@ export function mount(root) {
 
   function show() {
     const { devices, state } = fleet;
-    if (state === "connecting" || (state !== "live" && devices.length === 0)) return;
+    if (!["live", "no-broker"].includes(state) && devices.length === 0) return; // they are not known
     setText(total, devices.length === 1 ? "1 device" : `${format.count(devices.length)} devices`);
     if (devices.length === 0) return void replace(body, nothing());
     showFigures(devices);
@@ -34,10 +34,11 @@ export function mount(root) {
     const down = devices.filter((device) => device.state === "offline").length;
     const troubled = devices.filter(isTroubled).length - down;
     const online = devices.filter((device) => device.state === "online").length;
+    const unknown = devices.filter((device) => device.state === "unknown").length;
     const known = devices.map((device) => device.coverage).filter((share) => share !== null);
     const sum = (name) => devices.reduce((before, device) => before + device[name], 0);
     const losing = devices.filter((device) => device.lost > 0).length;
-    const faults = [down > 0 && `${down} down`, troubled > 0 && `${troubled} with a problem`].filter(Boolean).join(", ");
+    const faults = [down > 0 && `${down} down`, troubled > 0 && `${troubled} with a problem`, unknown > 0 && `${unknown} not known`].filter(Boolean).join(", ");
     setStat(up, `${format.count(online)} of ${format.count(devices.length)}`, faults || "none has a problem");
     setStat(today, format.count(sum("events_today")), "at all places");
     setStat(heard, known.length > 0 ? format.share(known.reduce((before, share) => before + share, 0) / known.length) : "–", known.length > 0 ? `${known.length === 1 ? "of 1 device" : `mean of ${known.length} devices`}` : "no hour is over yet");

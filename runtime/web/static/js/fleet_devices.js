@@ -3,7 +3,7 @@
 makeDeviceTable() -> {element, show(devices)} */
 
 import { button } from "./controls.js";
-import { h, replace, setText } from "./dom.js";
+import { h, setText } from "./dom.js";
 import { isTroubled } from "./fleet_feed.js";
 import * as format from "./format.js";
 import { icon } from "./icons.js";
@@ -13,6 +13,7 @@ const BUSY = 0.9;
 const ENOUGH = 0.995; // of a day that is to be heard, as in the Device view
 const TOO_LITTLE = 0.9;
 const FEW = 8; // devices that need no search
+const MOST_LINES = 4; // of what is wrong with one
 const HEADINGS = ["Device", "State", "Heard, 24 h", "Today", "Last message", "Model", "Load", "Hottest", "Queue", "Lost", "Page"];
 const FIGURES = new Set(["Heard, 24 h", "Today", "Last message", "Load", "Hottest", "Queue", "Lost"]);
 const STATES = {
@@ -25,7 +26,7 @@ const STATES = {
 const rankOf = (device) => (["offline", "silent"].includes(device.state) ? 0 : isTroubled(device) ? 1 : 2);
 
 export function makeDeviceTable() {
-  const rows = new Map(); // topic -> {row, text, last}
+  const rows = new Map(); // by topic
   let devices = [];
   let onlyTroubled = false;
 
@@ -65,7 +66,7 @@ export function makeDeviceTable() {
     none.hidden = listed.length > 0;
   }
 
-  /* Rows that stay are left where they are, so that none loses the focus. */
+  /* Rows that stay are left where they are, and cells that say the same, so that no link loses the focus. */
   function place(wanted) {
     const stay = new Set(wanted);
     for (const row of [...body.children]) if (!stay.has(row)) row.remove();
@@ -73,30 +74,26 @@ export function makeDeviceTable() {
   }
 
   function rowOf(device) {
-    const text = JSON.stringify({ ...device, last_at: device.last_at === null });
-    const last = device.last_at === null ? "–" : format.ago(device.last_at);
-    const known = rows.get(device.device);
-    if (known?.text === text) {
-      setText(known.last, last);
-      return known.row;
-    }
-    const held = { row: known?.row ?? h("tr", { role: "row", "data-testid": "device-row" }), text, last: h("span", {}, last) };
-    replace(held.row, cellsOf(device, held.last));
-    held.row.dataset.state = device.state === "online" && isTroubled(device) ? "trouble" : device.state;
-    rows.set(device.device, held);
-    return held.row;
+    const row = rows.get(device.device) ?? h("tr", { role: "row", "data-testid": "device-row" });
+    rows.set(device.device, row);
+    row.dataset.state = device.state === "online" && isTroubled(device) ? "trouble" : device.state;
+    cellsOf(device).forEach((cell, i) => {
+      if (i === row.cells.length) row.append(cell);
+      else if (!row.cells[i].isEqualNode(cell)) row.cells[i].replaceWith(cell);
+    });
+    return row;
   }
 
   return { element, show };
 }
 
-function cellsOf(device, last) {
+function cellsOf(device) {
   const cells = [
     deviceCell(device),
     stateCell(device),
     heardCell(device),
     h("a", { href: `#events?${new URLSearchParams({ from: format.dayKey(Date.now() / 1000), device: device.device })}` }, format.count(device.events_today)),
-    last,
+    device.last_at === null ? "–" : format.ago(device.last_at),
     modelCell(device),
     figure(device.load, format.share, device.load > BUSY),
     figure(device.temperature, (x) => `${Math.round(x)} °C`, device.temperature > HOT_C),
@@ -106,7 +103,7 @@ function cellsOf(device, last) {
       ? h("a", { href: device.page, target: "_blank", rel: "noreferrer", "aria-label": `Page of ${device.name}, in a new tab`, title: device.page }, icon("open", { size: 16 }))
       : h("span", { class: "muted", title: "It names none: page in outputs.mqtt" }, "–"),
   ];
-  const isQuiet = (cell) => ["–", "0"].includes(cell.textContent);
+  const isQuiet = (cell) => ["–", "0"].includes(cell.textContent ?? cell);
   return cells.map((cell, i) =>
     h("td", { role: "cell", class: [FIGURES.has(HEADINGS[i]) && "number", isQuiet(cell) && "fleet-quiet"].filter(Boolean).join(" "), dataset: { label: HEADINGS[i] } }, cell),
   );
@@ -114,7 +111,7 @@ function cellsOf(device, last) {
 
 function deviceCell({ device, name, place }) {
   const href = `#events?${new URLSearchParams({ device })}`;
-  return h("div", { class: "fleet-device" }, h("a", { href, title: device }, name), h("small", { class: "muted" }, place ?? "no place given"));
+  return h("div", { class: "fleet-device" }, h("a", { href, title: name === device ? name : `${name}\n${device}` }, name), h("small", { class: "muted", title: place }, place ?? "no place given"));
 }
 
 function stateCell(device) {
@@ -125,7 +122,8 @@ function stateCell(device) {
   if (paused.length > 0) lines.push(`paused: ${paused.join(", ")}`);
   if (state === "silent") lines.push(`says nothing since ${moment(since)}`);
   if (state !== "unknown" && since !== null && lines.length === 0) lines.push(`since ${moment(since)}`);
-  return h("div", { class: "fleet-state" }, h("span", { class: "pill", dataset: { kind } }, text), lines.map((line) => h("small", { class: "muted" }, line)));
+  const shown = lines.length > MOST_LINES ? [...lines.slice(0, MOST_LINES - 1), `and ${lines.length - MOST_LINES + 1} more`] : lines;
+  return h("div", { class: "fleet-state", title: lines.join("\n") }, h("span", { class: "pill", dataset: { kind } }, text), shown.map((line) => h("small", { class: "muted" }, line)));
 }
 
 const moment = (at) => (format.dayKey(at) === format.dayKey(Date.now() / 1000) ? format.clock(at) : `${format.day(at)}, ${format.clock(at)}`);

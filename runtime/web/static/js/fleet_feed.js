@@ -65,9 +65,10 @@ async function ask() {
     fleet.detail = error.detail ?? String(error);
     setState(error.status === 0 ? "no-server" : "no-store");
   }
+  if (!running) return; // whoever looked has to log in first
   for (const handler of [...handlers]) handler();
   clearTimeout(timer);
-  if (running) timer = setTimeout(look, REFRESH_S * 1000);
+  timer = setTimeout(look, REFRESH_S * 1000);
 }
 
 function setState(state, since) {

@@ -54,7 +54,9 @@ export function makePlaces() {
       const places = await api.get("places", { from_at: span[1](), to_at: Date.now() / 1000 + 60 }, { signal });
       show(places);
     } catch (error) {
-      if (!signal.aborted) say(error.detail ?? String(error), "problem");
+      if (signal.aborted) return;
+      askedAt = 0; // it is asked again at the next occasion
+      say(error.detail ?? String(error), "problem");
     }
   }
 
@@ -84,13 +86,13 @@ export function makePlaces() {
     return h(
       "li",
       { "data-testid": "place" },
-      h("a", { class: "place-name", href: href() }, place ?? "No place given"),
+      h("a", { class: "place-name", href: href(), title: place }, place ?? "No place given"),
       h("div", { class: "place-bar", role: "img", "aria-label": labels.map(({ label, count: n }) => `${label} ${n}`).join(", ") }, segments),
       h("b", { class: "number", title: eventCount(count) }, format.count(count)),
       h(
         "div",
         { class: "place-chips row" },
-        chips.map(({ label, count: n }) => h("a", { class: "chip", href: href(label), style: { "--hue": hueOf(label) } }, h("i", { class: "dot" }), label, h("b", {}, format.count(n)))),
+        chips.map(({ label, count: n }) => h("a", { class: "chip", href: href(label), style: { "--hue": hueOf(label) } }, h("i", { class: "dot" }), h("span", { title: label }, label), h("b", {}, format.count(n)))),
         rest > 0 && h("span", { class: "muted small" }, `and ${rest} more ${rest === 1 ? "class" : "classes"}`),
       ),
     );

@@ -25,8 +25,8 @@ export function setZone(name) {
 
 export const zoneName = () => zone ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
 
-function format(name, options) {
-  formats[name] ??= new Intl.DateTimeFormat("en-GB", { timeZone: zone, hourCycle: "h23", ...options });
+function format(name, options, locale = "en-GB") {
+  formats[name] ??= new Intl.DateTimeFormat(locale, { timeZone: zone, hourCycle: "h23", ...options });
   return formats[name];
 }
 
@@ -39,9 +39,7 @@ export const timeMs = (at) =>
 export const date = (at) => format("date", { day: "numeric", month: "long", year: "numeric" }).format(at * 1000);
 export const dayTime = (at) => `${day(at)}, ${time(at)}`;
 export const dayKey = (at) =>
-  new Intl.DateTimeFormat("en-CA", { timeZone: zone, year: "numeric", month: "2-digit", day: "2-digit" }).format(
-    at * 1000,
-  );
+  format("dayKey", { year: "numeric", month: "2-digit", day: "2-digit" }, "en-CA").format(at * 1000);
 
 export function day(at) {
   const thisYear = dayKey(at).slice(0, 4) === dayKey(Date.now() / 1000).slice(0, 4);
@@ -89,7 +87,7 @@ export const count = (n) => n.toLocaleString("en-GB").replaceAll(",", "\u202f");
 export const seconds = (iso) => (iso ? Date.parse(iso) / 1000 : null);
 
 export function share(x) {
-  if (x >= 1) return "100 %";
+  if (x >= 1) return `${Math.round(x * 100)} %`;
   return `${(Math.floor(x * 1000) / 10).toFixed(1)} %`; // 99.96 % is not all of it
 }
 

@@ -124,7 +124,9 @@ function fleetState() {
   const troubled = fleet.devices.filter(isTroubled).length;
   if (down > 0) return ["bad", `${down} of ${fleet.devices.length} down`];
   if (troubled > 0) return ["wait", `${troubled} of ${fleet.devices.length} ${troubled > 1 ? "need" : "needs"} attention`];
-  return fleet.devices.length > 0 ? ["good", "All up"] : ["wait", "No device yet"];
+  if (fleet.devices.length === 0) return ["wait", "No device yet"];
+  const up = fleet.devices.filter((device) => device.state === "online").length;
+  return up === fleet.devices.length ? ["good", "All up"] : ["wait", `${up} of ${fleet.devices.length} up`];
 }
 
 export function makeBanner(root, { onRetry }) {

@@ -93,7 +93,7 @@ export function empty(iconName, title, text, ...more) {
 }
 
 export function labelChip(label, ...more) {
-  return h("span", { class: "chip", style: { "--hue": hueOf(label) } }, h("i", { class: "dot" }), label, more);
+  return h("span", { class: "chip", style: { "--hue": hueOf(label) } }, h("i", { class: "dot" }), h("span", {}, label), more);
 }
 
 export function stat(name, value, detail, testId) {
