@@ -76,7 +76,7 @@ def report(out: Path, served: Served, plans: tuple[ServedEngine, ...], streams: 
         print(f"the server must have TensorRT {plans[0].manifest.recipe.tensorrt}, which built these engines")
     if (served.bundle.path / SOUNDS_FOLDER).is_dir():
         print(f"{served.bundle.path / SOUNDS_FOLDER}: enrolled sounds are not served; a device adds them by itself")
-    print("the server's Python needs this package: pip install htsat-edge")
+    print("the server's Python needs this package, too: pip install . in a checkout there")
     print(f"next: tritonserver --model-repository={shlex.quote(str(out.absolute()))}")
 
 
