@@ -134,6 +134,20 @@ def test_why_looks_again_until_scores_are_stored(heard, opened):
         expect(text).not_to_contain_text("not stored yet", timeout=120_000)
 
 
+def test_the_list_is_there_where_so_many_events_cannot_be_counted_in_time(heard, opened):
+    slow = {"detail": "the answer takes longer than 5 s; ask for less at once"}
+    with opened(f"{heard}/#live") as tab:
+        for question in ("figures", "days"):
+            tab.route(f"**/api/{question}*", lambda route: route.fulfill(status=503, json=slow))
+        tab.goto(f"{heard}/#events")
+        expect(tab.get_by_test_id("event").first).to_be_visible()
+        expect(tab.get_by_text(slow["detail"])).to_be_visible()
+        tab.unroute("**/api/figures*")
+        tab.reload()
+        expect(tab.get_by_text("By hour")).to_be_visible()
+        expect(tab.get_by_text("Not all could be counted")).to_be_visible()
+
+
 @pytest.mark.parametrize(("size", "scheme"), [(WIDE, "light"), (PHONE, "dark")], ids=["wide", "phone"])
 def test_every_view_fits_and_is_accessible(scored, opened, size, scheme):
     for view, part in VIEWS.items():

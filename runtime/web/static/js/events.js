@@ -20,6 +20,7 @@ import { empty, problem, spinner } from "./widgets.js";
 const PAGE = 100;
 const MOST_COUNTED = 1_000_000; // the store counts no further
 const MOST_GOING_ON = 10; // events of a fleet that are looked at again each time, whether they have ended
+const NO_FIGURES = { labels: [], hours: [], days: [] };
 const STORED_AFTER_MS = 1500; // the daemon stores a message soon, not at once
 
 export function mount(root, state) {
@@ -27,6 +28,8 @@ export function mount(root, state) {
   view.start();
   return () => view.destroy();
 }
+
+const orError = (answer) => answer.catch((error) => error);
 
 class EventsView {
   constructor(root, state) {
@@ -117,13 +120,13 @@ class EventsView {
     try {
       const [page, figures, days] = await Promise.all([
         api.get("events", { ...query, limit: PAGE }, { signal }),
-        api.get("figures", query, { signal }),
-        api.get("days", { ...query, from_at: null, to_at: null }, { signal }),
+        orError(api.get("figures", query, { signal })),
+        orError(api.get("days", { ...query, from_at: null, to_at: null }, { signal })),
       ]);
       this.next = page.next;
       [this.newest, this.shownTotal] = [page.events[0]?.key ?? null, page.total];
       setText(this.total, page.total > MOST_COUNTED ? `more than ${eventCount(MOST_COUNTED)}` : eventCount(page.total));
-      this.list.show(page, figures.days);
+      this.list.show(page, figures.days ?? []);
       replace(this.main, page.total > 0 ? this.list.element : this.nothing());
       this.showOverview(figures, days);
     } catch (error) {
@@ -140,7 +143,11 @@ class EventsView {
     return empty("events", "Nothing was heard yet", text, h("a", { class: "button", href: "#why" }, icon("why"), "Why?"));
   }
 
-  showOverview({ labels, hours, days: shown }, days) {
+  /* Of very many events the list is there at once, but to count them may take longer than is waited for. */
+  showOverview(figures, allDays) {
+    const failed = [figures, allDays].find((one) => one instanceof Error);
+    const { labels, hours, days: shown } = figures instanceof Error ? NO_FIGURES : figures;
+    const days = allDays instanceof Error ? shown : allDays;
     const [from, to] = [this.filter.from?.slice(0, 10), this.filter.to?.slice(0, 10)];
     const isChosen = (day) => Boolean(from || to) && !(day < from) && !(day > to);
     const onDay = (day) => this.setFilter(this.filter.from === day && this.filter.to === day ? { from: null, to: null } : { from: day, to: day });
@@ -152,6 +159,7 @@ class EventsView {
     const summary = h("summary", {}, h("h2", {}, "By hour"), h("span", { class: "muted" }, span));
     replace(
       this.overview,
+      failed && empty("warning", "Not all could be counted", failed.detail ?? failed.message),
       days.length > 1 && dayStrip(days, { isChosen, onDay }),
       labels.length > 0 && h("details", { open }, summary, heatMap({ labels, hours }, { onLabel, onHour })),
     );
