@@ -7,7 +7,9 @@ import logging
 import os
 import signal
 import sys
+from datetime import date
 from functools import partial
+from glob import escape
 from pathlib import Path
 from shlex import quote
 
@@ -51,13 +53,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def write_threshold(file: Path, source: str, label: str, threshold: float) -> None:
-    """Write the threshold of a source's class into the configuration, unless it is there already."""
+    """Write the threshold of a source's class into the configuration, unless it is there already.
+
+    Of one day only the first copy of the file before is kept: an automation may write one a minute for years.
+    """
     from htsat_edge.runtime.tuning.configuration import plan
     from htsat_edge.runtime.tuning.records import ThresholdChange
 
     planned = plan(file, [ThresholdChange(source=source, label=label, threshold=threshold)])
-    if planned.after != planned.before:
-        planned.write()
+    if planned.after == planned.before:
+        return
+    today = f"{escape(planned.path.name)}.{date.today()}T*"
+    has_copy = any(planned.path.parent.glob(today))
+    copy = planned.write()
+    if has_copy:
+        copy.unlink()
 
 
 def advise(config: DaemonConfig, file: Path | None) -> str:

@@ -12,7 +12,7 @@ import soundfile
 import yaml
 
 from htsat_edge.runtime.commands.cli import make_parser
-from htsat_edge.runtime.commands.listen import advise, read_config, watchable
+from htsat_edge.runtime.commands.listen import advise, read_config, watchable, write_threshold
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import DaemonConfig
 
@@ -212,3 +212,15 @@ def test_a_closed_stdout_beside_another_output(noise, tmp_path):
     )
     assert (done.returncode, len(done.stderr.splitlines())) == (0, 1)  # what listens
     assert '"listening"' in (tmp_path / "events.jsonl").read_text()
+
+
+def test_thresholds_that_come_all_day_leave_one_copy_of_the_file(file, tmp_path):
+    before = file.read_text()
+    days_ago = tmp_path / f"{file.name}.2026-01-01T10-00-00"
+    days_ago.write_text("of another day")
+    for threshold in (0.3, 0.3, 0.4, 0.5):
+        write_threshold(file, "yard", "Dog", threshold)
+    assert yaml.safe_load(file.read_text())["sources"][0]["detection"]["thresholds"] == {"Dog": 0.5}
+    copies = set(tmp_path.glob("detector.yaml.*"))
+    assert len(copies) == 2
+    assert {copy.read_text() for copy in copies} == {before, "of another day"}
