@@ -90,7 +90,8 @@ def load_graph(trt: ModuleType, bundle: Bundle, recipe: Recipe) -> onnx.ModelPro
         model = onnx.load(path)
         tensors = {x.name: x.type.tensor_type for x in [*model.graph.input, *model.graph.output]}
         shapes = {name: [d.dim_value for d in x.shape.dim] for name, x in tensors.items()}
-        check_shapes(str(path), {name: shape[1:] for name, shape in shapes.items()}, bundle.info)
+        lengths = {name: [length or "?" for length in shape[1:]] for name, shape in shapes.items()}
+        check_shapes(str(path), lengths, bundle.info)
         names = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()} | {1: "float32"}
         check_types(str(path), {name: names[x.elem_type] for name, x in tensors.items()})
         check_batch(path, shapes["log_mel"][0], recipe.batch)

@@ -78,20 +78,21 @@ def check_windows(log_mel: FloatArray, window: Sequence[int]) -> None:
 def check_shapes(what: str, shapes: Mapping[str, Sequence[object]], info: ModelInfo) -> None:
     """Raise an HtsatEdgeError where the tensors of a model are not those that model.json describes.
 
-    `shapes` has the shape of each tensor by its name, without the batch axis; lengths that are no number above 0 are
-    not known. `what` names the model in the message.
+    `shapes` has the shape of each tensor by its name, without the batch axis; lengths that are no number, or below 0,
+    are not known. `what` names the model in the message.
     """
     if not shapes.keys() >= {"log_mel", *OUTPUTS}:
         raise HtsatEdgeError(
             f"{what}: want the input log_mel and the outputs {', '.join(OUTPUTS)}, not {listed(shapes) or 'none'}; "
             "is this the model of a bundle?"
         )
-    classes = len(info.labels)
+    classes, channels = len(info.labels), known(shapes["embedding"])[:1] or ["?"]
     wanted: dict[str, list[int | str]] = {
         "log_mel": [info.frames, info.front_end.n_mels],
         "framewise": [info.steps, classes],
         "clipwise": [classes],
-        **({FRAME_EMBEDDING: [info.steps, *known(shapes["embedding"])]} if FRAME_EMBEDDING in shapes else {}),
+        "embedding": channels,
+        **({FRAME_EMBEDDING: [info.steps, *channels]} if FRAME_EMBEDDING in shapes else {}),
     }
     for name, want in wanted.items():
         found = known(shapes[name])
@@ -106,7 +107,7 @@ def check_shapes(what: str, shapes: Mapping[str, Sequence[object]], info: ModelI
 
 def known(shape: Sequence[object]) -> list[int | str]:
     """Return a shape with a question mark for each length that is not known."""
-    return [length if isinstance(length, int) and length > 0 else "?" for length in shape]
+    return [length if isinstance(length, int) and length >= 0 else "?" for length in shape]
 
 
 def check_types(what: str, types: Mapping[str, str]) -> None:

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 
+from htsat_edge.runtime.common.arrays import FloatArray
 from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError, ServerError, ServerNotReadyError
 from htsat_edge.runtime.common.libraries import needing
 from htsat_edge.runtime.common.text import in_one_line, visible
@@ -89,18 +91,21 @@ class KServeClient:
             raise
         except ServerError:  # an extension of Triton's
             return {}
-        config: dict[str, Any] = found.get("config", found)
+        with reading(self._server.url):
+            config: dict[str, Any] = found.get("config", found)
         return config
 
     def infer(
         self, model: str, name: str, batch: npt.NDArray[Any], kind: str, outputs: Sequence[str], timeout_s: float
-    ) -> dict[str, npt.NDArray[Any] | None]:
+    ) -> dict[str, FloatArray]:
         """Return the outputs of a model, by name, for its one input of this name and type; those that came."""
         given = self._library.InferInput(name, batch.shape, kind)
         given.set_data_from_numpy(batch)
         wanted = [self._library.InferRequestedOutput(output) for output in outputs]
         found = self._ask(self._client.infer, timeout_s, model, [given], outputs=wanted)
-        return {output: found.as_numpy(output) for output in outputs}
+        with reading(self._server.url):
+            came = {output: found.as_numpy(output) for output in outputs}
+            return {output: np.array(x, np.float32) for output, x in came.items() if x is not None}
 
     def close(self) -> None:
         """End the connection."""
@@ -135,6 +140,15 @@ class KServeClient:
         if status in WRONG:
             return ServerError(f"{url}: cannot run {model}: {why}")
         return ServerNotReadyError(f"{url}: cannot be reached: {why}")
+
+
+@contextmanager
+def reading(server: str) -> Iterator[None]:
+    """Raise a ServerError where a server's answer is not of the form that it is read as."""
+    try:
+        yield
+    except Exception:  # of whatever stands there in place of a number, a text, a list
+        raise ServerError(f"{server}: does not answer as KServe v2 wants it; is it such a server?") from None
 
 
 class HttpClient(KServeClient):

@@ -19,7 +19,7 @@ from htsat_edge.runtime.models.backends.backend import (
     join,
     outputs_of,
 )
-from htsat_edge.runtime.models.backends.kserve import RemoteServer, open_client
+from htsat_edge.runtime.models.backends.kserve import RemoteServer, open_client, reading
 from htsat_edge.runtime.models.bundle import Bundle, ModelInfo
 
 TYPES = {"FP32": "float32", "FP16": "float16"}
@@ -31,6 +31,8 @@ LOOK_S = 5.0
 """For an answer about the model, before it has scored anything."""
 PATIENCE_S = 30.0
 """For an answer, at least, where nobody else can score the window."""
+ROUNDING = 0.01
+"""How far below 0 or above 1 a score may be, of a server that computes in few bits."""
 MOST_AT_ONCE = 8
 """Windows in a request to a server that has no limit of its own; the daemon gives no more."""
 
@@ -87,17 +89,18 @@ class RemoteBackend:
     def _look(self, sha256: str) -> dict[str, Mapping[str, Any]]:
         """Return the tensors of the model by name; raise an HtsatEdgeError where it is not that of the bundle."""
         about = self._client.metadata(self._model, LOOK_S)
-        try:
+        with reading(self._url):
             tensors = {str(one["name"]): one for one in [*about["inputs"], *about["outputs"]]}
             shapes = {name: [int(length) for length in one["shape"]] for name, one in tensors.items()}
             types = {name: TYPES.get(one["datatype"], one["datatype"]) for name, one in tensors.items()}
-        except (KeyError, TypeError, ValueError):
-            raise HtsatEdgeError(f"{self._url}: does not answer as KServe v2 wants it; is it such a server?") from None
         config = self._client.config(self._model, LOOK_S)
+        with reading(self._url):
+            most = int(config.get("max_batch_size") or 0)
+            texts = {name: one.get("string_value") for name, one in (config.get("parameters") or {}).items()}
+            parameters = {name: str(text) for name, text in texts.items() if text}
         check_shapes(self.name, {name: shape[1:] for name, shape in shapes.items()}, self._info)
         check_types(self.name, types)
-        parameters = {name: one.get("string_value") for name, one in config.get("parameters", {}).items()}
-        there = parameters.get(BUNDLE_PARAMETER) or sha256
+        there = parameters.get(BUNDLE_PARAMETER, sha256)
         if there != sha256:
             raise HtsatEdgeError(
                 f"{self.name}: was made of another bundle (fp32.onnx {there[:12]} there, {sha256[:12]} here): "
@@ -107,23 +110,26 @@ class RemoteBackend:
         """Of the graph, or the engines, that run there; None where the server does not say."""
         self._at_once = shapes["log_mel"][0]
         if self._at_once < 1:
-            self._at_once = min(int(config.get("max_batch_size", 0)) or MOST_AT_ONCE, MOST_AT_ONCE)
+            self._at_once = min(most, MOST_AT_ONCE) if most > 0 else MOST_AT_ONCE
         elif self._at_once > 1:
             raise HtsatEdgeError(f"{self.name}: takes {self._at_once} windows, never fewer; want any number")
         return tensors
 
     def _run(self, log_mel: FloatArray) -> Scores:
         batch = np.ascontiguousarray(log_mel, TYPES[self._kind])
-        answer = self._client.infer(self._model, "log_mel", batch, self._kind, self._outputs, self.timeout_s)
-        found = {name: np.array(x, np.float32) for name, x in answer.items() if x is not None}
-        if found.keys() != answer.keys() or any(len(x) != len(batch) for x in found.values()):
+        found = self._client.infer(self._model, "log_mel", batch, self._kind, self._outputs, self.timeout_s)
+        if found.keys() != {*self._outputs} or any(x.shape[:1] != batch.shape[:1] for x in found.values()):
             raise ServerError(f"{self.name}: has answered for other windows than it was given")
         try:
             check_shapes(self.name, {"log_mel": self._window, **{k: x.shape[1:] for k, x in found.items()}}, self._info)
         except HtsatEdgeError as error:
             raise ServerError(str(error)) from None
-        if not np.isfinite(found["framewise"]).all():
+        if not all(np.isfinite(x).all() for x in found.values()):
             raise ServerError(f"{self.name}: gives scores that are no numbers")
+        framewise = found["framewise"]
+        if (np.abs(framewise - 0.5) > 0.5 + ROUNDING).any():
+            raise ServerError(f"{self.name}: gives scores that are not from 0 to 1; are they logits?")
+        np.clip(framewise, 0, 1, out=framewise)
         return Scores(**found)
 
 

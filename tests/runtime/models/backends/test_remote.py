@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("tritonclient")
 
-from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError
+from htsat_edge.runtime.common.errors import HtsatEdgeError, NotReadyError, ServerError
 from htsat_edge.runtime.models.backends import kserve
 from htsat_edge.runtime.models.backends.kserve import RemoteServer
 from htsat_edge.runtime.models.backends.ort import OrtBackend
@@ -213,7 +213,13 @@ def test_another_model_than_the_bundles(scheme, bundle, serve, monkeypatch):
     ("change", "text"),
     [
         (replaced("framewise", lambda x: x[:, 1:]), r"its framewise has the shape \[31, 10\]"),
+        (replaced("framewise", lambda x: x[:, :0]), r"its framewise has the shape \[0, 10\]"),
         (replaced("framewise", without_a_number), "gives scores that are no numbers"),
+        (replaced("frame_embedding", without_a_number), "gives scores that are no numbers"),
+        (replaced("framewise", lambda x: x + 0.6), "gives scores that are not from 0 to 1; are they logits?"),
+        (replaced("framewise", lambda x: x - 0.6), "gives scores that are not from 0 to 1; are they logits?"),
+        (replaced("embedding", lambda x: x[:, :, None]), r"its embedding has the shape \[\d+, 1\]"),
+        (replaced("clipwise", lambda x: x[0, 0]), "has answered for other windows"),
         (replaced("clipwise", lambda x: x[1:]), "has answered for other windows"),
         (lambda found: {"framewise": found["framewise"]}, "has answered for other windows"),
     ],
@@ -223,9 +229,50 @@ def test_an_answer_that_is_none(scheme, change, text, bundle, serve):
     served = serve(bundle, scheme)
     remote = connect(bundle, served)
     served.model.change = change
-    with pytest.raises(HtsatEdgeError, match=text):
+    with pytest.raises(ServerError, match=text):
         remote.infer(draw(bundle, 2))
     remote.close()
+
+
+NO_FLOATS = {"name": "framewise", "datatype": "FP32", "shape": [1], "data": ["x"]}
+
+
+@pytest.mark.parametrize(
+    ("place", "answer"),
+    [
+        *(("", answer) for answer in (None, [], {"inputs": None, "outputs": []})),
+        *(("/config", answer) for answer in (None, [], {"config": None}, {"max_batch_size": "x"})),
+        *(("/config", {"parameters": answer}) for answer in ("x", {"precision": None}, {"precision": "fp32"})),
+        *(("/infer", answer) for answer in (None, [], {"outputs": [{}]}, {"outputs": [NO_FLOATS]})),
+    ],
+)
+def test_an_answer_of_another_form(place, answer, bundle, serve):
+    served = serve(bundle)
+    served.model.instead[place] = answer
+    with pytest.raises(ServerError, match=f"^{served.url}: does not answer as KServe v2 wants it;"):
+        connect(bundle, served).infer(draw(bundle, 1))
+
+
+@pytest.mark.parametrize(("score", "wanted"), [(-0.004, 0), (1.004, 1)])
+def test_scores_that_the_server_has_rounded(score, wanted, bundle, serve):
+    served = serve(bundle)
+    remote = connect(bundle, served)
+    served.model.change = replaced("framewise", lambda x: np.full_like(x, score))
+    assert np.all(remote.infer(draw(bundle, 1)).framewise == wanted)
+    remote.close()
+
+
+def test_a_configuration_that_says_little(bundle, serve):
+    served = serve(bundle)
+    parameters = {"bundle_sha256": {}, "precision": {"string_value": None}}
+    for config in ({"max_batch_size": -3, "parameters": None}, {"max_batch_size": None, "parameters": parameters}):
+        served.model.instead["/config"] = config
+        remote = connect(bundle, served)
+        assert (len(remote.infer(draw(bundle, 3)).framewise), remote.precision) == (3, None)
+        remote.close()
+    served.model.instead["/config"] = {"parameters": {"bundle_sha256": {"string_value": 5}}}
+    with pytest.raises(HtsatEdgeError, match=r"another bundle \(fp32\.onnx 5 there"):
+        connect(bundle, served)
 
 
 @pytest.mark.parametrize(
