@@ -14,7 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from htsat_edge.runtime.common.config import read_yaml
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.text import LogFormatter
+from htsat_edge.runtime.daemon.config.secret import Secret
 from htsat_edge.runtime.daemon.config.web import WebConfig
 from htsat_edge.runtime.daemon.outputs.mqtt.broker import BrokerClient
 from htsat_edge.runtime.daemon.supervision import SupervisedThread
@@ -87,12 +89,24 @@ def check_page(config: CollectorConfig, web: WebConfig) -> str:
     from htsat_edge.runtime.web.passwords import read_password
     from htsat_edge.runtime.web.server import address_of, open_port
 
-    for secret in filter(None, (config.page_password,)):
-        secret.read()
+    if config.page_password is not None:
+        check_page_password(config.page_password)
     if web.password_file is not None:
         read_password(web.password_file)
-    with open_port(web.host, web.port) as listener:
+    with open_port(web.host, web.port, configured=True) as listener:
         return f"{address_of(listener)} is free"
+
+
+def check_page_password(secret: Secret) -> None:
+    """Raise an HtsatEdgeError where the password of the devices' pages is not there, or is its hash."""
+    from htsat_edge.runtime.web.passwords import SCHEME
+
+    try:
+        password = secret.read()
+    except HtsatEdgeError as error:
+        raise HtsatEdgeError(f"page_password: {error}") from None
+    if password.startswith(f"{SCHEME}:"):
+        raise HtsatEdgeError("page_password: is the hash that --set-password writes, and wants the password itself")
 
 
 @contextmanager
@@ -116,7 +130,7 @@ def serving(config: CollectorConfig, web: WebConfig, link: Callable[[], BrokerLi
     stop = threading.Event()
 
     def serve() -> None:
-        with open_port(web.host, web.port) as listener:
+        with open_port(web.host, web.port, configured=True) as listener:
             servers[:] = [PageServer(make_app(settings))]
             logger.info("the page is at %s", address_of(listener))
             if not stop.is_set():

@@ -107,7 +107,7 @@ def check_web(config: DaemonConfig) -> str:
     web = settings_of(config, "web").web
     if web.password_file is not None:
         read_password(web.password_file)
-    with open_port(web.host, web.port) as listener:
+    with open_port(web.host, web.port, configured=True) as listener:
         return f"{address_of(listener)} is free"
 
 

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from htsat_edge.configs import CONFIGS
 from htsat_edge.runtime.common import safe_yaml
 from htsat_edge.runtime.common.errors import HtsatEdgeError
-from htsat_edge.runtime.common.suggest import suggest
+from htsat_edge.runtime.common.suggest import nearest
 from htsat_edge.runtime.common.text import listed
 from htsat_edge.runtime.common.urls import without_user
 
@@ -122,7 +122,7 @@ def parse(path: Path, content: Any, model: type[Model]) -> Model:
 def _describe(error: Any, model: type[BaseModel]) -> str:
     match error["type"]:
         case "extra_forbidden":
-            return f"unknown key{suggest(str(error['loc'][-1]), _keys(model))}"
+            return f"unknown key{_meant_key(error['loc'], model)}"
         case "missing":
             return "key is missing"
         case "too_short" | "too_long":  # which say how many there are
@@ -161,16 +161,37 @@ def _shown(value: Any) -> str:
     return without_user(repr(value))
 
 
-def _keys(model: type[BaseModel]) -> list[str]:
-    """Return every key that may be anywhere in the file."""
-    return [field.alias or name for part in _sections(model) for name, field in part.model_fields.items()]
+def _meant_key(place: Sequence[Any], model: type[BaseModel]) -> str:
+    """Return ", meant X?" with a key of the section, or with that of another one and its path."""
+    path_of: dict[str, str] = {}
+    for path in _paths(model):
+        path_of.setdefault(path.rpartition(".")[2], path)
+    here: list[type[BaseModel]] = [model]
+    for step in place[:-1]:  # those that are no keys of a section number its items, or name them
+        here = [part for one in here for key, parts in _fields(one) if key == step for part in parts] or here
+    path_of |= {key: key for one in here for key, _ in _fields(one)}
+    found = nearest(str(place[-1]), path_of)
+    return "" if found is None else f", meant {path_of[found]}?"
+
+
+def _paths(model: type[BaseModel]) -> Iterator[str]:
+    """Yield every key that may be anywhere in the file, with the keys of its sections."""
+    for key, parts in _fields(model):
+        yield key
+        yield from (f"{key}.{path}" for part in parts for path in _paths(part))
+
+
+def _fields(model: type[BaseModel]) -> Iterator[tuple[str, list[type[BaseModel]]]]:
+    """Yield each key of a section, and the sections that it may hold."""
+    for name, field in model.model_fields.items():
+        yield field.alias or name, _parts(field.annotation)
 
 
 def _sections(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
     """Yield a model, and those of all sections in it."""
     yield model
-    for field in model.model_fields.values():
-        for part in _parts(field.annotation):
+    for _, parts in _fields(model):
+        for part in parts:
             yield from _sections(part)
 
 

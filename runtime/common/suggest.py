@@ -11,9 +11,15 @@ NEAR = 0.65
 
 def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """Return ", meant X?" with the known name nearest to `name`, upper and lower case alike, else `otherwise`."""
+    found = nearest(name, known)
+    return otherwise if found is None else f", meant {found}?"
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name nearest to `name`, upper and lower case alike; None where all are far off."""
     by_name = {one.casefold(): one for one in known}
     found = difflib.get_close_matches(name.casefold(), by_name, n=1, cutoff=NEAR)
-    return f", meant {by_name[found[0]]}?" if found else otherwise
+    return by_name[found[0]] if found else None
 
 
 def known_as(name: str, known: Iterable[str]) -> str:

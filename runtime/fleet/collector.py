@@ -129,8 +129,8 @@ class FleetCollector:
         if has_come:
             self._write()
         has_kept_house = self._keep_house()
-        if self._writer.has_lost_devices:  # what is retained comes with a subscription only
-            self._writer.has_lost_devices = False
+        if self._writer.has_reopened:  # what is retained comes with a subscription only
+            self._writer.has_reopened = False
             self._subscribe()
         return has_come or has_kept_house
 
@@ -262,11 +262,13 @@ class FleetCollector:
         self._counts.clear()
         self._writer.counts.clear()
         left_out = counts["unreadable"] + counts["refused"]
+        silent = self._writer.count_silent(time.time() if self.link.connected else self.link.since)
         logger.info(
-            "%s, %d online; in the last minute %d messages stored, %d came again, %d left out; %d wait; "
+            "%s, %d online%s; in the last minute %d messages stored, %d came again, %d left out; %d wait; "
             "slowest write %d ms%s",
             plural(len(devices), "device"),
-            sum(online is True for _, online, _ in devices),
+            sum(online is True for _, online, _ in devices) - silent,
+            f", {silent} silent" if silent else "",
             counts["stored"],
             counts["repeated"],
             left_out,

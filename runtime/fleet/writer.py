@@ -66,8 +66,10 @@ class FleetWriter:
         """Numbers of sessions, by device and uid."""
         self._known: set[str] = set()
         """What has shown that it is a device."""
-        self.has_lost_devices = False
-        """Whether the store was deleted, replaced or made anew: what was known of devices must be published again."""
+        self._has_been_open = False
+        self.has_reopened = False
+        """Whether the store was opened again: it may have been deleted or restored meanwhile, and what devices say of
+        themselves must be published again."""
         self._begun: dict[str, tuple[str, float]] = {}
         """The session of each device, and when that began, by the last it has said of itself."""
         self._held: dict[str, tuple[bool, float]] = {}
@@ -156,6 +158,11 @@ class FleetWriter:
         with self._writing() as database:
             return database.fleet()
 
+    def count_silent(self, as_of: float) -> int:
+        """Return how many devices say nothing, although they are online; `as_of` is when the broker was reached."""
+        with self._writing() as database:
+            return database.count_silent(as_of)
+
     def look(self) -> None:
         """Leave a file that is no longer the one at its path: another program might play its log into that."""
         if self._file is not None and self._database is not None and self._file.leave_lost(self._database):
@@ -210,8 +217,8 @@ class FleetWriter:
             if self._file is not None:
                 self._file.refuse_foreign()
             self._database = FleetDatabase(self._place)
-            known, self._known = self._known, {device for device, _, _ in self._database.fleet()}
-            self.has_lost_devices |= not known <= self._known
+            self._known = {device for device, _, _ in self._database.fleet()}
+            self.has_reopened, self._has_been_open = self._has_been_open, True
             if self._file is not None:
                 self._file.note_opened()
         return self._database

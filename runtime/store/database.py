@@ -272,10 +272,12 @@ class Database:
             row = self._connection.execute(ask, (before, MOST_PRUNED)).fetchone()
             is_more = is_more or row is not None
             self._connection.execute(f"DELETE {old} AND stored_at <= ?", (before, before if row is None else row[0]))
+            self._connection.settle()
         unused = " AND ".join(
             f"NOT EXISTS (SELECT 1 FROM {table} WHERE {table}.session = sessions.id)" for table in DATED
         )
         self._connection.execute(f"DELETE FROM sessions WHERE started_at < ? AND {unused}", (before,))
+        self._connection.settle()
         self._connection.execute("DELETE FROM setups WHERE id NOT IN (SELECT setup FROM in_force)")
         return is_more
 

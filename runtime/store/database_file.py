@@ -72,8 +72,9 @@ class DatabaseFile:
         kept = ""
         was_moved = file_id(self._real) != self._opened  # else a symbolic link was
         if was_moved and has_log:
-            # SQLite would take it for the log of what is at the path now, and write its pages there.
-            aside = self._free_name("replaced", "-wal")
+            # SQLite would take it for the log of what is there now, and write its pages into that. It stays in its
+            # folder: where a link leads to another one, that may be on another disk.
+            aside = _free_name(self._real, "replaced", "-wal")
             self._log.rename(aside)
             kept = f"; its log is kept as {aside.name}"
         _close(database)
@@ -86,7 +87,8 @@ class DatabaseFile:
         path = self._path
         if file_id(path) != self._opened and not has_mark(path):
             raise error
-        real, aside = path.resolve(), self._free_name("damaged")
+        real = path.resolve()
+        aside = _free_name(real, "damaged")
         for end in WHOLE:
             with suppress(FileNotFoundError):
                 real.with_name(real.name + end).rename(aside.with_name(aside.name + end))
@@ -96,10 +98,11 @@ class DatabaseFile:
     def _log(self) -> Path:
         return self._real.with_name(f"{self._real.name}-wal")
 
-    def _free_name(self, reason: str, suffix: str = "") -> Path:
-        real, moment = self._path.resolve(), int(time.time())
-        names = (real.with_name(f"{real.name}.{reason}-{number}{suffix}") for number in itertools.count(moment))
-        return next(name for name in names if not os.path.lexists(name))
+
+def _free_name(file: Path, reason: str, suffix: str = "") -> Path:
+    numbers = itertools.count(int(time.time()))
+    names = (file.with_name(f"{file.name}.{reason}-{number}{suffix}") for number in numbers)
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def _close(database: Database) -> None:

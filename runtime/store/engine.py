@@ -86,6 +86,9 @@ class StoreConnection(Protocol):
     def begin(self) -> None:
         """Begin to write; nobody else can until this has ended."""
 
+    def settle(self) -> None:
+        """Wait until what was executed since `begin` is done, where it may not be."""
+
     def commit(self) -> None:
         """Have all that was written since `begin` on the disk."""
 

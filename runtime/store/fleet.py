@@ -20,6 +20,17 @@ DAY_S = 86_400.0
 LATE_S = 3900.0
 """A device says how much of an hour was heard when it is over."""
 
+SILENT_S = 300.0
+"""After which a device is silent that has not said how often it speaks; of others, after MISSED of these times."""
+MISSED = 3
+
+
+class SaidPace(BaseModel):
+    """How often a device says how it gets on."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    health_s: Annotated[float, Field(gt=0)]
+
 
 class SaidCoverage(BaseModel):
     """How much of a time a device says was heard."""
@@ -51,10 +62,8 @@ class CoveredHour(NamedTuple):
 
 def read_devices(database: StoreConnection, now: float, device: str | None = None) -> list[FleetDevice]:
     """Return the devices, by their topics; or only the one with this topic, if it is known."""
-    today, coverage = (
-        _events_since(database, midnight(*time.localtime(now)[:3]), device),
-        _coverage(database, now, device),
-    )
+    today = _events_since(database, midnight(*time.localtime(now)[:3]), device)
+    coverage = _coverage(database, now, device)
     chosen = chosen_by(device=device)
     rows = database.execute(
         "SELECT device, place, info, info_at, health, health_at, online, online_at, last_at, lost FROM devices "
@@ -78,6 +87,37 @@ def read_devices(database: StoreConnection, now: float, device: str | None = Non
         )
         for device, place, info, info_at, health, health_at, online, online_at, last_at, lost in rows
     ]
+
+
+def is_silent(online: bool | None, online_at: float | None, spoke_at: float, info: object, as_of: float) -> bool:
+    """Return whether a device says nothing, although it counts as online.
+
+    A broker that has lost power no longer knows of which devices it is to publish that they are gone.
+
+    Parameters
+    ----------
+    online, online_at
+        Whether it counts as online, and since when.
+    spoke_at
+        When it said something last; 0 where it never has.
+    info
+        What it has said that it is.
+    as_of
+        When its broker was reached last: where that is away, its devices are not silent.
+    """
+    patience_s = SILENT_S
+    with suppress(ValidationError):  # devices of other versions may say it otherwise
+        patience_s = MISSED * SaidPace.model_validate(info).health_s
+    return online is True and 0 < max(spoke_at, online_at or 0.0) < as_of - patience_s
+
+
+def count_silent(database: StoreConnection, as_of: float) -> int:
+    """Return how many devices are silent (`is_silent`)."""
+    rows = database.execute("SELECT online_at, health_at, last_at, info FROM devices WHERE online = 1").fetchall()
+    return sum(
+        is_silent(True, online_at, max(health_at or 0.0, last_at or 0.0), _parsed(info), as_of)
+        for online_at, health_at, last_at, info in rows
+    )
 
 
 def read_place_counts(database: StoreConnection, from_at: float, to_at: float) -> list[PlaceCount]:

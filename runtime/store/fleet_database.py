@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from htsat_edge.runtime.store.database import Database
 from htsat_edge.runtime.store.engine import StorePlace
+from htsat_edge.runtime.store.fleet import count_silent
 from htsat_edge.runtime.store.numbers import SeenNumbers
 from htsat_edge.runtime.store.problems import ContentError, StoreError
 
@@ -120,6 +121,10 @@ class FleetDatabase(Database):
         """Return each device, whether it is connected, and how many messages of it never came."""
         rows = self._connection.execute("SELECT device, online, lost FROM devices ORDER BY device").fetchall()
         return [(device, None if online is None else bool(online), lost) for device, online, lost in rows]
+
+    def count_silent(self, as_of: float) -> int:
+        """Return how many devices say nothing, although they are connected; `as_of` is when the broker was reached."""
+        return count_silent(self._connection, as_of)
 
     def _begin(self, session: int, number: int) -> _SessionNumbers:
         """Return the numbers of a session of which none has come."""

@@ -43,6 +43,8 @@ CAUSES = {
 """By what the server says, as patterns, in English; else that itself."""
 TOO_MUCH = "54"
 """How the codes of errors begin where content is beyond what a server can hold, such as a text beyond an index."""
+MOST_UNANSWERED = 100
+"""Statements of a transaction for whose answers nobody has waited; they have the time of one together."""
 SPARE_S = 5.0
 """Beyond what a server has given up by itself: by then it has said so, unless it is frozen."""
 LOOK_S = 1.0
@@ -72,6 +74,9 @@ class PostgresConnection:
         self._kinds = psycopg.errors
         self._pipeline = psycopg.Pipeline.is_supported()
         self._begun = ExitStack()
+        self._unsettled: psycopg.Pipeline | None = None
+        """Where statements of a transaction wait for their answers."""
+        self._unanswered = 0
         self._too_long = (
             f"the server takes longer than {longest_s:g} s, or somebody else writes; try again"
             if to_write
@@ -80,8 +85,8 @@ class PostgresConnection:
         self._guard = FrozenServerGuard(longest_s + SPARE_S)
         with self._explained():
             self._connection = psycopg.connect(url.url, autocommit=True, **self._settings(psycopg))
-        self._guard.watch(self._connection.fileno())
         try:
+            self._guard.watch(self._connection.fileno())
             self.execute(
                 f"SET statement_timeout = {longest_s * 1000:.0f}; SET client_min_messages = warning; "
                 f"{KEEP_ALIVE}; SET default_transaction_read_only = {'off' if to_write else 'on'}"
@@ -97,7 +102,10 @@ class PostgresConnection:
                 rows = self._connection.execute(statement.encode())
             else:
                 rows = self._connection.execute(_translated(statement), values)
-            return PostgresRows(rows, self._explained)
+        self._unanswered += 1
+        if self._unanswered >= MOST_UNANSWERED:
+            self.settle()
+        return PostgresRows(rows, self._explained)
 
     def floor(self, expression: str) -> str:
         """Return SQL for a positive number without its fraction; PostgreSQL's CAST would round it."""
@@ -114,10 +122,18 @@ class PostgresConnection:
             self.execute(f"SELECT pg_advisory_xact_lock({ONE_WRITER})")
             if self._pipeline:
                 with self._explained():
-                    self._begun.enter_context(self._connection.pipeline())
+                    self._unsettled = self._begun.enter_context(self._connection.pipeline())
+                    self._begun.callback(setattr, self, "_unsettled", None)
         except BaseException:
             self.roll_back()
             raise
+
+    def settle(self) -> None:
+        """Wait until what was executed since `begin` is done: it has the time of one statement together."""
+        self._unanswered = 0
+        if self._unsettled is not None:
+            with self._explained():
+                self._unsettled.sync()
 
     def commit(self) -> None:
         """Have all that was written since `begin` on the disk."""
@@ -248,9 +264,15 @@ def refuse_bad_url(key: str, url: PostgresUrl) -> None:
     with needing(*NEEDED):
         import psycopg
     try:
-        hosts = str(psycopg.conninfo.conninfo_to_dict(url.url).get("host") or "")
+        given = psycopg.conninfo.conninfo_to_dict(url.url)
+        hosts = str(given.get("host") or given.get("hostaddr") or "")
         nowhere = ",".join(NOWHERE for _ in hosts.split(","))  # as many: there may be a port for each
-        psycopg.connect(url.url, host=nowhere, hostaddr="").close()
+        ours: dict[str, Any] = {"host": nowhere, "hostaddr": ""}
+        if not hosts:
+            ours["port"] = ""  # the hosts of a service, or of the environment, may be many
+        if given.get("gssencmode", "require") == "require":
+            ours["gssencmode"] = "disable"  # Kerberos encrypts no connection to a folder
+        psycopg.connect(url.url, **ours).close()
     except psycopg.Error as error:
         if NOT_THERE not in str(error):
             raise HtsatEdgeError(f"{key}: {url}: cannot be used ({_essence(url, error)}); mend the URL") from None

@@ -21,7 +21,7 @@ class SqliteConnection(sqlite3.Connection):
     """A connection to a database of SQLite."""
 
     file: FileId | None = None
-    """Which file it has open, whatever its name."""
+    """Which file it has open, whatever its name; None once it is closed."""
 
     def floor(self, expression: str) -> str:
         """Return SQL for a positive number without its fraction."""
@@ -30,6 +30,9 @@ class SqliteConnection(sqlite3.Connection):
     def begin(self) -> None:
         """Begin to write; nobody else can until this has ended."""
         self.execute("BEGIN IMMEDIATE")
+
+    def settle(self) -> None:
+        """Do nothing: what was executed is done."""
 
     def commit(self) -> None:
         """Have all that was written since `begin` on the disk."""
@@ -41,10 +44,9 @@ class SqliteConnection(sqlite3.Connection):
             self.execute("ROLLBACK")
 
     def close(self) -> None:
-        """Close it."""
+        """Close it; without a lock, since Python may do so anywhere, of one that nobody has any more."""
         super().close()
-        with _OPENING:
-            _OPEN.discard(self)
+        self.file = None
 
 
 _OPENING = threading.Lock()

@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from htsat_edge.runtime.common.text import in_one_line
+from htsat_edge.runtime.store.fleet import is_silent
 from htsat_edge.runtime.store.records import FleetDevice, PlaceCount
 from htsat_edge.runtime.web.device_pages import split_address
 from htsat_edge.runtime.web.fleet_schemas import DeviceState, DeviceSummary, PlaceLabel, PlaceSummary
@@ -33,7 +34,6 @@ class ReportedProfile(Reported):
     backend: Name | None = None
     bundle: Name | None = None
     page: str | None = None
-    health_s: float | None = None
 
 
 class ReportedSource(Reported):
@@ -65,9 +65,6 @@ class ReportedHealth(Reported):
     outputs: list[ReportedOutput] = []
 
 
-SILENT_S = 300.0
-"""After which a device is silent that has not said how often it speaks; of others, after MISSED of these times."""
-MISSED = 3
 STATES: dict[bool | None, DeviceState] = {None: "unknown", True: "online", False: "offline"}
 Said = TypeVar("Said", bound=Reported)
 
@@ -89,7 +86,8 @@ def summary_of(device: FleetDevice, as_of: float) -> DeviceSummary:
     `as_of` is when its broker was reached last: where that is away, its devices are not silent.
     """
     profile = said(ReportedProfile, device.info) or ReportedProfile()
-    state = "silent" if is_silent(device, profile, as_of) else STATES[device.online]
+    silent = is_silent(device.online, device.online_at, spoke_at(device), device.info, as_of)
+    state = "silent" if silent else STATES[device.online]
     health = said(ReportedHealth, device.health) if state == "online" else None
     unread = state == "online" and device.health is not None and health is None
     now = health or ReportedHealth()
@@ -116,16 +114,6 @@ def summary_of(device: FleetDevice, as_of: float) -> DeviceSummary:
         events_today=device.events_today,
         lost=device.lost,
     )
-
-
-def is_silent(device: FleetDevice, profile: ReportedProfile, as_of: float) -> bool:
-    """Return whether a device says nothing, although it counts as online.
-
-    A broker that has lost power no longer knows of which devices it is to publish that they are gone.
-    """
-    heard_at = max(spoke_at(device), device.online_at or 0.0)
-    patience_s = MISSED * profile.health_s if profile.health_s else SILENT_S
-    return device.online is True and 0 < heard_at < as_of - patience_s
 
 
 def spoke_at(device: FleetDevice) -> float:

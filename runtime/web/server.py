@@ -70,7 +70,7 @@ def serve(settings: PageSettings, begun: Callable[[str], None]) -> None:
         The port cannot be listened on, or the password cannot be read.
     """
     server = PageServer(make_app(settings))
-    listener = open_port(settings.web.host, settings.web.port)
+    listener = open_port(settings.web.host, settings.web.port, configured=settings.config is not None)
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
@@ -83,15 +83,20 @@ def serve(settings: PageSettings, begun: Callable[[str], None]) -> None:
         asyncio.run(run())
 
 
-def open_port(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; raise an HtsatEdgeError where that cannot be."""
+def open_port(host: str, port: int, configured: bool = False) -> socket.socket:
+    """Return a socket that listens; raise an HtsatEdgeError where that cannot be.
+
+    `configured` says that a configuration has the port, for the message, and not the option of a command.
+    """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         reason, other = error.strerror or error, 8482 if port == 8481 else 8481
-        advice = f"take another port: --port {other}"
-        raise HtsatEdgeError(f"web: {host}:{port}: cannot be listened on: {reason}; {advice}") from None
+        advice = f"web: {{port: {other}}}" if configured else f"--port {other}"
+        raise HtsatEdgeError(
+            f"web: {host}:{port}: cannot be listened on: {reason}; take another port: {advice}"
+        ) from None
 
 
 def address_of(listener: socket.socket) -> str:

@@ -3,6 +3,7 @@
 import http.client
 import json
 import signal
+import socket
 import sqlite3
 import subprocess
 from contextlib import closing
@@ -10,7 +11,10 @@ from contextlib import closing
 import pytest
 import yaml
 
+from htsat_edge.runtime.commands.collect import check_page
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.programs import command_of
+from htsat_edge.runtime.fleet.config import CollectorConfig
 from htsat_edge.runtime.store.schema import has_mark
 
 
@@ -132,6 +136,30 @@ def test_check_says_what_is_ready(broker, write_config, command, free_port, tmp_
     assert f"fix  broker: mqtt 127.0.0.1:{port}: the broker cannot be reached" in out
     assert "fix  store: " in out
     assert not (tmp_path / "fleet.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (None, "page_password: .*/pages: cannot be read: No such file or directory"),
+        ("htsat-edge-scrypt:1:1:1:a:b", "page_password: is the hash that --set-password writes, and wants the"),
+        ("sesame", "web: .*: cannot be listened on: .*; take another port: web: {port: 8481}$"),
+    ],
+)
+def test_a_page_that_cannot_be_served_says_which_key_is_wrong(tmp_path, content, error):
+    pytest.importorskip("fastapi")
+    path = tmp_path / "pages"
+    if content is not None:
+        path.write_text(content)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        sections = {
+            "web": {"port": taken.getsockname()[1]},
+            "page_password": {"file": path},
+            "page_hosts": ["barn.lan"],
+        }
+        config = CollectorConfig.model_validate({"broker": {"host": "x"}, "store": {"path": "fleet.db"}, **sections})
+        with pytest.raises(HtsatEdgeError, match=f"^{error}"):
+            check_page(config, config.web)
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,9 @@ def test_what_it_refuses(command, store, tmp_path, free_port):
     assert "a password is needed; write one with" in refused("--config", config)
     config.write_text(f"{section}{{host: 0.0.0.0, password_file: {tmp_path / 'none'}}}")
     assert "no such file; write it with" in refused("--config", config)
+    config.write_text(f"{section}{{port: {free_port}}}")
+    with socket.create_server(("127.0.0.1", free_port)):
+        assert "take another port: web: {port: 8481}" in refused("--config", config)
     config.write_text(f"{section}{{host: 192.0.2.1, port: {free_port}, password_file: {tmp_path / 'password'}}}")
     (tmp_path / "password").touch(0o600)
     assert "is no hash of a password" in refused("--config", config)

@@ -52,6 +52,8 @@ def test_a_file_is_read(path):
         ("hop: 1", "hop: unknown key, meant hop_s?"),
         ("mqtt: {hst: broker}", "mqtt.host: key is missing"),
         ("mqtt: {host: broker, pasword: x}", "mqtt.pasword: unknown key, meant password?"),
+        ("pasword: x", "pasword: unknown key, meant mqtt.password?"),
+        ("mqtt: {host: broker, hop: 1}", "mqtt.hop: unknown key, meant hop_s?"),
         ("hop_s: 0", "hop_s: Input should be greater than 0, not 0"),
         ("[1]", "wants keys (hop_s, mqtt), not a list"),
     ],

@@ -174,6 +174,17 @@ def test_what_is_no_message_is_left_out_and_counted(make_store, make_device, col
     wait_for(lambda: sum(int(line.split(" left out")[0].split()[-1]) for line in lines(caplog)) == 7)
 
 
+def test_a_device_that_says_nothing_is_not_online(make_store, make_device, collect, wait_for, caplog, monkeypatch):
+    monkeypatch.setattr(f"{COLLECTOR}.LINE_S", 0.2)
+    device = make_device()
+    collect(make_store())
+    device.introduce()
+    device.say("status", "online", retain=True)
+    wait_for(lambda: "1 device, 1 online; in the last minute" in caplog.text)
+    monkeypatch.setattr("htsat_edge.runtime.store.fleet.SILENT_S", -1.0)
+    wait_for(lambda: "1 device, 0 online, 1 silent; in the last minute" in caplog.text)
+
+
 def lines(caplog):
     return [record.getMessage() for record in caplog.records if "in the last minute" in record.getMessage()]
 

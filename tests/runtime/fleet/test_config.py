@@ -56,6 +56,7 @@ def test_collector_yaml_has_every_key():
         ({"web": {"socket": "live"}}, "web.socket: is a key of a device's page alone"),
         ({"store": {"url": "postgresql://me:sesame@host/fleet"}}, "store.url: "),
         ({"brokr": {}}, "brokr: unknown key, meant broker?"),
+        ({"client_id": "x"}, "client_id: unknown key, meant broker.client_id?"),
     ],
 )
 def test_what_is_wrong_is_one_line_without_a_secret(tmp_path, section, error):

@@ -178,20 +178,18 @@ def test_what_a_server_that_was_restarted_has_cut_is_made_again(make_store, post
     writer.close()
 
 
-def test_a_database_that_is_made_anew_has_lost_its_devices(make_store, postgres):
+def test_what_devices_have_said_is_asked_for_where_a_database_is_made_anew(make_store, postgres):
     store = make_store("postgresql")
     name = store.place.url.rpartition("/")[2]
     with closing(FleetWriter(store.place)) as writer:
         writer.write([report_of("barn", "first", 1, "start")])
-        writer.close()
-        writer.devices()
-        assert not writer.has_lost_devices
+        assert not writer.has_reopened
         postgres.ask("postgres", f"DROP DATABASE {name} WITH (FORCE)")
         postgres.ask("postgres", f"CREATE DATABASE {name}")
         with pytest.raises(StoreError):
             writer.devices()
         assert writer.devices() == []
-        assert writer.has_lost_devices
+        assert writer.has_reopened
 
 
 def test_a_server_that_is_away_is_tried_again(free_port, caplog):

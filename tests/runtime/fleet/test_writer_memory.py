@@ -91,7 +91,7 @@ def test_a_batch_that_is_refused_makes_nobody_forget_the_devices(fleet_store):
     writer.write([message("yard", 1), thief])
     writer.close()
     assert writer.counts == {"stored": 2, "refused": 2}
-    assert not writer.has_lost_devices
+    assert not writer.has_reopened
     rows = fleet_store.ask("SELECT device, online, health FROM devices ORDER BY device")
     assert rows == [("barn", None, '{"load": 1}'), ("gate", 1, None), ("yard", 1, None)]
 

@@ -40,6 +40,17 @@ def test_what_never_comes_is_counted_until_it_does(fleet):
     assert lost(fleet) == {"barn": 0}
 
 
+def test_who_is_online_and_says_nothing_is_counted(fleet):
+    often = '{"health_s": 20}'
+    with fleet.database as database:
+        for device, info, online in [("barn", often, True), ("gate", "[", True), ("yard", often, False)]:
+            database.put_info(device, info, None, AT)
+            database.set_online(device, online, AT)
+        assert [database.count_silent(AT + after_s) for after_s in (60, 61, 301)] == [0, 1, 2]
+        database.put_health("barn", "{}", AT + 250)
+        assert database.count_silent(AT + 301) == 1
+
+
 def test_a_new_device_begins_with_what_comes_first(fleet):
     """Nothing was there to take what it had sent before; of its later sessions all is counted."""
     assert fleet.take(40, 41) == [40, 41]

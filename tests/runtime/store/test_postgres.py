@@ -170,6 +170,7 @@ def frozen(server, url, monkeypatch):
 
 def test_a_frozen_server_is_given_up(frozen, refused, url, monkeypatch):
     """Whatever is waited for; else neither a log nor SIGTERM would be heeded."""
+    FleetDatabase(url).close()  # to make the tables may take longer
     monkeypatch.setattr("htsat_edge.runtime.store.database.WRITE_S", 0.2)
     monkeypatch.setattr(connect, "LONGEST_S", 0.2)
 
@@ -187,6 +188,18 @@ def test_a_frozen_server_is_given_up(frozen, refused, url, monkeypatch):
         refused(lambda _: reader.info(), url, "the server has not answered for 0.4 s")
     with pytest.raises(StoreError):  # what is frozen has begun to write, and nobody else can
         put_verdicts(url, [])
+
+
+def test_a_server_that_works_is_not_given_up(url, monkeypatch):
+    """However long all the statements of a transaction take, each within its time."""
+    monkeypatch.setattr(postgres, "SPARE_S", 0.5)
+    monkeypatch.setattr(postgres, "LOOK_S", 0.05)
+    monkeypatch.setattr(postgres, "MOST_UNANSWERED", 2)
+    with closing(postgres.PostgresConnection(url, to_write=True, longest_s=0.5)) as database:
+        database.begin()
+        for _ in range(6):
+            database.execute("SELECT pg_sleep(0.2)")
+        database.commit()
 
 
 def test_a_text_too_long_for_an_index_is_told_apart_from_a_server_that_is_gone(refused, url):

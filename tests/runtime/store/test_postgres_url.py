@@ -18,6 +18,7 @@ pytest.importorskip("psycopg", reason="needs psycopg: pip install htsat-edge[fle
         "db/sounds?sslmode=zzz",
         "db/sounds?connect_timeout=soon",
         "db/sounds?service=none",
+        "db/sounds?gssencmode=never",
         "db/%zz",
         "[::1/sounds",
     ],
@@ -33,8 +34,23 @@ def test_a_url_that_waiting_never_mends(tail):
 
 
 @pytest.mark.parametrize(
-    "tail", ["nowhere.invalid/sounds", "one,two:5433/sounds", "one:1,two:2/x?hostaddr=::1,::1", "/x"]
+    "tail",
+    [
+        "nowhere.invalid/sounds",
+        "one,two:5433/sounds",
+        "one:1,two:2/x?hostaddr=::1,::1",
+        "/x?hostaddr=::1,::1&port=1,2",
+        "/x",
+        "one/x?gssencmode=require",
+    ],
 )
 def test_a_url_whose_server_may_come(tail):
     """No server is asked, and no name is looked up."""
     refuse_bad_url("store.url", PostgresUrl(f"postgresql://fleet:sesame-4711@{tail}"))
+
+
+def test_a_url_whose_servers_are_those_of_a_service(tmp_path, monkeypatch):
+    services = tmp_path / "services"
+    services.write_text("[fleet]\nhost=one,two\nport=1,2\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    refuse_bad_url("store.url", PostgresUrl("postgresql:///x?service=fleet"))

@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from htsat_edge.runtime.store.reader import StoreReader
 from htsat_edge.runtime.store.records import EventFilter, Verdict
 from htsat_edge.runtime.store.schema import check_version, has_mark
+from htsat_edge.runtime.store.sqlite import kept_from_opening
 from htsat_edge.runtime.store.verdicts import put_verdicts
 
 ANOTHER_PROGRAM = """
@@ -68,3 +70,21 @@ def test_what_this_process_has_closed_is_looked_at_again(filler):
     with closing(sqlite3.connect(filler.path)) as database:
         database.execute("PRAGMA application_id = 1234")
     assert not has_mark(filler.path)
+
+
+def test_one_may_be_closed_while_another_one_is_opened(filler, monkeypatch):
+    """By the same thread: Python closes one that nobody has any more wherever it likes."""
+
+    def close_within():
+        with kept_from_opening(filler.path) as was_open:
+            filler.database.close()
+        with kept_from_opening(filler.path) as is_open:
+            found.append((was_open, is_open))
+
+    found = []
+    thread = threading.Thread(target=close_within, daemon=True)
+    with monkeypatch.context() as patch:  # one that is stuck holds a lock of its own
+        patch.setattr("htsat_edge.runtime.store.sqlite._OPENING", threading.Lock())
+        thread.start()
+        thread.join(10)
+    assert found == [(True, False)]

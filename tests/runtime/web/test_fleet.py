@@ -175,6 +175,7 @@ def test_what_is_wrong_with_a_device():
         (None, 299, "online"),
         (None, 301, "silent"),
         ({"health_s": "often"}, 301, "silent"),
+        ({"health_s": -1.0}, 299, "online"),
     ],
 )
 def test_a_device_of_which_the_broker_alone_says_that_it_is_there(info, spoke_s, state):

@@ -38,6 +38,7 @@ class BrokerClient:
         *,
         clean_session: bool = True,
         manual_ack: bool = False,
+        mqtt_5: bool = False,
     ) -> None:
         """Prepare to connect.
 
@@ -53,6 +54,8 @@ class BrokerClient:
             Whether the broker forgets this client when it is away.
         manual_ack
             Whether `paho.ack` confirms what comes, in place of paho.
+        mqtt_5
+            Whether to speak MQTT 5, which not every broker does, in place of 3.1.1; it always forgets this client.
         """
         with needing(key, "paho-mqtt", 'pip install "htsat-edge[mqtt]"'):
             import paho.mqtt.client as paho
@@ -65,14 +68,16 @@ class BrokerClient:
         """Whether the broker had kept what came for this client, at the last connection."""
         self.fault = ""
         """Why there is no connection, where waiting does not mend it."""
-        self._reason = UNREACHABLE
-        self._running_s = 0.0
+        self._reason, self._running_s = UNREACHABLE, 0.0
         self.paho: Any = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=clean_session, manual_ack=manual_ack
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=None if mqtt_5 else clean_session,  # MQTT 5 has no such flag
+            protocol=paho.MQTTv5 if mqtt_5 else paho.MQTTv311,
+            manual_ack=manual_ack,
         )
         self.paho.on_pre_connect = lambda *_: self.connected.clear()
-        self.paho.on_connect = self._on_connect
-        self.paho.on_connect_fail = self._on_connect_fail
+        self.paho.on_connect, self.paho.on_connect_fail = self._on_connect, self._on_connect_fail
         self.paho.on_disconnect = self._on_disconnect
         self.paho.reconnect_delay_set(1, LONGEST_RETRY_S)
 

@@ -13,13 +13,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from htsat_edge.runtime.common.rate_limit import RepeatedWarnings
-from htsat_edge.runtime.common.text import in_one_line, shown
+from htsat_edge.runtime.common.suggest import suggest
+from htsat_edge.runtime.common.text import in_one_line, listed, shown
 from htsat_edge.runtime.daemon.config.section import Share
 from htsat_edge.runtime.daemon.control import Command, InvalidCommand, SetListening, SetThreshold
 from htsat_edge.runtime.daemon.outputs.mqtt.broker import Publication
 from htsat_edge.runtime.daemon.outputs.mqtt.topics import Topics
 
 BY = "MQTT"
+LISTENING, THRESHOLD = "listening/set", "threshold/set"
 MOST_WAITING = 1000
 """Commands; where more come the oldest are dropped, since the last counts."""
 MOST_SHOWN = 100
@@ -59,13 +61,13 @@ class CommandTopics:
         self._warnings = RepeatedWarnings(logger)
         self._readers: dict[str, Any] = {}
         for source in listening:
-            self._readers[topics.of_source(source, "listening/set")] = partial(read_listening, source)
-            self._readers[topics.of_source(source, "threshold/set")] = partial(read_threshold, source)
+            self._readers[topics.of_source(source, LISTENING)] = partial(read_listening, source)
+            self._readers[topics.of_source(source, THRESHOLD)] = partial(read_threshold, source)
 
     @property
     def filters(self) -> list[str]:
-        """Topics to subscribe to."""
-        return [*self._readers]
+        """What to subscribe to: also the topics of sources that there are not, so that an order is never ignored."""
+        return [self._topics.of_any_source(last) for last in (LISTENING, THRESHOLD)]
 
     def states(self) -> Iterator[Publication]:
         """Yield whether each source is listened to."""
@@ -81,7 +83,7 @@ class CommandTopics:
         """Take what has come, without waiting; return whether it is a command."""
         read = self._readers.get(topic)
         if read is None:
-            return False
+            return self._reject(topic, content)
         if not content:  # whoever deletes a retained message publishes an empty one
             return True
         if retained:
@@ -94,6 +96,17 @@ class CommandTopics:
             self._warnings.warn(topic, f"{topic}: is retained there, and not taken; publish it without that")
         else:
             self._put(command)
+        return True
+
+    def _reject(self, topic: str, content: bytes) -> bool:
+        """Reject a command to a source that there is not; return whether it is one."""
+        parts = filter(None, (self._topics.source_of(topic, last) for last in (LISTENING, THRESHOLD)))
+        if (source := next(parts, None)) is None:
+            return False
+        if content:
+            name, known = in_one_line(shown(source), MOST_SHOWN), self._topics.sources
+            others = suggest(name, known, f"; there are {listed(known)}")
+            self._put(InvalidCommand(f"{name}: there is no such source{others}"))
         return True
 
     def _put(self, command: Command) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.message import Message
 from htsat_edge.runtime.daemon.config import MqttConfig
 from htsat_edge.runtime.daemon.control import Command
@@ -19,6 +20,7 @@ from htsat_edge.runtime.daemon.outputs.mqtt.broker import BrokerClient, Publicat
 from htsat_edge.runtime.daemon.outputs.mqtt.commands import CommandTopics
 from htsat_edge.runtime.daemon.outputs.mqtt.fleet import DeviceReport, Reported, numbered
 from htsat_edge.runtime.daemon.outputs.mqtt.home_assistant import HomeAssistant, are_few
+from htsat_edge.runtime.daemon.outputs.mqtt.permission import why_refused
 from htsat_edge.runtime.daemon.outputs.mqtt.topics import Topics, identifier
 from htsat_edge.runtime.daemon.outputs.sender import Output
 from htsat_edge.runtime.dsp.events import Event, EventStart
@@ -96,8 +98,11 @@ class Mqtt(Output[Numbered]):
         super().start()
 
     def check(self) -> str:
-        """Connect, publish nothing, and disconnect."""
-        return self._client.check(self.patience_s)
+        """Connect, and publish an empty message that nobody listens for, to learn whether more may be published."""
+        accepted = self._client.check(self.patience_s)
+        if refused := why_refused(self._settings, self._settings.topic, self.patience_s):
+            raise HtsatEdgeError(f"mqtt {self._client.address}: {refused}")
+        return accepted
 
     def offer(self, message: Message) -> None:
         """Take a message, without waiting."""
@@ -212,6 +217,8 @@ class Mqtt(Output[Numbered]):
         connection = self._client.connections  # there may be another one in the meantime
         if self._greeted != connection:
             self._greet()
+            if not self._greeted:
+                self._report_refusal()
             self._greeted = connection
         for key, due_s in list(self._off_s.items()):
             if time.monotonic() >= due_s:
@@ -225,6 +232,12 @@ class Mqtt(Output[Numbered]):
         if self.report is not None:
             for publication in self.report.due(self._topics):
                 self._publish([publication])
+
+    def _report_refusal(self) -> None:
+        """Report that the broker drops all that is published; no later success is one."""
+        refused = why_refused(self._settings, self._settings.topic, self.patience_s)
+        if refused and self._warnings.warn("refused", f"{self.name}: {refused}"):
+            self._notices.append(refused)
 
     def _greet(self) -> None:
         home, commands = self._home, self.commands

@@ -72,6 +72,11 @@ class Topics:
         self._labels = distinct(every, slug, RESERVED)
 
     @property
+    def sources(self) -> list[str]:
+        """How the sources are called in topics."""
+        return [*self._sources.values()]
+
+    @property
     def status(self) -> str:
         """Topic that says whether the daemon is there."""
         return f"{self._topic}/status"
@@ -99,6 +104,16 @@ class Topics:
     def of_source(self, source: str, last: str) -> str:
         """Return a topic of a source: its `event`, `status`, `level` and so on."""
         return f"{self._topic}/{self._sources[source]}/{last}"
+
+    def of_any_source(self, last: str) -> str:
+        """Return a filter for a topic of every source, also of one that there is not."""
+        return f"{self._topic}/+/{last}"
+
+    def source_of(self, topic: str, last: str) -> str | None:
+        """Return the part of a topic that `of_any_source` fits which stands for the source; None of another topic."""
+        begins, ends = f"{self._topic}/", f"/{last}"
+        part = topic.removeprefix(begins).removesuffix(ends)
+        return part if topic == f"{begins}{part}{ends}" and "/" not in part else None
 
     def state(self, source: str, label: str) -> str:
         """Return the topic that says whether a class of a source is ON or OFF."""

@@ -55,6 +55,23 @@ def test_what_is_neither_on_nor_off_is_shown_in_one_short_line(taken, content):
     assert command.text.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("source", "reason"), [("x\n", r"x\n: there is no such source; there are yard"), ("x" * 60_000, "x …: there is no")]
+)
+def test_an_order_to_a_source_that_is_not_there_is_rejected(taken, source, reason):
+    for last in ("listening/set", "threshold/set"):
+        command = taken(f"htsat-edge/{source}/{last}", "ON")
+        assert reason in command.text
+        assert len(command.text) < 250
+        assert taken(f"htsat-edge/{source}/{last}", "") is None
+
+
+@pytest.mark.parametrize("topic", ["yard/listening/set", "htsat-edge/listening/set", "htsat-edge/a/b/listening/set"])
+def test_what_is_no_command_is_left_to_others(topic):
+    topics = CommandTopics(Topics("htsat-edge", {"yard": []}), {"yard": True}, SimpleQueue(), threading.Event())
+    assert not topics.take(topic, b"ON", False)
+
+
 def test_a_threshold(taken):
     assert taken(THRESHOLD, DOG) == SetThreshold("yard", "Dog", 0.25, "MQTT")
 
@@ -130,6 +147,8 @@ def test_commands_come_through_a_broker_and_states_go_there(broker, obey, wait_f
     wait_for(lambda: broker.last("htsat-edge/gate/listening") == "ON")
     publish(broker, "htsat-edge/gate/threshold/set", DOG)
     assert asked.get(timeout=20) == SetThreshold("gate", "Dog", 0.25, "MQTT")
+    publish(broker, "htsat-edge/gte/threshold/set", DOG)
+    assert asked.get(timeout=20) == InvalidCommand("gte: there is no such source, meant gate?")
     broker.stop()
     broker.heard.clear()
     broker.start()

@@ -172,11 +172,11 @@ def test_a_broker_that_is_not_there_keeps_nobody_waiting(free_port, make_events,
     assert output.sent == 0
 
 
-def test_a_check_connects_and_publishes_nothing(broker, monkeypatch, wait_for):
+def test_a_check_connects_and_publishes_nothing_that_anybody_wants(broker, monkeypatch, wait_for):
     settings = MqttConfig(host="127.0.0.1", port=broker.port)
     assert Mqtt(settings, {"yard": ["Dog"]}, {}, "session").check() == f"127.0.0.1:{broker.port} accepts the connection"
     monkeypatch.setattr(Mqtt, "patience_s", 0.5)
     broker.kill()
     with pytest.raises(HtsatEdgeError, match=f"mqtt 127.0.0.1:{broker.port}: the broker cannot be reached: "):
         Mqtt(settings, {"yard": ["Dog"]}, {}, "session").check()
-    assert broker.heard == []
+    assert {*broker.heard} <= {("htsat-edge/check", "")}

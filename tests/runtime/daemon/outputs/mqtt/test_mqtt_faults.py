@@ -3,6 +3,7 @@
 import gc
 import re
 import signal
+import socket
 import subprocess
 import threading
 
@@ -13,6 +14,7 @@ from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.daemon.config import MqttConfig, Secret
 from htsat_edge.runtime.daemon.outputs.mqtt.broker import UNREACHABLE
 from htsat_edge.runtime.daemon.outputs.mqtt.output import Mqtt
+from htsat_edge.runtime.daemon.outputs.mqtt.permission import why_refused
 
 pytestmark = [
     pytest.mark.usefixtures("short_pauses"),
@@ -79,6 +81,44 @@ def test_a_password_is_taken_and_that_the_broker_does_not_know_it_is_said_at_onc
     output.offer(*make_events(1))
     wait_for(lambda: output.sent == 1)
     assert output._client.problem == UNREACHABLE  # and no earlier cause, should it be lost again
+
+
+def test_a_topic_that_is_not_the_accounts_is_said_and_one_that_is_is_not(
+    tmp_path, run_broker, begin, wait_for, monkeypatch
+):
+    """The broker confirms what it drops: only MQTT 5 tells."""
+    passwords, acl = tmp_path / "passwords", tmp_path / "acl"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "barn", "s3cret"], check=True)
+    acl.write_text("pattern readwrite htsat-edge/%u/#\n")
+    monkeypatch.setenv("PW", "s3cret")
+    port = run_broker("allow_anonymous false", f"password_file {passwords}", f"acl_file {acl}")
+    account = {"username": "barn", "password": Secret(env="PW")}
+    refused = (
+        "the broker does not let this account publish under htsat-edge/bern (Not authorized), and drops what comes: "
+        "set outputs.mqtt.topic to one that it may use; with deploy/mosquitto/acl that is htsat-edge/USERNAME"
+    )
+    bern, barn = (begin(port, topic=f"htsat-edge/{name}", **account) for name in ("bern", "barn"))
+    wait_for(lambda: bern._greeted and barn._greeted)
+    assert ([*bern.notices()], [*barn.notices()]) == ([refused], [])
+    bern, barn = (Mqtt(one._settings, {"yard": ["Dog"]}, {}, "check") for one in (bern, barn))
+    with pytest.raises(HtsatEdgeError, match=re.escape(f"mqtt 127.0.0.1:{port}: {refused}")):
+        bern.check()
+    assert barn.check() == f"127.0.0.1:{port} accepts the connection"
+
+
+@pytest.mark.parametrize("answer", [b"\x20\x02\x00\x01", b""], ids=["refuses", "closes"])
+def test_a_broker_that_speaks_mqtt_3_alone_is_not_waited_for(answer):
+    def refuse(listener):
+        with listener.accept()[0] as one:
+            one.recv(1000)
+            one.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=refuse, args=[listener])
+        thread.start()
+        settings = MqttConfig(host="127.0.0.1", port=listener.getsockname()[1])
+        assert why_refused(settings, "htsat-edge/barn", patience_s=float("inf")) == ""
+        thread.join()
 
 
 def test_a_certificate_that_is_not_trusted(certificate, run_broker, begin, wait_for):

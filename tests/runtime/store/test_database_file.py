@@ -1,11 +1,14 @@
 """A file that is restored, deleted or emptied while a collector writes it."""
 
+import errno
 import json
 import logging
+import shutil
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -50,7 +53,9 @@ def test_a_copy_that_is_restored_is_not_damaged_by_the_log_of_the_one_before(pat
         database.execute("VACUUM INTO ?", (str(copy),))
     write(writer, *range(2, 60))
     copy.replace(path)
+    assert not writer.has_reopened
     write(writer, *range(60, 70))
+    assert writer.has_reopened
     writer.close()
     assert stored(path) == [1, *range(60, 70)]
     assert "was deleted or replaced; its log is kept as fleet.db.replaced-" in caplog.text
@@ -124,3 +129,31 @@ def test_one_behind_a_symbolic_link(path, tmp_path, caplog, deleted):
     assert "was deleted or replaced" in caplog.text
     assert stored(path) == [2]
     assert stored(one) == ([2] if deleted else [1])
+
+
+def test_one_behind_a_symbolic_link_that_is_moved_to_another_disk(path, writer, tmp_path, caplog, monkeypatch):
+    rename = Path.rename
+
+    def rename_on_one_disk(one, other):
+        if one.parent.resolve() != other.parent.resolve():
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return rename(one, other)
+
+    disk, other_disk = tmp_path / "disk", tmp_path / "other disk"
+    for folder in (disk, other_disk):
+        folder.mkdir()
+    path.symlink_to(disk / "fleet.db")
+    writer.open()
+    write(writer, 1)
+    writer.close()
+    write(writer, 2)
+    monkeypatch.setattr(Path, "rename", rename_on_one_disk)
+    shutil.copy(disk / "fleet.db", other_disk)
+    (disk / "fleet.db").unlink()
+    path.unlink()
+    path.symlink_to(other_disk / "fleet.db")
+    write(writer, 3)
+    writer.close()
+    assert stored(path) == [1, 3]
+    assert any(one.name.startswith("fleet.db.replaced-") for one in disk.iterdir())
+    assert "; its log is kept as fleet.db.replaced-" in caplog.text
