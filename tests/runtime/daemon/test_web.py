@@ -105,7 +105,7 @@ def test_who_watches_gets_frames_and_every_message(start_daemon, samples, tmp_pa
     with socket.socket(socket.AF_UNIX) as one:
         one.connect(str(tmp_path / "events.db.live"))
         lines = one.makefile("rb")
-        reading = threading.Thread(target=lambda: got.extend(map(json.loads, iter(lines.readline, b""))))
+        reading = threading.Thread(target=lambda: got.extend(iter(lines.readline, b"")))
         reading.start()
         wait_for(lambda: got, 20)
         daemon.feed.open(RATE)
@@ -113,13 +113,15 @@ def test_who_watches_gets_frames_and_every_message(start_daemon, samples, tmp_pa
         messages = daemon.end()
         reading.join(20)
         lines.close()
+    got = [json.loads(line) for line in got]
     assert [line for line in got if line["type"] not in ("frame", "device")] == messages
     (device, *_), frames = ([line for line in got if line["type"] == kind] for kind in ("device", "frame"))
     assert (device["model"], device["healthy"], device["engine"]) == ("bundled", True, None)
     assert device["backend"].startswith("onnxruntime, ")
     assert [source["name"] for source in device["sources"]] == ["yard"]
     assert [output["name"].split()[0] for output in device["outputs"]] == ["json_lines", "store"]
-    assert sum(frame["newest"]["final"] for frame in frames) == pytest.approx(len(samples) / RATE / 0.32, abs=3)
+    # Frames that whoever watches is too slow for are left out, as this thread may be on a busy machine.
+    assert 0.5 < sum(frame["newest"]["final"] for frame in frames) / (len(samples) / RATE / 0.32) < 1.04
     highest = {label for frame in frames for label, row in frame["newest"]["scores"].items() if max(row) > 0.9}
     assert {message["label"] for message in messages if message["type"] == "end"} & highest
 
