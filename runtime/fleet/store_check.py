@@ -7,12 +7,12 @@ from pathlib import Path
 
 from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.folders import try_file
-from htsat_edge.runtime.common.marks import refuse_foreign
 from htsat_edge.runtime.daemon.outputs import store_lock
+from htsat_edge.runtime.store import database_file
 from htsat_edge.runtime.store.engine import PostgresUrl, StorePlace
 from htsat_edge.runtime.store.postgres import PostgresConnection, refuse_bad_url
 from htsat_edge.runtime.store.problems import LONGEST_S
-from htsat_edge.runtime.store.schema import ForeignDatabaseError, check_version, has_mark
+from htsat_edge.runtime.store.schema import ForeignDatabaseError
 from htsat_edge.runtime.store.schema_postgres import is_new
 
 KEY, KEY_URL = "store.path", "store.url"
@@ -20,14 +20,10 @@ KEY, KEY_URL = "store.path", "store.url"
 
 def refuse_unfit(place: StorePlace) -> None:
     """Raise an HtsatEdgeError where a file is none of a store, or of a newer version, or where a URL never works."""
-    if not isinstance(place, Path):
+    if isinstance(place, Path):
+        database_file.refuse_unfit(KEY, place)
+    else:
         refuse_bad_url(KEY_URL, place)
-        return
-    refuse_foreign(KEY, place, has_mark)
-    try:
-        check_version(place)
-    except ForeignDatabaseError as error:
-        raise HtsatEdgeError(f"{KEY}: {place}: {error}; give another path") from None
 
 
 def check_store(place: StorePlace) -> str:

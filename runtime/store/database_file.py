@@ -10,9 +10,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from htsat_edge.runtime.common.errors import HtsatEdgeError
 from htsat_edge.runtime.common.marks import refuse_foreign
 from htsat_edge.runtime.store.database import Database
-from htsat_edge.runtime.store.schema import has_mark
+from htsat_edge.runtime.store.schema import ForeignDatabaseError, check_version, has_mark
 from htsat_edge.runtime.store.sqlite import FileId, file_id
 
 WHOLE = ("", "-wal", "-shm")
@@ -97,6 +98,15 @@ class DatabaseFile:
     @property
     def _log(self) -> Path:
         return self._real.with_name(f"{self._real.name}-wal")
+
+
+def refuse_unfit(key: str, path: Path) -> None:
+    """Raise an HtsatEdgeError where a file is none of a store, or of a newer version; nothing is written."""
+    refuse_foreign(key, path, has_mark)
+    try:
+        check_version(path)
+    except ForeignDatabaseError as error:
+        raise HtsatEdgeError(f"{key}: {path}: {error}; give another path") from None
 
 
 def _free_name(file: Path, reason: str, suffix: str = "") -> Path:

@@ -21,9 +21,9 @@ from htsat_edge.runtime.daemon.outputs import store_lock
 from htsat_edge.runtime.daemon.outputs.sender import Output
 from htsat_edge.runtime.dsp.events import Event
 from htsat_edge.runtime.store.database import Database
-from htsat_edge.runtime.store.database_file import DatabaseFile
+from htsat_edge.runtime.store.database_file import DatabaseFile, refuse_unfit
 from htsat_edge.runtime.store.reader import StoreReader
-from htsat_edge.runtime.store.schema import ForeignDatabaseError, check_version, has_mark
+from htsat_edge.runtime.store.schema import ForeignDatabaseError, has_mark
 from htsat_edge.runtime.store.writes import ScoreRow, SourceSetup, StoreWrite
 
 QUEUED = 20_000
@@ -97,11 +97,7 @@ class StoreOutput(Output[Received]):
     def check(self) -> str:
         """Look at the database, if there is one; return the room for it."""
         path = self._settings.path
-        refuse_foreign(KEY, path, has_mark)
-        try:
-            check_version(path)
-        except ForeignDatabaseError as error:
-            raise HtsatEdgeError(f"{KEY}: {path}: {error}; give another path") from None
+        refuse_unfit(KEY, path)
         store_lock.refuse_written(KEY, path)
         return try_file(path)
 

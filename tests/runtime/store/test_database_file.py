@@ -33,6 +33,13 @@ def stored(path):
         return [number for (number,) in database.execute("SELECT number FROM events ORDER BY id")]
 
 
+def copied(path, copy):
+    """A copy of a file that is written, as people make them."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("VACUUM INTO ?", (str(copy),))
+    return copy
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "fleet.db"
@@ -48,9 +55,7 @@ def writer(path):
 def test_a_copy_that_is_restored_is_not_damaged_by_the_log_of_the_one_before(path, writer, tmp_path, caplog):
     writer.open()
     write(writer, 1)
-    copy = tmp_path / "copy.db"
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("VACUUM INTO ?", (str(copy),))
+    copy = copied(path, tmp_path / "copy.db")
     write(writer, *range(2, 60))
     copy.replace(path)
     assert not writer.has_reopened
@@ -64,9 +69,7 @@ def test_a_copy_that_is_restored_is_not_damaged_by_the_log_of_the_one_before(pat
 def test_and_not_where_another_program_opens_it_before_the_next_message(path, writer, tmp_path):
     writer.open()
     write(writer, 1)
-    copy = tmp_path / "copy.db"
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("VACUUM INTO ?", (str(copy),))
+    copy = copied(path, tmp_path / "copy.db")
     write(writer, *range(2, 60))
     copy.replace(path)
     writer.look()
